@@ -1,0 +1,71 @@
+//! `spec.elasticPolicy`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::RawJson;
+
+/// Makes the job elastic: torchrun starts with as few as `minReplicas` workers and takes up to `maxReplicas`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ElasticPolicy {
+    /// Restarts torchrun makes of its worker processes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub max_restarts: Option<i32>,
+
+    /// Most workers. Default: `minReplicas`, or without that Worker.replicas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_replicas: Option<i32>,
+
+    /// Metrics for a horizontal pod autoscaler.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<k8s_openapi::api::autoscaling::v2::MetricSpec>>")]
+    pub metrics: Option<RawJson>,
+
+    /// Fewest workers. Default: `maxReplicas`, or without that Worker.replicas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub min_replicas: Option<i32>,
+
+    /// Deprecated: use spec.nprocPerNode.
+    #[serde(rename = "nProcPerNode", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_024))]
+    pub n_proc_per_node: Option<i32>,
+
+    /// Rendezvous backend. Default: c10d.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rdzv_backend: Option<String>,
+
+    /// Further settings of the rendezvous.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rdzv_conf: Option<Vec<RdzvConf>>,
+
+    /// Host of the rendezvous. Default: worker 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rdzv_host: Option<String>,
+
+    /// Identity of the rendezvous.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rdzv_id: Option<String>,
+
+    /// Port of the rendezvous. Default: the port pytorchjob-port of the worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub rdzv_port: Option<i32>,
+
+    /// True makes each pod rendezvous with itself alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standalone: Option<bool>,
+}
+
+/// One setting of the rendezvous.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct RdzvConf {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}

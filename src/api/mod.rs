@@ -1,0 +1,22 @@
+//! What users write and read: the PyTorchJob resource, its schema and its names.
+
+mod elastic;
+pub mod names;
+mod policy;
+mod pytorchjob;
+mod raw;
+mod replica;
+mod role;
+mod rules;
+mod schema;
+mod status;
+
+pub use elastic::{ElasticPolicy, RdzvConf};
+pub use policy::{CleanPodPolicy, RunPolicy, SchedulingPolicy};
+pub use pytorchjob::{PyTorchJob, PyTorchJobSpec};
+pub use raw::RawJson;
+pub use replica::{ReplicaSpec, RestartPolicy};
+pub use role::Role;
+pub use rules::{RULES, Rule};
+pub use schema::crd;
+pub use status::{ConditionType, FirstFailure, JobCondition, JobStatus, ReplicaStatus};

@@ -1,0 +1,110 @@
+//! Every name that leaves this program: labels, reasons, environment variables, object names.
+//!
+//! They are the contract with users, dashboards and the Python SDK, copied from Kubeflow training-operator 1.9 unless a
+//! comment says otherwise. No other module spells one of them out.
+
+/// Value of [`LABEL_OPERATOR_NAME`], source of events and name of the work queue in metrics.
+pub const CONTROLLER_NAME: &str = "pytorchjob-controller";
+
+/// Names the operator that made a pod or service; the watches select on it.
+pub const LABEL_OPERATOR_NAME: &str = "training.kubeflow.org/operator-name";
+/// Names the job a pod or service belongs to.
+pub const LABEL_JOB_NAME: &str = "training.kubeflow.org/job-name";
+/// `master` or `worker`.
+pub const LABEL_REPLICA_TYPE: &str = "training.kubeflow.org/replica-type";
+/// Index of the replica within its type, decimal.
+pub const LABEL_REPLICA_INDEX: &str = "training.kubeflow.org/replica-index";
+/// `master` on the one pod whose log is the job's log: the Master, or worker 0 of a job without Master. Pods only.
+pub const LABEL_JOB_ROLE: &str = "training.kubeflow.org/job-role";
+/// Value of [`LABEL_JOB_ROLE`].
+pub const JOB_ROLE_MASTER: &str = "master";
+
+/// The container that trains; its ports, exit code and image are the ones that count.
+pub const CONTAINER: &str = "pytorch";
+/// Name of the port that the rendezvous uses.
+pub const PORT_NAME: &str = "pytorchjob-port";
+/// Number of that port when the user names none.
+pub const PORT: u16 = 23456;
+/// Init container of workers that waits until the Master's name resolves.
+pub const INIT_CONTAINER: &str = "init-pytorch";
+
+/// The value of `runPolicy.managedBy` that leaves a job to this operator; so does an absent field.
+pub const MANAGED_BY_SELF: &str = "kubeflow.org/training-operator";
+/// The other value allowed in `runPolicy.managedBy`: Kueue runs the job on another cluster.
+pub const MANAGED_BY_MULTIKUEUE: &str = "kueue.x-k8s.io/multikueue";
+
+/// `apiVersion` of the custom resource.
+pub const API_VERSION: &str = "kubeflow.org/v1";
+/// `kind` of the custom resource.
+pub const KIND: &str = "PyTorchJob";
+
+/// Reasons of conditions and events.
+pub mod reason {
+    /// The job was seen for the first time.
+    pub const CREATED: &str = "PyTorchJobCreated";
+    /// The Master, or without one any worker, runs.
+    pub const RUNNING: &str = "PyTorchJobRunning";
+    /// A failed replica is being replaced.
+    pub const RESTARTING: &str = "PyTorchJobRestarting";
+    /// The job is complete.
+    pub const SUCCEEDED: &str = "PyTorchJobSucceeded";
+    /// `runPolicy.suspend` is true.
+    pub const SUSPENDED: &str = "PyTorchJobSuspended";
+    /// `runPolicy.suspend` went back to false.
+    pub const RESUMED: &str = "PyTorchJobResumed";
+    /// The job failed; the message says why.
+    pub const FAILED: &str = "PyTorchJobFailed";
+    /// The stored job cannot be run as written. Name of the legacy pytorch-operator.
+    pub const INVALID: &str = "InvalidPyTorchJobSpec";
+
+    /// Event: pods were created.
+    pub const CREATED_POD: &str = "SuccessfulCreatePod";
+    /// Event: pods were deleted.
+    pub const DELETED_POD: &str = "SuccessfulDeletePod";
+    /// Event: a pod could not be created.
+    pub const FAILED_CREATE_POD: &str = "FailedCreatePod";
+    /// Event: a pod could not be deleted.
+    pub const FAILED_DELETE_POD: &str = "FailedDeletePod";
+    /// Event: a service could not be created.
+    pub const FAILED_CREATE_SERVICE: &str = "FailedCreateService";
+    /// Event: a service could not be deleted.
+    pub const FAILED_DELETE_SERVICE: &str = "FailedDeleteService";
+    /// Event: the template's own `restartPolicy` is overwritten.
+    pub const TEMPLATE_RESTART_POLICY: &str = "SetPodTemplateRestartPolicy";
+}
+
+/// Environment variables of the training containers.
+pub mod env {
+    /// Makes Python's output appear line by line in the log.
+    pub const PYTHONUNBUFFERED: &str = "PYTHONUNBUFFERED";
+    /// Port of the Master.
+    pub const MASTER_PORT: &str = "MASTER_PORT";
+    /// The same for torchrun.
+    pub const PET_MASTER_PORT: &str = "PET_MASTER_PORT";
+    /// Service name of the Master.
+    pub const MASTER_ADDR: &str = "MASTER_ADDR";
+    /// The same for torchrun.
+    pub const PET_MASTER_ADDR: &str = "PET_MASTER_ADDR";
+    /// Number of processes of the whole job.
+    pub const WORLD_SIZE: &str = "WORLD_SIZE";
+    /// Rank of the pod.
+    pub const RANK: &str = "RANK";
+    /// The same for torchrun.
+    pub const PET_NODE_RANK: &str = "PET_NODE_RANK";
+    /// Processes per pod.
+    pub const PET_NPROC_PER_NODE: &str = "PET_NPROC_PER_NODE";
+    /// Number of pods, or `min:max` of an elastic job.
+    pub const PET_NNODES: &str = "PET_NNODES";
+    /// `host:port` of the elastic rendezvous.
+    pub const PET_RDZV_ENDPOINT: &str = "PET_RDZV_ENDPOINT";
+    /// Backend of the elastic rendezvous.
+    pub const PET_RDZV_BACKEND: &str = "PET_RDZV_BACKEND";
+    /// Identity of the elastic rendezvous.
+    pub const PET_RDZV_ID: &str = "PET_RDZV_ID";
+    /// Further settings of the elastic rendezvous, `key=value` joined by commas.
+    pub const PET_RDZV_CONF: &str = "PET_RDZV_CONF";
+    /// Restarts torchrun makes of its worker processes.
+    pub const PET_MAX_RESTARTS: &str = "PET_MAX_RESTARTS";
+    /// Rendezvous on the pod itself.
+    pub const PET_STANDALONE: &str = "PET_STANDALONE";
+}

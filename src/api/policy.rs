@@ -1,0 +1,84 @@
+//! `spec.runPolicy` and the policies in it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What happens to pods and services when the job has finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum CleanPodPolicy {
+    /// Delete all pods.
+    All,
+    /// Delete the pods that have not finished and keep the finished ones, whose logs stay readable.
+    Running,
+    /// Delete nothing. Pods that still run go on running.
+    None,
+}
+
+/// Policies about the job as a whole, in the place where Kubeflow 1.3 to 1.9 has them.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RunPolicy {
+    /// Seconds after `status.startTime` at which a job that has not finished fails. Time spent suspended does not count.
+    /// Unset: no deadline. May be edited at any time; the new value holds at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647_i64))]
+    pub active_deadline_seconds: Option<i64>,
+
+    /// Number of restarts after which the job fails. Counted over the whole life of the job: restarts of containers in
+    /// place and pods that the operator replaced. Unset: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub backoff_limit: Option<i32>,
+
+    /// What to delete when the job has finished: All, Running (what has not finished) or None. Unset: keep the pods of a job
+    /// that succeeded, and stop what still runs of a job that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clean_pod_policy: Option<CleanPodPolicy>,
+
+    /// Who runs the job: absent or kubeflow.org/training-operator for this operator, kueue.x-k8s.io/multikueue to leave it alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub managed_by: Option<String>,
+
+    /// Hints for a gang scheduler.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduling_policy: Option<SchedulingPolicy>,
+
+    /// True stops the job: its pods and services go, and come back when it is false again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+
+    /// Seconds after `status.completionTime` at which the finished job is deleted. Unset: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub ttl_seconds_after_finished: Option<i32>,
+}
+
+/// Hints for a gang scheduler. Without one they have no effect.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SchedulingPolicy {
+    /// Pods that must be schedulable together. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10_001))]
+    pub min_available: Option<i32>,
+
+    /// Resources that must be free before the job starts. Default: the sum over the pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_resources: Option<BTreeMap<String, Quantity>>,
+
+    /// Priority class of the group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority_class: Option<String>,
+
+    /// Queue of the group. Immutable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+
+    /// Seconds the group may wait for being scheduled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub schedule_timeout_seconds: Option<i32>,
+}

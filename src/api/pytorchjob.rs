@@ -1,0 +1,123 @@
+//! The PyTorchJob resource.
+
+use std::collections::BTreeMap;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{CleanPodPolicy, ElasticPolicy, JobStatus, ReplicaSpec, Role, RunPolicy};
+
+/// A distributed PyTorch training job.
+///
+/// Each policy may stand flat, as in the legacy pytorch-operator, or under `runPolicy`, as in Kubeflow 1.3 to 1.9. Both with
+/// different values is refused by the API server; of a stored object that has both, the flat value holds.
+#[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[kube(
+    group = "kubeflow.org",
+    version = "v1",
+    kind = "PyTorchJob",
+    plural = "pytorchjobs",
+    singular = "pytorchjob",
+    namespaced,
+    status = "JobStatus",
+    derive = "PartialEq",
+    doc = "A distributed PyTorch training job.",
+    printcolumn(name = "State", type_ = "string", json_path = ".status.conditions[-1:].type"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready", priority = 1),
+    printcolumn(name = "Restarts", type_ = "integer", json_path = ".status.restarts", priority = 1),
+    printcolumn(name = "Why", type_ = "string", json_path = ".status.conditions[-1:].message", priority = 1),
+    scale(
+        spec_replicas_path = ".spec.pytorchReplicaSpecs.Worker.replicas",
+        status_replicas_path = ".status.replicaStatuses.Worker.active",
+        label_selector_path = ".status.replicaStatuses.Worker.selector"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct PyTorchJobSpec {
+    /// Same as runPolicy.activeDeadlineSeconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647_i64))]
+    pub active_deadline_seconds: Option<i64>,
+
+    /// Same as runPolicy.backoffLimit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub backoff_limit: Option<i32>,
+
+    /// Same as runPolicy.cleanPodPolicy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean_pod_policy: Option<CleanPodPolicy>,
+
+    /// Same as runPolicy.ttlSecondsAfterFinished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub ttl_seconds_after_finished: Option<i32>,
+
+    /// Policies about the job as a whole.
+    #[serde(default)]
+    pub run_policy: RunPolicy,
+
+    /// Makes the job elastic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elastic_policy: Option<ElasticPolicy>,
+
+    /// Processes per pod: auto, cpu, gpu or a number. Default: auto.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(auto|cpu|gpu|[1-9][0-9]{0,3})$"))]
+    pub nproc_per_node: Option<String>,
+
+    /// The replicas by type: Master, Worker or both.
+    pub pytorch_replica_specs: BTreeMap<String, ReplicaSpec>,
+}
+
+impl PyTorchJobSpec {
+    /// The deadline in seconds; flat wins.
+    #[must_use]
+    pub fn active_deadline_seconds(&self) -> Option<i64> {
+        self.active_deadline_seconds.or(self.run_policy.active_deadline_seconds)
+    }
+
+    /// The limit of restarts; flat wins.
+    #[must_use]
+    pub fn backoff_limit(&self) -> Option<i32> {
+        self.backoff_limit.or(self.run_policy.backoff_limit)
+    }
+
+    /// What to delete at the end; flat wins. Nothing is defaulted: unset has a meaning of its own.
+    #[must_use]
+    pub fn clean_pod_policy(&self) -> Option<CleanPodPolicy> {
+        self.clean_pod_policy.or(self.run_policy.clean_pod_policy)
+    }
+
+    /// Seconds a finished job is kept; flat wins.
+    #[must_use]
+    pub fn ttl_seconds_after_finished(&self) -> Option<i32> {
+        self.ttl_seconds_after_finished.or(self.run_policy.ttl_seconds_after_finished)
+    }
+
+    /// Whether the job is to have no pods for now.
+    #[must_use]
+    pub fn suspended(&self) -> bool {
+        self.run_policy.suspend == Some(true)
+    }
+
+    /// The spec of one replica type.
+    #[must_use]
+    pub fn replica(&self, role: Role) -> Option<&ReplicaSpec> {
+        self.pytorch_replica_specs.get(role.key())
+    }
+
+    /// Pods wanted of one type: 0 without that type, 1 when unset.
+    #[must_use]
+    pub fn replicas(&self, role: Role) -> u32 {
+        self.replica(role).map_or(0, |spec| spec.replicas.map_or(1, |n| u32::try_from(n).unwrap_or(0)))
+    }
+
+    /// Pods wanted of all types.
+    #[must_use]
+    pub fn total_replicas(&self) -> u32 {
+        Role::ALL.into_iter().map(|role| self.replicas(role)).sum()
+    }
+}

@@ -1,0 +1,57 @@
+//! `spec.pytorchReplicaSpecs`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::RawJson;
+
+/// What happens when a replica fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum RestartPolicy {
+    /// The kubelet restarts the container whatever its exit code; a pod that fails as a whole is replaced.
+    Always,
+    /// The kubelet restarts a container that failed; a pod that fails as a whole is replaced.
+    OnFailure,
+    /// A failed replica fails the job.
+    Never,
+    /// Exit codes 1 to 127 fail the job, 128 and above replace the pod.
+    ExitCode,
+}
+
+/// One kind of replica.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaSpec {
+    /// Number of pods. Default: 1. The Master has exactly one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub replicas: Option<i32>,
+
+    /// What happens when a pod fails: Always, OnFailure, Never or ExitCode. Default: OnFailure. Overrides the template's.
+    #[serde(default, deserialize_with = "empty_is_unset", skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<RestartPolicy>,
+
+    /// The pod. It needs a container named pytorch.
+    #[schemars(with = "k8s_openapi::api::core::v1::PodTemplateSpec")]
+    pub template: RawJson,
+}
+
+/// Kubeflow's Go types write an unset restart policy as `""`.
+fn empty_is_unset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RestartPolicy>, D::Error> {
+    #[derive(Deserialize)]
+    enum Stored {
+        #[serde(rename = "")]
+        Unset,
+        Always,
+        OnFailure,
+        Never,
+        ExitCode,
+    }
+    Ok(match Option::<Stored>::deserialize(deserializer)? {
+        None | Some(Stored::Unset) => None,
+        Some(Stored::Always) => Some(RestartPolicy::Always),
+        Some(Stored::OnFailure) => Some(RestartPolicy::OnFailure),
+        Some(Stored::Never) => Some(RestartPolicy::Never),
+        Some(Stored::ExitCode) => Some(RestartPolicy::ExitCode),
+    })
+}

@@ -1,0 +1,152 @@
+//! `status`: what the operator reports.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The state of a job as last observed. Kubeflow 1.9's status, and the fields of ours that its documentation marks.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JobStatus {
+    /// One entry a type; the newest change stands last.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    pub conditions: Vec<JobCondition>,
+
+    /// Counts of pods by replica type.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_default")]
+    pub replica_statuses: BTreeMap<String, ReplicaStatus>,
+
+    /// When the operator first worked on the job, or last resumed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+
+    /// When the job succeeded or failed. Written together with the verdict, never changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+
+    /// Kept for readers of Kubeflow's status; not written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_reconcile_time: Option<Time>,
+
+    /// `metadata.generation` of the spec that the operator last acted on. An addition to Kubeflow's status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Pods that run or have succeeded, out of all: `3/4`. An addition to Kubeflow's status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<String>,
+
+    /// Failed pods the operator has replaced, and the container restarts that went with them. Counted before a pod is
+    /// deleted, so that backoffLimit holds across crashes of the operator. An addition to Kubeflow's status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<i32>,
+
+    /// UIDs of failed pods that are in `restarts` already and not yet gone. An addition to Kubeflow's status.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    pub replaced_pods: Vec<String>,
+
+    /// The failure that came first, kept after its pod is gone. An addition to Kubeflow's status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_failure: Option<FirstFailure>,
+}
+
+/// Type of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionType {
+    /// The operator has seen the job.
+    Created,
+    /// The Master, or without one any worker, runs.
+    Running,
+    /// A failed replica is being replaced.
+    Restarting,
+    /// The job is complete.
+    Succeeded,
+    /// The job is suspended.
+    Suspended,
+    /// The job failed.
+    Failed,
+}
+
+impl ConditionType {
+    /// As written in `conditions[].type`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "Created",
+            Self::Running => "Running",
+            Self::Restarting => "Restarting",
+            Self::Succeeded => "Succeeded",
+            Self::Suspended => "Suspended",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
+/// One aspect of the job's state.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobCondition {
+    /// Created, Running, Restarting, Succeeded, Suspended or Failed.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// True, False or Unknown.
+    pub status: String,
+    /// Why, in one word for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why, in a sentence for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// When this entry was last written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_update_time: Option<Time>,
+    /// When `status` last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<Time>,
+}
+
+/// Counts of the pods of one replica type. Zero counts are left out, as in Kubeflow.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReplicaStatus {
+    /// Pods that hold resources: running, terminating ones included until they are gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<i32>,
+    /// Pods that succeeded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub succeeded: Option<i32>,
+    /// Pods that failed and have not been replaced yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<i32>,
+    /// Label selector of the pods, for the scale subresource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+}
+
+/// The first failure of a replica.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FirstFailure {
+    /// Name of the pod.
+    pub pod: String,
+    /// Exit code of the container pytorch, if it terminated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Reason given by the kubelet, such as `Error`, `OOMKilled` or `Evicted`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Message given by the kubelet or by the container itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// The Go operators write an empty list or map as `null`.
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
