@@ -1,2 +1,4 @@
 //! x
-fn main() {}
+fn main() {
+    println!("{}", serde_saphyr::to_string(&pytorchjob_operator::api::crd()).unwrap());
+}

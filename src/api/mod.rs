@@ -17,6 +17,6 @@ pub use pytorchjob::{PyTorchJob, PyTorchJobSpec};
 pub use raw::RawJson;
 pub use replica::{ReplicaSpec, RestartPolicy};
 pub use role::Role;
-pub use rules::{RULES, Rule};
+pub use rules::{RULES, Rule, Scope};
 pub use schema::crd;
 pub use status::{ConditionType, FirstFailure, JobCondition, JobStatus, ReplicaStatus};

@@ -6,7 +6,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What happens to pods and services when the job has finished.
+/// What to delete when the job has finished: All, Running (what has not finished) or None. Unset: keep the pods of a job that
+/// succeeded; of one that failed, stop what still runs and keep what has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum CleanPodPolicy {
     /// Delete all pods.
@@ -33,8 +34,7 @@ pub struct RunPolicy {
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub backoff_limit: Option<i32>,
 
-    /// What to delete when the job has finished: All, Running (what has not finished) or None. Unset: keep the pods of a job
-    /// that succeeded, and stop what still runs of a job that failed.
+    /// What to delete when the job has finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clean_pod_policy: Option<CleanPodPolicy>,
 

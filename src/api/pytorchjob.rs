@@ -27,7 +27,12 @@ use super::{CleanPodPolicy, ElasticPolicy, JobStatus, ReplicaSpec, Role, RunPoli
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready", priority = 1),
     printcolumn(name = "Restarts", type_ = "integer", json_path = ".status.restarts", priority = 1),
-    printcolumn(name = "Why", type_ = "string", json_path = ".status.conditions[-1:].message", priority = 1),
+    printcolumn(
+        name = "Why",
+        type_ = "string",
+        json_path = ".status.conditions[-1:].message",
+        priority = 1
+    ),
     scale(
         spec_replicas_path = ".spec.pytorchReplicaSpecs.Worker.replicas",
         status_replicas_path = ".status.replicaStatuses.Worker.active",
@@ -94,7 +99,8 @@ impl PyTorchJobSpec {
     /// Seconds a finished job is kept; flat wins.
     #[must_use]
     pub fn ttl_seconds_after_finished(&self) -> Option<i32> {
-        self.ttl_seconds_after_finished.or(self.run_policy.ttl_seconds_after_finished)
+        self.ttl_seconds_after_finished
+            .or(self.run_policy.ttl_seconds_after_finished)
     }
 
     /// Whether the job is to have no pods for now.
@@ -112,7 +118,8 @@ impl PyTorchJobSpec {
     /// Pods wanted of one type: 0 without that type, 1 when unset.
     #[must_use]
     pub fn replicas(&self, role: Role) -> u32 {
-        self.replica(role).map_or(0, |spec| spec.replicas.map_or(1, |n| u32::try_from(n).unwrap_or(0)))
+        self.replica(role)
+            .map_or(0, |spec| spec.replicas.map_or(1, |n| u32::try_from(n).unwrap_or(0)))
     }
 
     /// Pods wanted of all types.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::RawJson;
 
-/// What happens when a replica fails.
+/// What happens when a pod fails: Always, OnFailure, Never or ExitCode. Default: OnFailure. Overrides the template's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum RestartPolicy {
     /// The kubelet restarts the container whatever its exit code; a pod that fails as a whole is replaced.
@@ -27,8 +27,12 @@ pub struct ReplicaSpec {
     #[schemars(range(min = 1, max = 10_000))]
     pub replicas: Option<i32>,
 
-    /// What happens when a pod fails: Always, OnFailure, Never or ExitCode. Default: OnFailure. Overrides the template's.
-    #[serde(default, deserialize_with = "empty_is_unset", skip_serializing_if = "Option::is_none")]
+    /// What happens when a pod fails.
+    #[serde(
+        default,
+        deserialize_with = "empty_is_unset",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub restart_policy: Option<RestartPolicy>,
 
     /// The pod. It needs a container named pytorch.

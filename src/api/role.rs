@@ -73,16 +73,30 @@ mod tests {
         for role in Role::ALL {
             for index in [0, 7, 10_000] {
                 let name = role.replica_name("a-worker-1", index);
-                assert_eq!(Role::parse_replica_name("a-worker-1", &name), Some((role, index)), "{name}");
+                assert_eq!(
+                    Role::parse_replica_name("a-worker-1", &name),
+                    Some((role, index)),
+                    "{name}"
+                );
             }
         }
     }
 
     #[test]
     fn other_names_are_nobodys_replica() {
-        for name in ["job", "job-worker", "job-worker-", "job-worker-01", "job-worker--1", "job-worker-+1", "job-launcher-0",
-            "job-Worker-0", "jobs-worker-0", "job-worker-0-x", "job-worker-99999999999"]
-        {
+        for name in [
+            "job",
+            "job-worker",
+            "job-worker-",
+            "job-worker-01",
+            "job-worker--1",
+            "job-worker-+1",
+            "job-launcher-0",
+            "job-Worker-0",
+            "jobs-worker-0",
+            "job-worker-0-x",
+            "job-worker-99999999999",
+        ] {
             assert_eq!(Role::parse_replica_name("job", name), None, "{name}");
         }
     }

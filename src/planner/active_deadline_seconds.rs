@@ -1,0 +1,51 @@
+//! `activeDeadlineSeconds`: a timer from `status.startTime`.
+//!
+//! Kubeflow 1.9 checks the deadline only when some other event wakes it, the legacy operator up to thirty seconds late. Here
+//! every plan of an unfinished job carries the time that remains, so the deadline is a timer, re-armed by each edit and restart.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+/// What remains until `seconds` after `since`: zero when that time has come. Values beyond the calendar never come.
+#[must_use]
+pub fn remaining(since: &Time, seconds: i64, now: Timestamp) -> Option<Duration> {
+    let end = since.0.checked_add(SignedDuration::from_secs(seconds)).ok()?;
+    Some(Duration::try_from(end.duration_since(now)).unwrap_or(Duration::ZERO))
+}
+
+/// The message of the Failed condition, Kubeflow's.
+#[must_use]
+pub fn message(job: &str) -> String {
+    format!("Job {job} has failed because it was active longer than specified deadline")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64, millis: i32) -> Timestamp {
+        Timestamp::new(second, millis * 1_000_000).unwrap()
+    }
+
+    #[test]
+    fn the_deadline_comes_exactly_when_the_seconds_have_passed() {
+        let start = Time(at(100, 0));
+        for (seconds, now, expected) in [
+            (10, at(100, 0), Duration::from_secs(10)),
+            (10, at(109, 999), Duration::from_millis(1)),
+            (10, at(110, 0), Duration::ZERO),
+            (10, at(500, 0), Duration::ZERO),
+            (0, at(100, 0), Duration::ZERO),
+            (10, at(90, 0), Duration::from_secs(20)),
+        ] {
+            assert_eq!(remaining(&start, seconds, now), Some(expected), "{seconds} s at {now}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_calendar_never_comes() {
+        assert_eq!(remaining(&Time(at(100, 0)), i64::MAX, at(200, 0)), None);
+    }
+}

@@ -1,0 +1,62 @@
+//! `backoffLimit`: how many restarts a job may have.
+//!
+//! Two things are restarts: a container that the kubelet restarts in place, and a failed pod that the operator replaces. Kubeflow
+//! 1.9 counts only the first, only in pods that run, and forgets them with the pod. Here a replaced pod is counted in
+//! `status.restarts` before it is deleted, together with the container restarts it takes with it.
+
+use super::world::PodFact;
+
+/// Whether the job has had its restarts.
+///
+/// * `limit`: the policy.
+/// * `counted`: `status.restarts`, the failures seen now included.
+/// * `pods`: the pods that are there; those whose failure is counted already are not among them.
+///
+/// Container restarts fail the job when their number reaches the limit, or is above a limit of 0, as in Kubeflow and in a Kubernetes
+/// Job with restartPolicy OnFailure. With replaced pods in the sum it fails beyond the limit, as a Kubernetes Job counts failed
+/// pods: a limit of 1 allows one replacement.
+#[must_use]
+pub fn exceeded<'a>(limit: i32, counted: i32, pods: impl Iterator<Item = &'a PodFact>) -> bool {
+    let in_place = pods.map(|pod| pod.restarts).fold(0, i32::saturating_add);
+    in_place >= limit.max(1) || in_place.saturating_add(counted) > limit
+}
+
+/// The message of the Failed condition, Kubeflow's.
+#[must_use]
+pub fn message(job: &str) -> String {
+    format!("Job {job} has failed because it has reached the specified backoff limit")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pods(restarts: &[i32]) -> Vec<PodFact> {
+        restarts
+            .iter()
+            .map(|&restarts| PodFact {
+                restarts,
+                ..PodFact::default()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_limit_bounds_restarts_in_place_and_replacements() {
+        for (limit, counted, in_place, expected, why) in [
+            (0, 0, &[0][..], false, "Kubeflow: limit 0 without restarts goes on"),
+            (3, 0, &[3], true, "Kubeflow: limit 3 and a pod with three restarts"),
+            (4, 0, &[1, 1, 1, 1], true, "Kubeflow: the sum over pods counts"),
+            (4, 0, &[1, 1, 1], false, "below the limit"),
+            (0, 0, &[1], true, "any restart exceeds limit 0"),
+            (0, 1, &[], true, "any replacement exceeds limit 0"),
+            (1, 1, &[], false, "limit 1 allows one replacement"),
+            (1, 2, &[], true, "and no second"),
+            (3, 2, &[1], false, "both kinds together within the limit"),
+            (3, 2, &[2], true, "both kinds together beyond it"),
+            (5, i32::MAX, &[i32::MAX], true, "no overflow"),
+        ] {
+            assert_eq!(exceeded(limit, counted, pods(in_place).iter()), expected, "{why}");
+        }
+    }
+}

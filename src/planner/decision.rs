@@ -1,0 +1,92 @@
+//! What a decision consists of.
+
+use std::time::Duration;
+
+use crate::api::{JobStatus, Role};
+
+/// What to do about one job, now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Changes to make, deletions first.
+    pub actions: Vec<Action>,
+    /// The status to store, if it differs from the stored one.
+    pub status: Option<StatusWrite>,
+    /// Events to publish once the status is stored.
+    pub notes: Vec<Note>,
+    /// What to count once the status is stored.
+    pub counts: Vec<Count>,
+    /// When to look again although nothing changed: the nearest deadline that the stored state implies.
+    pub requeue: Option<Duration>,
+}
+
+/// A change in the cluster. Objects are carried by name and built only when the change is made, so that planning a job of a
+/// thousand workers does not build a thousand pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Delete this very pod.
+    DeletePod {
+        /// Its name.
+        name: String,
+        /// Its UID, the precondition of the request.
+        uid: String,
+    },
+    /// Delete this very service.
+    DeleteService {
+        /// Its name.
+        name: String,
+        /// Its UID, the precondition of the request.
+        uid: String,
+    },
+    /// Create the pod of a replica.
+    CreatePod(Role, u32),
+    /// Create the service of a replica.
+    CreateService(Role, u32),
+    /// Delete the job itself, unless it has changed since it was read.
+    DeleteJob,
+}
+
+/// A status to store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusWrite {
+    /// The whole new status.
+    pub status: JobStatus,
+    /// How soon it must be stored.
+    pub urgency: Urgency,
+}
+
+/// How soon a status must be stored. Pods of a job change in bursts; a write for each would cost more than the pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Only counts changed: at most one write a second.
+    Counts,
+    /// A condition changed: once the burst is over, a fraction of a second later.
+    Condition,
+    /// What follows depends on it being stored: verdicts, restarts, suspension, the first status.
+    Now,
+}
+
+/// An event for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Warning, or else Normal.
+    pub warning: bool,
+    /// Reason, from [`crate::api::names::reason`].
+    pub reason: &'static str,
+    /// What happened.
+    pub message: String,
+}
+
+/// A transition worth counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// The job was seen for the first time.
+    JobCreated,
+    /// The job succeeded.
+    JobSucceeded,
+    /// The job failed, for whatever reason.
+    JobFailed,
+    /// A failed replica is being replaced.
+    JobRestarted,
+    /// Pods that failed.
+    PodsFailed(usize),
+}

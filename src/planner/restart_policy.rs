@@ -1,0 +1,195 @@
+//! `restartPolicy`: what a failed replica means.
+//!
+//! The kubelet restarts containers in place under Always and OnFailure; what reaches this module is a pod that failed as a whole.
+//! Such a pod is replaced in two steps. First the failure is counted in the status; only when that is stored, the pod is deleted,
+//! so that a crash in between can neither lose nor repeat a count.
+
+use super::decision::Action;
+use super::world::{Failure, PodFact, World};
+use crate::api::{FirstFailure, JobStatus, RestartPolicy, Role};
+
+/// Exit codes from here on are signals (128 + n): not the program's own verdict, so worth another try.
+const RETRYABLE_FROM: i32 = 128;
+
+/// The failures that the status has not counted yet, by role.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Failures<'a> {
+    /// Failures of this kind end the job; the message says how.
+    pub fatal: Option<String>,
+    /// Pods to replace, Master first.
+    pub replace: Vec<(Role, &'a PodFact)>,
+    /// The failure to remember, if it is the first of the job.
+    pub first: Option<&'a PodFact>,
+    /// Number of new failures.
+    pub new: usize,
+}
+
+/// Sorts the failed pods of wanted replicas into those that end the job and those to be replaced.
+#[must_use]
+pub fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
+    let mut found = Failures::default();
+    for role in Role::ALL {
+        let policy = effective(world, role);
+        let failed: Vec<&PodFact> = new_failures(world, status, role).collect();
+        found.new += failed.len();
+        found.first = found.first.or_else(|| failed.first().copied());
+        if found.fatal.is_none() && policy == RestartPolicy::Never && !failed.is_empty() {
+            found.fatal = Some(format!(
+                "PyTorchJob {} is failed because {} {role} replica(s) failed.",
+                world.name(),
+                failed.len()
+            ));
+        }
+        let permanent = |pod: &&PodFact| policy == RestartPolicy::ExitCode && !retryable(pod.failure.as_deref());
+        if found.fatal.is_none() && failed.iter().any(permanent) {
+            found.fatal = Some(format!(
+                "job \"{}\" is failing because \"{role}\" replica(s) failed.",
+                world.name()
+            ));
+        }
+        found.replace.extend(failed.into_iter().map(|pod| (role, pod)));
+    }
+    found
+}
+
+/// The policy of a role. Kubeflow's default, although the field's documentation there says Never.
+#[must_use]
+pub fn effective(world: &World<'_>, role: Role) -> RestartPolicy {
+    world
+        .job
+        .spec
+        .replica(role)
+        .and_then(|spec| spec.restart_policy)
+        .unwrap_or(RestartPolicy::OnFailure)
+}
+
+/// What the pod gets: a pod knows no ExitCode, and must not restart by itself what the exit code is to decide about.
+#[must_use]
+pub const fn of_pod(policy: RestartPolicy) -> &'static str {
+    match policy {
+        RestartPolicy::Always => "Always",
+        RestartPolicy::OnFailure => "OnFailure",
+        RestartPolicy::Never | RestartPolicy::ExitCode => "Never",
+    }
+}
+
+/// Counts the failures and marks the pods as to be replaced.
+pub fn count(status: &mut JobStatus, failures: &Failures<'_>) {
+    let restarts = failures
+        .replace
+        .iter()
+        .fold(status.restarts.unwrap_or(0), |sum, (_, pod)| {
+            sum.saturating_add(1).saturating_add(pod.restarts)
+        });
+    status.restarts = Some(restarts);
+    status
+        .replaced_pods
+        .extend(failures.replace.iter().map(|(_, pod)| pod.uid.clone()));
+}
+
+/// Remembers the first failure of the job.
+pub fn remember(status: &mut JobStatus, pod: &PodFact) {
+    let failure = pod.failure.as_deref().cloned().unwrap_or_default();
+    status.first_failure.get_or_insert(FirstFailure {
+        pod: pod.name.clone(),
+        exit_code: failure.exit_code,
+        reason: failure.reason,
+        message: failure.message,
+    });
+}
+
+/// Deletions of pods whose failure the stored status has counted.
+pub fn replacements<'a>(world: &World<'a>) -> impl Iterator<Item = Action> + use<'a> {
+    let counted: &[String] = world.job.status.as_ref().map_or(&[], |status| &status.replaced_pods);
+    world
+        .pods
+        .iter()
+        .filter(|pod| pod.failed() && counted.contains(&pod.uid))
+        .map(|pod| Action::DeletePod {
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+        })
+}
+
+/// The message of the Restarting condition, for the first role in order that failed.
+#[must_use]
+pub fn message(world: &World<'_>, failures: &Failures<'_>) -> Option<String> {
+    let (role, _) = failures.replace.first()?;
+    let failed = failures.replace.iter().filter(|(other, _)| other == role).count();
+    Some(format!(
+        "PyTorchJob {} is restarting because {failed} {role} replica(s) failed.",
+        world.name()
+    ))
+}
+
+fn new_failures<'a>(world: &World<'a>, status: &JobStatus, role: Role) -> impl Iterator<Item = &'a PodFact> {
+    let world = *world;
+    world
+        .pods
+        .iter()
+        .filter(move |pod| {
+            world
+                .slot(&pod.name)
+                .is_some_and(|slot| slot.0 == role && world.wants(slot))
+        })
+        .filter(|pod| pod.failed() && !status.replaced_pods.contains(&pod.uid))
+}
+
+/// Whether a failed pod is worth another try under ExitCode. Without an exit code (eviction, a failed init container) the training
+/// itself did not fail.
+fn retryable(failure: Option<&Failure>) -> bool {
+    failure
+        .and_then(|failure| failure.exit_code)
+        .is_none_or(|code| code >= RETRYABLE_FROM)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit(code: i32) -> Failure {
+        Failure {
+            exit_code: Some(code),
+            ..Failure::default()
+        }
+    }
+
+    #[test]
+    fn signals_are_retried_and_the_programs_own_codes_are_not() {
+        for (code, expected) in [
+            (0, false),
+            (1, false),
+            (2, false),
+            (3, false),
+            (127, false),
+            (128, true),
+            (130, true),
+            (137, true),
+            (138, true),
+            (143, true),
+        ] {
+            assert_eq!(retryable(Some(&exit(code))), expected, "exit code {code}");
+        }
+    }
+
+    #[test]
+    fn a_failure_without_exit_code_is_retried() {
+        assert!(retryable(None));
+        assert!(retryable(Some(&Failure {
+            reason: Some("Evicted".into()),
+            ..Failure::default()
+        })));
+    }
+
+    #[test]
+    fn the_pod_gets_a_policy_that_the_kubelet_knows() {
+        for (policy, expected) in [
+            (RestartPolicy::ExitCode, "Never"),
+            (RestartPolicy::Never, "Never"),
+            (RestartPolicy::Always, "Always"),
+            (RestartPolicy::OnFailure, "OnFailure"),
+        ] {
+            assert_eq!(of_pod(policy), expected);
+        }
+    }
+}

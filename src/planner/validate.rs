@@ -1,0 +1,235 @@
+//! The rules of the CRD once more, for objects that were stored without them: by an older CRD, or by somebody else's.
+//!
+//! A test feeds the same objects to this module and to a real API server.
+
+use std::fmt;
+
+use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
+
+use crate::api::{PyTorchJob, ReplicaSpec, Role, names};
+
+/// Longest name of a service, and of a label value.
+const MAX_NAME: usize = 63;
+/// Most pods of one role.
+const MAX_REPLICAS: i32 = 10_000;
+/// Longest time in seconds.
+const MAX_SECONDS: i64 = 2_147_483_647;
+
+/// Something wrong with a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Path of the field.
+    pub field: String,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// Whether a stored job with it cannot be run. The API server refuses the others too, but a job that another operator has accepted
+    /// and started goes on.
+    pub fatal: bool,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+/// Everything wrong with the job, in the order of its fields.
+#[must_use]
+pub fn problems(job: &PyTorchJob) -> Vec<Problem> {
+    let mut found = Found::default();
+    name(job, &mut found);
+    replica_types(job, &mut found);
+    elastic(job, &mut found);
+    numbers(job, &mut found);
+    spellings(job, &mut found);
+    found.0
+}
+
+#[derive(Default)]
+struct Found(Vec<Problem>);
+
+impl Found {
+    fn fatal(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem {
+            field: field.into(),
+            message: message.into(),
+            fatal: true,
+        });
+    }
+
+    fn tolerable(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem {
+            field: field.into(),
+            message: message.into(),
+            fatal: false,
+        });
+    }
+}
+
+fn name(job: &PyTorchJob, found: &mut Found) {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    let mut letters = name.bytes();
+    let starts = letters.next().is_some_and(|first| first.is_ascii_lowercase());
+    let goes_on = letters.all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-');
+    if !starts || !goes_on || name.ends_with('-') {
+        found.fatal(
+            "metadata.name",
+            "must start with a letter, consist of lower-case letters, digits and '-', and not end with '-': services are named after the job",
+        );
+    }
+    let longest = Role::ALL.into_iter().filter(|&role| job.spec.replicas(role) > 0);
+    if let Some(longest) = longest
+        .map(|role| role.replica_name(name, job.spec.replicas(role) - 1).len())
+        .max()
+    {
+        if longest > MAX_NAME {
+            found.fatal("metadata.name", format!("is too long: with role and index, as in NAME-worker-0, it must fit in {MAX_NAME} characters, the limit of service names"));
+        }
+    }
+}
+
+fn replica_types(job: &PyTorchJob, found: &mut Found) {
+    let specs = &job.spec.pytorch_replica_specs;
+    if specs.is_empty() {
+        found.fatal(
+            "spec.pytorchReplicaSpecs",
+            "must have at least one of Master and Worker",
+        );
+    }
+    for (key, spec) in specs {
+        let field = format!("spec.pytorchReplicaSpecs[{key}]");
+        let Some(role) = Role::from_key(key) else {
+            found.fatal(
+                field,
+                "unknown replica type: the keys are Master and Worker, spelled so",
+            );
+            continue;
+        };
+        match spec.replicas {
+            Some(replicas) if role == Role::Master && replicas != 1 => {
+                found.fatal(
+                    format!("{field}.replicas"),
+                    "must be 1: further pods belong into Worker.replicas",
+                );
+            }
+            Some(replicas) if !(1..=MAX_REPLICAS).contains(&replicas) => {
+                found.fatal(
+                    format!("{field}.replicas"),
+                    format!("must be between 1 and {MAX_REPLICAS}"),
+                );
+            }
+            _ => {}
+        }
+        template(&format!("{field}.template"), spec, found);
+    }
+}
+
+fn template(field: &str, spec: &ReplicaSpec, found: &mut Found) {
+    let spec = match spec.template.parse::<PodTemplateSpec>() {
+        Ok(template) => template.spec,
+        Err(error) => return found.fatal(field, format!("is not a pod template: {error}")),
+    };
+    let Some(PodSpec { containers, .. }) = spec else {
+        return found.fatal(format!("{field}.spec"), "is required");
+    };
+    if !containers.iter().any(|container| container.name == names::CONTAINER) {
+        found.fatal(
+            format!("{field}.spec.containers"),
+            "needs a container named pytorch: it is the one that trains",
+        );
+    }
+    for (index, container) in containers.iter().enumerate() {
+        if container.image.as_deref().unwrap_or_default().is_empty() {
+            found.fatal(
+                format!("{field}.spec.containers[{index}].image"),
+                "is required: every container needs an image",
+            );
+        }
+    }
+}
+
+fn elastic(job: &PyTorchJob, found: &mut Found) {
+    let Some(policy) = &job.spec.elastic_policy else { return };
+    if job.spec.replica(Role::Worker).is_none() {
+        return found.fatal(
+            "spec.elasticPolicy",
+            "needs pytorchReplicaSpecs.Worker: workers are what is elastic",
+        );
+    }
+    let workers = i64::from(job.spec.replicas(Role::Worker));
+    let (min, max) = (policy.min_replicas.map(i64::from), policy.max_replicas.map(i64::from));
+    if min.zip(max).is_some_and(|(min, max)| min > max) {
+        found.tolerable(
+            "spec.elasticPolicy.minReplicas",
+            "must not exceed elasticPolicy.maxReplicas",
+        );
+    } else if min.is_some_and(|min| workers < min) || max.is_some_and(|max| workers > max) {
+        found.tolerable(
+            "spec.pytorchReplicaSpecs[Worker].replicas",
+            "must lie between elasticPolicy.minReplicas and elasticPolicy.maxReplicas",
+        );
+    }
+    if policy.n_proc_per_node.is_some() && job.spec.nproc_per_node.is_some() {
+        found.tolerable(
+            "spec.elasticPolicy.nProcPerNode",
+            "must not be used together with nprocPerNode: keep nprocPerNode, the other is deprecated",
+        );
+    }
+}
+
+fn numbers(job: &PyTorchJob, found: &mut Found) {
+    let (spec, run) = (&job.spec, &job.spec.run_policy);
+    for (field, value) in [
+        ("spec.activeDeadlineSeconds", spec.active_deadline_seconds),
+        ("spec.backoffLimit", spec.backoff_limit.map(i64::from)),
+        (
+            "spec.ttlSecondsAfterFinished",
+            spec.ttl_seconds_after_finished.map(i64::from),
+        ),
+        ("spec.runPolicy.activeDeadlineSeconds", run.active_deadline_seconds),
+        ("spec.runPolicy.backoffLimit", run.backoff_limit.map(i64::from)),
+        (
+            "spec.runPolicy.ttlSecondsAfterFinished",
+            run.ttl_seconds_after_finished.map(i64::from),
+        ),
+    ] {
+        match value {
+            Some(value) if value < 0 => found.fatal(field, format!("is {value} and must not be negative")),
+            Some(value) if value > MAX_SECONDS => found.tolerable(field, format!("must not exceed {MAX_SECONDS}")),
+            _ => {}
+        }
+    }
+    let processes = spec.nproc_per_node.as_deref();
+    let known = |value: &str| {
+        matches!(value, "auto" | "cpu" | "gpu") || value.parse().is_ok_and(|number: u16| (1..=9999).contains(&number))
+    };
+    if processes.is_some_and(|value| !known(value)) {
+        found.fatal("spec.nprocPerNode", "must be auto, cpu, gpu or a number from 1 to 9999");
+    }
+}
+
+fn spellings(job: &PyTorchJob, found: &mut Found) {
+    let (spec, run) = (&job.spec, &job.spec.run_policy);
+    let differ = [
+        (
+            "activeDeadlineSeconds",
+            differ(spec.active_deadline_seconds, run.active_deadline_seconds),
+        ),
+        ("backoffLimit", differ(spec.backoff_limit, run.backoff_limit)),
+        ("cleanPodPolicy", differ(spec.clean_pod_policy, run.clean_pod_policy)),
+        (
+            "ttlSecondsAfterFinished",
+            differ(spec.ttl_seconds_after_finished, run.ttl_seconds_after_finished),
+        ),
+    ];
+    for (policy, _) in differ.into_iter().filter(|(_, differ)| *differ) {
+        found.tolerable(
+            format!("spec.{policy}"),
+            format!("{policy} and runPolicy.{policy} are one policy in two spellings and differ: set both to the same value or remove one; until then the flat value holds"),
+        );
+    }
+}
+
+fn differ<T: PartialEq>(flat: Option<T>, nested: Option<T>) -> bool {
+    flat.zip(nested).is_some_and(|(flat, nested)| flat != nested)
+}
