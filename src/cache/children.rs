@@ -1,0 +1,294 @@
+//! Objects of one kind, by the job that owns them.
+//!
+//! Two sources feed it: the watch, which is complete but late, and our own writes, which are early. The resourceVersion decides which
+//! one is newer; it is an increasing number within one resource (stable since Kubernetes 1.35, and long so in practice with etcd).
+//! So a plan never repeats a write only because the watch has not shown it yet, and no event handler has to keep count of anything.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long an own write is believed without the watch showing it. Only an object that was created and deleted by somebody else while a
+/// list was under way stays unseen; after this time the watch is right.
+pub const UNSEEN: Duration = Duration::from_secs(30);
+
+/// The job that controls an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// UID of the job: a recreated job of the same name is another one.
+    pub uid: String,
+    /// Its name; the namespace is the object's.
+    pub job: String,
+}
+
+/// An object as seen or written.
+#[derive(Clone, Debug)]
+pub struct Observed<T> {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// resourceVersion, where it is a number.
+    pub version: Option<u64>,
+    /// The job that controls it.
+    pub owner: Option<Owner>,
+    /// What decisions need to know of it.
+    pub fact: T,
+}
+
+/// A job, as the queue knows it: namespace and name.
+pub type JobKey = (String, String);
+
+/// A fact that says whether its object is on its way out, and that can be told so.
+pub trait Fact: Clone {
+    /// Whether deletion has begun.
+    fn terminating(&self) -> bool;
+    /// Records that deletion has begun.
+    fn terminate(&mut self);
+}
+
+#[derive(Clone, Debug)]
+struct Entry<T> {
+    uid: String,
+    version: Option<u64>,
+    job: String,
+    fact: T,
+    /// Since when we know of an own write that the watch has not shown.
+    unseen: Option<Instant>,
+}
+
+/// Objects of one kind.
+#[derive(Debug)]
+pub struct Children<T> {
+    by_owner: HashMap<String, BTreeMap<String, Entry<T>>>,
+    owner_of: HashMap<JobKey, String>,
+    listed: Option<HashSet<JobKey>>,
+}
+
+impl<T> Default for Children<T> {
+    fn default() -> Self {
+        Self { by_owner: HashMap::new(), owner_of: HashMap::new(), listed: None }
+    }
+}
+
+impl<T: Fact> Children<T> {
+    /// The watch shows an object. Returns the jobs concerned.
+    pub fn applied(&mut self, object: Observed<T>) -> Vec<JobKey> {
+        self.note_listed(&object);
+        self.put(object, None)
+    }
+
+    /// We wrote an object.
+    pub fn written(&mut self, object: Observed<T>, now: Instant) {
+        self.note_listed(&object);
+        self.put(object, Some(now));
+    }
+
+    /// We asked for the deletion of an object; it is on its way out until the watch shows it gone.
+    pub fn delete_asked(&mut self, owner: &str, name: &str, uid: &str, now: Instant) {
+        let entry = self.by_owner.get_mut(owner).and_then(|children| children.get_mut(name));
+        if let Some(entry) = entry.filter(|entry| entry.uid == uid) {
+            entry.fact.terminate();
+            entry.unseen = Some(now);
+        }
+    }
+
+    /// The API server says that this very object does not exist.
+    pub fn found_gone(&mut self, namespace: &str, owner: &str, name: &str, uid: &str) {
+        let is_it = |entry: &Entry<T>| entry.uid == uid;
+        if self.by_owner.get(owner).and_then(|children| children.get(name)).is_some_and(is_it) {
+            self.remove(&(namespace.to_owned(), name.to_owned()));
+        }
+    }
+
+    /// The watch shows an object gone. Returns the jobs concerned.
+    pub fn deleted(&mut self, object: &Observed<T>) -> Vec<JobKey> {
+        let key = (object.namespace.clone(), object.name.clone());
+        let newer = self.entry(&key).is_some_and(|entry| is_newer(entry.version, object.version));
+        let mut touched: Vec<JobKey> = object.owner.iter().map(|owner| (object.namespace.clone(), owner.job.clone())).collect();
+        if !newer {
+            touched.extend(self.remove(&key));
+        }
+        touched.dedup();
+        touched
+    }
+
+    /// A list begins.
+    pub fn list_begins(&mut self) {
+        self.listed = Some(HashSet::new());
+    }
+
+    /// The list is complete: what it did not show, and what we did not write meanwhile, is gone. Returns the jobs concerned.
+    pub fn list_ends(&mut self) -> Vec<JobKey> {
+        let Some(listed) = self.listed.take() else { return Vec::new() };
+        let gone: Vec<JobKey> = self.owner_of.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+        gone.iter().filter_map(|key| self.remove(key)).collect()
+    }
+
+    /// The facts of one job, sorted by name, and whether the watch has yet to show one of our writes.
+    pub fn of(&mut self, namespace: &str, owner: &str, now: Instant) -> (Vec<T>, bool) {
+        let expired = |entry: &Entry<T>| entry.unseen.is_some_and(|since| now.duration_since(since) >= UNSEEN);
+        let children = self.by_owner.get(owner).into_iter().flatten();
+        let ghosts: Vec<String> = children.filter(|(_, entry)| expired(entry)).map(|(name, _)| name.clone()).collect();
+        for name in ghosts {
+            self.remove(&(namespace.to_owned(), name));
+        }
+        let children = || self.by_owner.get(owner).into_iter().flat_map(BTreeMap::values);
+        (children().map(|entry| entry.fact.clone()).collect(), children().any(|entry| entry.unseen.is_some()))
+    }
+
+    /// Number of objects.
+    pub fn len(&self) -> usize {
+        self.owner_of.len()
+    }
+
+    fn entry(&self, key: &JobKey) -> Option<&Entry<T>> {
+        self.by_owner.get(self.owner_of.get(key)?)?.get(&key.1)
+    }
+
+    fn note_listed(&mut self, object: &Observed<T>) {
+        if let Some(listed) = &mut self.listed {
+            listed.insert((object.namespace.clone(), object.name.clone()));
+        }
+    }
+
+    fn put(&mut self, mut object: Observed<T>, unseen: Option<Instant>) -> Vec<JobKey> {
+        let key = (object.namespace, object.name);
+        let old = self.entry(&key);
+        if old.is_some_and(|old| is_newer(old.version, object.version)) {
+            return Vec::new();
+        }
+        // Deletion is never taken back, so an older view of the same object does not make it live again.
+        if old.is_some_and(|old| old.uid == object.uid && old.fact.terminating()) {
+            object.fact.terminate();
+        }
+        let mut touched: Vec<JobKey> = Vec::new();
+        let moved = self.owner_of.get(&key).is_some_and(|uid| object.owner.as_ref().is_none_or(|owner| owner.uid != *uid));
+        if moved {
+            touched.extend(self.remove(&key));
+        }
+        if let Some(owner) = object.owner {
+            touched.push((key.0.clone(), owner.job.clone()));
+            let entry = Entry { uid: object.uid, version: object.version, job: owner.job, fact: object.fact, unseen };
+            self.by_owner.entry(owner.uid.clone()).or_default().insert(key.1.clone(), entry);
+            self.owner_of.insert(key, owner.uid);
+        }
+        touched.dedup();
+        touched
+    }
+
+    fn remove(&mut self, key: &JobKey) -> Option<JobKey> {
+        let owner = self.owner_of.remove(key)?;
+        let children = self.by_owner.get_mut(&owner)?;
+        let entry = children.remove(&key.1);
+        if children.is_empty() {
+            self.by_owner.remove(&owner);
+        }
+        entry.map(|entry| (key.0.clone(), entry.job))
+    }
+}
+
+/// Whether what we have is newer than what comes. Without numbers, the latest to arrive wins.
+fn is_newer(have: Option<u64>, comes: Option<u64>) -> bool {
+    have.zip(comes).is_some_and(|(have, comes)| have > comes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::PodFact;
+
+    fn pod(name: &str, uid: &str, version: u64, owner: Option<&str>) -> Observed<PodFact> {
+        Observed {
+            namespace: "ns".into(),
+            name: name.into(),
+            uid: uid.into(),
+            version: Some(version),
+            owner: owner.map(|uid| Owner { uid: uid.into(), job: format!("job-{uid}") }),
+            fact: PodFact { name: name.into(), uid: uid.into(), ..PodFact::default() },
+        }
+    }
+
+    fn names(children: &mut Children<PodFact>, owner: &str) -> Vec<String> {
+        children.of("ns", owner, Instant::now()).0.into_iter().map(|fact| format!("{}/{}", fact.name, fact.uid)).collect()
+    }
+
+    #[tokio::test]
+    async fn an_own_write_is_known_before_the_watch_shows_it_and_an_older_event_does_not_undo_it() {
+        let mut children = Children::default();
+        children.written(pod("a", "2", 20, Some("j")), Instant::now());
+        assert!(children.of("ns", "j", Instant::now()).1, "the watch has yet to show it");
+        assert!(children.applied(pod("a", "1", 10, Some("j"))).is_empty(), "an older object of that name");
+        assert!(children.deleted(&pod("a", "1", 15, Some("j"))).contains(&("ns".into(), "job-j".into())));
+        assert_eq!(names(&mut children, "j"), ["a/2"]);
+        children.applied(pod("a", "2", 20, Some("j")));
+        assert!(!children.of("ns", "j", Instant::now()).1, "the watch has caught up");
+    }
+
+    #[tokio::test]
+    async fn a_deletion_is_never_taken_back() {
+        let mut children = Children::default();
+        children.applied(pod("a", "1", 10, Some("j")));
+        children.delete_asked("j", "a", "1", Instant::now());
+        children.applied(pod("a", "1", 11, Some("j")));
+        assert!(children.of("ns", "j", Instant::now()).0[0].terminating);
+        children.applied(pod("a", "2", 12, Some("j")));
+        assert!(!children.of("ns", "j", Instant::now()).0[0].terminating, "but its successor is another object");
+    }
+
+    #[tokio::test]
+    async fn a_deletion_that_names_another_uid_changes_nothing() {
+        let mut children = Children::default();
+        children.applied(pod("a", "2", 10, Some("j")));
+        children.delete_asked("j", "a", "1", Instant::now());
+        children.found_gone("ns", "j", "a", "1");
+        let facts = children.of("ns", "j", Instant::now()).0;
+        assert_eq!((facts.len(), facts[0].terminating), (1, false));
+    }
+
+    #[tokio::test]
+    async fn a_list_removes_what_it_does_not_show_but_not_what_was_written_meanwhile() {
+        let mut children = Children::default();
+        children.applied(pod("gone", "1", 10, Some("j")));
+        children.applied(pod("kept", "2", 11, Some("j")));
+        children.list_begins();
+        children.applied(pod("kept", "2", 11, Some("j")));
+        children.written(pod("new", "3", 12, Some("j")), Instant::now());
+        assert_eq!(children.list_ends(), [("ns".to_owned(), "job-j".to_owned())]);
+        assert_eq!(names(&mut children, "j"), ["kept/2", "new/3"]);
+        assert_eq!(children.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_object_that_loses_its_owner_leaves_the_job_and_both_hear_of_a_change_of_owner() {
+        let mut children = Children::default();
+        children.applied(pod("a", "1", 10, Some("j")));
+        let touched = children.applied(pod("a", "1", 11, Some("k")));
+        assert_eq!(touched, [("ns".to_owned(), "job-j".to_owned()), ("ns".to_owned(), "job-k".to_owned())]);
+        assert_eq!(children.applied(pod("a", "1", 12, None)), [("ns".to_owned(), "job-k".to_owned())]);
+        assert_eq!((names(&mut children, "j").len(), names(&mut children, "k").len(), children.len()), (0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_own_write_that_the_watch_never_shows_is_forgotten() {
+        let mut children = Children::default();
+        children.written(pod("ghost", "1", 10, Some("j")), Instant::now());
+        tokio::time::advance(UNSEEN.checked_sub(Duration::from_millis(1)).unwrap()).await;
+        assert_eq!(names(&mut children, "j"), ["ghost/1"]);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(names(&mut children, "j").is_empty());
+        assert_eq!(children.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn without_numeric_versions_the_latest_to_arrive_wins() {
+        let mut children = Children::default();
+        let unnumbered = |uid: &str| Observed { version: None, ..pod("a", uid, 0, Some("j")) };
+        children.applied(unnumbered("1"));
+        children.applied(unnumbered("2"));
+        assert_eq!(names(&mut children, "j"), ["a/2"]);
+    }
+}

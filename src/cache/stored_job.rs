@@ -1,0 +1,172 @@
+//! A PyTorchJob as stored, whatever is in it.
+
+use std::borrow::Cow;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::api::{JobStatus, PyTorchJob};
+
+/// Written by `kubectl apply`: the whole object once more, as text.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// A stored job. One that cannot be decoded is kept with what can be told of it: decoding a list fails as a whole, so without this one
+/// bad object would stop the watch for all.
+#[derive(Clone, Debug)]
+pub enum StoredJob {
+    /// A job.
+    Decoded(Box<PyTorchJob>),
+    /// Something else that was stored under this kind.
+    Undecodable(Box<Undecodable>),
+}
+
+/// What can be told of an object that is not a PyTorchJob.
+#[derive(Clone, Debug)]
+pub struct Undecodable {
+    /// Metadata.
+    pub metadata: ObjectMeta,
+    /// Status, if that much can be decoded.
+    pub status: JobStatus,
+    /// What is wrong.
+    pub cause: String,
+}
+
+impl StoredJob {
+    /// UID.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        self.meta().uid.as_deref().unwrap_or_default()
+    }
+}
+
+impl<'de> Deserialize<'de> for StoredJob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        match serde_json::from_str::<PyTorchJob>(text.get()) {
+            Ok(mut job) => {
+                prune(&mut job.metadata);
+                Ok(Self::Decoded(Box::new(job)))
+            }
+            Err(error) => {
+                let mut metadata = serde_json::from_str::<OnlyMetadata>(text.get()).map_err(serde::de::Error::custom)?.metadata;
+                prune(&mut metadata);
+                let status = serde_json::from_str::<OnlyStatus>(text.get()).map(|object| object.status).unwrap_or_default();
+                Ok(Self::Undecodable(Box::new(Undecodable { metadata, status, cause: cause(text.get(), &error) })))
+            }
+        }
+    }
+}
+
+/// Names the field: decoding again costs nothing that matters, since it is done for bad objects only.
+fn cause(text: &str, error: &serde_json::Error) -> String {
+    let mut json = serde_json::Deserializer::from_str(text);
+    match serde_path_to_error::deserialize::<_, PyTorchJob>(&mut json) {
+        Err(error) => format!("{}: {}", error.path(), error.inner()),
+        Ok(_) => error.to_string(),
+    }
+}
+
+/// Drops what is large and never read.
+fn prune(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}
+
+#[derive(Deserialize)]
+struct OnlyMetadata {
+    metadata: ObjectMeta,
+}
+
+#[derive(Deserialize)]
+struct OnlyStatus {
+    #[serde(default)]
+    status: JobStatus,
+}
+
+impl Resource for StoredJob {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind(dt: &()) -> Cow<'_, str> {
+        PyTorchJob::kind(dt)
+    }
+
+    fn group(dt: &()) -> Cow<'_, str> {
+        PyTorchJob::group(dt)
+    }
+
+    fn version(dt: &()) -> Cow<'_, str> {
+        PyTorchJob::version(dt)
+    }
+
+    fn plural(dt: &()) -> Cow<'_, str> {
+        PyTorchJob::plural(dt)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        match self {
+            Self::Decoded(job) => &job.metadata,
+            Self::Undecodable(object) => &object.metadata,
+        }
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        match self {
+            Self::Decoded(job) => &mut job.metadata,
+            Self::Undecodable(object) => &mut object.metadata,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(spec: &serde_json::Value) -> StoredJob {
+        let object = serde_json::json!({
+            "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
+            "metadata": { "name": "job", "namespace": "ns", "uid": "u", "annotations": { LAST_APPLIED: "{}", "kept": "yes" } },
+            "spec": spec,
+            "status": { "conditions": null, "replicaStatuses": null, "startTime": "2026-01-01T00:00:00Z" },
+        });
+        serde_json::from_str(&object.to_string()).unwrap()
+    }
+
+    #[test]
+    fn the_template_is_kept_to_the_letter() {
+        let StoredJob::Decoded(job) = stored(&serde_json::json!({
+            "pytorchReplicaSpecs": { "Master": { "template": { "spec": { "fieldOfTomorrow": [1, 2.50] } } } } }))
+        else {
+            panic!("decodes")
+        };
+        assert_eq!(job.spec.pytorch_replica_specs["Master"].template.get(), r#"{"spec":{"fieldOfTomorrow":[1,2.5]}}"#);
+        assert_eq!(job.metadata.annotations.unwrap().keys().collect::<Vec<_>>(), ["kept"]);
+        assert!(job.status.unwrap().conditions.is_empty(), "null is what Go writes for an empty list");
+    }
+
+    #[test]
+    fn a_bad_object_keeps_its_name_its_status_and_the_field_that_is_wrong() {
+        for (spec, field) in [
+            (serde_json::json!({ "pytorchReplicaSpecs": {}, "activeDeadlineSeconds": "abc" }), "spec.activeDeadlineSeconds"),
+            (serde_json::json!({ "pytorchReplicaSpecs": { "Master": null } }), "spec.pytorchReplicaSpecs.Master"),
+            (serde_json::json!({ "pytorchReplicaSpecs": { "Worker": { "restartPolicy": "Maybe", "template": {} } } }), "spec.pytorchReplicaSpecs.Worker.restartPolicy"),
+            (serde_json::json!(null), "spec"),
+        ] {
+            let StoredJob::Undecodable(object) = stored(&spec) else { panic!("{spec} decodes") };
+            assert_eq!(object.metadata.name.as_deref(), Some("job"));
+            assert!(object.status.start_time.is_some());
+            assert!(object.cause.starts_with(field), "{}", object.cause);
+        }
+    }
+
+    #[test]
+    fn an_empty_restart_policy_is_unset() {
+        let spec = serde_json::json!({ "pytorchReplicaSpecs": { "Worker": { "restartPolicy": "", "template": {} } } });
+        assert!(matches!(stored(&spec), StoredJob::Decoded(job) if job.spec.pytorch_replica_specs["Worker"].restart_policy.is_none()));
+    }
+}

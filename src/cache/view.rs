@@ -1,0 +1,176 @@
+//! Pods and services as they come from the API server, reduced to what is read.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::Deserialize;
+
+use super::children::{Observed, Owner};
+use crate::api::names;
+use crate::planner::{Failure, Phase, PodFact, ServiceFact};
+
+/// The part of a Pod that is read. The parser skips the rest without allocating it.
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = "k8s_openapi::api::core::v1::Pod")]
+pub struct PodView {
+    /// Metadata.
+    pub metadata: ObjectMeta,
+    #[serde(default)]
+    status: PodStatusView,
+}
+
+/// The part of a Service that is read.
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = "k8s_openapi::api::core::v1::Service")]
+pub struct ServiceView {
+    /// Metadata.
+    pub metadata: ObjectMeta,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodStatusView {
+    phase: Option<String>,
+    reason: Option<String>,
+    message: Option<String>,
+    init_container_statuses: Option<Vec<ContainerStatusView>>,
+    container_statuses: Option<Vec<ContainerStatusView>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerStatusView {
+    name: String,
+    restart_count: i32,
+    state: Option<ContainerStateView>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerStateView {
+    terminated: Option<TerminatedView>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct TerminatedView {
+    exit_code: i32,
+    reason: Option<String>,
+    message: Option<String>,
+}
+
+impl PodView {
+    /// Reduces the pod to its facts.
+    #[must_use]
+    pub fn observe(self) -> Observed<PodFact> {
+        let statuses = || self.status.init_container_statuses.iter().flatten().chain(self.status.container_statuses.iter().flatten());
+        let phase = self.phase();
+        let fact = PodFact {
+            name: self.metadata.name.clone().unwrap_or_default(),
+            uid: self.metadata.uid.clone().unwrap_or_default(),
+            phase,
+            terminating: self.metadata.deletion_timestamp.is_some(),
+            restarts: statuses().map(|status| status.restart_count).fold(0, i32::saturating_add),
+            failure: (phase == Phase::Failed).then(|| Box::new(self.failure())),
+        };
+        observed(self.metadata, fact)
+    }
+
+    fn phase(&self) -> Phase {
+        match self.status.phase.as_deref() {
+            Some("Running") => Phase::Running,
+            Some("Succeeded") => Phase::Succeeded,
+            Some("Failed") => Phase::Failed,
+            Some("Unknown") => Phase::Unknown,
+            _ => Phase::Pending,
+        }
+    }
+
+    /// The container that trains says best why it failed; where it says nothing, the pod does, as in an eviction.
+    fn failure(&self) -> Failure {
+        let mut containers = self.status.container_statuses.iter().flatten();
+        let terminated = containers.find(|status| status.name == names::CONTAINER).and_then(|status| status.state.as_ref()?.terminated.as_ref());
+        Failure {
+            exit_code: terminated.map(|terminated| terminated.exit_code),
+            reason: terminated.and_then(|terminated| terminated.reason.clone()).or_else(|| self.status.reason.clone()),
+            message: terminated.and_then(|terminated| terminated.message.clone()).or_else(|| self.status.message.clone()),
+        }
+    }
+}
+
+impl ServiceView {
+    /// Reduces the service to its facts.
+    #[must_use]
+    pub fn observe(self) -> Observed<ServiceFact> {
+        let fact = ServiceFact {
+            name: self.metadata.name.clone().unwrap_or_default(),
+            uid: self.metadata.uid.clone().unwrap_or_default(),
+            terminating: self.metadata.deletion_timestamp.is_some(),
+        };
+        observed(self.metadata, fact)
+    }
+}
+
+fn observed<T>(metadata: ObjectMeta, fact: T) -> Observed<T> {
+    let owner = metadata.owner_references.into_iter().flatten().find(|owner| {
+        owner.controller == Some(true) && owner.kind == names::KIND && owner.api_version == names::API_VERSION
+    });
+    Observed {
+        namespace: metadata.namespace.unwrap_or_default(),
+        name: metadata.name.unwrap_or_default(),
+        uid: metadata.uid.unwrap_or_default(),
+        version: metadata.resource_version.and_then(|version| version.parse().ok()),
+        owner: owner.map(|owner| Owner { uid: owner.uid, job: owner.name }),
+        fact,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(status: serde_json::Value) -> PodFact {
+        let pod = serde_json::json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": "job-worker-0", "namespace": "ns", "uid": "u", "resourceVersion": "7",
+                "ownerReferences": [
+                    { "apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": "c" },
+                    { "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": "job", "uid": "j", "controller": true }] },
+            "spec": { "containers": [{ "name": "pytorch" }] },
+            "status": status,
+        });
+        let observed = serde_json::from_value::<PodView>(pod).unwrap().observe();
+        assert_eq!(observed.owner, Some(Owner { uid: "j".into(), job: "job".into() }));
+        assert_eq!(observed.version, Some(7));
+        observed.fact
+    }
+
+    #[test]
+    fn restarts_are_summed_over_init_and_regular_containers() {
+        let fact = pod(serde_json::json!({ "phase": "Running",
+            "initContainerStatuses": [{ "name": "init-pytorch", "restartCount": 2 }],
+            "containerStatuses": [{ "name": "pytorch", "restartCount": 3 }, { "name": "side", "restartCount": 1 }] }));
+        assert_eq!((fact.phase, fact.restarts), (Phase::Running, 6));
+    }
+
+    #[test]
+    fn a_failure_is_told_by_the_training_container() {
+        let fact = pod(serde_json::json!({ "phase": "Failed", "reason": "ignored",
+            "containerStatuses": [
+                { "name": "side", "state": { "terminated": { "exitCode": 9 } } },
+                { "name": "pytorch", "state": { "terminated": { "exitCode": 137, "reason": "OOMKilled", "message": "no memory" } } }] }));
+        let failure = fact.failure.unwrap();
+        assert_eq!((failure.exit_code, failure.reason.as_deref(), failure.message.as_deref()), (Some(137), Some("OOMKilled"), Some("no memory")));
+    }
+
+    #[test]
+    fn an_evicted_pod_has_no_exit_code_and_the_pods_own_reason() {
+        let fact = pod(serde_json::json!({ "phase": "Failed", "reason": "Evicted", "message": "low on memory" }));
+        let failure = fact.failure.unwrap();
+        assert_eq!((failure.exit_code, failure.reason.as_deref(), failure.message.as_deref()), (None, Some("Evicted"), Some("low on memory")));
+    }
+
+    #[test]
+    fn a_pod_without_status_is_pending() {
+        assert_eq!(pod(serde_json::json!({})).phase, Phase::Pending);
+    }
+}

@@ -1,0 +1,130 @@
+//! The watches: one task a kind, each with its own back-off, feeding what we know and telling which jobs are concerned.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use kube::Api;
+use kube::api::Resource;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use serde::de::DeserializeOwned;
+use tracing::{info, warn};
+
+use super::children::JobKey;
+use super::index::{feed_pod, feed_service};
+use super::{Index, PodView, ServiceView, StoredJob};
+use crate::api::names;
+use crate::platform::metrics::Metrics;
+
+/// Objects fetched by one request of a list.
+const PAGE: u32 = 500;
+
+/// What a watch does with the jobs that an event concerns.
+pub trait Concern: Send + Sync + 'static {
+    /// Something about this job changed.
+    fn job(&self, job: JobKey);
+    /// The job with this UID is gone.
+    fn gone(&self, uid: &str);
+    /// The kind is completely known.
+    fn synced(&self, kind: &'static str);
+}
+
+/// Watches jobs, into the store that the queue reads from.
+pub async fn jobs(api: Api<StoredJob>, mut store: Writer<StoredJob>, concern: Arc<impl Concern>, metrics: Metrics) {
+    let reader = store.as_reader();
+    run("pytorchjobs", events(api, watcher::Config::default()), &metrics.clone(), |event| {
+        let before = matches!(event, Event::InitDone).then(|| reader.state()).unwrap_or_default();
+        store.apply_watcher_event(&event);
+        match event {
+            Event::Apply(job) | Event::InitApply(job) => {
+                if let StoredJob::Undecodable(object) = &job {
+                    metrics.undecodable("pytorchjobs");
+                    warn!(job = object.metadata.name, namespace = object.metadata.namespace, cause = object.cause, "cannot decode job");
+                }
+                concern.job(key(&job));
+            }
+            Event::Delete(job) => concern.gone(job.uid()),
+            Event::Init => {}
+            Event::InitDone => {
+                let listed: std::collections::HashSet<String> = reader.state().iter().map(|job| job.uid().to_owned()).collect();
+                before.iter().filter(|job| !listed.contains(job.uid())).for_each(|job| concern.gone(job.uid()));
+                reader.state().iter().for_each(|job| concern.job(key(job)));
+                concern.synced("pytorchjobs");
+            }
+        }
+        metrics.set_cached("pytorchjobs", reader.len());
+    })
+    .await;
+}
+
+/// Watches the pods that bear our label.
+pub async fn pods(api: Api<PodView>, index: Arc<Index>, concern: Arc<impl Concern>, metrics: Metrics) {
+    run("pods", events(api, ours()), &metrics.clone(), |event| {
+        let complete = matches!(event, Event::InitDone);
+        feed_pod(&index, event).into_iter().for_each(|job| concern.job(job));
+        if complete {
+            concern.synced("pods");
+        }
+        metrics.set_cached("pods", index.pods().len());
+    })
+    .await;
+}
+
+/// Watches the services that bear our label.
+pub async fn services(api: Api<ServiceView>, index: Arc<Index>, concern: Arc<impl Concern>, metrics: Metrics) {
+    run("services", events(api, ours()), &metrics.clone(), |event| {
+        let complete = matches!(event, Event::InitDone);
+        feed_service(&index, event).into_iter().for_each(|job| concern.job(job));
+        if complete {
+            concern.synced("services");
+        }
+        metrics.set_cached("services", index.services().len());
+    })
+    .await;
+}
+
+/// Namespace and name.
+#[must_use]
+pub fn key(job: &StoredJob) -> JobKey {
+    let metadata = job.meta();
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}
+
+/// Selected by the server, so pods of others never reach us.
+fn ours() -> watcher::Config {
+    watcher::Config::default().labels(&format!("{}={}", names::LABEL_OPERATOR_NAME, names::CONTROLLER_NAME))
+}
+
+fn events<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = watcher::Result<Event<K>>>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    watch(api, config.page_size(PAGE)).default_backoff()
+}
+
+/// Runs one watch for ever. Its errors end here: the stream backs off and resumes by itself.
+async fn run<K>(
+    kind: &'static str,
+    events: impl Stream<Item = watcher::Result<Event<K>>>,
+    metrics: &Metrics,
+    mut on_event: impl FnMut(Event<K>),
+) {
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                if matches!(event, Event::InitDone) {
+                    metrics.relist(kind);
+                    info!(kind, "list complete");
+                }
+                on_event(event);
+            }
+            Err(error) => {
+                metrics.watch_error(kind);
+                warn!(kind, %error, "watch failed; trying again");
+            }
+        }
+    }
+}
