@@ -1,0 +1,5 @@
+//! Everything between the operator and the world outside its decisions: clocks, logs, metrics.
+
+pub mod clock;
+pub mod logs;
+pub mod metrics;
