@@ -95,40 +95,40 @@ impl Metrics {
 
     /// `training_operator_jobs_*_total`.
     pub fn job(&self, step: JobStep, namespace: &str) {
-        self.0.jobs[step as usize]
+        self.0.kubeflow.jobs[step as usize]
             .with_label_values(&[namespace, FRAMEWORK])
             .inc();
     }
 
     /// `created_pods_total`.
     pub fn pod_created(&self) {
-        self.0.pods_created.inc();
+        self.0.kubeflow.pods_created.inc();
     }
 
     /// `deleted_pods_total`.
     pub fn pod_deleted(&self) {
-        self.0.pods_deleted.inc();
+        self.0.kubeflow.pods_deleted.inc();
     }
 
     /// `failed_pods_total`: pods that failed, each counted once. Kubeflow counts one on every pass that sees it.
     pub fn pod_failed(&self) {
-        self.0.pods_failed.inc();
+        self.0.kubeflow.pods_failed.inc();
     }
 
     /// `succeeded_service_creation_total`.
     pub fn service_created(&self) {
-        self.0.services_created.inc();
+        self.0.kubeflow.services_created.inc();
     }
 
     /// `failed_service_creation_total`.
     pub fn service_creation_failed(&self) {
-        self.0.services_failed.inc();
+        self.0.kubeflow.services_failed.inc();
     }
 
     /// A reconcile begins. It counts as in flight until the returned value is given its outcome or dropped.
     #[must_use]
     pub fn reconcile_started(&self) -> Reconcile {
-        let active = self.0.active_workers.with_label_values(&[CONTROLLER_NAME]);
+        let active = self.0.reconcile.active.with_label_values(&[CONTROLLER_NAME]);
         active.inc();
         Reconcile {
             metrics: self.clone(),
@@ -141,6 +141,7 @@ impl Metrics {
     /// `workqueue_depth`: jobs that wait to be reconciled.
     pub fn set_queue_depth(&self, jobs: usize) {
         self.0
+            .reconcile
             .queue_depth
             .with_label_values(&[CONTROLLER_NAME, CONTROLLER_NAME])
             .set(gauge(jobs));
@@ -163,27 +164,27 @@ impl Metrics {
 
     /// `pytorchjob_operator_watch_errors_total`: lists and watches of this kind that failed.
     pub fn watch_error(&self, kind: &str) {
-        self.0.watch_errors.with_label_values(&[kind]).inc();
+        self.0.cache.watch_errors.with_label_values(&[kind]).inc();
     }
 
     /// `pytorchjob_operator_relists_total`: complete lists of this kind, the first one included.
     pub fn relist(&self, kind: &str) {
-        self.0.relists.with_label_values(&[kind]).inc();
+        self.0.cache.relists.with_label_values(&[kind]).inc();
     }
 
     /// `pytorchjob_operator_undecodable_objects_total`: objects of this kind that were received and could not be read.
     pub fn undecodable(&self, kind: &str) {
-        self.0.undecodable.with_label_values(&[kind]).inc();
+        self.0.cache.undecodable.with_label_values(&[kind]).inc();
     }
 
     /// `pytorchjob_operator_cached_objects`: objects of this kind in memory.
     pub fn set_cached(&self, kind: &str, objects: usize) {
-        self.0.cached.with_label_values(&[kind]).set(gauge(objects));
+        self.0.cache.objects.with_label_values(&[kind]).set(gauge(objects));
     }
 
     /// `pytorchjob_operator_overlay_hits_total`: reconciles that saw a write of their own before the watch showed it.
     pub fn overlay_hit(&self, kind: &str) {
-        self.0.overlay_hits.with_label_values(&[kind]).inc();
+        self.0.cache.overlay_hits.with_label_values(&[kind]).inc();
     }
 
     /// `pytorchjob_operator_events_total`.
@@ -210,18 +211,18 @@ impl Reconcile {
 
 impl Drop for Reconcile {
     fn drop(&mut self) {
-        let series = &self.metrics.0;
+        let series = &self.metrics.0.reconcile;
         self.active.dec();
         series
-            .reconciles
+            .total
             .with_label_values(&[CONTROLLER_NAME, self.outcome.label()])
             .inc();
         series
-            .reconcile_seconds
+            .seconds
             .with_label_values(&[CONTROLLER_NAME])
             .observe(self.started.elapsed().as_secs_f64());
         if self.outcome == Outcome::Error {
-            series.reconcile_errors.with_label_values(&[CONTROLLER_NAME]).inc();
+            series.errors.with_label_values(&[CONTROLLER_NAME]).inc();
         }
     }
 }

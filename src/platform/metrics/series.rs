@@ -13,44 +13,68 @@ const RECONCILE_SECONDS: [f64; 13] = [
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) registry: Registry,
+    pub(super) kubeflow: Kubeflow,
+    pub(super) reconcile: Reconciling,
+    pub(super) cache: Cache,
+    pub(super) requests: IntCounterVec,
+    pub(super) fenced: IntCounter,
+    pub(super) leader: IntGaugeVec,
+    pub(super) events: IntCounterVec,
+}
+
+impl Series {
+    pub(super) fn new() -> Result<Self, Error> {
+        let registry = Registry::new();
+        let r = &registry;
+        process(r)?;
+        build_info(r)?;
+        Ok(Self {
+            kubeflow: Kubeflow::new(r)?,
+            reconcile: Reconciling::new(r)?,
+            cache: Cache::new(r)?,
+            requests: counters(
+                r,
+                ("rest_client_requests_total", "Requests to the API server"),
+                &["code", "method", "resource"],
+            )?,
+            fenced: counter(
+                r,
+                "pytorchjob_operator_fenced_requests_total",
+                "Requests held back because the lease had run out",
+            )?,
+            leader: gauges(
+                r,
+                ("leader_election_master_status", "1 while this replica holds the lease"),
+                &["name"],
+            )?,
+            events: counters(
+                r,
+                ("pytorchjob_operator_events_total", "Events by what became of them"),
+                &["result"],
+            )?,
+            registry,
+        })
+    }
+}
+
+/// What Kubeflow's operator counted.
+#[derive(Debug)]
+pub(super) struct Kubeflow {
+    /// In the order of [`super::JobStep`].
     pub(super) jobs: [IntCounterVec; 5],
     pub(super) pods_created: IntCounter,
     pub(super) pods_deleted: IntCounter,
     pub(super) pods_failed: IntCounter,
     pub(super) services_created: IntCounter,
     pub(super) services_failed: IntCounter,
-    pub(super) reconciles: IntCounterVec,
-    pub(super) reconcile_errors: IntCounterVec,
-    pub(super) reconcile_seconds: HistogramVec,
-    pub(super) active_workers: IntGaugeVec,
-    pub(super) queue_depth: IntGaugeVec,
-    pub(super) leader: IntGaugeVec,
-    pub(super) requests: IntCounterVec,
-    pub(super) fenced: IntCounter,
-    pub(super) watch_errors: IntCounterVec,
-    pub(super) relists: IntCounterVec,
-    pub(super) undecodable: IntCounterVec,
-    pub(super) cached: IntGaugeVec,
-    pub(super) overlay_hits: IntCounterVec,
-    pub(super) events: IntCounterVec,
 }
 
-impl Series {
-    #[expect(clippy::too_many_lines, reason = "a table: one entry per series")]
-    pub(super) fn new() -> Result<Self, Error> {
-        let registry = Registry::new();
-        let r = &registry;
-        process(r)?;
-        build_info(r)?;
+impl Kubeflow {
+    fn new(r: &Registry) -> Result<Self, Error> {
         let jobs = |name: &str, help: &str| {
-            counters(
-                r,
-                &format!("training_operator_jobs_{name}_total"),
-                help,
-                &["job_namespace", "framework"],
-            )
+            let name = format!("training_operator_jobs_{name}_total");
+            counters(r, (&name, help), &["job_namespace", "framework"])
         };
-        let ours = |name: &str, help: &str| counters(r, &format!("pytorchjob_operator_{name}_total"), help, &["kind"]);
         Ok(Self {
             jobs: [
                 jobs("created", "Jobs accepted")?,
@@ -64,63 +88,76 @@ impl Series {
             pods_failed: counter(r, "failed_pods_total", "Pods that failed")?,
             services_created: counter(r, "succeeded_service_creation_total", "Services created")?,
             services_failed: counter(r, "failed_service_creation_total", "Services that could not be created")?,
-            reconciles: counters(
+        })
+    }
+}
+
+/// The reconcile loop and its queue, named as in controller-runtime.
+#[derive(Debug)]
+pub(super) struct Reconciling {
+    pub(super) total: IntCounterVec,
+    pub(super) errors: IntCounterVec,
+    pub(super) seconds: HistogramVec,
+    pub(super) active: IntGaugeVec,
+    pub(super) queue_depth: IntGaugeVec,
+}
+
+impl Reconciling {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        let name = |name: &str| format!("controller_runtime_{name}");
+        let seconds = HistogramOpts::new(name("reconcile_time_seconds"), "Duration of reconciles")
+            .buckets(RECONCILE_SECONDS.to_vec());
+        Ok(Self {
+            total: counters(
                 r,
-                "controller_runtime_reconcile_total",
-                "Reconciles by result",
+                (&name("reconcile_total"), "Reconciles by result"),
                 &["controller", "result"],
             )?,
-            reconcile_errors: counters(
+            errors: counters(
                 r,
-                "controller_runtime_reconcile_errors_total",
-                "Reconciles that failed",
+                (&name("reconcile_errors_total"), "Reconciles that failed"),
                 &["controller"],
             )?,
-            reconcile_seconds: reconcile_seconds(r)?,
-            active_workers: gauges(
-                r,
-                "controller_runtime_active_workers",
-                "Reconciles in flight",
-                &["controller"],
-            )?,
+            seconds: register(r, HistogramVec::new(seconds, &["controller"])?)?,
+            active: gauges(r, (&name("active_workers"), "Reconciles in flight"), &["controller"])?,
             queue_depth: gauges(
                 r,
-                "workqueue_depth",
-                "Jobs waiting to be reconciled",
+                ("workqueue_depth", "Jobs waiting to be reconciled"),
                 &["controller", "name"],
             )?,
-            leader: gauges(
+        })
+    }
+}
+
+/// The watches and what they keep in memory, by kind.
+#[derive(Debug)]
+pub(super) struct Cache {
+    pub(super) watch_errors: IntCounterVec,
+    pub(super) relists: IntCounterVec,
+    pub(super) undecodable: IntCounterVec,
+    pub(super) objects: IntGaugeVec,
+    pub(super) overlay_hits: IntCounterVec,
+}
+
+impl Cache {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        let counters = |name: &str, help: &str| {
+            let name = format!("pytorchjob_operator_{name}_total");
+            counters(r, (&name, help), &["kind"])
+        };
+        Ok(Self {
+            watch_errors: counters("watch_errors", "Lists and watches that failed")?,
+            relists: counters("relists", "Complete lists, the first one included")?,
+            undecodable: counters("undecodable_objects", "Objects received that could not be read")?,
+            objects: gauges(
                 r,
-                "leader_election_master_status",
-                "1 while this replica holds the lease",
-                &["name"],
+                ("pytorchjob_operator_cached_objects", "Objects in memory"),
+                &["kind"],
             )?,
-            requests: counters(
-                r,
-                "rest_client_requests_total",
-                "Requests to the API server",
-                &["code", "method", "resource"],
-            )?,
-            fenced: counter(
-                r,
-                "pytorchjob_operator_fenced_requests_total",
-                "Requests held back because the lease had run out",
-            )?,
-            watch_errors: ours("watch_errors", "Lists and watches that failed")?,
-            relists: ours("relists", "Complete lists, the first one included")?,
-            undecodable: ours("undecodable_objects", "Objects received that could not be read")?,
-            cached: gauges(r, "pytorchjob_operator_cached_objects", "Objects in memory", &["kind"])?,
-            overlay_hits: ours(
+            overlay_hits: counters(
                 "overlay_hits",
                 "Reconciles that saw their own write before the watch did",
             )?,
-            events: counters(
-                r,
-                "pytorchjob_operator_events_total",
-                "Events by what became of them",
-                &["result"],
-            )?,
-            registry,
         })
     }
 }
@@ -134,18 +171,12 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, Er
     register(registry, IntCounter::new(name, help)?)
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
+fn counters(registry: &Registry, (name, help): (&str, &str), labels: &[&str]) -> Result<IntCounterVec, Error> {
     register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
 }
 
-fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
+fn gauges(registry: &Registry, (name, help): (&str, &str), labels: &[&str]) -> Result<IntGaugeVec, Error> {
     register(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
-}
-
-fn reconcile_seconds(registry: &Registry) -> Result<HistogramVec, Error> {
-    let options = HistogramOpts::new("controller_runtime_reconcile_time_seconds", "Duration of reconciles")
-        .buckets(RECONCILE_SECONDS.to_vec());
-    register(registry, HistogramVec::new(options, &["controller"])?)
 }
 
 fn build_info(registry: &Registry) -> Result<(), Error> {
