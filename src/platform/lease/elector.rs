@@ -1,0 +1,353 @@
+//! The loop around the rule: ask, decide, write, wait.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, api::PostParams};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::{
+    super::{
+        clock::{self, Clock, jittered},
+        metrics::Metrics,
+    },
+    Decision, Fence, Observation, Terms,
+    decide::{decide, held, released},
+};
+
+/// Pauses are shortened at random by up to this part.
+const JITTER: f64 = 0.2;
+/// Why a renewal is late when no request failed.
+const STOPPED: &str = "the process was stopped or starved of CPU time";
+/// A release that meets a conflict is tried again this often in all.
+const RELEASE_ATTEMPTS: usize = 3;
+
+/// What to compete for, and as whom.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of the `Lease`.
+    pub name: String,
+    /// Who competes; see [`identity`](super::identity).
+    pub identity: String,
+    /// The durations.
+    pub terms: Terms,
+}
+
+/// Why a leader leads no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// No renewal came through in time.
+    #[error("the leader lease {lease} could not be renewed for {deadline:?}: {cause}")]
+    Expired {
+        /// Namespace and name of the lease.
+        lease: String,
+        /// [`Terms::renew_deadline`].
+        deadline: Duration,
+        /// What went wrong last.
+        cause: String,
+    },
+    /// The record names another holder, or none.
+    #[error("the leader lease {lease} was taken away and is now held by {}", .holder.as_deref().unwrap_or("nobody"))]
+    Taken {
+        /// Namespace and name of the lease.
+        lease: String,
+        /// The new holder.
+        holder: Option<String>,
+    },
+}
+
+/// A request about the lease that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused it or could not be reached.
+    #[error("cannot {verb} the leader lease {lease}: {source}")]
+    Api {
+        /// `read`, `create` or `update`.
+        verb: &'static str,
+        /// Namespace and name of the lease.
+        lease: String,
+        /// The answer.
+        source: Box<kube::Error>,
+    },
+    /// No answer within [`Terms::request_timeout`].
+    #[error("cannot {verb} the leader lease {lease}: no answer from the API server within {after:?}")]
+    Timeout {
+        /// `read`, `create` or `update`.
+        verb: &'static str,
+        /// Namespace and name of the lease.
+        lease: String,
+        /// How long was waited.
+        after: Duration,
+    },
+}
+
+/// One participant in the election.
+///
+/// [`acquire`](Self::acquire), then [`hold`](Self::hold) beside the work, then stop the work and
+/// [`release`](Self::release). All three may be dropped at any await: a write whose answer was not seen is looked up
+/// before the next one. Dropping the elector shuts its fence.
+pub struct Elector {
+    api: Api<Lease>,
+    config: Config,
+    metrics: Metrics,
+    clock: Clock,
+    fence: Fence,
+    observed: Observation,
+    /// The server may know more than `observed`: read before deciding.
+    stale: bool,
+    /// When the last write was begun.
+    attempted: Instant,
+    /// Holder that was last named in the log.
+    announced: Option<String>,
+}
+
+impl Elector {
+    /// A participant that does not compete yet. `api` needs a client of its own, without rate limit and without a
+    /// layer that repeats requests, in the namespace of the lease.
+    #[must_use]
+    pub fn new(api: Api<Lease>, config: Config, metrics: Metrics) -> Self {
+        Self::on_clock(api, config, metrics, Arc::new(clock::boottime))
+    }
+
+    pub(super) fn on_clock(api: Api<Lease>, config: Config, metrics: Metrics, clock: Clock) -> Self {
+        metrics.set_leader(&config.name, false);
+        let fence = Fence::shut_on(clock.clone());
+        let observed = Observation::default();
+        Self {
+            api,
+            config,
+            metrics,
+            clock,
+            fence,
+            observed,
+            stale: true,
+            attempted: Instant::now(),
+            announced: None,
+        }
+    }
+
+    /// What every mutating request has to consult.
+    #[must_use]
+    pub fn fence(&self) -> Fence {
+        self.fence.clone()
+    }
+
+    /// Returns when this participant leads. Requests that fail are logged and tried again, without end.
+    pub async fn acquire(&mut self) {
+        loop {
+            let pause = match self.compete().await {
+                Ok(Decision::Wait(left)) => {
+                    self.announce();
+                    // The end of a lease is worth meeting exactly.
+                    if left < self.config.terms.poll_period {
+                        left
+                    } else {
+                        jittered(left, JITTER)
+                    }
+                }
+                Ok(_) if self.fence.check().is_ok() => break,
+                Ok(_) => Duration::ZERO,
+                Err(error) => {
+                    tracing::warn!(%error, "not leading");
+                    jittered(self.config.terms.retry_period, JITTER)
+                }
+            };
+            sleep(pause).await;
+        }
+        self.announced = None;
+        self.metrics.set_leader(&self.config.name, true);
+        tracing::info!(lease = self.lease(), identity = self.config.identity, "leading");
+    }
+
+    /// Renews the lease until it is lost, and returns why. The fence is shut by then. The caller stops its work; it
+    /// may compete again, but a fresh process is the cleaner start.
+    pub async fn hold(&mut self) -> Lost {
+        let lost = self.renew_until_lost().await;
+        self.step_down();
+        lost
+    }
+
+    /// Gives the lease up, so that the next leader need not wait for it to expire. Stop all work first: the fence shuts.
+    pub async fn release(mut self) -> Result<(), Error> {
+        self.step_down();
+        for attempt in 1..=RELEASE_ATTEMPTS {
+            self.refresh().await?;
+            let Some(lease) = released(&self.observed, &self.config.identity, clock::now()) else {
+                return Ok(());
+            };
+            self.stale = true;
+            match self.write(&lease).await {
+                Err(error) if error.is_conflict() && attempt < RELEASE_ATTEMPTS => {}
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    tracing::info!(lease = self.lease(), "lease released");
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn renew_until_lost(&mut self) -> Lost {
+        let mut cause: Option<String> = None;
+        loop {
+            let due = self.attempted + jittered(self.config.terms.retry_period, JITTER);
+            sleep_until(due.min(Instant::now() + self.fence.remaining())).await;
+            let left = self.fence.remaining();
+            if left.is_zero() {
+                return Lost::Expired {
+                    lease: self.lease(),
+                    deadline: self.config.terms.renew_deadline,
+                    cause: cause.unwrap_or_else(|| STOPPED.to_owned()),
+                };
+            }
+            match timeout(left, self.renew()).await {
+                Ok(Ok(Decision::Renew)) => cause = None,
+                Ok(Ok(_)) => {
+                    let holder = self.observed.holder().map(str::to_owned);
+                    return Lost::Taken {
+                        lease: self.lease(),
+                        holder,
+                    };
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "lease not renewed");
+                    cause = Some(error.to_string());
+                }
+                Err(_) => cause = Some("the API server did not answer".to_owned()),
+            }
+        }
+    }
+
+    /// One round of a candidate: read, decide, and write if that is the decision.
+    async fn compete(&mut self) -> Result<Decision, Error> {
+        self.refresh().await?;
+        let decision = self.decide();
+        if let Decision::Wait(_) = decision {
+            self.stale = true;
+            return Ok(decision);
+        }
+        match self.claim().await {
+            // Another candidate was faster.
+            Err(error) if error.is_conflict() => Ok(Decision::Wait(self.config.terms.poll_period)),
+            claimed => claimed.map(|()| decision),
+        }
+    }
+
+    /// One round of a leader, which does not take back what it has lost.
+    async fn renew(&mut self) -> Result<Decision, Error> {
+        self.attempted = Instant::now();
+        self.refresh().await?;
+        let decision = self.decide();
+        if decision == Decision::Renew {
+            self.claim().await?;
+        }
+        Ok(decision)
+    }
+
+    fn decide(&self) -> Decision {
+        decide(
+            &self.observed,
+            &self.config.identity,
+            (self.clock)(),
+            &self.config.terms,
+        )
+    }
+
+    async fn refresh(&mut self) -> Result<(), Error> {
+        if self.stale {
+            let lease = self.in_time("read", self.api.get_opt(&self.config.name)).await?;
+            self.observed.update(lease, (self.clock)());
+            self.stale = false;
+        }
+        Ok(())
+    }
+
+    /// Writes this participant into the record and, when that succeeds, opens the fence for a time that began before
+    /// the request was sent.
+    async fn claim(&mut self) -> Result<(), Error> {
+        let mut lease = held(&self.observed, &self.config.identity, clock::now(), &self.config.terms);
+        lease.metadata.name.get_or_insert_with(|| self.config.name.clone());
+        // Until the answer is here nobody knows whether the write took place.
+        self.stale = true;
+        self.attempted = Instant::now();
+        let sent = (self.clock)();
+        let written = self.write(&lease).await?;
+        self.observed.update(Some(written), (self.clock)());
+        self.stale = false;
+        self.fence.extend(sent + self.config.terms.renew_deadline);
+        Ok(())
+    }
+
+    /// Guarded by the resource version that was read, or by there being no object.
+    async fn write(&self, lease: &Lease) -> Result<Lease, Error> {
+        let parameters = PostParams::default();
+        if lease.metadata.resource_version.is_some() {
+            self.in_time("update", self.api.replace(&self.config.name, &parameters, lease))
+                .await
+        } else {
+            self.in_time("create", self.api.create(&parameters, lease)).await
+        }
+    }
+
+    async fn in_time<T>(&self, verb: &'static str, request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+        let after = self.config.terms.request_timeout;
+        match timeout(after, request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(source)) => Err(Error::Api {
+                verb,
+                lease: self.lease(),
+                source: Box::new(source),
+            }),
+            Err(_) => Err(Error::Timeout {
+                verb,
+                lease: self.lease(),
+                after,
+            }),
+        }
+    }
+
+    fn step_down(&mut self) {
+        self.fence.shut();
+        self.metrics.set_leader(&self.config.name, false);
+    }
+
+    /// Says whom this candidate waits for, once per holder.
+    fn announce(&mut self) {
+        let holder = self.observed.holder().map(str::to_owned);
+        if self.announced != holder {
+            tracing::info!(lease = self.lease(), holder, "standing by: another replica leads");
+            self.announced = holder;
+        }
+    }
+
+    fn lease(&self) -> String {
+        format!("{}/{}", self.api.namespace().unwrap_or_default(), self.config.name)
+    }
+}
+
+impl Drop for Elector {
+    fn drop(&mut self) {
+        self.step_down();
+    }
+}
+
+impl Error {
+    /// Somebody else wrote, or created, the lease in between.
+    fn is_conflict(&self) -> bool {
+        match self {
+            Self::Api { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => status.is_conflict() || status.is_already_exists(),
+                _ => false,
+            },
+            Self::Timeout { .. } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+//! Leader election over one `Lease`, so that of several replicas exactly one writes.
+//!
+//! [`decide`](self::decide::decide) is the rule, a pure function. [`Elector`] asks the API server and obeys it.
+//! [`Fence`] is what the rest of the program sees: every mutating request consults it just before it is sent, so that
+//! a leader that was stopped and wakes up after its time cannot write. The lease, its timing and the form of the
+//! record are those of client-go, with which it can share a `Lease` object during a migration; what differs is the
+//! fence, and that a candidate looks more often than it would have to.
+
+mod decide;
+mod elector;
+mod fence;
+mod place;
+
+pub use decide::{Decision, Observation, Terms, decide};
+pub use elector::{Config, Elector, Error, Lost};
+pub use fence::{Fence, Fenced};
+pub use place::{NamespaceUnknown, identity, namespace};

@@ -1,0 +1,139 @@
+//! Logs: one line per event on standard error, as text for people or JSON for collectors.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter,
+    filter::{LevelFilter, ParseError},
+    fmt::{self, MakeWriter},
+    util::{SubscriberInitExt, TryInitError},
+};
+
+/// Environment variable that selects what is logged, for instance `info,kube=debug`.
+pub const FILTER_ENV: &str = "RUST_LOG";
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Readable, with colours when standard error is a terminal.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The filter does not parse.
+    #[error("{FILTER_ENV}={filter:?} is not a log filter: {source}; write for example `info` or `info,kube=debug`")]
+    Filter {
+        /// The text that was given.
+        filter: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// [`init`] was called twice.
+    #[error("logging is already set up: {0}")]
+    Installed(#[from] TryInitError),
+}
+
+/// Sends the log of the whole process to standard error. `filter` is the value of [`FILTER_ENV`]; without one,
+/// everything from `info` up is logged. Call once, before anything else logs.
+pub fn init(format: Format, filter: Option<&str>) -> Result<(), Error> {
+    let filter = parse(filter)?;
+    subscriber(format, filter, stderr().is_terminal(), stderr).try_init()?;
+    Ok(())
+}
+
+fn parse(filter: Option<&str>) -> Result<EnvFilter, Error> {
+    let text = filter.unwrap_or_default();
+    EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .parse(text)
+        .map_err(|source| Error::Filter {
+            filter: text.to_owned(),
+            source,
+        })
+}
+
+fn subscriber<W>(format: Format, filter: EnvFilter, colours: bool, out: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = fmt::Subscriber::builder()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(out);
+    match format {
+        Format::Text => Box::new(lines.finish()),
+        Format::Json => Box::new(lines.json().flatten_event(true).finish()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, Write},
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: Format, filter: Option<&str>) -> String {
+        let out = Captured::default();
+        let writer = out.clone();
+        let subscriber = subscriber(format, parse(filter).unwrap(), false, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(job = "default/train", "created 4 pods");
+            tracing::debug!("nothing to do");
+        });
+        String::from_utf8(out.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_json_line_is_one_flat_object() {
+        let line: serde_json::Value = serde_json::from_str(&logged(Format::Json, None)).unwrap();
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["message"], "created 4 pods");
+        assert_eq!(line["job"], "default/train");
+    }
+
+    #[test]
+    fn text_is_plain_when_it_does_not_go_to_a_terminal() {
+        let text = logged(Format::Text, None);
+        assert!(text.contains("created 4 pods job=\"default/train\""), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn info_is_the_default_and_the_filter_can_ask_for_more() {
+        assert!(!logged(Format::Text, None).contains("nothing to do"));
+        assert!(!logged(Format::Text, Some("")).contains("nothing to do"));
+        assert!(logged(Format::Text, Some("debug")).contains("nothing to do"));
+        assert!(!logged(Format::Text, Some("off")).contains("created"));
+    }
+
+    #[test]
+    fn a_bad_filter_is_named_in_the_error() {
+        let error = parse(Some("info,kube=loud")).unwrap_err().to_string();
+        assert!(
+            error.starts_with("RUST_LOG=\"info,kube=loud\" is not a log filter"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,361 @@
+//! What the operator counts, in Prometheus' text format.
+//!
+//! Names come from where dashboards already look: `training_operator_*` and the pod and service counters from Kubeflow
+//! 1.9, `controller_runtime_*` and `workqueue_*` from controller-runtime, `rest_client_*` and `leader_election_*` from
+//! client-go. `pytorchjob_operator_*` are ours. A label holds a namespace, a kind or one of a few fixed words, never
+//! the name of a job or pod.
+
+mod series;
+
+use std::{sync::Arc, time::Instant};
+
+use prometheus::{Encoder, Error, IntGauge, TextEncoder};
+
+use self::series::Series;
+use crate::api::names::CONTROLLER_NAME;
+
+/// Value of the label `framework`: one operator of Kubeflow served several.
+const FRAMEWORK: &str = "pytorch";
+
+/// A step in the life of a job that is counted once, when it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobStep {
+    /// The job was accepted: its `Created` condition was written. Kubeflow counts every job again after a restart.
+    Created,
+    /// The operator deleted the job because its TTL had passed.
+    Deleted,
+    /// The job succeeded.
+    Successful,
+    /// The job failed, for whatever reason. Kubeflow counts only the policy Never.
+    Failed,
+    /// A replica of the job was restarted.
+    Restarted,
+}
+
+/// What came of one reconcile; value of the label `result`, as in controller-runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done until something changes.
+    Success,
+    /// Done until a deadline of the job.
+    RequeueAfter,
+    /// Failed; the job is tried again after a back-off.
+    Error,
+}
+
+impl Outcome {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::RequeueAfter => "requeue_after",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What became of an event of the API, `kubectl get events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventFate {
+    /// The API server took it.
+    Published,
+    /// The API server refused it or could not be reached.
+    Failed,
+    /// It was not sent: the queue was full or the operator was stopping.
+    Dropped,
+}
+
+impl EventFate {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// All series, in a registry of their own. Clones count together.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Series>);
+
+impl Metrics {
+    /// A fresh set of series and the ones about the process itself (Linux only).
+    ///
+    /// Fails only if two series were given one name.
+    pub fn new() -> Result<Self, Error> {
+        Ok(Self(Arc::new(Series::new()?)))
+    }
+
+    /// All series as text, sorted by name.
+    pub fn encode(&self) -> Result<String, Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.0.registry.gather(), &mut text)?;
+        String::from_utf8(text).map_err(|error| Error::Msg(error.to_string()))
+    }
+
+    /// `training_operator_jobs_*_total`.
+    pub fn job(&self, step: JobStep, namespace: &str) {
+        self.0.kubeflow.jobs[step as usize]
+            .with_label_values(&[namespace, FRAMEWORK])
+            .inc();
+    }
+
+    /// `created_pods_total`.
+    pub fn pod_created(&self) {
+        self.0.kubeflow.pods_created.inc();
+    }
+
+    /// `deleted_pods_total`.
+    pub fn pod_deleted(&self) {
+        self.0.kubeflow.pods_deleted.inc();
+    }
+
+    /// `failed_pods_total`: pods that failed, each counted once. Kubeflow counts one on every pass that sees it.
+    pub fn pod_failed(&self) {
+        self.0.kubeflow.pods_failed.inc();
+    }
+
+    /// `succeeded_service_creation_total`.
+    pub fn service_created(&self) {
+        self.0.kubeflow.services_created.inc();
+    }
+
+    /// `failed_service_creation_total`.
+    pub fn service_creation_failed(&self) {
+        self.0.kubeflow.services_failed.inc();
+    }
+
+    /// A reconcile begins. It counts as in flight until the returned value is given its outcome or dropped.
+    #[must_use]
+    pub fn reconcile_started(&self) -> Reconcile {
+        let active = self.0.reconcile.active.with_label_values(&[CONTROLLER_NAME]);
+        active.inc();
+        Reconcile {
+            metrics: self.clone(),
+            active,
+            started: Instant::now(),
+            outcome: Outcome::Error,
+        }
+    }
+
+    /// `workqueue_depth`: jobs that wait to be reconciled.
+    pub fn set_queue_depth(&self, jobs: usize) {
+        self.0
+            .reconcile
+            .queue_depth
+            .with_label_values(&[CONTROLLER_NAME, CONTROLLER_NAME])
+            .set(gauge(jobs));
+    }
+
+    /// `leader_election_master_status`: whether this replica holds the lease of that name.
+    pub fn set_leader(&self, lease: &str, leads: bool) {
+        self.0.leader.with_label_values(&[lease]).set(i64::from(leads));
+    }
+
+    /// `rest_client_requests_total`. `code` is the HTTP status, or `<error>` when there was no answer.
+    pub fn request(&self, method: &str, resource: &str, code: &str) {
+        self.0.requests.with_label_values(&[code, method, resource]).inc();
+    }
+
+    /// `pytorchjob_operator_fenced_requests_total`: requests held back because the lease had run out.
+    pub fn request_fenced(&self) {
+        self.0.fenced.inc();
+    }
+
+    /// `pytorchjob_operator_watch_errors_total`: lists and watches of this kind that failed.
+    pub fn watch_error(&self, kind: &str) {
+        self.0.cache.watch_errors.with_label_values(&[kind]).inc();
+    }
+
+    /// `pytorchjob_operator_relists_total`: complete lists of this kind, the first one included.
+    pub fn relist(&self, kind: &str) {
+        self.0.cache.relists.with_label_values(&[kind]).inc();
+    }
+
+    /// `pytorchjob_operator_undecodable_objects_total`: objects of this kind that were received and could not be read.
+    pub fn undecodable(&self, kind: &str) {
+        self.0.cache.undecodable.with_label_values(&[kind]).inc();
+    }
+
+    /// `pytorchjob_operator_cached_objects`: objects of this kind in memory.
+    pub fn set_cached(&self, kind: &str, objects: usize) {
+        self.0.cache.objects.with_label_values(&[kind]).set(gauge(objects));
+    }
+
+    /// `pytorchjob_operator_overlay_hits_total`: reconciles that saw a write of their own before the watch showed it.
+    pub fn overlay_hit(&self, kind: &str) {
+        self.0.cache.overlay_hits.with_label_values(&[kind]).inc();
+    }
+
+    /// `pytorchjob_operator_events_total`.
+    pub fn events(&self, fate: EventFate, count: usize) {
+        self.0.events.with_label_values(&[fate.label()]).inc_by(count as u64);
+    }
+}
+
+/// A reconcile in flight. Dropped without an outcome, because it panicked or was cancelled, it counts as an error.
+#[derive(Debug)]
+pub struct Reconcile {
+    metrics: Metrics,
+    active: IntGauge,
+    started: Instant,
+    outcome: Outcome,
+}
+
+impl Reconcile {
+    /// The reconcile is over.
+    pub fn finished(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Reconcile {
+    fn drop(&mut self) {
+        let series = &self.metrics.0.reconcile;
+        self.active.dec();
+        series
+            .total
+            .with_label_values(&[CONTROLLER_NAME, self.outcome.label()])
+            .inc();
+        series
+            .seconds
+            .with_label_values(&[CONTROLLER_NAME])
+            .observe(self.started.elapsed().as_secs_f64());
+        if self.outcome == Outcome::Error {
+            series.errors.with_label_values(&[CONTROLLER_NAME]).inc();
+        }
+    }
+}
+
+/// Counts of objects in memory are far below the bounds of an `i64`.
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(metrics: &Metrics, start: &str) -> Option<String> {
+        metrics
+            .encode()
+            .unwrap()
+            .lines()
+            .find(|l| l.starts_with(start))
+            .map(str::to_owned)
+    }
+
+    #[test]
+    fn job_counters_keep_the_names_and_labels_of_kubeflow() {
+        let metrics = Metrics::new().unwrap();
+        let steps = [
+            (JobStep::Created, "created"),
+            (JobStep::Deleted, "deleted"),
+            (JobStep::Successful, "successful"),
+            (JobStep::Failed, "failed"),
+            (JobStep::Restarted, "restarted"),
+        ];
+        for (count, (step, name)) in steps.into_iter().enumerate() {
+            (0..=count).for_each(|_| metrics.job(step, "team-a"));
+            let expected = format!(
+                "training_operator_jobs_{name}_total{{framework=\"pytorch\",job_namespace=\"team-a\"}} {}",
+                count + 1
+            );
+            assert_eq!(
+                line(&metrics, &format!("training_operator_jobs_{name}_total")),
+                Some(expected)
+            );
+        }
+    }
+
+    #[test]
+    fn pod_and_service_counters_have_no_labels() {
+        let metrics = Metrics::new().unwrap();
+        metrics.pod_created();
+        metrics.pod_created();
+        metrics.pod_deleted();
+        metrics.service_created();
+        for expected in [
+            "created_pods_total 2",
+            "deleted_pods_total 1",
+            "failed_pods_total 0",
+            "succeeded_service_creation_total 1",
+            "failed_service_creation_total 0",
+        ] {
+            assert_eq!(line(&metrics, expected).as_deref(), Some(expected));
+        }
+        metrics.pod_failed();
+        metrics.service_creation_failed();
+        assert!(line(&metrics, "failed_pods_total 1").is_some());
+        assert!(line(&metrics, "failed_service_creation_total 1").is_some());
+    }
+
+    #[test]
+    fn a_reconcile_is_in_flight_until_it_ends_and_one_that_vanishes_is_an_error() {
+        let metrics = Metrics::new().unwrap();
+        let workers = |n| format!("controller_runtime_active_workers{{controller=\"pytorchjob-controller\"}} {n}");
+        let done = metrics.reconcile_started();
+        let vanished = metrics.reconcile_started();
+        assert!(line(&metrics, &workers(2)).is_some());
+        done.finished(Outcome::RequeueAfter);
+        drop(vanished);
+        assert!(line(&metrics, &workers(0)).is_some());
+        let total = "controller_runtime_reconcile_total{controller=\"pytorchjob-controller\",result=";
+        assert!(line(&metrics, &format!("{total}\"requeue_after\"}} 1")).is_some());
+        assert!(line(&metrics, &format!("{total}\"error\"}} 1")).is_some());
+        let errors = "controller_runtime_reconcile_errors_total{controller=\"pytorchjob-controller\"} 1";
+        assert!(line(&metrics, errors).is_some());
+        let count = "controller_runtime_reconcile_time_seconds_count{controller=\"pytorchjob-controller\"} 2";
+        assert!(line(&metrics, count).is_some());
+    }
+
+    #[test]
+    fn every_series_of_ours_appears_under_its_own_name() {
+        let metrics = Metrics::new().unwrap();
+        metrics.set_queue_depth(3);
+        metrics.set_leader("lock", true);
+        metrics.request("POST", "pods", "201");
+        metrics.request_fenced();
+        metrics.watch_error("Pod");
+        metrics.relist("Pod");
+        metrics.undecodable("PyTorchJob");
+        metrics.set_cached("Pod", 7);
+        metrics.overlay_hit("Pod");
+        metrics.events(EventFate::Dropped, 2);
+        for expected in [
+            "workqueue_depth{controller=\"pytorchjob-controller\",name=\"pytorchjob-controller\"} 3",
+            "leader_election_master_status{name=\"lock\"} 1",
+            "rest_client_requests_total{code=\"201\",method=\"POST\",resource=\"pods\"} 1",
+            "pytorchjob_operator_fenced_requests_total 1",
+            "pytorchjob_operator_watch_errors_total{kind=\"Pod\"} 1",
+            "pytorchjob_operator_relists_total{kind=\"Pod\"} 1",
+            "pytorchjob_operator_undecodable_objects_total{kind=\"PyTorchJob\"} 1",
+            "pytorchjob_operator_cached_objects{kind=\"Pod\"} 7",
+            "pytorchjob_operator_overlay_hits_total{kind=\"Pod\"} 1",
+            "pytorchjob_operator_events_total{result=\"dropped\"} 2",
+            concat!(
+                "pytorchjob_operator_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"} 1"
+            ),
+        ] {
+            assert_eq!(line(&metrics, expected).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_process_itself_is_measured() {
+        let text = line(&Metrics::new().unwrap(), "process_resident_memory_bytes ").unwrap();
+        let bytes: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
+        assert!(bytes > 1 << 20, "{text}");
+    }
+
+    #[test]
+    fn two_sets_of_metrics_do_not_share_a_count() {
+        let (one, other) = (Metrics::new().unwrap(), Metrics::new().unwrap());
+        one.clone().pod_created();
+        assert!(line(&one, "created_pods_total 1").is_some());
+        assert!(line(&other, "created_pods_total 0").is_some());
+    }
+}

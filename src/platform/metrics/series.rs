@@ -1,0 +1,197 @@
+//! The table of all series: type, name, help text and labels.
+
+use prometheus::{
+    Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
+};
+
+/// Bounds in seconds. An unchanged job takes microseconds, a job of 1,000 pods on a busy API server a minute.
+const RECONCILE_SECONDS: [f64; 13] = [
+    0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0,
+];
+
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) registry: Registry,
+    pub(super) kubeflow: Kubeflow,
+    pub(super) reconcile: Reconciling,
+    pub(super) cache: Cache,
+    pub(super) requests: IntCounterVec,
+    pub(super) fenced: IntCounter,
+    pub(super) leader: IntGaugeVec,
+    pub(super) events: IntCounterVec,
+}
+
+impl Series {
+    pub(super) fn new() -> Result<Self, Error> {
+        let registry = Registry::new();
+        let r = &registry;
+        process(r)?;
+        build_info(r)?;
+        Ok(Self {
+            kubeflow: Kubeflow::new(r)?,
+            reconcile: Reconciling::new(r)?,
+            cache: Cache::new(r)?,
+            requests: counters(
+                r,
+                ("rest_client_requests_total", "Requests to the API server"),
+                &["code", "method", "resource"],
+            )?,
+            fenced: counter(
+                r,
+                "pytorchjob_operator_fenced_requests_total",
+                "Requests held back because the lease had run out",
+            )?,
+            leader: gauges(
+                r,
+                ("leader_election_master_status", "1 while this replica holds the lease"),
+                &["name"],
+            )?,
+            events: counters(
+                r,
+                ("pytorchjob_operator_events_total", "Events by what became of them"),
+                &["result"],
+            )?,
+            registry,
+        })
+    }
+}
+
+/// What Kubeflow's operator counted.
+#[derive(Debug)]
+pub(super) struct Kubeflow {
+    /// In the order of [`super::JobStep`].
+    pub(super) jobs: [IntCounterVec; 5],
+    pub(super) pods_created: IntCounter,
+    pub(super) pods_deleted: IntCounter,
+    pub(super) pods_failed: IntCounter,
+    pub(super) services_created: IntCounter,
+    pub(super) services_failed: IntCounter,
+}
+
+impl Kubeflow {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        let jobs = |name: &str, help: &str| {
+            let name = format!("training_operator_jobs_{name}_total");
+            counters(r, (&name, help), &["job_namespace", "framework"])
+        };
+        Ok(Self {
+            jobs: [
+                jobs("created", "Jobs accepted")?,
+                jobs("deleted", "Jobs deleted after their TTL")?,
+                jobs("successful", "Jobs that succeeded")?,
+                jobs("failed", "Jobs that failed")?,
+                jobs("restarted", "Restarts of replicas")?,
+            ],
+            pods_created: counter(r, "created_pods_total", "Pods created")?,
+            pods_deleted: counter(r, "deleted_pods_total", "Pods deleted")?,
+            pods_failed: counter(r, "failed_pods_total", "Pods that failed")?,
+            services_created: counter(r, "succeeded_service_creation_total", "Services created")?,
+            services_failed: counter(r, "failed_service_creation_total", "Services that could not be created")?,
+        })
+    }
+}
+
+/// The reconcile loop and its queue, named as in controller-runtime.
+#[derive(Debug)]
+pub(super) struct Reconciling {
+    pub(super) total: IntCounterVec,
+    pub(super) errors: IntCounterVec,
+    pub(super) seconds: HistogramVec,
+    pub(super) active: IntGaugeVec,
+    pub(super) queue_depth: IntGaugeVec,
+}
+
+impl Reconciling {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        let name = |name: &str| format!("controller_runtime_{name}");
+        let seconds = HistogramOpts::new(name("reconcile_time_seconds"), "Duration of reconciles")
+            .buckets(RECONCILE_SECONDS.to_vec());
+        Ok(Self {
+            total: counters(
+                r,
+                (&name("reconcile_total"), "Reconciles by result"),
+                &["controller", "result"],
+            )?,
+            errors: counters(
+                r,
+                (&name("reconcile_errors_total"), "Reconciles that failed"),
+                &["controller"],
+            )?,
+            seconds: register(r, HistogramVec::new(seconds, &["controller"])?)?,
+            active: gauges(r, (&name("active_workers"), "Reconciles in flight"), &["controller"])?,
+            queue_depth: gauges(
+                r,
+                ("workqueue_depth", "Jobs waiting to be reconciled"),
+                &["controller", "name"],
+            )?,
+        })
+    }
+}
+
+/// The watches and what they keep in memory, by kind.
+#[derive(Debug)]
+pub(super) struct Cache {
+    pub(super) watch_errors: IntCounterVec,
+    pub(super) relists: IntCounterVec,
+    pub(super) undecodable: IntCounterVec,
+    pub(super) objects: IntGaugeVec,
+    pub(super) overlay_hits: IntCounterVec,
+}
+
+impl Cache {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        let counters = |name: &str, help: &str| {
+            let name = format!("pytorchjob_operator_{name}_total");
+            counters(r, (&name, help), &["kind"])
+        };
+        Ok(Self {
+            watch_errors: counters("watch_errors", "Lists and watches that failed")?,
+            relists: counters("relists", "Complete lists, the first one included")?,
+            undecodable: counters("undecodable_objects", "Objects received that could not be read")?,
+            objects: gauges(
+                r,
+                ("pytorchjob_operator_cached_objects", "Objects in memory"),
+                &["kind"],
+            )?,
+            overlay_hits: counters(
+                "overlay_hits",
+                "Reconciles that saw their own write before the watch did",
+            )?,
+        })
+    }
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, series: C) -> Result<C, Error> {
+    registry.register(Box::new(series.clone()))?;
+    Ok(series)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, Error> {
+    register(registry, IntCounter::new(name, help)?)
+}
+
+fn counters(registry: &Registry, (name, help): (&str, &str), labels: &[&str]) -> Result<IntCounterVec, Error> {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+}
+
+fn gauges(registry: &Registry, (name, help): (&str, &str), labels: &[&str]) -> Result<IntGaugeVec, Error> {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
+}
+
+fn build_info(registry: &Registry) -> Result<(), Error> {
+    let options = Opts::new(
+        "pytorchjob_operator_build_info",
+        "Always 1; the labels say what is running",
+    )
+    .const_label("version", env!("CARGO_PKG_VERSION"));
+    register(registry, IntGauge::with_opts(options)?)?.set(1);
+    Ok(())
+}
+
+/// CPU time, memory, threads and open files of this process, which the library can read on Linux only.
+fn process(registry: &Registry) -> Result<(), Error> {
+    #[cfg(target_os = "linux")]
+    registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+    Ok(())
+}
