@@ -1,1 +1,49 @@
-//! x
+//! A real Kubernetes control plane for the tests, the demo and the bench.
+//!
+//! etcd, kube-apiserver and kube-controller-manager run as child processes on free local ports with their files in one
+//! temporary directory; kube-scheduler and KWOK join them when nodes are asked for. `make control-plane` builds the
+//! programs from the Go modules pinned in `go.mod`. Nothing outlives the process that started it, however that ends.
+//!
+//! ```no_run
+//! # async fn test() -> Result<(), pytorchjob_test_cluster::Error> {
+//! use pytorchjob_test_cluster::{Cluster, PodPhase, set_pod_phase};
+//!
+//! let cluster = Cluster::shared().await;
+//! let client = cluster.admin();
+//! let namespace = cluster.namespace("seed").await?;
+//! // … create a job in `&namespace`, let the operator create its pods, and play the kubelet:
+//! set_pod_phase(&client, &namespace, "pytorch-test-master-0", &PodPhase::Running, 0).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod access;
+mod audit;
+mod binaries;
+mod cluster;
+mod control_plane;
+mod error;
+mod kubelet;
+mod manifests;
+mod namespace;
+mod nodes;
+mod operator;
+mod ports;
+mod process;
+mod supervisor;
+mod wait;
+
+pub use self::{
+    access::User,
+    audit::{Audit, AuditEntry, AuditFilter},
+    binaries::repository,
+    cluster::{Cluster, EXISTING_CLUSTER, Options, not_applicable},
+    error::Error,
+    kubelet::{PodPhase, bind_pod, remove_pod, set_pod_phase},
+    namespace::Namespace,
+    operator::Operator,
+    process::Process,
+    supervisor::{Kept, keep_running},
+    wait::{Watchable, wait_for, wait_for_all, wait_gone},
+};
+pub use rustix::process::Signal;

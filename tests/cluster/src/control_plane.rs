@@ -1,0 +1,310 @@
+//! The processes of the control plane and their command lines.
+
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{Error, access::Access, binaries::locate, ports::free_port, process::Process, supervisor::supervisor};
+
+/// Each start of a process must be done in this time. A loaded machine needs ten seconds.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How often a starting process is asked whether it is ready. Nothing announces it.
+const POLL: Duration = Duration::from_millis(25);
+
+/// The controllers that the tests need. No kubelet runs, so nothing else would have work to do.
+const CONTROLLERS: &str = "garbage-collector-controller,namespace-controller,serviceaccount-controller,\
+    clusterrole-aggregation-controller,resourcequota-controller,endpoints-controller,endpointslice-controller";
+
+/// Requests are logged once, when they are answered; a watch when it begins as well. See [`crate::Audit`].
+const AUDIT_POLICY: &str = r#"{
+  "apiVersion": "audit.k8s.io/v1", "kind": "Policy",
+  "omitStages": ["RequestReceived"],
+  "rules": [
+    { "level": "None", "nonResourceURLs": ["/healthz*", "/livez*", "/readyz*"] },
+    { "level": "Metadata" }
+  ]
+}"#;
+
+/// Bearer tokens of the users that the API server knows from the start.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    pub(crate) admin: String,
+    pub(crate) unprivileged: String,
+    controller_manager: String,
+    scheduler: String,
+    kwok: String,
+}
+
+impl Tokens {
+    fn random() -> Result<Self, Error> {
+        let mut random = fs::File::open("/dev/urandom").map_err(Error::io("open /dev/urandom"))?;
+        let mut token = || {
+            let mut bytes = [0; 16];
+            random.read_exact(&mut bytes).map_err(Error::io("read /dev/urandom"))?;
+            Ok(format!("{:032x}", u128::from_le_bytes(bytes)))
+        };
+        Ok(Self {
+            admin: token()?,
+            unprivileged: token()?,
+            controller_manager: token()?,
+            scheduler: token()?,
+            kwok: token()?,
+        })
+    }
+
+    /// The lines of `--token-auth-file`: token, user, uid, groups. Every component has a user of its own, so that the
+    /// audit log tells them apart, and the same rights, because what they may do is not under test.
+    fn file(&self) -> String {
+        let line = |token: &str, user: &str, group: &str| format!("{token},{user},{user},{group}\n");
+        line(&self.admin, "admin", "system:masters")
+            + &line(&self.unprivileged, "unprivileged", "")
+            + &line(
+                &self.controller_manager,
+                "system:kube-controller-manager",
+                "system:masters",
+            )
+            + &line(&self.scheduler, "system:kube-scheduler", "system:masters")
+            + &line(&self.kwok, "kwok", "system:masters")
+    }
+}
+
+/// A running control plane. Fields are dropped in their order: clients of a server before the server.
+#[derive(Debug)]
+pub(crate) struct ControlPlane {
+    components: Vec<Process>,
+    pub(crate) api_server: Process,
+    etcd: Process,
+    pub(crate) directory: PathBuf,
+    pub(crate) tokens: Tokens,
+    port: u16,
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        if !supervisor().kept() {
+            self.components.clear();
+            // What is still open is removed with this process.
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+impl ControlPlane {
+    /// Starts etcd and kube-apiserver, and waits until the API is served.
+    pub(crate) async fn start() -> Result<(Self, Access), Error> {
+        let directory = supervisor().directory("cluster")?;
+        let tokens = Tokens::random()?;
+        let write = |name: &str, text: &str| {
+            let path = directory.join(name);
+            fs::write(&path, text).map_err(Error::io(format!("write {}", path.display())))
+        };
+        write("tokens.csv", &tokens.file())?;
+        write("audit-policy.json", AUDIT_POLICY)?;
+        let etcd = start_etcd(&directory).await?;
+        let (api_server, port) = start_api_server(&directory).await?;
+        let plane = Self {
+            components: Vec::new(),
+            api_server,
+            etcd,
+            directory,
+            tokens,
+            port,
+        };
+        let access = plane.access(&plane.tokens.admin).await?;
+        plane.api_server_ready(&access).await?;
+        Ok((plane, access))
+    }
+
+    /// Starts kube-controller-manager. Its garbage collector learns of a new kind every 30 s only, so the kinds that
+    /// tests own pods with are installed before.
+    pub(crate) async fn start_controller_manager(&mut self) -> Result<(), Error> {
+        let kubeconfig = self
+            .write_kubeconfig("kube-controller-manager", &self.tokens.controller_manager)
+            .await?;
+        self.start_component(
+            "kube-controller-manager",
+            &[
+                format!("--kubeconfig={}", kubeconfig.display()),
+                format!("--controllers={CONTROLLERS}"),
+                "--leader-elect=false".to_owned(),
+                "--secure-port=0".to_owned(),
+                "--kube-api-qps=1000".to_owned(),
+                "--kube-api-burst=1000".to_owned(),
+                "--concurrent-gc-syncs=20".to_owned(),
+                "--concurrent-namespace-syncs=10".to_owned(),
+            ],
+        )
+    }
+
+    /// Starts kube-scheduler.
+    pub(crate) async fn start_scheduler(&mut self) -> Result<(), Error> {
+        let kubeconfig = self.write_kubeconfig("kube-scheduler", &self.tokens.scheduler).await?;
+        let config = serde_json::json!({
+            "apiVersion": "kubescheduler.config.k8s.io/v1",
+            "kind": "KubeSchedulerConfiguration",
+            "clientConnection": { "kubeconfig": kubeconfig, "qps": 1000, "burst": 1000 },
+            "leaderElection": { "leaderElect": false },
+        });
+        let path = self.directory.join("kube-scheduler.json");
+        fs::write(&path, config.to_string()).map_err(Error::io(format!("write {}", path.display())))?;
+        self.start_component(
+            "kube-scheduler",
+            &[format!("--config={}", path.display()), "--secure-port=0".to_owned()],
+        )
+    }
+
+    /// Starts KWOK with the stages in `stages`, for the nodes annotated `kwok.x-k8s.io/node: fake`.
+    pub(crate) async fn start_kwok(&mut self, stages: &str) -> Result<(), Error> {
+        let kubeconfig = self.write_kubeconfig("kwok", &self.tokens.kwok).await?;
+        let path = self.directory.join("stages.yaml");
+        fs::write(&path, stages).map_err(Error::io(format!("write {}", path.display())))?;
+        self.start_component(
+            "kwok",
+            &[
+                format!("--kubeconfig={}", kubeconfig.display()),
+                format!("--config={}", path.display()),
+                "--manage-all-nodes=false".to_owned(),
+                "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake".to_owned(),
+                // No Lease per node: nobody watches whether the nodes live.
+                "--node-lease-duration-seconds=0".to_owned(),
+            ],
+        )
+    }
+
+    /// All processes, in the order of their start.
+    pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
+        [&self.etcd, &self.api_server].into_iter().chain(&self.components)
+    }
+
+    /// Fails when one of the processes has ended.
+    pub(crate) fn check_running(&self) -> Result<(), Error> {
+        self.processes().try_for_each(Process::check_running)
+    }
+
+    /// Kills kube-apiserver and starts it again at the same address with the same data and certificates.
+    pub(crate) async fn restart_api_server(&mut self, access: &Access) -> Result<(), Error> {
+        self.api_server.kill().await;
+        self.api_server = api_server(&self.directory, self.port)?;
+        self.api_server_ready(access).await
+    }
+
+    /// Access with one of the tokens of the control plane.
+    async fn access(&self, token: &str) -> Result<Access, Error> {
+        Access::new(
+            &format!("https://127.0.0.1:{}", self.port),
+            &self.directory.join("apiserver.crt"),
+            token,
+        )
+        .await
+    }
+
+    async fn write_kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf, Error> {
+        let path = self.directory.join(format!("{name}.kubeconfig"));
+        self.access(token).await?.write(&path)?;
+        Ok(path)
+    }
+
+    fn start_component(&mut self, name: &str, arguments: &[String]) -> Result<(), Error> {
+        let log = self.directory.join(format!("{name}.log"));
+        self.components.push(Process::start(&locate(name)?, arguments, &log)?);
+        Ok(())
+    }
+
+    async fn api_server_ready(&self, access: &Access) -> Result<(), Error> {
+        let ready = async || {
+            let request = http::Request::get("/readyz")
+                .body(Vec::new())
+                .expect("a constant request");
+            Ok(access.client()?.request_text(request).await.is_ok())
+        };
+        poll_until(&self.api_server, ready).await
+    }
+}
+
+/// Asks again and again until `ready` says yes, the process has ended or it has had its time.
+async fn poll_until(process: &Process, ready: impl AsyncFn() -> Result<bool, Error>) -> Result<(), Error> {
+    let poll = async {
+        while !ready().await? {
+            process.check_running()?;
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(START_TIMEOUT, poll)
+        .await
+        .unwrap_or_else(|_| Err(process.late("was not ready within", START_TIMEOUT)))
+}
+
+async fn start_etcd(directory: &Path) -> Result<Process, Error> {
+    let socket = directory.join("etcd.sock");
+    let arguments = [
+        format!("--data-dir={}", directory.join("etcd").display()),
+        // A socket in our own directory can collide with nobody's.
+        format!("--listen-client-urls=unix://{}", socket.display()),
+        // etcd refuses to advertise a socket. No client asks for what is advertised, and no peer will come.
+        "--advertise-client-urls=http://127.0.0.1:0".to_owned(),
+        "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
+        "--initial-advertise-peer-urls=http://127.0.0.1:0".to_owned(),
+        "--initial-cluster=default=http://127.0.0.1:0".to_owned(),
+        // The data is worth nothing after the test, and waiting for the disk is most of the time of a write.
+        "--unsafe-no-fsync".to_owned(),
+        "--log-level=warn".to_owned(),
+    ];
+    let etcd = Process::start(&locate("etcd")?, &arguments, &directory.join("etcd.log"))?;
+    poll_until(&etcd, async || Ok(UnixStream::connect(&socket).is_ok())).await?;
+    Ok(etcd)
+}
+
+/// Starts kube-apiserver on a free port, and on another one when somebody was faster.
+async fn start_api_server(directory: &Path) -> Result<(Process, u16), Error> {
+    loop {
+        let port = free_port();
+        let process = api_server(directory, port)?;
+        let listens = async || Ok(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok());
+        match poll_until(&process, listens).await {
+            Err(Error::Exited { log, .. }) if log.contains("address already in use") => {}
+            Err(error) => return Err(error),
+            // Whoever took the port may be the one who answers: only a server that still runs has bound it.
+            Ok(()) if process.exit_status().is_some() => {}
+            Ok(()) => return Ok((process, port)),
+        }
+    }
+}
+
+fn api_server(directory: &Path, port: u16) -> Result<Process, Error> {
+    let file = |name: &str| directory.join(name).display().to_string();
+    let arguments = [
+        format!("--etcd-servers=unix://{}", file("etcd.sock")),
+        "--bind-address=127.0.0.1".to_owned(),
+        "--advertise-address=127.0.0.1".to_owned(),
+        // A loopback address is not allowed in the endpoints of the `kubernetes` Service.
+        "--endpoint-reconciler-type=none".to_owned(),
+        format!("--secure-port={port}"),
+        "--service-cluster-ip-range=10.0.0.0/16".to_owned(),
+        // The server makes its own certificate here, and the key of that serves for service account tokens too.
+        format!("--cert-dir={}", directory.display()),
+        format!("--service-account-signing-key-file={}", file("apiserver.key")),
+        format!("--service-account-key-file={}", file("apiserver.key")),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        format!("--token-auth-file={}", file("tokens.csv")),
+        "--authorization-mode=RBAC".to_owned(),
+        // As on OpenShift: whoever sets blockOwnerDeletion needs the right to update the owner's finalizers.
+        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
+        // It taints new nodes as not ready, and the controller that would take the taint off does not run.
+        "--disable-admission-plugins=TaintNodesByCondition".to_owned(),
+        format!("--audit-policy-file={}", file("audit-policy.json")),
+        format!("--audit-log-path={}", file("audit.log")),
+        // In MiB: one file without rotation, so that a reader's position stays valid.
+        "--audit-log-maxsize=100000".to_owned(),
+    ];
+    Process::start(
+        &locate("kube-apiserver")?,
+        &arguments,
+        &directory.join("kube-apiserver.log"),
+    )
+}

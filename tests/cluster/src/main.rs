@@ -1,0 +1,22 @@
+//! `cargo run -p pytorchjob-test-cluster [NODES]`: a control plane to try things on, until the end of standard input.
+
+use std::{env, error::Error, io};
+
+use pytorchjob_test_cluster::{Cluster, Options};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let nodes = env::args().nth(1).map_or(Ok(1), |argument| argument.parse())?;
+    let cluster = Cluster::start(Options {
+        nodes,
+        ..Options::default()
+    })
+    .await?;
+    println!("export KUBECONFIG={}", cluster.admin_kubeconfig().display());
+    println!(
+        "# {} with {nodes} nodes; runs until the end of standard input (Ctrl-D)",
+        cluster.url()
+    );
+    io::copy(&mut io::stdin(), &mut io::sink())?;
+    Ok(())
+}

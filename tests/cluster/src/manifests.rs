@@ -1,0 +1,96 @@
+//! Installing manifests: the files of the repository, by the tools that users have.
+
+use std::{path::Path, time::Duration};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+    runtime::conditions::is_crd_established,
+    runtime::wait::Condition as _,
+};
+
+use crate::{Cluster, Error, binaries::locate, wait_for};
+
+/// The server establishes a definition in milliseconds.
+const ESTABLISH_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Cluster {
+    /// Installs a `CustomResourceDefinition` from its YAML, and waits until its objects are served.
+    pub async fn install_crd(&self, yaml: &str) -> Result<(), Error> {
+        let fail = |error: String| Error::Manifest(format!("CustomResourceDefinition: {error}"));
+        // Not through the typed definition: it would drop what it does not know.
+        let crd: serde_json::Value = serde_saphyr::from_str(yaml).map_err(|error| fail(error.to_string()))?;
+        let name = crd["metadata"]["name"]
+            .as_str()
+            .ok_or_else(|| fail("metadata.name is missing".to_owned()))?;
+        let api = Api::<CustomResourceDefinition>::all(self.admin());
+        api.patch(name, &PatchParams::apply("test-cluster").force(), &Patch::Apply(&crd))
+            .await
+            .map_err(Error::kube(format!("apply CustomResourceDefinition {name}")))?;
+        self.established(name).await
+    }
+
+    /// Applies a kustomization directory with `kubectl apply -k`, or a file or plain directory with `-f`, and waits until
+    /// the definitions among its objects are served.
+    pub async fn apply_kustomize(&self, path: &Path) -> Result<(), Error> {
+        let option = if path.join("kustomization.yaml").is_file() {
+            "-k"
+        } else {
+            "-f"
+        };
+        let path = path.display().to_string();
+        let arguments = [
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--output=name",
+            option,
+            path.as_str(),
+        ];
+        for name in self.kubectl(&arguments).await?.lines() {
+            if let Some(crd) = name.strip_prefix("customresourcedefinition.apiextensions.k8s.io/") {
+                self.established(crd).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `kubectl` as administrator and returns its standard output.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<String, Error> {
+        // An existing cluster can be tested without a control plane having been built.
+        let program = locate("kubectl").or_else(|missing| {
+            if self.is_ours() {
+                Err(missing)
+            } else {
+                Ok("kubectl".into())
+            }
+        })?;
+        let output = tokio::process::Command::new(program)
+            .arg("--kubeconfig")
+            .arg(self.admin_kubeconfig())
+            // Not in the home directory: another cluster may have been at the same address before.
+            .arg("--cache-dir")
+            .arg(self.directory().join("kubectl-cache"))
+            .args(arguments)
+            .env("KUBECTL_KUBERC", "false")
+            .kill_on_drop(true)
+            .output()
+            .await
+            .map_err(Error::io("run kubectl"))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(Error::Kubectl {
+            arguments: arguments.join(" "),
+            status: output.status,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    async fn established(&self, name: &str) -> Result<(), Error> {
+        let api = Api::<CustomResourceDefinition>::all(self.admin());
+        let established = |crd: &CustomResourceDefinition| is_crd_established().matches_object(Some(crd));
+        wait_for(&api, name, ESTABLISH_TIMEOUT, established).await.map(drop)
+    }
+}
