@@ -40,6 +40,26 @@ pub struct Snapshot {
     pub unseen: bool,
 }
 
+impl Fact for PodFact {
+    fn terminating(&self) -> bool {
+        self.terminating
+    }
+
+    fn terminate(&mut self) {
+        self.terminating = true;
+    }
+}
+
+impl Fact for ServiceFact {
+    fn terminating(&self) -> bool {
+        self.terminating
+    }
+
+    fn terminate(&mut self) {
+        self.terminating = true;
+    }
+}
+
 impl Index {
     /// The pods.
     pub fn pods(&self) -> MutexGuard<'_, Children<PodFact>> {
