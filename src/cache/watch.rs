@@ -34,28 +34,44 @@ pub trait Concern: Send + Sync + 'static {
 /// Watches jobs, into the store that the queue reads from.
 pub async fn jobs(api: Api<StoredJob>, mut store: Writer<StoredJob>, concern: Arc<impl Concern>, metrics: Metrics) {
     let reader = store.as_reader();
-    run("pytorchjobs", events(api, watcher::Config::default()), &metrics.clone(), |event| {
-        let before = matches!(event, Event::InitDone).then(|| reader.state()).unwrap_or_default();
-        store.apply_watcher_event(&event);
-        match event {
-            Event::Apply(job) | Event::InitApply(job) => {
-                if let StoredJob::Undecodable(object) = &job {
-                    metrics.undecodable("pytorchjobs");
-                    warn!(job = object.metadata.name, namespace = object.metadata.namespace, cause = object.cause, "cannot decode job");
+    run(
+        "pytorchjobs",
+        events(api, watcher::Config::default()),
+        &metrics.clone(),
+        |event| {
+            let before = matches!(event, Event::InitDone)
+                .then(|| reader.state())
+                .unwrap_or_default();
+            store.apply_watcher_event(&event);
+            match event {
+                Event::Apply(job) | Event::InitApply(job) => {
+                    if let StoredJob::Undecodable(object) = &job {
+                        metrics.undecodable("pytorchjobs");
+                        warn!(
+                            job = object.metadata.name,
+                            namespace = object.metadata.namespace,
+                            cause = object.cause,
+                            "cannot decode job"
+                        );
+                    }
+                    concern.job(key(&job));
                 }
-                concern.job(key(&job));
+                Event::Delete(job) => concern.gone(job.uid()),
+                Event::Init => {}
+                Event::InitDone => {
+                    let listed: std::collections::HashSet<String> =
+                        reader.state().iter().map(|job| job.uid().to_owned()).collect();
+                    before
+                        .iter()
+                        .filter(|job| !listed.contains(job.uid()))
+                        .for_each(|job| concern.gone(job.uid()));
+                    reader.state().iter().for_each(|job| concern.job(key(job)));
+                    concern.synced("pytorchjobs");
+                }
             }
-            Event::Delete(job) => concern.gone(job.uid()),
-            Event::Init => {}
-            Event::InitDone => {
-                let listed: std::collections::HashSet<String> = reader.state().iter().map(|job| job.uid().to_owned()).collect();
-                before.iter().filter(|job| !listed.contains(job.uid())).for_each(|job| concern.gone(job.uid()));
-                reader.state().iter().for_each(|job| concern.job(key(job)));
-                concern.synced("pytorchjobs");
-            }
-        }
-        metrics.set_cached("pytorchjobs", reader.len());
-    })
+            metrics.set_cached("pytorchjobs", reader.len());
+        },
+    )
     .await;
 }
 
@@ -89,7 +105,10 @@ pub async fn services(api: Api<ServiceView>, index: Arc<Index>, concern: Arc<imp
 #[must_use]
 pub fn key(job: &StoredJob) -> JobKey {
     let metadata = job.meta();
-    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+    (
+        metadata.namespace.clone().unwrap_or_default(),
+        metadata.name.clone().unwrap_or_default(),
+    )
 }
 
 /// Selected by the server, so pods of others never reach us.

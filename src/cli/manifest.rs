@@ -46,7 +46,10 @@ pub struct Document {
 
 /// Reads all PyTorchJobs of a file; `-` is standard input. Documents of other kinds are passed over.
 pub fn read(path: &Path) -> Result<Vec<Document>, Error> {
-    let failed = |source| Error::Read { path: path.to_owned(), source };
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
     let text = if path == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(failed)?;
@@ -54,16 +57,34 @@ pub fn read(path: &Path) -> Result<Vec<Document>, Error> {
     } else {
         fs::read_to_string(path).map_err(failed)?
     };
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|source| Error::Yaml { path: path.to_owned(), source: Box::new(source) })?;
-    let ours = documents.into_iter().filter(|document| document["kind"] == "PyTorchJob" && document["apiVersion"] == "kubeflow.org/v1");
-    let jobs: Vec<Document> = ours.enumerate().map(|(place, document)| decode(place, &document)).collect();
-    if jobs.is_empty() { Err(Error::None { path: path.to_owned() }) } else { Ok(jobs) }
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|source| Error::Yaml {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })?;
+    let ours = documents
+        .into_iter()
+        .filter(|document| document["kind"] == "PyTorchJob" && document["apiVersion"] == "kubeflow.org/v1");
+    let jobs: Vec<Document> = ours
+        .enumerate()
+        .map(|(place, document)| decode(place, &document))
+        .collect();
+    if jobs.is_empty() {
+        Err(Error::None { path: path.to_owned() })
+    } else {
+        Ok(jobs)
+    }
 }
 
 fn decode(place: usize, document: &Value) -> Document {
-    let title = document["metadata"]["name"].as_str().map_or_else(|| format!("document {}", place + 1), ToOwned::to_owned);
+    let title = document["metadata"]["name"]
+        .as_str()
+        .map_or_else(|| format!("document {}", place + 1), ToOwned::to_owned);
     let text = document.to_string();
     let mut json = serde_json::Deserializer::from_str(&text);
-    let job = serde_path_to_error::deserialize(&mut json).map_err(|error| format!("{}: {}", error.path(), error.inner()));
-    Document { title, job: job.map(Box::new) }
+    let job =
+        serde_path_to_error::deserialize(&mut json).map_err(|error| format!("{}: {}", error.path(), error.inner()));
+    Document {
+        title,
+        job: job.map(Box::new),
+    }
 }

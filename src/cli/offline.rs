@@ -16,7 +16,13 @@ pub fn plan(file: &Path, settings: &Settings) -> Result<String, Box<dyn Error>> 
     let mut output = String::new();
     for job in documents.into_iter().filter_map(|document| document.job.ok()) {
         let builder = Builder::new(&job, settings);
-        let world = World { job: &job, pods: &[], services: &[], settings, now: clock::now() };
+        let world = World {
+            job: &job,
+            pods: &[],
+            services: &[],
+            settings,
+            now: clock::now(),
+        };
         for action in decide(&world).actions {
             let object = match action {
                 Action::CreatePod(role, index) => builder.pod(role, index),
@@ -33,7 +39,9 @@ pub fn plan(file: &Path, settings: &Settings) -> Result<String, Box<dyn Error>> 
 pub fn validate(file: &Path) -> Result<String, Box<dyn Error>> {
     let documents = manifest::read(file)?;
     refuse(&documents)?;
-    Ok(documents.iter().fold(String::new(), |output, document| output + "pytorchjob/" + &document.title + " is valid\n"))
+    Ok(documents.iter().fold(String::new(), |output, document| {
+        output + "pytorchjob/" + &document.title + " is valid\n"
+    }))
 }
 
 /// All faults of all jobs, one a line.
@@ -45,8 +53,14 @@ fn refuse(documents: &[Document]) -> Result<(), String> {
                 Err(fault) => vec![fault.clone()],
                 Ok(job) => problems(job).iter().map(ToString::to_string).collect(),
             };
-            faults.into_iter().map(|fault| format!("pytorchjob/{}: {fault}", document.title))
+            faults
+                .into_iter()
+                .map(|fault| format!("pytorchjob/{}: {fault}", document.title))
         })
         .collect();
-    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults.join("\n"))
+    }
 }

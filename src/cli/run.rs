@@ -86,12 +86,16 @@ impl Flags {
             kubeconfig: self.kubeconfig,
             namespace: self.namespace.filter(|namespace| !namespace.is_empty()),
             threads: self.controller_threads,
-            limit: self.kube_api_qps.map(|qps| RateLimit { qps, burst: self.kube_api_burst.unwrap_or_else(|| three_halves(qps)) }),
+            limit: self.kube_api_qps.map(|qps| RateLimit {
+                qps,
+                burst: self.kube_api_burst.unwrap_or_else(|| three_halves(qps)),
+            }),
             metrics: self.metrics_bind_address,
             probes: self.health_probe_bind_address,
-            election: self
-                .leader_elect
-                .then_some(Election { namespace: self.leader_election_namespace, name: self.leader_election_id }),
+            election: self.leader_elect.then_some(Election {
+                namespace: self.leader_election_namespace,
+                name: self.leader_election_id,
+            }),
             pod_name: self.pod_name,
             settings: self.pods.settings(),
         }
@@ -111,7 +115,9 @@ pub fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
             info!("asked to end");
             asked.cancel();
         });
-        controller::run(flags.options(), shutdown).await.map_err(Box::<dyn Error>::from)
+        controller::run(flags.options(), shutdown)
+            .await
+            .map_err(Box::<dyn Error>::from)
     });
     info!(error = result.as_ref().err().map(tracing::field::display), "ended");
     result

@@ -44,8 +44,14 @@ pub async fn act(context: &Context, target: &Target<'_>, actions: &[Action]) -> 
 }
 
 async fn delete(context: &Context, target: &Target<'_>, actions: &[Action], acted: &mut Acted) {
-    let deletions: Vec<&Action> = actions.iter().filter(|action| !matches!(action, Action::CreatePod(..) | Action::CreateService(..))).collect();
-    let requests: Vec<_> = deletions.iter().map(|action| delete_one(context, target, action)).collect();
+    let deletions: Vec<&Action> = actions
+        .iter()
+        .filter(|action| !matches!(action, Action::CreatePod(..) | Action::CreateService(..)))
+        .collect();
+    let requests: Vec<_> = deletions
+        .iter()
+        .map(|action| delete_one(context, target, action))
+        .collect();
     let results: Vec<_> = stream::iter(requests).buffered(FAN_OUT).collect().await;
     for (action, result) in deletions.into_iter().zip(results) {
         match (action, result) {
@@ -73,11 +79,22 @@ async fn delete_one(context: &Context, target: &Target<'_>, action: &Action) -> 
             if delete_object::<ServiceView>(context, target, "service", name, uid, None).await? {
                 context.index.services().delete_asked(target.uid, name, uid, now);
             } else {
-                context.index.services().found_gone(target.namespace, target.uid, name, uid);
+                context
+                    .index
+                    .services()
+                    .found_gone(target.namespace, target.uid, name, uid);
             }
         }
         Action::DeleteJob => {
-            delete_object::<PyTorchJob>(context, target, "pytorchjob", target.name, target.uid, Some(target.version)).await?;
+            delete_object::<PyTorchJob>(
+                context,
+                target,
+                "pytorchjob",
+                target.name,
+                target.uid,
+                Some(target.version),
+            )
+            .await?;
             context.metrics.job(JobStep::Deleted, target.namespace);
         }
         Action::CreatePod(..) | Action::CreateService(..) => {}
@@ -95,30 +112,63 @@ async fn delete_object<K>(
     version: Option<&str>,
 ) -> Result<bool, Error>
 where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
 {
-    let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: version.map(ToOwned::to_owned) };
-    let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+    let preconditions = Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: version.map(ToOwned::to_owned),
+    };
+    let parameters = DeleteParams {
+        preconditions: Some(preconditions),
+        ..DeleteParams::background()
+    };
     let _permit = context.permit().await;
-    match Api::<K>::namespaced(context.client.clone(), target.namespace).delete(name, &parameters).await {
+    match Api::<K>::namespaced(context.client.clone(), target.namespace)
+        .delete(name, &parameters)
+        .await
+    {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
         Err(kube::Error::Api(status)) if status.is_conflict() => Err(target.conflict()),
-        Err(source) => Err(Error::Delete { kind, namespace: target.namespace.to_owned(), name: name.to_owned(), source: Box::new(source) }),
+        Err(source) => Err(Error::Delete {
+            kind,
+            namespace: target.namespace.to_owned(),
+            name: name.to_owned(),
+            source: Box::new(source),
+        }),
     }
 }
 
 async fn create(context: &Context, target: &Target<'_>, actions: &[Action], acted: &mut Acted) {
     let replicas = |wanted: fn(&Action) -> Option<(Role, u32)>| actions.iter().filter_map(wanted).collect::<Vec<_>>();
-    let pods = replicas(|action| if let Action::CreatePod(role, index) = action { Some((*role, *index)) } else { None });
-    let services = replicas(|action| if let Action::CreateService(role, index) = action { Some((*role, *index)) } else { None });
+    let pods = replicas(|action| {
+        if let Action::CreatePod(role, index) = action {
+            Some((*role, *index))
+        } else {
+            None
+        }
+    });
+    let services = replicas(|action| {
+        if let Action::CreateService(role, index) = action {
+            Some((*role, *index))
+        } else {
+            None
+        }
+    });
     if pods.is_empty() && services.is_empty() {
         return;
     }
     let builder = Builder::new(target.job, &context.settings);
     let (pods, services) = tokio::join!(
-        slow_start(&pods, |(role, index)| create_pod(context, target, &builder, role, index)),
-        slow_start(&services, |(role, index)| create_service(context, target, &builder, role, index)),
+        slow_start(&pods, |(role, index)| create_pod(
+            context, target, &builder, role, index
+        )),
+        slow_start(&services, |(role, index)| create_service(
+            context, target, &builder, role, index
+        )),
     );
     acted.created = pods.0;
     acted.error = acted.error.take().or(pods.1).or(services.1);
@@ -150,7 +200,13 @@ where
     (made, None)
 }
 
-async fn create_pod(context: &Context, target: &Target<'_>, builder: &Builder<'_>, role: Role, index: u32) -> Result<String, Error> {
+async fn create_pod(
+    context: &Context,
+    target: &Target<'_>,
+    builder: &Builder<'_>,
+    role: Role,
+    index: u32,
+) -> Result<String, Error> {
     let name = role.replica_name(target.name, index);
     let pod: PodView = create_object(context, target, "pod", &name, &builder.pod(role, index)).await?;
     context.index.pods().written(pod.observe(), Instant::now());
@@ -158,9 +214,16 @@ async fn create_pod(context: &Context, target: &Target<'_>, builder: &Builder<'_
     Ok(name)
 }
 
-async fn create_service(context: &Context, target: &Target<'_>, builder: &Builder<'_>, role: Role, index: u32) -> Result<(), Error> {
+async fn create_service(
+    context: &Context,
+    target: &Target<'_>,
+    builder: &Builder<'_>,
+    role: Role,
+    index: u32,
+) -> Result<(), Error> {
     let name = role.replica_name(target.name, index);
-    let created = create_object::<ServiceView>(context, target, "service", &name, &build_service(builder, role, index)).await;
+    let created =
+        create_object::<ServiceView>(context, target, "service", &name, &build_service(builder, role, index)).await;
     if created.is_err() {
         context.metrics.service_creation_failed();
     }
@@ -171,20 +234,43 @@ async fn create_service(context: &Context, target: &Target<'_>, builder: &Builde
 
 /// Posts the object as it was built, and decodes only what is kept of it. One of that name that is the job's own counts as created: a
 /// request whose answer was lost, or a watch that is late.
-async fn create_object<K>(context: &Context, target: &Target<'_>, kind: &'static str, name: &str, object: &Value) -> Result<K, Error>
+async fn create_object<K>(
+    context: &Context,
+    target: &Target<'_>,
+    kind: &'static str,
+    name: &str,
+    object: &Value,
+) -> Result<K, Error>
 where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
 {
-    let failed = |source: kube::Error| Error::Create { kind, namespace: target.namespace.to_owned(), name: name.to_owned(), source: Box::new(source) };
+    let failed = |source: kube::Error| Error::Create {
+        kind,
+        namespace: target.namespace.to_owned(),
+        name: name.to_owned(),
+        source: Box::new(source),
+    };
     let body = serde_json::to_vec(object).map_err(|error| failed(kube::Error::SerdeError(error)))?;
     let url = K::url_path(&(), Some(target.namespace));
-    let request = Request::new(url).create(&PostParams::default(), body).map_err(|error| failed(kube::Error::BuildRequest(error)))?;
+    let request = Request::new(url)
+        .create(&PostParams::default(), body)
+        .map_err(|error| failed(kube::Error::BuildRequest(error)))?;
     let _permit = context.permit().await;
     match context.client.request::<K>(request).await {
         Ok(created) => Ok(created),
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            let existing = Api::<K>::namespaced(context.client.clone(), target.namespace).get(name).await.map_err(failed)?;
-            if target.owns(existing.meta()) { Ok(existing) } else { Err(target.name_taken(kind, existing.meta())) }
+            let existing = Api::<K>::namespaced(context.client.clone(), target.namespace)
+                .get(name)
+                .await
+                .map_err(failed)?;
+            if target.owns(existing.meta()) {
+                Ok(existing)
+            } else {
+                Err(target.name_taken(kind, existing.meta()))
+            }
         }
         Err(source) => Err(failed(source)),
     }

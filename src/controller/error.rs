@@ -20,7 +20,9 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// An object of that name exists already and belongs to somebody else.
-    #[error("cannot create {kind} {namespace}/{name}: one of that name exists and is controlled by {owner}; the job waits until it is gone")]
+    #[error(
+        "cannot create {kind} {namespace}/{name}: one of that name exists and is controlled by {owner}; the job waits until it is gone"
+    )]
     NameTaken {
         /// `pod` or `service`.
         kind: &'static str,
@@ -78,7 +80,9 @@ impl Error {
         match self {
             Self::Conflict { .. } => true,
             Self::NameTaken { terminating, .. } => *terminating,
-            Self::Create { source, .. } | Self::Delete { source, .. } | Self::Status { source, .. } => is_fenced(source),
+            Self::Create { source, .. } | Self::Delete { source, .. } | Self::Status { source, .. } => {
+                is_fenced(source)
+            }
             Self::Deadline(_) | Self::Panicked(_) => false,
         }
     }

@@ -42,7 +42,10 @@ impl Memory {
         let due = match urgency {
             Urgency::Now => now,
             Urgency::Condition => since + BURST,
-            Urgency::Counts => job.written_at.map_or(since, |written| written + COUNTS_APART).max(since + BURST),
+            Urgency::Counts => job
+                .written_at
+                .map_or(since, |written| written + COUNTS_APART)
+                .max(since + BURST),
         };
         Some(due.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
     }
@@ -67,11 +70,14 @@ impl Memory {
         let mut jobs = self.jobs();
         let job = jobs.entry(job.to_owned()).or_default();
         if job.retry_at.is_none_or(|retry| now >= retry) {
-            let pause = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(job.failures)).min(LONGEST_BACKOFF);
+            let pause = FIRST_BACKOFF
+                .saturating_mul(2_u32.saturating_pow(job.failures))
+                .min(LONGEST_BACKOFF);
             job.failures = job.failures.saturating_add(1);
             job.retry_at = Some(now + jittered(pause, JITTER));
         }
-        job.retry_at.map_or(FIRST_BACKOFF, |retry| retry.saturating_duration_since(now))
+        job.retry_at
+            .map_or(FIRST_BACKOFF, |retry| retry.saturating_duration_since(now))
     }
 
     /// A reconcile succeeded.
@@ -103,25 +109,45 @@ mod tests {
         memory.status_written("j", start);
 
         assert_eq!(memory.status_wait("j", Urgency::Condition, start), Some(BURST));
-        assert_eq!(memory.status_wait("j", Urgency::Condition, start + BURST / 2), Some(BURST / 2), "the burst is measured from its begin");
+        assert_eq!(
+            memory.status_wait("j", Urgency::Condition, start + BURST / 2),
+            Some(BURST / 2),
+            "the burst is measured from its begin"
+        );
         assert_eq!(memory.status_wait("j", Urgency::Condition, start + BURST), None);
         memory.status_written("j", start + BURST);
 
         let later = start + BURST * 2;
-        assert_eq!(memory.status_wait("j", Urgency::Counts, later), Some(COUNTS_APART - BURST));
-        assert_eq!(memory.status_wait("j", Urgency::Now, later), None, "what is urgent does not wait for what is not");
+        assert_eq!(
+            memory.status_wait("j", Urgency::Counts, later),
+            Some(COUNTS_APART - BURST)
+        );
+        assert_eq!(
+            memory.status_wait("j", Urgency::Now, later),
+            None,
+            "what is urgent does not wait for what is not"
+        );
         memory.status_settled("j");
-        assert_eq!(memory.status_wait("j", Urgency::Counts, start + COUNTS_APART * 5), Some(BURST));
+        assert_eq!(
+            memory.status_wait("j", Urgency::Counts, start + COUNTS_APART * 5),
+            Some(BURST)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn pauses_double_and_triggers_by_others_do_not_lengthen_them() {
         let (memory, start) = (Memory::default(), Instant::now());
         let first = memory.failed("j", start);
-        assert!(first <= FIRST_BACKOFF && first >= FIRST_BACKOFF.mul_f64(1.0 - JITTER), "{first:?}");
+        assert!(
+            first <= FIRST_BACKOFF && first >= FIRST_BACKOFF.mul_f64(1.0 - JITTER),
+            "{first:?}"
+        );
         assert_eq!(memory.failed("j", start), first, "the pause is not over yet");
         let second = memory.failed("j", start + first);
-        assert!(second <= FIRST_BACKOFF * 2 && second >= (FIRST_BACKOFF * 2).mul_f64(1.0 - JITTER), "{second:?}");
+        assert!(
+            second <= FIRST_BACKOFF * 2 && second >= (FIRST_BACKOFF * 2).mul_f64(1.0 - JITTER),
+            "{second:?}"
+        );
         let mut now = start + first + second;
         for _ in 0..30 {
             now += memory.failed("j", now);

@@ -119,7 +119,11 @@ impl Context {
 
     fn publish(&self, regarding: &ObjectReference, note: Note) {
         let event = Event {
-            type_: if note.warning { EventType::Warning } else { EventType::Normal },
+            type_: if note.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
             reason: note.reason.to_owned(),
             note: Some(note.message),
             action: EVENT_ACTION.to_owned(),
@@ -134,7 +138,11 @@ impl Context {
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), RunError> {
     let metrics = Metrics::new()?;
     let config = client::configuration(options.kubeconfig.as_deref()).await?;
-    let mut elector = options.election.as_ref().map(|election| elector(&options, election, &config, &metrics)).transpose()?;
+    let mut elector = options
+        .election
+        .as_ref()
+        .map(|election| elector(&options, election, &config, &metrics))
+        .transpose()?;
     let fence = elector.as_ref().map_or_else(Fence::open, Elector::fence);
     let client = client::for_controller(&config, &metrics, &fence, options.limit)?;
     let health = Health::new(&queue::KINDS);
@@ -173,7 +181,12 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ru
     result
 }
 
-fn elector(options: &Options, election: &Election, config: &kube::Config, metrics: &Metrics) -> Result<Elector, RunError> {
+fn elector(
+    options: &Options,
+    election: &Election,
+    config: &kube::Config,
+    metrics: &Metrics,
+) -> Result<Elector, RunError> {
     let namespace = lease::namespace(election.namespace.as_deref())?;
     let api: Api<Lease> = Api::namespaced(client::for_lease(config, metrics)?, &namespace);
     let config = lease::Config {
@@ -185,14 +198,33 @@ fn elector(options: &Options, election: &Election, config: &kube::Config, metric
 }
 
 /// Starts one task a kind.
-fn start_watches(tasks: &mut JoinSet<()>, options: &Options, context: &Arc<Context>) -> (Store<StoredJob>, Arc<Trigger>) {
+fn start_watches(
+    tasks: &mut JoinSet<()>,
+    options: &Options,
+    context: &Arc<Context>,
+) -> (Store<StoredJob>, Arc<Trigger>) {
     let (store, writer) = reflector::store();
     let trigger = Arc::new(Trigger::new(context.clone()));
     let (client, index, metrics) = (&context.client, &context.index, &context.metrics);
     let namespace = options.namespace.as_deref();
-    tasks.spawn(watch::jobs(api(client, namespace), writer, trigger.clone(), metrics.clone()));
-    tasks.spawn(watch::pods(api(client, namespace), index.clone(), trigger.clone(), metrics.clone()));
-    tasks.spawn(watch::services(api(client, namespace), index.clone(), trigger.clone(), metrics.clone()));
+    tasks.spawn(watch::jobs(
+        api(client, namespace),
+        writer,
+        trigger.clone(),
+        metrics.clone(),
+    ));
+    tasks.spawn(watch::pods(
+        api(client, namespace),
+        index.clone(),
+        trigger.clone(),
+        metrics.clone(),
+    ));
+    tasks.spawn(watch::services(
+        api(client, namespace),
+        index.clone(),
+        trigger.clone(),
+        metrics.clone(),
+    ));
     (store, trigger)
 }
 

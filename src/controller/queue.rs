@@ -42,7 +42,12 @@ impl Trigger {
     /// A trigger that nothing listens to yet.
     pub fn new(context: Arc<Context>) -> Self {
         let tasks = KINDS.map(|kind| context.health.watch(kind));
-        Self { context, queue: OnceLock::new(), tasks, unsynced: watch::Sender::new(KINDS.to_vec()) }
+        Self {
+            context,
+            queue: OnceLock::new(),
+            tasks,
+            unsynced: watch::Sender::new(KINDS.to_vec()),
+        }
     }
 
     /// Returns when every kind has been listed once.
@@ -73,7 +78,11 @@ impl watches::Concern for Trigger {
     }
 
     fn synced(&self, kind: &'static str) {
-        KINDS.iter().zip(&self.tasks).filter(|(known, _)| **known == kind).for_each(|(_, task)| task.synced());
+        KINDS
+            .iter()
+            .zip(&self.tasks)
+            .filter(|(known, _)| **known == kind)
+            .for_each(|(_, task)| task.synced());
         self.unsynced.send_if_modified(|unsynced| {
             let before = unsynced.len();
             unsynced.retain(|other| *other != kind);
@@ -83,13 +92,28 @@ impl watches::Concern for Trigger {
 }
 
 /// Reconciles all jobs once and then whichever changes, until `shutdown`; then ends the running ones.
-pub async fn run(context: Arc<Context>, store: Store<StoredJob>, trigger: &Trigger, threads: NonZeroUsize, shutdown: CancellationToken) {
+pub async fn run(
+    context: Arc<Context>,
+    store: Store<StoredJob>,
+    trigger: &Trigger,
+    threads: NonZeroUsize,
+    shutdown: CancellationToken,
+) {
     let Some(changed) = trigger.listen() else { return };
     let _running = context.health.reconciling();
-    let all: Vec<ObjectRef<StoredJob>> = store.state().iter().map(|job| ObjectRef::from_obj(job.as_ref())).collect();
-    let jobs = futures::stream::iter(all).chain(changed).map(Ok::<_, Infallible>).take_until(shutdown.clone().cancelled_owned());
+    let all: Vec<ObjectRef<StoredJob>> = store
+        .state()
+        .iter()
+        .map(|job| ObjectRef::from_obj(job.as_ref()))
+        .collect();
+    let jobs = futures::stream::iter(all)
+        .chain(changed)
+        .map(Ok::<_, Infallible>)
+        .take_until(shutdown.clone().cancelled_owned());
     let config = Config::default().concurrency(u16::try_from(threads.get()).unwrap_or(u16::MAX));
+    let health = context.health.clone();
     let done = applier(guarded, back_off, context, store, jobs, config).for_each(|result| {
+        health.progress();
         report(result);
         std::future::ready(())
     });
@@ -112,7 +136,11 @@ fn guarded(job: Arc<StoredJob>, context: Arc<Context>) -> futures::future::BoxFu
             Ok(result) => result,
             Err(_) => Err(Error::Deadline(DEADLINE)),
         };
-        measured.finished(if result.is_ok() { Outcome::Success } else { Outcome::Error });
+        measured.finished(if result.is_ok() {
+            Outcome::Success
+        } else {
+            Outcome::Error
+        });
         result
     };
     AbortOnDropHandle::new(tokio::spawn(task))
@@ -124,7 +152,8 @@ fn panic_message(error: tokio::task::JoinError) -> String {
     match error.try_into_panic() {
         Ok(panic) => {
             let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-            text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
+            text.or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "without a message".into())
         }
         Err(error) => error.to_string(),
     }

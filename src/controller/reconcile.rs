@@ -83,7 +83,9 @@ async fn settle_status(context: &Context, target: &Target<'_>, plan: &Plan) -> R
     }
     store_status(context, &target.job.metadata, status.clone()).await?;
     context.memory.status_written(target.uid, Instant::now());
-    plan.counts.iter().for_each(|count| count_transition(context, target.namespace, *count));
+    plan.counts
+        .iter()
+        .for_each(|count| count_transition(context, target.namespace, *count));
     tell(context, &target.job.object_ref(&()), plan.notes.clone());
     Ok(Some(Duration::ZERO))
 }
@@ -92,7 +94,10 @@ async fn settle_status(context: &Context, target: &Target<'_>, plan: &Plan) -> R
 fn next(plan: &Plan, owned: &Snapshot, status: Option<Duration>) -> Duration {
     let unseen = owned.unseen.then_some(UNSEEN);
     let resync = clock::jittered(RESYNC, RESYNC_JITTER);
-    [plan.requeue, status, unseen].into_iter().flatten().fold(resync, Duration::min)
+    [plan.requeue, status, unseen]
+        .into_iter()
+        .flatten()
+        .fold(resync, Duration::min)
 }
 
 /// Fails a job that cannot be decoded.
@@ -104,7 +109,11 @@ async fn refuse(context: &Context, object: &Undecodable, regarding: ObjectRefere
         tell(context, &regarding, vec![note]);
         store_status(context, &object.metadata, status).await?;
         context.memory.status_written(uid, Instant::now());
-        count_transition(context, object.metadata.namespace.as_deref().unwrap_or_default(), Count::JobFailed);
+        count_transition(
+            context,
+            object.metadata.namespace.as_deref().unwrap_or_default(),
+            Count::JobFailed,
+        );
     }
     Ok(clock::jittered(RESYNC, RESYNC_JITTER))
 }
@@ -117,18 +126,32 @@ fn tell(context: &Context, regarding: &ObjectReference, notes: Vec<Note>) {
 fn acted_notes(acted: &Acted) -> Vec<Note> {
     let summary = |reason, verb: &str, names: &[String]| {
         let plural = if names.len() == 1 { "" } else { "s" };
-        (!names.is_empty()).then(|| Note { warning: false, reason, message: format!("{verb} pod{plural}: {}", names.join(", ")) })
+        (!names.is_empty()).then(|| Note {
+            warning: false,
+            reason,
+            message: format!("{verb} pod{plural}: {}", names.join(", ")),
+        })
     };
-    let failure = acted.error.as_ref().filter(|error| !error.is_benign()).and_then(|error| {
-        let reason = match error {
-            Error::Create { kind: "service", .. } | Error::NameTaken { kind: "service", .. } => reason::FAILED_CREATE_SERVICE,
-            Error::Create { .. } | Error::NameTaken { .. } => reason::FAILED_CREATE_POD,
-            Error::Delete { kind: "service", .. } => reason::FAILED_DELETE_SERVICE,
-            Error::Delete { .. } => reason::FAILED_DELETE_POD,
-            _ => return None,
-        };
-        Some(Note { warning: true, reason, message: format!("Error: {error}") })
-    });
+    let failure = acted
+        .error
+        .as_ref()
+        .filter(|error| !error.is_benign())
+        .and_then(|error| {
+            let reason = match error {
+                Error::Create { kind: "service", .. } | Error::NameTaken { kind: "service", .. } => {
+                    reason::FAILED_CREATE_SERVICE
+                }
+                Error::Create { .. } | Error::NameTaken { .. } => reason::FAILED_CREATE_POD,
+                Error::Delete { kind: "service", .. } => reason::FAILED_DELETE_SERVICE,
+                Error::Delete { .. } => reason::FAILED_DELETE_POD,
+                _ => return None,
+            };
+            Some(Note {
+                warning: true,
+                reason,
+                message: format!("Error: {error}"),
+            })
+        });
     [
         summary(reason::CREATED_POD, "Created", &acted.created),
         summary(reason::DELETED_POD, "Deleted", &acted.deleted),

@@ -18,7 +18,11 @@ use crate::cache::Own;
 pub async fn store_status(context: &Context, metadata: &ObjectMeta, status: JobStatus) -> Result<(), Error> {
     let name = metadata.name.clone().unwrap_or_default();
     let namespace = metadata.namespace.clone().unwrap_or_default();
-    let failed = |source: kube::Error| Error::Status { namespace: namespace.clone(), name: name.clone(), source: Box::new(source) };
+    let failed = |source: kube::Error| Error::Status {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        source: Box::new(source),
+    };
     let patch = json!([
         { "op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version },
         { "op": "add", "path": "/status", "value": status },
@@ -36,7 +40,9 @@ pub async fn store_status(context: &Context, metadata: &ObjectMeta, status: JobS
             context.index.status_written(uid, Own { version, status });
             Ok(())
         }
-        Err(kube::Error::Api(answer)) if answer.is_conflict() || answer.is_not_found() => Err(Error::Conflict { namespace, name }),
+        Err(kube::Error::Api(answer)) if answer.is_conflict() || answer.is_not_found() => {
+            Err(Error::Conflict { namespace, name })
+        }
         Err(source) => Err(failed(source)),
     }
 }

@@ -44,7 +44,10 @@ impl<'a> Target<'a> {
     /// The error of a job that changed meanwhile.
     #[must_use]
     pub fn conflict(&self) -> Error {
-        Error::Conflict { namespace: self.namespace.to_owned(), name: self.name.to_owned() }
+        Error::Conflict {
+            namespace: self.namespace.to_owned(),
+            name: self.name.to_owned(),
+        }
     }
 
     /// The error of a name that somebody else's object has.
@@ -54,12 +57,19 @@ impl<'a> Target<'a> {
             kind,
             namespace: self.namespace.to_owned(),
             name: object.name.clone().unwrap_or_default(),
-            owner: controller(object).map_or_else(|| "nobody".into(), |owner| format!("{} {}, UID {}", owner.kind, owner.name, owner.uid)),
+            owner: controller(object).map_or_else(
+                || "nobody".into(),
+                |owner| format!("{} {}, UID {}", owner.kind, owner.name, owner.uid),
+            ),
             terminating: object.deletion_timestamp.is_some(),
         }
     }
 }
 
 fn controller(object: &ObjectMeta) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference> {
-    object.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
+    object
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.controller == Some(true))
 }
