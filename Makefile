@@ -11,8 +11,8 @@ help: ## List the targets
 control-plane: ## Build the Kubernetes control plane that tests, demo and bench run against (once; needs Go)
 	@./tests/cluster/build.sh
 
-cluster: control-plane ## Run a control plane with a simulated node until Ctrl-D, to try things on
-	@cargo run --quiet --package pytorchjob-test-cluster
+cluster: control-plane ## Run a control plane with a simulated node until Ctrl-D, to try things on (KEEP=1 leaves it running)
+	@KEEP="$(KEEP)" cargo run --quiet --package pytorchjob-test-cluster
 
 build: ## Build the operator for release
 	cargo build --locked --release
