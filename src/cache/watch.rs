@@ -79,7 +79,9 @@ pub async fn jobs(api: Api<StoredJob>, mut store: Writer<StoredJob>, concern: Ar
 pub async fn pods(api: Api<PodView>, index: Arc<Index>, concern: Arc<impl Concern>, metrics: Metrics) {
     run("pods", events(api, ours()), &metrics.clone(), |event| {
         let complete = matches!(event, Event::InitDone);
-        feed_pod(&index, event).into_iter().for_each(|job| concern.job(job));
+        for job in feed_pod(&index, event) {
+            concern.job(job);
+        }
         if complete {
             concern.synced("pods");
         }
@@ -92,7 +94,9 @@ pub async fn pods(api: Api<PodView>, index: Arc<Index>, concern: Arc<impl Concer
 pub async fn services(api: Api<ServiceView>, index: Arc<Index>, concern: Arc<impl Concern>, metrics: Metrics) {
     run("services", events(api, ours()), &metrics.clone(), |event| {
         let complete = matches!(event, Event::InitDone);
-        feed_service(&index, event).into_iter().for_each(|job| concern.job(job));
+        for job in feed_service(&index, event) {
+            concern.job(job);
+        }
         if complete {
             concern.synced("services");
         }

@@ -26,7 +26,7 @@ use crate::platform::metrics::Outcome;
 /// The kinds that are watched.
 pub const KINDS: [&str; 3] = ["pytorchjobs", "pods", "services"];
 /// A reconcile is given up after this long, so that one that hangs does not keep its job for ever.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// How long running reconciles may take to end on shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
 
@@ -159,6 +159,7 @@ fn panic_message(error: tokio::task::JoinError) -> String {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 fn back_off(job: Arc<StoredJob>, _error: &Error, context: Arc<Context>) -> Next {
     Next::requeue(context.memory.failed(job.uid(), Instant::now()))
 }

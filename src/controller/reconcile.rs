@@ -21,7 +21,7 @@ use crate::platform::clock;
 use crate::platform::metrics::JobStep;
 
 /// When a job is looked at again although nothing happened and nothing is due: a safety net below the watches, which costs no request.
-const RESYNC: Duration = Duration::from_secs(45 * 60);
+const RESYNC: Duration = Duration::from_mins(45);
 /// Part of [`RESYNC`] that is left to chance, so that jobs do not come all at once.
 const RESYNC_JITTER: f64 = 0.3;
 /// When to look again after a conflict, should the change that caused it not come by the watch before.
@@ -119,7 +119,9 @@ async fn refuse(context: &Context, object: &Undecodable, regarding: ObjectRefere
 }
 
 fn tell(context: &Context, regarding: &ObjectReference, notes: Vec<Note>) {
-    notes.into_iter().for_each(|note| context.publish(regarding, note));
+    for note in notes {
+        context.publish(regarding, note);
+    }
 }
 
 /// One event for all pods of a pass; Kubeflow's one for each pod drowns the final ones in its own rate limit.
