@@ -19,6 +19,10 @@ mod decision;
 mod draft;
 mod elastic_policy;
 pub mod env;
+#[cfg(test)]
+#[path = "../../tests/plan/fixture.rs"]
+#[allow(dead_code, reason = "shared with tests/plan, which uses the rest")]
+mod fixture;
 mod init_container;
 pub mod pod;
 mod replica_statuses;
