@@ -16,10 +16,14 @@ pub mod backoff_limit;
 pub mod clean_pod_policy;
 pub mod conditions;
 mod decision;
+mod draft;
 mod elastic_policy;
 pub mod env;
+#[cfg(test)]
+#[path = "../../tests/plan/fixture.rs"]
+#[allow(dead_code, reason = "shared with tests/plan, which uses the rest")]
+mod fixture;
 mod init_container;
-mod life;
 pub mod pod;
 mod replica_statuses;
 mod replicas;
@@ -51,7 +55,7 @@ pub fn plan(world: &World<'_>) -> Plan {
     } else if finished(&status) {
         verdict::after(world, &status)
     } else {
-        life::plan(world, status)
+        draft::plan(world, status)
     }
 }
 

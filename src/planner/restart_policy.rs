@@ -95,13 +95,15 @@ pub fn remember(status: &mut JobStatus, pod: &PodFact) {
     });
 }
 
-/// Deletions of pods whose failure the stored status has counted.
+/// Deletions of pods whose failure the stored status has counted. Of replicas that are still wanted: the others go as surplus.
 pub fn replacements<'a>(world: &World<'a>) -> impl Iterator<Item = Action> + use<'a> {
+    let world = *world;
     let counted: &[String] = world.job.status.as_ref().map_or(&[], |status| &status.replaced_pods);
     world
         .pods
         .iter()
-        .filter(|pod| pod.failed() && counted.contains(&pod.uid))
+        .filter(move |pod| pod.failed() && counted.contains(&pod.uid))
+        .filter(move |pod| world.slot(&pod.name).is_some_and(|slot| world.wants(slot)))
         .map(|pod| Action::DeletePod {
             name: pod.name.clone(),
             uid: pod.uid.clone(),

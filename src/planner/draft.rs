@@ -1,4 +1,4 @@
-//! A job without verdict: from its first sight to the verdict.
+//! The plan for a job without verdict.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use super::{backoff_limit, refusal_message, replicas, restart_policy, success, s
 use crate::api::names::reason;
 use crate::api::{ConditionType, JobStatus};
 
-/// What to do about a job without verdict.
+/// Decides about a job without verdict: refuse it, keep it suspended, or work on it.
+#[must_use]
 pub fn plan(world: &World<'_>, stored: JobStatus) -> Plan {
     let mut draft = Draft::new(world, stored);
     draft.first_sight();
@@ -25,7 +26,7 @@ pub fn plan(world: &World<'_>, stored: JobStatus) -> Plan {
     draft.finish()
 }
 
-/// A plan in the making.
+/// A plan in the making, for a job without verdict.
 struct Draft<'a> {
     world: &'a World<'a>,
     stored: JobStatus,
