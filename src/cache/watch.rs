@@ -146,8 +146,23 @@ async fn run<K>(
             }
             Err(error) => {
                 metrics.watch_error(kind);
-                warn!(kind, %error, "watch failed; trying again");
+                warn!(kind, %error, hint = hint(&error), "watch failed; trying again");
             }
         }
+    }
+}
+
+/// What to do about an error that does not go away by itself.
+fn hint(error: &watcher::Error) -> Option<&'static str> {
+    let (watcher::Error::InitialListFailed(kube::Error::Api(status))
+    | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+    | watcher::Error::WatchFailed(kube::Error::Api(status))) = error
+    else {
+        return None;
+    };
+    match status.code {
+        404 => Some("is the CustomResourceDefinition installed? kubectl apply -k config/crd"),
+        403 => Some("is the role of the operator bound? kubectl apply -k config/rbac"),
+        _ => None,
     }
 }
