@@ -19,6 +19,7 @@ pub fn plan(world: &World<'_>, stored: JobStatus) -> Plan {
     let mut draft = Draft::new(world, stored);
     draft.first_sight();
     if let Some(problems) = draft.refusal() {
+        draft.count_pods(Moment::Working);
         draft.fail(reason::INVALID, problems);
     } else if world.job.spec.suspended() {
         draft.suspended();

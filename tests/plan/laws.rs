@@ -59,7 +59,9 @@ impl History {
 
     fn step(&mut self, step: &Step) {
         if let Step::Operate(first, outcomes) = step {
-            self.operate(*first, outcomes);
+            if !self.cluster.in_doubt {
+                self.operate(*first, outcomes);
+            }
         } else {
             self.cluster.step(step);
         }
