@@ -4,6 +4,8 @@
 //! leads. Everything a request needs is bound to what was decided on, so that even two leaders at once would only waste requests.
 
 mod act;
+mod create;
+mod delete;
 mod error;
 mod memory;
 mod queue;
@@ -170,10 +172,10 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ru
         _ = watches.join_next() => Err(RunError::WatchEnded),
     };
     publisher.drain(GRACE).await;
-    if let Some(elector) = elector {
-        if let Err(error) = elector.release().await {
-            tracing::warn!(%error, "the lease stays until it expires");
-        }
+    if let Some(elector) = elector
+        && let Err(error) = elector.release().await
+    {
+        tracing::warn!(%error, "the lease stays until it expires");
     }
     stop.cancel();
     // A connection that does not end must not keep the process.
@@ -213,13 +215,22 @@ fn start_watches(
         trigger.clone(),
         metrics.clone(),
     ));
-    tasks.spawn(watch::pods(
+    tasks.spawn(watch::children(
+        watch::PODS,
         api(client, namespace),
         index.clone(),
         trigger.clone(),
         metrics.clone(),
     ));
-    tasks.spawn(watch::services(
+    tasks.spawn(watch::children(
+        watch::SERVICES,
+        api(client, namespace),
+        index.clone(),
+        trigger.clone(),
+        metrics.clone(),
+    ));
+    tasks.spawn(watch::children(
+        watch::AUTOSCALERS,
         api(client, namespace),
         index.clone(),
         trigger.clone(),

@@ -6,7 +6,7 @@
 
 use super::decision::Action;
 use super::world::{Failure, PodFact, World};
-use crate::api::{FirstFailure, JobStatus, RestartPolicy, Role};
+use crate::api::{FirstFailure, JobStatus, PyTorchJobSpec, RestartPolicy, Role};
 
 /// Exit codes from here on are signals (128 + n): not the program's own verdict, so worth another try.
 const RETRYABLE_FROM: i32 = 128;
@@ -28,9 +28,12 @@ pub struct Failures<'a> {
 #[must_use]
 pub fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
     let mut found = Failures::default();
+    let mut new = failed_replicas(world);
+    new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid));
     for role in Role::ALL {
-        let policy = effective(world, role);
-        let failed: Vec<&PodFact> = new_failures(world, status, role).collect();
+        let policy = effective(&world.job.spec, role);
+        let of_role = new.iter().filter(|((other, _), _)| *other == role);
+        let failed: Vec<&PodFact> = of_role.map(|(_, pod)| *pod).collect();
         found.new += failed.len();
         found.first = found.first.or_else(|| failed.first().copied());
         if found.fatal.is_none() && policy == RestartPolicy::Never && !failed.is_empty() {
@@ -54,11 +57,8 @@ pub fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
 
 /// The policy of a role. Kubeflow's default, although the field's documentation there says Never.
 #[must_use]
-pub fn effective(world: &World<'_>, role: Role) -> RestartPolicy {
-    world
-        .job
-        .spec
-        .replica(role)
+pub fn effective(spec: &PyTorchJobSpec, role: Role) -> RestartPolicy {
+    spec.replica(role)
         .and_then(|spec| spec.restart_policy)
         .unwrap_or(RestartPolicy::OnFailure)
 }
@@ -90,7 +90,7 @@ pub fn count(status: &mut JobStatus, failures: &Failures<'_>) {
 /// Remembers the first failure of the job.
 pub fn remember(status: &mut JobStatus, pod: &PodFact) {
     let failure = pod.failure.as_deref().cloned().unwrap_or_default();
-    status.first_failure.get_or_insert(FirstFailure {
+    status.first_failure.get_or_insert_with(|| FirstFailure {
         pod: pod.name.clone(),
         exit_code: failure.exit_code,
         reason: failure.reason,
@@ -98,17 +98,18 @@ pub fn remember(status: &mut JobStatus, pod: &PodFact) {
     });
 }
 
-/// Deletions of pods whose failure the stored status has counted.
-pub fn replacements<'a>(world: &World<'a>) -> impl Iterator<Item = Action> + use<'a> {
+/// Deletions of pods whose failure the stored status has counted. Of replicas that are still wanted: the others go as surplus.
+#[must_use]
+pub fn replacements(world: &World<'_>) -> Vec<Action> {
     let counted: &[String] = world.job.status.as_ref().map_or(&[], |status| &status.replaced_pods);
-    world
-        .pods
-        .iter()
-        .filter(|pod| pod.failed() && counted.contains(&pod.uid))
-        .map(|pod| Action::DeletePod {
+    failed_replicas(world)
+        .into_iter()
+        .filter(|(_, pod)| counted.contains(&pod.uid))
+        .map(|(_, pod)| Action::DeletePod {
             name: pod.name.clone(),
             uid: pod.uid.clone(),
         })
+        .collect()
 }
 
 /// The message of the Restarting condition, for the first role in order that failed.
@@ -122,17 +123,14 @@ pub fn message(world: &World<'_>, failures: &Failures<'_>) -> Option<String> {
     ))
 }
 
-fn new_failures<'a>(world: &World<'a>, status: &JobStatus, role: Role) -> impl Iterator<Item = &'a PodFact> {
-    let world = *world;
-    world
-        .pods
-        .iter()
-        .filter(move |pod| {
-            world
-                .slot(&pod.name)
-                .is_some_and(|slot| slot.0 == role && world.wants(slot))
-        })
-        .filter(|pod| pod.failed() && !status.replaced_pods.contains(&pod.uid))
+/// The failed pods of wanted replicas, in the order of the replicas.
+fn failed_replicas<'a>(world: &World<'a>) -> Vec<((Role, u32), &'a PodFact)> {
+    let failed = world.pods.iter().filter(|pod| pod.failed());
+    let mut replicas: Vec<_> = failed
+        .filter_map(|pod| Some((world.slot(&pod.name).filter(|&slot| world.wants(slot))?, pod)))
+        .collect();
+    replicas.sort_by_key(|(slot, _)| *slot);
+    replicas
 }
 
 /// Whether a failed pod is worth another try under ExitCode. Without an exit code (eviction, a failed init container) the training

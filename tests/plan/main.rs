@@ -1,0 +1,15 @@
+//! The planner as a whole: tables by API field, parity with Kubeflow, and laws that hold in every history.
+
+use pytorchjob_operator::{api, planner};
+
+mod clean_up;
+mod cluster;
+mod conditions;
+mod fixture;
+mod laws;
+mod limits;
+mod parity;
+mod refusals;
+mod replicas;
+mod restarts;
+mod suspension;
