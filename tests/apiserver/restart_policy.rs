@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     job::{Job, job_with_policy, with},
-    rig::{End, Rig, TIMEOUT, evicted, failed, operator, shipped_identity},
+    rig::{End, Rig, TIMEOUT, evicted, failed, operator},
 };
 
 async fn pod(rig: &Rig, name: &str) -> Pod {
@@ -221,8 +221,6 @@ async fn a_failure_counted_by_an_operator_that_ends_before_it_deletes_is_not_cou
     let job = rig.wait("counted", |job| job.is("Running")).await;
     assert_eq!(job.status["restarts"], 1);
     assert_eq!(job.status["replacedPods"], Value::Null);
-    // The identity of the rig is the shipped one again.
-    assert!(shipped_identity(rig.cluster).await.is_file());
 }
 
 #[tokio::test]

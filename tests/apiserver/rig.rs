@@ -37,7 +37,7 @@ pub struct Rig {
     pub namespace: Namespace<'static>,
     pub client: Client,
     pub operator: Operator,
-    kubeconfig: PathBuf,
+    pub kubeconfig: PathBuf,
 }
 
 /// How an operator ends.
@@ -282,27 +282,29 @@ pub async fn create(client: &Client, namespace: &str, job: &Value) -> Result<Job
     client.request(request).await
 }
 
-/// The kubeconfig of the account that `config/rbac` installs.
-pub async fn shipped_identity(cluster: &'static Cluster) -> PathBuf {
+/// The kubeconfig of the account that `config/rbac` installs, on the shared cluster.
+async fn shipped_identity(cluster: &'static Cluster) -> PathBuf {
     static SHARED: OnceCell<PathBuf> = OnceCell::const_new();
-    let install = async || {
-        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "kubeflow" } });
-        Api::<KubeNamespace>::all(cluster.admin())
-            .patch("kubeflow", &PatchParams::apply("test"), &Patch::Apply(&namespace))
-            .await
-            .unwrap();
-        let rbac = repository().join("config/rbac").display().to_string();
-        cluster
-            .kubectl(&["apply", "--server-side", "--namespace=kubeflow", "-k", &rbac])
-            .await
-            .unwrap();
-        let account = User::ServiceAccount {
-            namespace: "kubeflow",
-            name: "pytorchjob-operator",
-        };
-        cluster.kubeconfig(account).await.unwrap()
+    SHARED.get_or_init(|| install_identity(cluster)).await.clone()
+}
+
+/// Installs `config/rbac`, and returns the kubeconfig of its account.
+pub async fn install_identity(cluster: &'static Cluster) -> PathBuf {
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "kubeflow" } });
+    Api::<KubeNamespace>::all(cluster.admin())
+        .patch("kubeflow", &PatchParams::apply("test"), &Patch::Apply(&namespace))
+        .await
+        .unwrap();
+    let rbac = repository().join("config/rbac").display().to_string();
+    cluster
+        .kubectl(&["apply", "--server-side", "--namespace=kubeflow", "-k", &rbac])
+        .await
+        .unwrap();
+    let account = User::ServiceAccount {
+        namespace: "kubeflow",
+        name: "pytorchjob-operator",
     };
-    SHARED.get_or_init(install).await.clone()
+    cluster.kubeconfig(account).await.unwrap()
 }
 
 /// The answer of the API server to a request that it refused.

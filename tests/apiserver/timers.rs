@@ -48,9 +48,10 @@ async fn a_deadline_patched_lower_fails_a_running_job_that_long_after_its_start(
     let rig = Rig::start().await;
     in_both_spellings(async |spelling| {
         let name = spelling.name();
-        rig.running(&with(job(name, 1), &spelling.policy(DEADLINE, 3600))).await;
-        rig.patch(name, &spelling.policy(DEADLINE, 4)).await;
-        assert_deadline(&rig.wait_finished(name).await, 4);
+        rig.create(&with(job(name, 1), &spelling.policy(DEADLINE, 3600))).await;
+        rig.wait(name, |job| job.is("Created")).await;
+        rig.patch(name, &spelling.policy(DEADLINE, 6)).await;
+        assert_deadline(&rig.wait_finished(name).await, 6);
         let note = rig.wait_event(name, "Warning", "PyTorchJobFailed").await;
         assert!(note.contains("active longer than specified deadline"), "{note}");
     })
@@ -62,10 +63,10 @@ async fn a_deadline_patched_higher_is_met_at_the_new_time_and_not_at_the_old_one
     let rig = Rig::start().await;
     in_both_spellings(async |spelling| {
         let name = spelling.name();
-        rig.create(&with(job(name, 0), &spelling.policy(DEADLINE, 3))).await;
+        rig.create(&with(job(name, 0), &spelling.policy(DEADLINE, 5))).await;
         rig.wait(name, |job| job.is("Created")).await;
-        rig.patch(name, &spelling.policy(DEADLINE, 5)).await;
-        assert_deadline(&rig.wait_finished(name).await, 5);
+        rig.patch(name, &spelling.policy(DEADLINE, 8)).await;
+        assert_deadline(&rig.wait_finished(name).await, 8);
     })
     .await;
 }
@@ -97,13 +98,13 @@ async fn a_deadline_patched_to_null_never_comes() {
     let rig = Rig::start().await;
     in_both_spellings(async |spelling| {
         let (name, clock) = (spelling.name(), format!("{}-clock", spelling.name()));
-        rig.running(&with(job(name, 0), &spelling.policy(DEADLINE, 4))).await;
+        rig.create(&with(job(name, 0), &spelling.policy(DEADLINE, 5))).await;
+        rig.wait(name, |job| job.is("Created")).await;
         let freed = rig.patch(name, &spelling.policy(DEADLINE, Value::Null)).await;
         assert!(!freed.finished());
-        rig.create(&with(job(&clock, 0), &spelling.policy(DEADLINE, 5))).await;
-        assert_deadline(&rig.wait_finished(&clock).await, 5);
-        let job = rig.settle(name).await;
-        assert_eq!(job.outline(), ["Created", "Running"]);
+        rig.create(&with(job(&clock, 0), &spelling.policy(DEADLINE, 6))).await;
+        assert_deadline(&rig.wait_finished(&clock).await, 6);
+        assert_eq!(rig.settle(name).await.outline(), ["Created"]);
     })
     .await;
 }
@@ -130,8 +131,10 @@ async fn a_deadline_is_met_on_time_while_edits_and_status_writes_conflict() {
     ))
     .await;
     let mut edit = 0;
+    let mut often = tokio::time::interval(Duration::from_millis(100));
     let edits = async {
         loop {
+            often.tick().await;
             edit += 1;
             rig.patch(
                 "busy",
@@ -164,10 +167,10 @@ async fn a_deadline_is_met_on_time_while_pods_cannot_be_created() {
     .await
     .unwrap();
 
-    // By then the pause between two attempts is longer than a second.
-    let blocked = with(job("blocked", 0), &json!({ "spec": { "activeDeadlineSeconds": 7 } }));
+    // After the attempt between 5 and 6.2 s from the start, the next one is due after 10 s.
+    let blocked = with(job("blocked", 0), &json!({ "spec": { "activeDeadlineSeconds": 8 } }));
     rig.create(&blocked).await;
-    assert_deadline(&rig.wait_finished("blocked").await, 7);
+    assert_deadline(&rig.wait_finished("blocked").await, 8);
 }
 
 #[tokio::test]
@@ -176,9 +179,9 @@ async fn a_ttl_set_on_a_finished_job_counts_from_its_completion() {
     in_both_spellings(async |spelling| {
         let name = spelling.name();
         let finished = rig.succeeded(&with(job(name, 0), &finalizer())).await;
-        rig.patch(name, &spelling.policy(TTL, 3)).await;
+        rig.patch(name, &spelling.policy(TTL, 5)).await;
         let deleted = rig.wait_deleted(name).await;
-        assert_eq!(deleted - finished.second("completionTime").unwrap(), 3);
+        assert_eq!(deleted - finished.second("completionTime").unwrap(), 5);
         rig.wait_gone(name).await;
     })
     .await;
@@ -190,9 +193,9 @@ async fn a_ttl_shortened_on_a_finished_job_holds_from_its_completion() {
     in_both_spellings(async |spelling| {
         let name = spelling.name();
         let finished = rig.succeeded(&timed(name, spelling, TTL, 3600)).await;
-        rig.patch(name, &spelling.policy(TTL, 3)).await;
+        rig.patch(name, &spelling.policy(TTL, 5)).await;
         let deleted = rig.wait_deleted(name).await;
-        assert_eq!(deleted - finished.second("completionTime").unwrap(), 3);
+        assert_eq!(deleted - finished.second("completionTime").unwrap(), 5);
     })
     .await;
 }
@@ -216,9 +219,9 @@ async fn a_ttl_removed_from_a_finished_job_keeps_it() {
     let rig = Rig::start().await;
     in_both_spellings(async |spelling| {
         let (name, clock) = (spelling.name(), format!("{}-clock", spelling.name()));
-        rig.succeeded(&timed(name, spelling, TTL, 4)).await;
+        rig.succeeded(&timed(name, spelling, TTL, 5)).await;
         rig.patch(name, &spelling.policy(TTL, Value::Null)).await;
-        rig.succeeded(&timed(&clock, spelling, TTL, 5)).await;
+        rig.succeeded(&timed(&clock, spelling, TTL, 6)).await;
         expired(&rig, &clock).await;
         let kept = rig.settle(name).await;
         assert_eq!(kept.metadata.deletion_timestamp, None);
@@ -251,10 +254,10 @@ async fn a_deadline_together_with_a_ttl_fails_the_job_and_then_deletes_it() {
     let rig = Rig::start().await;
     in_both_spellings(async |spelling| {
         let name = spelling.name();
-        let both = with(timed(name, spelling, DEADLINE, 2), &spelling.policy(TTL, 2));
-        rig.running(&both).await;
+        let both = with(timed(name, spelling, DEADLINE, 3), &spelling.policy(TTL, 2));
+        rig.create(&both).await;
         let failed = rig.wait_finished(name).await;
-        assert_deadline(&failed, 2);
+        assert_deadline(&failed, 3);
         let deleted = rig.wait_deleted(name).await;
         assert_eq!(deleted - failed.second("completionTime").unwrap(), 2);
         rig.wait_gone(name).await;
@@ -292,11 +295,18 @@ async fn timers_are_on_time_when_the_operator_is_stopped_and_started_in_their_mi
 #[tokio::test]
 async fn timers_that_ran_out_while_no_operator_was_there_are_enforced_when_one_comes() {
     let mut rig = Rig::start().await;
+    let finished = timed("ttl", Spelling::Flat, TTL, 3600);
     let (running, finished) = tokio::join!(
-        async { rig.running(&timed("deadline", Spelling::Flat, DEADLINE, 3)).await },
-        async { rig.succeeded(&timed("ttl", Spelling::Flat, TTL, 3)).await },
+        async {
+            rig.create(&timed("deadline", Spelling::Flat, DEADLINE, 3600)).await;
+            rig.wait("deadline", |job| job.is("Created")).await
+        },
+        rig.succeeded(&finished),
     );
     rig.end_operator(End::Kill).await;
+    for (name, policy) in [("deadline", DEADLINE), ("ttl", TTL)] {
+        rig.patch(name, &Spelling::Flat.policy(policy, 3)).await;
+    }
     // Nobody else's timer can tell that the time has passed, so the jobs are watched for longer than that, and stay as they are.
     let while_it_passes = Duration::from_secs(4);
     let jobs = rig.jobs();
