@@ -1,4 +1,15 @@
-//! x
-fn main() {
-    println!("{}", serde_saphyr::to_string(&pytorchjob_operator::api::crd()).unwrap());
+//! The binary: an allocator, and the command line.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use pytorchjob_operator::cli::Cli;
+
+/// Gives memory back after a burst, which the C library's allocator does badly.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    Cli::parse().execute()
 }

@@ -18,5 +18,5 @@ pub use raw::RawJson;
 pub use replica::{ReplicaSpec, RestartPolicy};
 pub use role::Role;
 pub use rules::{RULES, Rule, Scope};
-pub use schema::crd;
+pub use schema::{crd, crd_yaml};
 pub use status::{ConditionType, FirstFailure, JobCondition, JobStatus, ReplicaStatus};

@@ -70,7 +70,11 @@ pub struct Children<T> {
 
 impl<T> Default for Children<T> {
     fn default() -> Self {
-        Self { by_owner: HashMap::new(), owner_of: HashMap::new(), listed: None }
+        Self {
+            by_owner: HashMap::new(),
+            owner_of: HashMap::new(),
+            listed: None,
+        }
     }
 }
 
@@ -99,7 +103,12 @@ impl<T: Fact> Children<T> {
     /// The API server says that this very object does not exist.
     pub fn found_gone(&mut self, namespace: &str, owner: &str, name: &str, uid: &str) {
         let is_it = |entry: &Entry<T>| entry.uid == uid;
-        if self.by_owner.get(owner).and_then(|children| children.get(name)).is_some_and(is_it) {
+        if self
+            .by_owner
+            .get(owner)
+            .and_then(|children| children.get(name))
+            .is_some_and(is_it)
+        {
             self.remove(&(namespace.to_owned(), name.to_owned()));
         }
     }
@@ -107,8 +116,14 @@ impl<T: Fact> Children<T> {
     /// The watch shows an object gone. Returns the jobs concerned.
     pub fn deleted(&mut self, object: &Observed<T>) -> Vec<JobKey> {
         let key = (object.namespace.clone(), object.name.clone());
-        let newer = self.entry(&key).is_some_and(|entry| is_newer(entry.version, object.version));
-        let mut touched: Vec<JobKey> = object.owner.iter().map(|owner| (object.namespace.clone(), owner.job.clone())).collect();
+        let newer = self
+            .entry(&key)
+            .is_some_and(|entry| is_newer(entry.version, object.version));
+        let mut touched: Vec<JobKey> = object
+            .owner
+            .iter()
+            .map(|owner| (object.namespace.clone(), owner.job.clone()))
+            .collect();
         if !newer {
             touched.extend(self.remove(&key));
         }
@@ -123,8 +138,15 @@ impl<T: Fact> Children<T> {
 
     /// The list is complete: what it did not show, and what we did not write meanwhile, is gone. Returns the jobs concerned.
     pub fn list_ends(&mut self) -> Vec<JobKey> {
-        let Some(listed) = self.listed.take() else { return Vec::new() };
-        let gone: Vec<JobKey> = self.owner_of.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+        let Some(listed) = self.listed.take() else {
+            return Vec::new();
+        };
+        let gone: Vec<JobKey> = self
+            .owner_of
+            .keys()
+            .filter(|key| !listed.contains(*key))
+            .cloned()
+            .collect();
         gone.iter().filter_map(|key| self.remove(key)).collect()
     }
 
@@ -132,12 +154,18 @@ impl<T: Fact> Children<T> {
     pub fn of(&mut self, namespace: &str, owner: &str, now: Instant) -> (Vec<T>, bool) {
         let expired = |entry: &Entry<T>| entry.unseen.is_some_and(|since| now.duration_since(since) >= UNSEEN);
         let children = self.by_owner.get(owner).into_iter().flatten();
-        let ghosts: Vec<String> = children.filter(|(_, entry)| expired(entry)).map(|(name, _)| name.clone()).collect();
+        let ghosts: Vec<String> = children
+            .filter(|(_, entry)| expired(entry))
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in ghosts {
             self.remove(&(namespace.to_owned(), name));
         }
         let children = || self.by_owner.get(owner).into_iter().flat_map(BTreeMap::values);
-        (children().map(|entry| entry.fact.clone()).collect(), children().any(|entry| entry.unseen.is_some()))
+        (
+            children().map(|entry| entry.fact.clone()).collect(),
+            children().any(|entry| entry.unseen.is_some()),
+        )
     }
 
     /// Number of objects.
@@ -166,14 +194,26 @@ impl<T: Fact> Children<T> {
             object.fact.terminate();
         }
         let mut touched: Vec<JobKey> = Vec::new();
-        let moved = self.owner_of.get(&key).is_some_and(|uid| object.owner.as_ref().is_none_or(|owner| owner.uid != *uid));
+        let moved = self
+            .owner_of
+            .get(&key)
+            .is_some_and(|uid| object.owner.as_ref().is_none_or(|owner| owner.uid != *uid));
         if moved {
             touched.extend(self.remove(&key));
         }
         if let Some(owner) = object.owner {
             touched.push((key.0.clone(), owner.job.clone()));
-            let entry = Entry { uid: object.uid, version: object.version, job: owner.job, fact: object.fact, unseen };
-            self.by_owner.entry(owner.uid.clone()).or_default().insert(key.1.clone(), entry);
+            let entry = Entry {
+                uid: object.uid,
+                version: object.version,
+                job: owner.job,
+                fact: object.fact,
+                unseen,
+            };
+            self.by_owner
+                .entry(owner.uid.clone())
+                .or_default()
+                .insert(key.1.clone(), entry);
             self.owner_of.insert(key, owner.uid);
         }
         touched.dedup();
@@ -207,13 +247,25 @@ mod tests {
             name: name.into(),
             uid: uid.into(),
             version: Some(version),
-            owner: owner.map(|uid| Owner { uid: uid.into(), job: format!("job-{uid}") }),
-            fact: PodFact { name: name.into(), uid: uid.into(), ..PodFact::default() },
+            owner: owner.map(|uid| Owner {
+                uid: uid.into(),
+                job: format!("job-{uid}"),
+            }),
+            fact: PodFact {
+                name: name.into(),
+                uid: uid.into(),
+                ..PodFact::default()
+            },
         }
     }
 
     fn names(children: &mut Children<PodFact>, owner: &str) -> Vec<String> {
-        children.of("ns", owner, Instant::now()).0.into_iter().map(|fact| format!("{}/{}", fact.name, fact.uid)).collect()
+        children
+            .of("ns", owner, Instant::now())
+            .0
+            .into_iter()
+            .map(|fact| format!("{}/{}", fact.name, fact.uid))
+            .collect()
     }
 
     #[tokio::test]
@@ -221,8 +273,15 @@ mod tests {
         let mut children = Children::default();
         children.written(pod("a", "2", 20, Some("j")), Instant::now());
         assert!(children.of("ns", "j", Instant::now()).1, "the watch has yet to show it");
-        assert!(children.applied(pod("a", "1", 10, Some("j"))).is_empty(), "an older object of that name");
-        assert!(children.deleted(&pod("a", "1", 15, Some("j"))).contains(&("ns".into(), "job-j".into())));
+        assert!(
+            children.applied(pod("a", "1", 10, Some("j"))).is_empty(),
+            "an older object of that name"
+        );
+        assert!(
+            children
+                .deleted(&pod("a", "1", 15, Some("j")))
+                .contains(&("ns".into(), "job-j".into()))
+        );
         assert_eq!(names(&mut children, "j"), ["a/2"]);
         children.applied(pod("a", "2", 20, Some("j")));
         assert!(!children.of("ns", "j", Instant::now()).1, "the watch has caught up");
@@ -236,7 +295,10 @@ mod tests {
         children.applied(pod("a", "1", 11, Some("j")));
         assert!(children.of("ns", "j", Instant::now()).0[0].terminating);
         children.applied(pod("a", "2", 12, Some("j")));
-        assert!(!children.of("ns", "j", Instant::now()).0[0].terminating, "but its successor is another object");
+        assert!(
+            !children.of("ns", "j", Instant::now()).0[0].terminating,
+            "but its successor is another object"
+        );
     }
 
     #[tokio::test]
@@ -267,9 +329,25 @@ mod tests {
         let mut children = Children::default();
         children.applied(pod("a", "1", 10, Some("j")));
         let touched = children.applied(pod("a", "1", 11, Some("k")));
-        assert_eq!(touched, [("ns".to_owned(), "job-j".to_owned()), ("ns".to_owned(), "job-k".to_owned())]);
-        assert_eq!(children.applied(pod("a", "1", 12, None)), [("ns".to_owned(), "job-k".to_owned())]);
-        assert_eq!((names(&mut children, "j").len(), names(&mut children, "k").len(), children.len()), (0, 0, 0));
+        assert_eq!(
+            touched,
+            [
+                ("ns".to_owned(), "job-j".to_owned()),
+                ("ns".to_owned(), "job-k".to_owned())
+            ]
+        );
+        assert_eq!(
+            children.applied(pod("a", "1", 12, None)),
+            [("ns".to_owned(), "job-k".to_owned())]
+        );
+        assert_eq!(
+            (
+                names(&mut children, "j").len(),
+                names(&mut children, "k").len(),
+                children.len()
+            ),
+            (0, 0, 0)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -286,7 +364,10 @@ mod tests {
     #[tokio::test]
     async fn without_numeric_versions_the_latest_to_arrive_wins() {
         let mut children = Children::default();
-        let unnumbered = |uid: &str| Observed { version: None, ..pod("a", uid, 0, Some("j")) };
+        let unnumbered = |uid: &str| Observed {
+            version: None,
+            ..pod("a", uid, 0, Some("j"))
+        };
         children.applied(unnumbered("1"));
         children.applied(unnumbered("2"));
         assert_eq!(names(&mut children, "j"), ["a/2"]);

@@ -40,6 +40,26 @@ pub struct Snapshot {
     pub unseen: bool,
 }
 
+impl Fact for PodFact {
+    fn terminating(&self) -> bool {
+        self.terminating
+    }
+
+    fn terminate(&mut self) {
+        self.terminating = true;
+    }
+}
+
+impl Fact for ServiceFact {
+    fn terminating(&self) -> bool {
+        self.terminating
+    }
+
+    fn terminate(&mut self) {
+        self.terminating = true;
+    }
+}
+
 impl Index {
     /// The pods.
     pub fn pods(&self) -> MutexGuard<'_, Children<PodFact>> {
@@ -56,7 +76,11 @@ impl Index {
     pub fn of(&self, namespace: &str, job: &str, now: Instant) -> Snapshot {
         let (pods, pod_unseen) = self.pods().of(namespace, job, now);
         let (services, service_unseen) = self.services().of(namespace, job, now);
-        Snapshot { pods, services, unseen: pod_unseen || service_unseen }
+        Snapshot {
+            pods,
+            services,
+            unseen: pod_unseen || service_unseen,
+        }
     }
 
     /// We wrote the status of a job.
@@ -93,7 +117,11 @@ impl Index {
 }
 
 /// Feeds a watch event into the objects of one kind. Returns the jobs concerned.
-pub fn feed<K, T: Fact>(children: &mut Children<T>, event: Event<K>, observe: impl FnOnce(K) -> Observed<T>) -> Vec<JobKey> {
+pub fn feed<K, T: Fact>(
+    children: &mut Children<T>,
+    event: Event<K>,
+    observe: impl FnOnce(K) -> Observed<T>,
+) -> Vec<JobKey> {
     match event {
         Event::Init => {
             children.list_begins();
@@ -117,7 +145,10 @@ pub fn feed_service(index: &Index, event: Event<ServiceView>) -> Vec<JobKey> {
 
 /// Whether a resourceVersion is newer than another; unknown when they are no numbers, and then the watch is right.
 fn newer(own: &str, seen: &str) -> bool {
-    own.parse::<u64>().ok().zip(seen.parse::<u64>().ok()).is_some_and(|(own, seen)| own > seen)
+    own.parse::<u64>()
+        .ok()
+        .zip(seen.parse::<u64>().ok())
+        .is_some_and(|(own, seen)| own > seen)
 }
 
 #[cfg(test)]
@@ -134,11 +165,26 @@ mod tests {
     fn our_status_holds_until_the_watch_shows_it_or_something_newer() {
         let index = Index::default();
         assert!(index.with_own_status(&job("5")).is_none());
-        let status = JobStatus { restarts: Some(1), ..JobStatus::default() };
-        index.status_written("u", Own { version: "10".into(), status: status.clone() });
+        let status = JobStatus {
+            restarts: Some(1),
+            ..JobStatus::default()
+        };
+        index.status_written(
+            "u",
+            Own {
+                version: "10".into(),
+                status: status.clone(),
+            },
+        );
         let seen = index.with_own_status(&job("9")).unwrap();
-        assert_eq!((seen.status, seen.metadata.resource_version.as_deref()), (Some(status), Some("10")));
+        assert_eq!(
+            (seen.status, seen.metadata.resource_version.as_deref()),
+            (Some(status), Some("10"))
+        );
         assert!(index.with_own_status(&job("10")).is_none());
-        assert!(index.with_own_status(&job("9")).is_none(), "what the watch has shown is forgotten");
+        assert!(
+            index.with_own_status(&job("9")).is_none(),
+            "what the watch has shown is forgotten"
+        );
     }
 }

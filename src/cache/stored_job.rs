@@ -51,10 +51,18 @@ impl<'de> Deserialize<'de> for StoredJob {
                 Ok(Self::Decoded(Box::new(job)))
             }
             Err(error) => {
-                let mut metadata = serde_json::from_str::<OnlyMetadata>(text.get()).map_err(serde::de::Error::custom)?.metadata;
+                let mut metadata = serde_json::from_str::<OnlyMetadata>(text.get())
+                    .map_err(serde::de::Error::custom)?
+                    .metadata;
                 prune(&mut metadata);
-                let status = serde_json::from_str::<OnlyStatus>(text.get()).map(|object| object.status).unwrap_or_default();
-                Ok(Self::Undecodable(Box::new(Undecodable { metadata, status, cause: cause(text.get(), &error) })))
+                let status = serde_json::from_str::<OnlyStatus>(text.get())
+                    .map(|object| object.status)
+                    .unwrap_or_default();
+                Ok(Self::Undecodable(Box::new(Undecodable {
+                    metadata,
+                    status,
+                    cause: cause(text.get(), &error),
+                })))
             }
         }
     }
@@ -144,20 +152,37 @@ mod tests {
         else {
             panic!("decodes")
         };
-        assert_eq!(job.spec.pytorch_replica_specs["Master"].template.get(), r#"{"spec":{"fieldOfTomorrow":[1,2.5]}}"#);
+        assert_eq!(
+            job.spec.pytorch_replica_specs["Master"].template.get(),
+            r#"{"spec":{"fieldOfTomorrow":[1,2.5]}}"#
+        );
         assert_eq!(job.metadata.annotations.unwrap().keys().collect::<Vec<_>>(), ["kept"]);
-        assert!(job.status.unwrap().conditions.is_empty(), "null is what Go writes for an empty list");
+        assert!(
+            job.status.unwrap().conditions.is_empty(),
+            "null is what Go writes for an empty list"
+        );
     }
 
     #[test]
     fn a_bad_object_keeps_its_name_its_status_and_the_field_that_is_wrong() {
         for (spec, field) in [
-            (serde_json::json!({ "pytorchReplicaSpecs": {}, "activeDeadlineSeconds": "abc" }), "spec.activeDeadlineSeconds"),
-            (serde_json::json!({ "pytorchReplicaSpecs": { "Master": null } }), "spec.pytorchReplicaSpecs.Master"),
-            (serde_json::json!({ "pytorchReplicaSpecs": { "Worker": { "restartPolicy": "Maybe", "template": {} } } }), "spec.pytorchReplicaSpecs.Worker.restartPolicy"),
+            (
+                serde_json::json!({ "pytorchReplicaSpecs": {}, "activeDeadlineSeconds": "abc" }),
+                "spec.activeDeadlineSeconds",
+            ),
+            (
+                serde_json::json!({ "pytorchReplicaSpecs": { "Master": null } }),
+                "spec.pytorchReplicaSpecs.Master",
+            ),
+            (
+                serde_json::json!({ "pytorchReplicaSpecs": { "Worker": { "restartPolicy": "Maybe", "template": {} } } }),
+                "spec.pytorchReplicaSpecs.Worker.restartPolicy",
+            ),
             (serde_json::json!(null), "spec"),
         ] {
-            let StoredJob::Undecodable(object) = stored(&spec) else { panic!("{spec} decodes") };
+            let StoredJob::Undecodable(object) = stored(&spec) else {
+                panic!("{spec} decodes")
+            };
             assert_eq!(object.metadata.name.as_deref(), Some("job"));
             assert!(object.status.start_time.is_some());
             assert!(object.cause.starts_with(field), "{}", object.cause);
@@ -167,6 +192,8 @@ mod tests {
     #[test]
     fn an_empty_restart_policy_is_unset() {
         let spec = serde_json::json!({ "pytorchReplicaSpecs": { "Worker": { "restartPolicy": "", "template": {} } } });
-        assert!(matches!(stored(&spec), StoredJob::Decoded(job) if job.spec.pytorch_replica_specs["Worker"].restart_policy.is_none()));
+        assert!(
+            matches!(stored(&spec), StoredJob::Decoded(job) if job.spec.pytorch_replica_specs["Worker"].restart_policy.is_none())
+        );
     }
 }

@@ -62,14 +62,22 @@ impl PodView {
     /// Reduces the pod to its facts.
     #[must_use]
     pub fn observe(self) -> Observed<PodFact> {
-        let statuses = || self.status.init_container_statuses.iter().flatten().chain(self.status.container_statuses.iter().flatten());
+        let statuses = || {
+            self.status
+                .init_container_statuses
+                .iter()
+                .flatten()
+                .chain(self.status.container_statuses.iter().flatten())
+        };
         let phase = self.phase();
         let fact = PodFact {
             name: self.metadata.name.clone().unwrap_or_default(),
             uid: self.metadata.uid.clone().unwrap_or_default(),
             phase,
             terminating: self.metadata.deletion_timestamp.is_some(),
-            restarts: statuses().map(|status| status.restart_count).fold(0, i32::saturating_add),
+            restarts: statuses()
+                .map(|status| status.restart_count)
+                .fold(0, i32::saturating_add),
             failure: (phase == Phase::Failed).then(|| Box::new(self.failure())),
         };
         observed(self.metadata, fact)
@@ -88,11 +96,17 @@ impl PodView {
     /// The container that trains says best why it failed; where it says nothing, the pod does, as in an eviction.
     fn failure(&self) -> Failure {
         let mut containers = self.status.container_statuses.iter().flatten();
-        let terminated = containers.find(|status| status.name == names::CONTAINER).and_then(|status| status.state.as_ref()?.terminated.as_ref());
+        let terminated = containers
+            .find(|status| status.name == names::CONTAINER)
+            .and_then(|status| status.state.as_ref()?.terminated.as_ref());
         Failure {
             exit_code: terminated.map(|terminated| terminated.exit_code),
-            reason: terminated.and_then(|terminated| terminated.reason.clone()).or_else(|| self.status.reason.clone()),
-            message: terminated.and_then(|terminated| terminated.message.clone()).or_else(|| self.status.message.clone()),
+            reason: terminated
+                .and_then(|terminated| terminated.reason.clone())
+                .or_else(|| self.status.reason.clone()),
+            message: terminated
+                .and_then(|terminated| terminated.message.clone())
+                .or_else(|| self.status.message.clone()),
         }
     }
 }
@@ -119,7 +133,10 @@ fn observed<T>(metadata: ObjectMeta, fact: T) -> Observed<T> {
         name: metadata.name.unwrap_or_default(),
         uid: metadata.uid.unwrap_or_default(),
         version: metadata.resource_version.and_then(|version| version.parse().ok()),
-        owner: owner.map(|owner| Owner { uid: owner.uid, job: owner.name }),
+        owner: owner.map(|owner| Owner {
+            uid: owner.uid,
+            job: owner.name,
+        }),
         fact,
     }
 }
@@ -139,7 +156,13 @@ mod tests {
             "status": status,
         });
         let observed = serde_json::from_value::<PodView>(pod).unwrap().observe();
-        assert_eq!(observed.owner, Some(Owner { uid: "j".into(), job: "job".into() }));
+        assert_eq!(
+            observed.owner,
+            Some(Owner {
+                uid: "j".into(),
+                job: "job".into()
+            })
+        );
         assert_eq!(observed.version, Some(7));
         observed.fact
     }
@@ -159,14 +182,20 @@ mod tests {
                 { "name": "side", "state": { "terminated": { "exitCode": 9 } } },
                 { "name": "pytorch", "state": { "terminated": { "exitCode": 137, "reason": "OOMKilled", "message": "no memory" } } }] }));
         let failure = fact.failure.unwrap();
-        assert_eq!((failure.exit_code, failure.reason.as_deref(), failure.message.as_deref()), (Some(137), Some("OOMKilled"), Some("no memory")));
+        assert_eq!(
+            (failure.exit_code, failure.reason.as_deref(), failure.message.as_deref()),
+            (Some(137), Some("OOMKilled"), Some("no memory"))
+        );
     }
 
     #[test]
     fn an_evicted_pod_has_no_exit_code_and_the_pods_own_reason() {
         let fact = pod(serde_json::json!({ "phase": "Failed", "reason": "Evicted", "message": "low on memory" }));
         let failure = fact.failure.unwrap();
-        assert_eq!((failure.exit_code, failure.reason.as_deref(), failure.message.as_deref()), (None, Some("Evicted"), Some("low on memory")));
+        assert_eq!(
+            (failure.exit_code, failure.reason.as_deref(), failure.message.as_deref()),
+            (None, Some("Evicted"), Some("low on memory"))
+        );
     }
 
     #[test]

@@ -34,28 +34,44 @@ pub trait Concern: Send + Sync + 'static {
 /// Watches jobs, into the store that the queue reads from.
 pub async fn jobs(api: Api<StoredJob>, mut store: Writer<StoredJob>, concern: Arc<impl Concern>, metrics: Metrics) {
     let reader = store.as_reader();
-    run("pytorchjobs", events(api, watcher::Config::default()), &metrics.clone(), |event| {
-        let before = matches!(event, Event::InitDone).then(|| reader.state()).unwrap_or_default();
-        store.apply_watcher_event(&event);
-        match event {
-            Event::Apply(job) | Event::InitApply(job) => {
-                if let StoredJob::Undecodable(object) = &job {
-                    metrics.undecodable("pytorchjobs");
-                    warn!(job = object.metadata.name, namespace = object.metadata.namespace, cause = object.cause, "cannot decode job");
+    run(
+        "pytorchjobs",
+        events(api, watcher::Config::default()),
+        &metrics.clone(),
+        |event| {
+            let before = matches!(event, Event::InitDone)
+                .then(|| reader.state())
+                .unwrap_or_default();
+            store.apply_watcher_event(&event);
+            match event {
+                Event::Apply(job) | Event::InitApply(job) => {
+                    if let StoredJob::Undecodable(object) = &job {
+                        metrics.undecodable("pytorchjobs");
+                        warn!(
+                            job = object.metadata.name,
+                            namespace = object.metadata.namespace,
+                            cause = object.cause,
+                            "cannot decode job"
+                        );
+                    }
+                    concern.job(key(&job));
                 }
-                concern.job(key(&job));
+                Event::Delete(job) => concern.gone(job.uid()),
+                Event::Init => {}
+                Event::InitDone => {
+                    let listed: std::collections::HashSet<String> =
+                        reader.state().iter().map(|job| job.uid().to_owned()).collect();
+                    before
+                        .iter()
+                        .filter(|job| !listed.contains(job.uid()))
+                        .for_each(|job| concern.gone(job.uid()));
+                    reader.state().iter().for_each(|job| concern.job(key(job)));
+                    concern.synced("pytorchjobs");
+                }
             }
-            Event::Delete(job) => concern.gone(job.uid()),
-            Event::Init => {}
-            Event::InitDone => {
-                let listed: std::collections::HashSet<String> = reader.state().iter().map(|job| job.uid().to_owned()).collect();
-                before.iter().filter(|job| !listed.contains(job.uid())).for_each(|job| concern.gone(job.uid()));
-                reader.state().iter().for_each(|job| concern.job(key(job)));
-                concern.synced("pytorchjobs");
-            }
-        }
-        metrics.set_cached("pytorchjobs", reader.len());
-    })
+            metrics.set_cached("pytorchjobs", reader.len());
+        },
+    )
     .await;
 }
 
@@ -63,7 +79,9 @@ pub async fn jobs(api: Api<StoredJob>, mut store: Writer<StoredJob>, concern: Ar
 pub async fn pods(api: Api<PodView>, index: Arc<Index>, concern: Arc<impl Concern>, metrics: Metrics) {
     run("pods", events(api, ours()), &metrics.clone(), |event| {
         let complete = matches!(event, Event::InitDone);
-        feed_pod(&index, event).into_iter().for_each(|job| concern.job(job));
+        for job in feed_pod(&index, event) {
+            concern.job(job);
+        }
         if complete {
             concern.synced("pods");
         }
@@ -76,7 +94,9 @@ pub async fn pods(api: Api<PodView>, index: Arc<Index>, concern: Arc<impl Concer
 pub async fn services(api: Api<ServiceView>, index: Arc<Index>, concern: Arc<impl Concern>, metrics: Metrics) {
     run("services", events(api, ours()), &metrics.clone(), |event| {
         let complete = matches!(event, Event::InitDone);
-        feed_service(&index, event).into_iter().for_each(|job| concern.job(job));
+        for job in feed_service(&index, event) {
+            concern.job(job);
+        }
         if complete {
             concern.synced("services");
         }
@@ -89,7 +109,10 @@ pub async fn services(api: Api<ServiceView>, index: Arc<Index>, concern: Arc<imp
 #[must_use]
 pub fn key(job: &StoredJob) -> JobKey {
     let metadata = job.meta();
-    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+    (
+        metadata.namespace.clone().unwrap_or_default(),
+        metadata.name.clone().unwrap_or_default(),
+    )
 }
 
 /// Selected by the server, so pods of others never reach us.
@@ -123,8 +146,23 @@ async fn run<K>(
             }
             Err(error) => {
                 metrics.watch_error(kind);
-                warn!(kind, %error, "watch failed; trying again");
+                warn!(kind, %error, hint = hint(&error), "watch failed; trying again");
             }
         }
+    }
+}
+
+/// What to do about an error that does not go away by itself.
+fn hint(error: &watcher::Error) -> Option<&'static str> {
+    let (watcher::Error::InitialListFailed(kube::Error::Api(status))
+    | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+    | watcher::Error::WatchFailed(kube::Error::Api(status))) = error
+    else {
+        return None;
+    };
+    match status.code {
+        404 => Some("is the CustomResourceDefinition installed? kubectl apply -k config/crd"),
+        403 => Some("is the role of the operator bound? kubectl apply -k config/rbac"),
+        _ => None,
     }
 }

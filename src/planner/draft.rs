@@ -133,16 +133,16 @@ impl<'a> Draft<'a> {
             });
             self.plan.counts.push(Count::JobRestarted);
             self.urgency = Urgency::Now;
-        } else if self.status.replaced_pods.is_empty() {
-            if let Some(message) = success::running(self.world) {
-                set(
-                    &mut self.status,
-                    ConditionType::Running,
-                    reason::RUNNING,
-                    message,
-                    self.world.now,
-                );
-            }
+        } else if self.status.replaced_pods.is_empty()
+            && let Some(message) = success::running(self.world)
+        {
+            set(
+                &mut self.status,
+                ConditionType::Running,
+                reason::RUNNING,
+                message,
+                self.world.now,
+            );
         }
         self.plan.actions = replicas::reconcile(self.world);
     }

@@ -86,7 +86,7 @@ fn nproc_per_node(spec: &PyTorchJobSpec) -> Option<&str> {
         .is_some_and(|policy| policy.n_proc_per_node.is_some());
     spec.nproc_per_node
         .as_deref()
-        .or((!elastic).then_some(DEFAULT_NPROC_PER_NODE))
+        .or_else(|| (!elastic).then_some(DEFAULT_NPROC_PER_NODE))
 }
 
 #[cfg(test)]

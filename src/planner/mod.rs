@@ -34,6 +34,7 @@ mod suspend;
 mod template;
 mod ttl_seconds_after_finished;
 pub mod validate;
+mod verdict;
 mod world;
 
 pub use decision::{Action, Count, Note, Plan, StatusWrite, Urgency};
@@ -41,9 +42,7 @@ pub use replica_statuses::selector;
 pub use service::build as build_service;
 pub use world::{Failure, Phase, PodFact, ServiceFact, Settings, World};
 
-use std::time::Duration;
-
-use self::conditions::{finished, is_true, set, stored_time};
+use self::conditions::{finished, set, stored_time};
 use crate::api::names::{self, reason};
 use crate::api::{ConditionType, JobStatus, PyTorchJob};
 
@@ -54,7 +53,7 @@ pub fn plan(world: &World<'_>) -> Plan {
     if managed_elsewhere(world.job) || world.job.metadata.deletion_timestamp.is_some() {
         Plan::default()
     } else if finished(&status) {
-        after_verdict(world, status)
+        verdict::after(world, &status)
     } else {
         draft::plan(world, status)
     }
@@ -103,34 +102,4 @@ pub fn undecodable(
 
 fn refusal_message(name: &str, causes: &str) -> String {
     format!("PyTorchJob {name} cannot be run as it is stored: {causes}. Correct it and create it anew.")
-}
-
-/// Clean-up, then deletion when the time has come. The verdict itself is not looked at again.
-fn after_verdict(world: &World<'_>, stored: JobStatus) -> Plan {
-    let spec = &world.job.spec;
-    let expires = ttl_seconds_after_finished::expires_in(&stored, spec.ttl_seconds_after_finished(), world.now);
-    if expires == Some(Duration::ZERO) {
-        return Plan {
-            actions: vec![Action::DeleteJob],
-            ..Plan::default()
-        };
-    }
-    let failed = is_true(&stored, ConditionType::Failed);
-    let policy = clean_pod_policy::effective(spec.clean_pod_policy(), failed);
-    let mut status = stored.clone();
-    status.replica_statuses = replica_statuses::final_counts(world, &stored.replica_statuses);
-    if stored.observed_generation.is_some() {
-        // A verdict of Kubeflow's operator has no generation, and taking its jobs over is no reason to write to each of them.
-        status.observed_generation = world.job.metadata.generation;
-    }
-    let acted_on = status.observed_generation != stored.observed_generation;
-    // The pods of a finished job end one by one; the last count is the one worth a write.
-    let settled = status.replica_statuses.values().all(|counts| counts.active.is_none());
-    let urgency = if acted_on { Urgency::Condition } else { Urgency::Counts };
-    Plan {
-        actions: clean_pod_policy::clean_up(world, policy),
-        status: (status != stored && (settled || acted_on)).then_some(StatusWrite { status, urgency }),
-        requeue: expires,
-        ..Plan::default()
-    }
 }

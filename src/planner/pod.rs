@@ -6,7 +6,7 @@ use super::env::{self, Ports};
 use super::template;
 use super::world::Settings;
 use super::{init_container, restart_policy};
-use crate::api::{PyTorchJob, RestartPolicy, Role, names};
+use crate::api::{PyTorchJob, Role, names};
 
 /// Builds the pods and services of one job. The templates are parsed once.
 #[derive(Clone, Debug)]
@@ -33,13 +33,14 @@ impl<'a> Builder<'a> {
     pub fn pod(&self, role: Role, index: u32) -> Value {
         let template = self.template(role);
         let mut spec = template.get("spec").cloned().unwrap_or_else(|| json!({}));
-        spec["restartPolicy"] = json!(restart_policy::of_pod(self.restart_policy(role)));
-        self.add_default_port(&mut spec, template);
+        spec["restartPolicy"] = json!(restart_policy::of_pod(restart_policy::effective(&self.job.spec, role)));
+        add_default_port(&mut spec, template);
         self.add_environment(&mut spec, role, index);
-        if role == Role::Worker && self.job.spec.replica(Role::Master).is_some() {
-            if let Some(container) = init_container::build(self.name(), self.settings) {
-                push(&mut spec["initContainers"], container);
-            }
+        if role == Role::Worker
+            && self.job.spec.replica(Role::Master).is_some()
+            && let Some(container) = init_container::build(self.name(), self.settings)
+        {
+            push(&mut spec["initContainers"], container);
         }
         json!({ "apiVersion": "v1", "kind": "Pod", "metadata": self.pod_metadata(template, role, index), "spec": spec })
     }
@@ -113,25 +114,6 @@ impl<'a> Builder<'a> {
         Value::Object(metadata)
     }
 
-    fn restart_policy(&self, role: Role) -> RestartPolicy {
-        self.job
-            .spec
-            .replica(role)
-            .and_then(|spec| spec.restart_policy)
-            .unwrap_or(RestartPolicy::OnFailure)
-    }
-
-    fn add_default_port(&self, spec: &mut Value, template: &Value) {
-        if let Some(container) =
-            template::training_container(template).filter(|_| template::needs_default_port(template))
-        {
-            push(
-                &mut spec["containers"][container]["ports"],
-                json!({ "name": names::PORT_NAME, "containerPort": names::PORT, "protocol": "TCP" }),
-            );
-        }
-    }
-
     fn add_environment(&self, spec: &mut Value, role: Role, index: u32) {
         let ports = Ports {
             master: template::rendezvous_port(self.template(Role::Master)),
@@ -143,6 +125,15 @@ impl<'a> Builder<'a> {
                 push(&mut container["env"], json!({ "name": name, "value": value }));
             }
         }
+    }
+}
+
+fn add_default_port(spec: &mut Value, template: &Value) {
+    if let Some(container) = template::training_container(template).filter(|_| template::needs_default_port(template)) {
+        push(
+            &mut spec["containers"][container]["ports"],
+            json!({ "name": names::PORT_NAME, "containerPort": names::PORT, "protocol": "TCP" }),
+        );
     }
 }
 

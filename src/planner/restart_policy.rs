@@ -6,7 +6,7 @@
 
 use super::decision::Action;
 use super::world::{Failure, PodFact, World};
-use crate::api::{FirstFailure, JobStatus, RestartPolicy, Role};
+use crate::api::{FirstFailure, JobStatus, PyTorchJobSpec, RestartPolicy, Role};
 
 /// Exit codes from here on are signals (128 + n): not the program's own verdict, so worth another try.
 const RETRYABLE_FROM: i32 = 128;
@@ -31,7 +31,7 @@ pub fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
     let mut new = failed_replicas(world);
     new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid));
     for role in Role::ALL {
-        let policy = effective(world, role);
+        let policy = effective(&world.job.spec, role);
         let of_role = new.iter().filter(|((other, _), _)| *other == role);
         let failed: Vec<&PodFact> = of_role.map(|(_, pod)| *pod).collect();
         found.new += failed.len();
@@ -57,11 +57,8 @@ pub fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
 
 /// The policy of a role. Kubeflow's default, although the field's documentation there says Never.
 #[must_use]
-pub fn effective(world: &World<'_>, role: Role) -> RestartPolicy {
-    world
-        .job
-        .spec
-        .replica(role)
+pub fn effective(spec: &PyTorchJobSpec, role: Role) -> RestartPolicy {
+    spec.replica(role)
         .and_then(|spec| spec.restart_policy)
         .unwrap_or(RestartPolicy::OnFailure)
 }
@@ -93,7 +90,7 @@ pub fn count(status: &mut JobStatus, failures: &Failures<'_>) {
 /// Remembers the first failure of the job.
 pub fn remember(status: &mut JobStatus, pod: &PodFact) {
     let failure = pod.failure.as_deref().cloned().unwrap_or_default();
-    status.first_failure.get_or_insert(FirstFailure {
+    status.first_failure.get_or_insert_with(|| FirstFailure {
         pod: pod.name.clone(),
         exit_code: failure.exit_code,
         reason: failure.reason,

@@ -72,7 +72,7 @@ pub fn rendezvous_port(template: &Value) -> u64 {
     let named = declared(template)
         .into_iter()
         .find(|port| port.name == names::PORT_NAME);
-    named.map_or(u64::from(names::PORT), |port| port.number)
+    named.map_or_else(|| u64::from(names::PORT), |port| port.number)
 }
 
 /// Tells the user that the template's own restart policy has no effect.

@@ -415,11 +415,8 @@ fn c_set_restart_policy() {
         ("Always", "Always"),
         ("OnFailure", "OnFailure"),
     ] {
-        let scene = master().restart(Role::Master, policy).scene();
-        assert_eq!(
-            restart_policy::of_pod(restart_policy::effective(&scene.world(), Role::Master)),
-            expected
-        );
+        let job = master().restart(Role::Master, policy).build();
+        assert_eq!(restart_policy::of_pod(restart_policy::effective(&job.spec, Role::Master)), expected);
     }
 }
 

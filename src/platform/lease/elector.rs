@@ -11,7 +11,7 @@ use super::{
         clock::{self, Clock, jittered},
         metrics::Metrics,
     },
-    Decision, Fence, Observation, Terms,
+    Decision, Error, Fence, Lost, Observation, Terms,
     decide::{decide, held, released},
 };
 
@@ -31,54 +31,6 @@ pub struct Config {
     pub identity: String,
     /// The durations.
     pub terms: Terms,
-}
-
-/// Why a leader leads no longer.
-#[derive(Debug, thiserror::Error)]
-pub enum Lost {
-    /// No renewal came through in time.
-    #[error("the leader lease {lease} could not be renewed for {deadline:?}: {cause}")]
-    Expired {
-        /// Namespace and name of the lease.
-        lease: String,
-        /// [`Terms::renew_deadline`].
-        deadline: Duration,
-        /// What went wrong last.
-        cause: String,
-    },
-    /// The record names another holder, or none.
-    #[error("the leader lease {lease} was taken away and is now held by {}", .holder.as_deref().unwrap_or("nobody"))]
-    Taken {
-        /// Namespace and name of the lease.
-        lease: String,
-        /// The new holder.
-        holder: Option<String>,
-    },
-}
-
-/// A request about the lease that failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The API server refused it or could not be reached.
-    #[error("cannot {verb} the leader lease {lease}: {source}")]
-    Api {
-        /// `read`, `create` or `update`.
-        verb: &'static str,
-        /// Namespace and name of the lease.
-        lease: String,
-        /// The answer.
-        source: Box<kube::Error>,
-    },
-    /// No answer within [`Terms::request_timeout`].
-    #[error("cannot {verb} the leader lease {lease}: no answer from the API server within {after:?}")]
-    Timeout {
-        /// `read`, `create` or `update`.
-        verb: &'static str,
-        /// Namespace and name of the lease.
-        lease: String,
-        /// How long was waited.
-        after: Duration,
-    },
 }
 
 /// One participant in the election.
@@ -308,7 +260,7 @@ impl Elector {
     }
 
     fn step_down(&mut self) {
-        self.fence.shut();
+        self.fence.close();
         self.metrics.set_leader(&self.config.name, false);
     }
 
@@ -329,19 +281,6 @@ impl Elector {
 impl Drop for Elector {
     fn drop(&mut self) {
         self.step_down();
-    }
-}
-
-impl Error {
-    /// Somebody else wrote, or created, the lease in between.
-    fn is_conflict(&self) -> bool {
-        match self {
-            Self::Api { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) => status.is_conflict() || status.is_already_exists(),
-                _ => false,
-            },
-            Self::Timeout { .. } => false,
-        }
     }
 }
 

@@ -42,6 +42,14 @@ impl Fence {
         }
     }
 
+    /// A fence that shuts at `until` on `clock`.
+    #[cfg(test)]
+    pub(crate) fn until(until: Duration, clock: Clock) -> Self {
+        let fence = Self::shut_on(clock);
+        fence.extend(until);
+        fence
+    }
+
     /// A fence that is shut until [`Fence::extend`].
     pub(super) fn shut_on(clock: Clock) -> Self {
         Self {
@@ -72,7 +80,7 @@ impl Fence {
     }
 
     /// Shuts the fence at once.
-    pub(super) fn shut(&self) {
+    pub(super) fn close(&self) {
         self.open_until.store(NEVER, Ordering::Release);
     }
 }
@@ -112,7 +120,7 @@ mod tests {
 
         fence.extend(120 * SECOND);
         assert_eq!(fence.check(), Ok(()));
-        seen_elsewhere.shut();
+        seen_elsewhere.close();
         assert_eq!(fence.check(), Err(Fenced));
     }
 

@@ -8,10 +8,12 @@
 
 mod decide;
 mod elector;
+mod error;
 mod fence;
 mod place;
 
 pub use decide::{Decision, Observation, Terms, decide};
-pub use elector::{Config, Elector, Error, Lost};
+pub use elector::{Config, Elector};
+pub use error::{Error, Lost};
 pub use fence::{Fence, Fenced};
 pub use place::{NamespaceUnknown, identity, namespace};

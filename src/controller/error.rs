@@ -1,0 +1,105 @@
+//! What can go wrong while a plan is carried out.
+
+use std::time::Duration;
+
+use crate::platform::client::is_fenced;
+
+/// A reconcile that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failed {
+    /// What went wrong.
+    pub error: Error,
+    /// When the job has to be looked at whatever the back-off says: a deadline does not wait for a quota.
+    pub due: Option<Duration>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, due: None }
+    }
+}
+
+/// A change that could not be made. Every variant says what was attempted and on what.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An object of the job could not be created.
+    #[error("cannot create {kind} {namespace}/{name}: {source}")]
+    Create {
+        /// `pod` or `service`.
+        kind: &'static str,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The API server's answer.
+        source: Box<kube::Error>,
+    },
+    /// An object of that name exists already and belongs to somebody else.
+    #[error(
+        "cannot create {kind} {namespace}/{name}: one of that name exists and is controlled by {owner}; the job waits until it is gone"
+    )]
+    NameTaken {
+        /// `pod` or `service`.
+        kind: &'static str,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Who controls it.
+        owner: String,
+        /// Whether it is on its way out, as the pods of a deleted job of the same name.
+        terminating: bool,
+    },
+    /// An object of the job, or the job itself, could not be deleted.
+    #[error("cannot delete {kind} {namespace}/{name}: {source}")]
+    Delete {
+        /// `pod`, `service` or `pytorchjob`.
+        kind: &'static str,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The API server's answer.
+        source: Box<kube::Error>,
+    },
+    /// The status could not be stored.
+    #[error("cannot store the status of pytorchjob {namespace}/{name}: {source}")]
+    Status {
+        /// Namespace of the job.
+        namespace: String,
+        /// Name of the job.
+        name: String,
+        /// The API server's answer.
+        source: Box<kube::Error>,
+    },
+    /// The job changed while the plan was carried out. Not a fault: the change itself brings the next reconcile.
+    #[error("pytorchjob {namespace}/{name} has changed meanwhile")]
+    Conflict {
+        /// Namespace of the job.
+        namespace: String,
+        /// Name of the job.
+        name: String,
+    },
+    /// A reconcile took too long and was given up.
+    #[error("reconcile not done after {0:?}")]
+    Deadline(Duration),
+    /// A reconcile panicked. Only its own job is affected.
+    #[error("reconcile panicked: {0}")]
+    Panicked(String),
+}
+
+impl Error {
+    /// Whether it is part of normal life and neither logged as an error nor backed off from.
+    #[must_use]
+    pub fn is_benign(&self) -> bool {
+        match self {
+            Self::Conflict { .. } => true,
+            Self::NameTaken { terminating, .. } => *terminating,
+            Self::Create { source, .. } | Self::Delete { source, .. } | Self::Status { source, .. } => {
+                is_fenced(source)
+            }
+            Self::Deadline(_) | Self::Panicked(_) => false,
+        }
+    }
+}

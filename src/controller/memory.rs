@@ -1,0 +1,159 @@
+//! What is remembered of a job between reconciles and is not worth storing: back-off, and when its status was last written.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::planner::Urgency;
+use crate::platform::clock::jittered;
+
+/// How long a changed condition waits for the rest of its burst.
+const BURST: Duration = Duration::from_millis(100);
+/// Least time between two writes that only change counts.
+const COUNTS_APART: Duration = Duration::from_secs(1);
+/// First pause after a failure; it doubles with each further one.
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+/// Longest pause after a failure.
+const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
+/// Pauses are shortened at random by up to this part, so that jobs that failed together do not come back together.
+const JITTER: f64 = 0.2;
+
+/// The memory of all jobs, by UID. Losing it costs nothing but a few early requests.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<HashMap<String, Job>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Job {
+    failures: u32,
+    /// No try counts before this time, or triggers by others would drive the pause to its maximum at once.
+    retry_at: Option<Instant>,
+    unwritten_since: Option<Instant>,
+    written_at: Option<Instant>,
+}
+
+impl Memory {
+    /// How long the status has to wait: nothing when it is to be written now.
+    pub fn status_wait(&self, job: &str, urgency: Urgency, now: Instant) -> Option<Duration> {
+        let mut jobs = self.jobs();
+        let job = jobs.entry(job.to_owned()).or_default();
+        let since = *job.unwritten_since.get_or_insert(now);
+        let due = match urgency {
+            Urgency::Now => now,
+            Urgency::Condition => since + BURST,
+            Urgency::Counts => job
+                .written_at
+                .map_or(since, |written| written + COUNTS_APART)
+                .max(since + BURST),
+        };
+        Some(due.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
+    }
+
+    /// The stored status is the right one.
+    pub fn status_settled(&self, job: &str) {
+        if let Some(job) = self.jobs().get_mut(job) {
+            job.unwritten_since = None;
+        }
+    }
+
+    /// The status was written.
+    pub fn status_written(&self, job: &str, now: Instant) {
+        let mut jobs = self.jobs();
+        let job = jobs.entry(job.to_owned()).or_default();
+        job.unwritten_since = None;
+        job.written_at = Some(now);
+    }
+
+    /// A reconcile failed: how long to pause.
+    pub fn failed(&self, job: &str, now: Instant) -> Duration {
+        let mut jobs = self.jobs();
+        let job = jobs.entry(job.to_owned()).or_default();
+        if job.retry_at.is_none_or(|retry| now >= retry) {
+            let pause = FIRST_BACKOFF
+                .saturating_mul(2_u32.saturating_pow(job.failures))
+                .min(LONGEST_BACKOFF);
+            job.failures = job.failures.saturating_add(1);
+            job.retry_at = Some(now + jittered(pause, JITTER));
+        }
+        job.retry_at
+            .map_or(FIRST_BACKOFF, |retry| retry.saturating_duration_since(now))
+    }
+
+    /// A reconcile succeeded.
+    pub fn succeeded(&self, job: &str) {
+        if let Some(job) = self.jobs().get_mut(job) {
+            job.failures = 0;
+            job.retry_at = None;
+        }
+    }
+
+    /// The job is gone.
+    pub fn forget(&self, job: &str) {
+        self.jobs().remove(job);
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, HashMap<String, Job>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_verdict_is_written_at_once_a_condition_after_its_burst_and_counts_once_a_second() {
+        let (memory, start) = (Memory::default(), Instant::now());
+        assert_eq!(memory.status_wait("j", Urgency::Now, start), None);
+        memory.status_written("j", start);
+
+        assert_eq!(memory.status_wait("j", Urgency::Condition, start), Some(BURST));
+        assert_eq!(
+            memory.status_wait("j", Urgency::Condition, start + BURST / 2),
+            Some(BURST / 2),
+            "the burst is measured from its begin"
+        );
+        assert_eq!(memory.status_wait("j", Urgency::Condition, start + BURST), None);
+        memory.status_written("j", start + BURST);
+
+        let later = start + BURST * 2;
+        assert_eq!(
+            memory.status_wait("j", Urgency::Counts, later),
+            Some(COUNTS_APART - BURST)
+        );
+        assert_eq!(
+            memory.status_wait("j", Urgency::Now, later),
+            None,
+            "what is urgent does not wait for what is not"
+        );
+        memory.status_settled("j");
+        assert_eq!(
+            memory.status_wait("j", Urgency::Counts, start + COUNTS_APART * 5),
+            Some(BURST)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_double_and_triggers_by_others_do_not_lengthen_them() {
+        let (memory, start) = (Memory::default(), Instant::now());
+        let first = memory.failed("j", start);
+        assert!(
+            first <= FIRST_BACKOFF && first >= FIRST_BACKOFF.mul_f64(1.0 - JITTER),
+            "{first:?}"
+        );
+        assert_eq!(memory.failed("j", start), first, "the pause is not over yet");
+        let second = memory.failed("j", start + first);
+        assert!(
+            second <= FIRST_BACKOFF * 2 && second >= (FIRST_BACKOFF * 2).mul_f64(1.0 - JITTER),
+            "{second:?}"
+        );
+        let mut now = start + first + second;
+        for _ in 0..30 {
+            now += memory.failed("j", now);
+        }
+        assert!(memory.failed("j", now) <= LONGEST_BACKOFF);
+        memory.succeeded("j");
+        assert!(memory.failed("j", now) <= FIRST_BACKOFF);
+    }
+}

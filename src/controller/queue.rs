@@ -1,0 +1,176 @@
+//! The queue of jobs to be looked at, and the loop that empties it.
+
+use std::convert::Infallible;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures::{FutureExt, StreamExt};
+use kube::runtime::applier;
+use kube::runtime::controller::{Action as Next, Config, Error as QueueError};
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, error, warn};
+
+use super::Context;
+use super::error::{Error, Failed};
+use super::reconcile::reconcile;
+use crate::cache::{StoredJob, watch as watches};
+use crate::platform::health::WatchTask;
+use crate::platform::metrics::Outcome;
+
+/// The kinds that are watched.
+pub const KINDS: [&str; 3] = ["pytorchjobs", "pods", "services"];
+/// A reconcile is given up after this long, so that one that hangs does not keep its job for ever.
+const DEADLINE: Duration = Duration::from_mins(1);
+/// How long running reconciles may take to end on shutdown.
+const DRAIN: Duration = Duration::from_secs(15);
+
+/// Takes from the watches which jobs to look at. A standby drops them: it looks at all jobs when it begins to lead.
+pub struct Trigger {
+    context: Arc<Context>,
+    queue: OnceLock<UnboundedSender<ObjectRef<StoredJob>>>,
+    tasks: [WatchTask; KINDS.len()],
+    unsynced: watch::Sender<Vec<&'static str>>,
+}
+
+impl Trigger {
+    /// A trigger that nothing listens to yet.
+    pub fn new(context: Arc<Context>) -> Self {
+        let tasks = KINDS.map(|kind| context.health.watch(kind));
+        Self {
+            context,
+            queue: OnceLock::new(),
+            tasks,
+            unsynced: watch::Sender::new(KINDS.to_vec()),
+        }
+    }
+
+    /// Returns when every kind has been listed once.
+    pub async fn synced(&self) {
+        let mut unsynced = self.unsynced.subscribe();
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _all = unsynced.wait_for(Vec::is_empty).await;
+    }
+
+    fn listen(&self) -> Option<UnboundedReceiver<ObjectRef<StoredJob>>> {
+        let (sender, receiver) = unbounded();
+        self.queue.set(sender).ok().map(|()| receiver)
+    }
+}
+
+impl watches::Concern for Trigger {
+    fn job(&self, (namespace, name): (String, String)) {
+        if let Some(queue) = self.queue.get() {
+            self.context.health.queued();
+            // Fails only while the process ends.
+            let _sent = queue.unbounded_send(ObjectRef::new(&name).within(&namespace));
+        }
+    }
+
+    fn gone(&self, uid: &str) {
+        self.context.memory.forget(uid);
+        self.context.index.forget(uid);
+    }
+
+    fn synced(&self, kind: &'static str) {
+        KINDS
+            .iter()
+            .zip(&self.tasks)
+            .filter(|(known, _)| **known == kind)
+            .for_each(|(_, task)| task.synced());
+        self.unsynced.send_if_modified(|unsynced| {
+            let before = unsynced.len();
+            unsynced.retain(|other| *other != kind);
+            unsynced.len() != before
+        });
+    }
+}
+
+/// Reconciles all jobs once and then whichever changes, until `shutdown`; then ends the running ones.
+pub async fn run(
+    context: Arc<Context>,
+    store: Store<StoredJob>,
+    trigger: &Trigger,
+    threads: NonZeroUsize,
+    shutdown: CancellationToken,
+) {
+    let Some(changed) = trigger.listen() else { return };
+    let _running = context.health.reconciling();
+    let all: Vec<ObjectRef<StoredJob>> = store
+        .state()
+        .iter()
+        .map(|job| ObjectRef::from_obj(job.as_ref()))
+        .collect();
+    let jobs = futures::stream::iter(all)
+        .chain(changed)
+        .map(Ok::<_, Infallible>)
+        .take_until(shutdown.clone().cancelled_owned());
+    let config = Config::default().concurrency(u16::try_from(threads.get()).unwrap_or(u16::MAX));
+    let health = context.health.clone();
+    let done = applier(guarded, back_off, context, store, jobs, config).for_each(|result| {
+        health.progress();
+        report(result);
+        std::future::ready(())
+    });
+    let drained = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        () = done => {}
+        () = drained => warn!("some reconciles did not end within {DRAIN:?} and were given up"),
+    }
+}
+
+/// One reconcile in a task of its own: it may panic or hang without harm to others, and dropping this ends it.
+fn guarded(job: Arc<StoredJob>, context: Arc<Context>) -> futures::future::BoxFuture<'static, Result<Next, Failed>> {
+    let task = async move {
+        let _in_flight = context.health.reconcile();
+        let measured = context.metrics.reconcile_started();
+        let result = match tokio::time::timeout(DEADLINE, reconcile(job, context)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Deadline(DEADLINE).into()),
+        };
+        measured.finished(if result.is_ok() {
+            Outcome::Success
+        } else {
+            Outcome::Error
+        });
+        result
+    };
+    AbortOnDropHandle::new(tokio::spawn(task))
+        .map(|joined| joined.unwrap_or_else(|error| Err(Error::Panicked(panic_message(error)).into())))
+        .boxed()
+}
+
+fn panic_message(error: tokio::task::JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => {
+            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+            text.or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "without a message".into())
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
+fn back_off(job: Arc<StoredJob>, failed: &Failed, context: Arc<Context>) -> Next {
+    let pause = context.memory.failed(job.uid(), Instant::now());
+    Next::requeue(failed.due.map_or(pause, |due| due.min(pause)))
+}
+
+/// The one place where the outcome of a reconcile is logged.
+fn report(result: Result<(ObjectRef<StoredJob>, Next), QueueError<Failed, Infallible>>) {
+    match result {
+        Ok((job, _)) => debug!(%job, "reconciled"),
+        Err(QueueError::ObjectNotFound(job)) => debug!(%job, "job is gone"),
+        Err(QueueError::ReconcilerFailed(error, job)) => warn!(%job, %error, "reconcile failed; trying again later"),
+        Err(error) => error!(%error, "queue failed"),
+    }
+}

@@ -1,0 +1,179 @@
+//! One pass over one job: observe, plan, act, store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource;
+use kube::runtime::controller::Action as Next;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::Context;
+use super::act::{Acted, act};
+use super::error::{Error, Failed};
+use super::store_status::store_status;
+use super::target::Target;
+use crate::api::names::reason;
+use crate::cache::{Snapshot, StoredJob, UNSEEN, Undecodable};
+use crate::planner::{self, Count, Note, Plan, StatusWrite, World};
+use crate::platform::clock;
+use crate::platform::metrics::JobStep;
+
+/// When a job is looked at again although nothing happened and nothing is due: a safety net below the watches, which costs no request.
+const RESYNC: Duration = Duration::from_mins(45);
+/// Part of [`RESYNC`] that is left to chance, so that jobs do not come all at once.
+const RESYNC_JITTER: f64 = 0.3;
+/// When to look again after a conflict, should the change that caused it not come by the watch before.
+const AFTER_CONFLICT: Duration = Duration::from_secs(1);
+
+/// One pass over one job. Says when to come back if nothing happens before.
+pub async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<Next, Failed> {
+    let result = match stored.as_ref() {
+        StoredJob::Undecodable(object) => refuse(&context, object, stored.object_ref(&())).await,
+        StoredJob::Decoded(job) => {
+            let own = context.index.with_own_status(job);
+            if own.is_some() {
+                context.metrics.overlay_hit("pytorchjobs");
+            }
+            one_pass(&context, Target::of(own.as_ref().unwrap_or(job))).await
+        }
+    };
+    match result {
+        Ok(next) => {
+            context.memory.succeeded(stored.uid());
+            Ok(Next::requeue(next))
+        }
+        Err(Failed { error, due }) if error.is_benign() => {
+            debug!(%error, "trying again");
+            Ok(Next::requeue(due.map_or(AFTER_CONFLICT, |due| due.min(AFTER_CONFLICT))))
+        }
+        Err(failed) => Err(failed),
+    }
+}
+
+async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Failed> {
+    let owned = context.index.of(target.namespace, target.uid, Instant::now());
+    let plan = planner::plan(&World {
+        job: target.job,
+        pods: &owned.pods,
+        services: &owned.services,
+        settings: &context.settings,
+        now: clock::now(),
+    });
+    let acted = act(context, &target, &plan.actions).await;
+    // Also after a failed action: the status says what was observed, so the user sees the truth while the cause lasts.
+    let wait = settle_status(context, &target, &plan).await;
+    tell(context, &target.job.object_ref(&()), acted_notes(&acted));
+    let failed = |error| Failed {
+        error,
+        due: plan.requeue,
+    };
+    match acted.error {
+        Some(error) => Err(failed(error)),
+        None => Ok(next(&plan, &owned, wait.map_err(failed)?)),
+    }
+}
+
+/// Stores the status of the plan if it is due, and then says what happened. Returns how long it has to wait, zero when something
+/// depends on its being stored.
+async fn settle_status(context: &Context, target: &Target<'_>, plan: &Plan) -> Result<Option<Duration>, Error> {
+    let Some(StatusWrite { status, urgency }) = &plan.status else {
+        context.memory.status_settled(target.uid);
+        return Ok(None);
+    };
+    if let Some(wait) = context.memory.status_wait(target.uid, *urgency, Instant::now()) {
+        return Ok(Some(wait));
+    }
+    store_status(context, &target.job.metadata, status.clone()).await?;
+    context.memory.status_written(target.uid, Instant::now());
+    plan.counts
+        .iter()
+        .for_each(|count| count_transition(context, target.namespace, *count));
+    tell(context, &target.job.object_ref(&()), plan.notes.clone());
+    Ok(Some(Duration::ZERO))
+}
+
+/// The nearest of what the plan, the waiting status and the watches call for.
+fn next(plan: &Plan, owned: &Snapshot, status: Option<Duration>) -> Duration {
+    let unseen = owned.unseen.then_some(UNSEEN);
+    let resync = clock::jittered(RESYNC, RESYNC_JITTER);
+    [plan.requeue, status, unseen]
+        .into_iter()
+        .flatten()
+        .fold(resync, Duration::min)
+}
+
+/// Fails a job that cannot be decoded.
+async fn refuse(context: &Context, object: &Undecodable, regarding: ObjectReference) -> Result<Duration, Failed> {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    if let Some((status, note)) = planner::undecodable(name, object.status.clone(), &object.cause, clock::now()) {
+        // First the event: of an object so broken the API server may refuse to store even a status.
+        tell(context, &regarding, vec![note]);
+        store_status(context, &object.metadata, status).await?;
+        context.memory.status_written(uid, Instant::now());
+        count_transition(
+            context,
+            object.metadata.namespace.as_deref().unwrap_or_default(),
+            Count::JobFailed,
+        );
+    }
+    Ok(clock::jittered(RESYNC, RESYNC_JITTER))
+}
+
+fn tell(context: &Context, regarding: &ObjectReference, notes: Vec<Note>) {
+    for note in notes {
+        context.publish(regarding, note);
+    }
+}
+
+/// One event for all pods of a pass; Kubeflow's one for each pod drowns the final ones in its own rate limit.
+fn acted_notes(acted: &Acted) -> Vec<Note> {
+    let summary = |reason, verb: &str, names: &[String]| {
+        let plural = if names.len() == 1 { "" } else { "s" };
+        (!names.is_empty()).then(|| Note {
+            warning: false,
+            reason,
+            message: format!("{verb} pod{plural}: {}", names.join(", ")),
+        })
+    };
+    let failure = acted
+        .error
+        .as_ref()
+        .filter(|error| !error.is_benign())
+        .and_then(|error| {
+            let reason = match error {
+                Error::Create { kind: "service", .. } | Error::NameTaken { kind: "service", .. } => {
+                    reason::FAILED_CREATE_SERVICE
+                }
+                Error::Create { .. } | Error::NameTaken { .. } => reason::FAILED_CREATE_POD,
+                Error::Delete { kind: "service", .. } => reason::FAILED_DELETE_SERVICE,
+                Error::Delete { .. } => reason::FAILED_DELETE_POD,
+                _ => return None,
+            };
+            Some(Note {
+                warning: true,
+                reason,
+                message: format!("Error: {error}"),
+            })
+        });
+    [
+        summary(reason::CREATED_POD, "Created", &acted.created),
+        summary(reason::DELETED_POD, "Deleted", &acted.deleted),
+        failure,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn count_transition(context: &Context, namespace: &str, count: Count) {
+    match count {
+        Count::JobCreated => context.metrics.job(JobStep::Created, namespace),
+        Count::JobSucceeded => context.metrics.job(JobStep::Successful, namespace),
+        Count::JobFailed => context.metrics.job(JobStep::Failed, namespace),
+        Count::JobRestarted => context.metrics.job(JobStep::Restarted, namespace),
+        Count::PodsFailed(pods) => (0..pods).for_each(|_| context.metrics.pod_failed()),
+    }
+}

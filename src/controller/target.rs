@@ -1,0 +1,75 @@
+//! The job that requests are about.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::error::Error;
+use crate::api::PyTorchJob;
+
+/// A job and its coordinates.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The job as the plan was made for it.
+    pub job: &'a PyTorchJob,
+    /// Namespace.
+    pub namespace: &'a str,
+    /// Name.
+    pub name: &'a str,
+    /// UID.
+    pub uid: &'a str,
+    /// resourceVersion that the plan was made for.
+    pub version: &'a str,
+}
+
+impl<'a> Target<'a> {
+    /// The coordinates of a job from the API server, which has them all.
+    #[must_use]
+    pub fn of(job: &'a PyTorchJob) -> Self {
+        let text = |value: &'a Option<String>| value.as_deref().unwrap_or_default();
+        let metadata = &job.metadata;
+        Self {
+            job,
+            namespace: text(&metadata.namespace),
+            name: text(&metadata.name),
+            uid: text(&metadata.uid),
+            version: text(&metadata.resource_version),
+        }
+    }
+
+    /// Whether this very job controls the object.
+    #[must_use]
+    pub fn owns(&self, object: &ObjectMeta) -> bool {
+        controller(object).is_some_and(|owner| owner.uid == self.uid)
+    }
+
+    /// The error of a job that changed meanwhile.
+    #[must_use]
+    pub fn conflict(&self) -> Error {
+        Error::Conflict {
+            namespace: self.namespace.to_owned(),
+            name: self.name.to_owned(),
+        }
+    }
+
+    /// The error of a name that somebody else's object has.
+    #[must_use]
+    pub fn name_taken(&self, kind: &'static str, object: &ObjectMeta) -> Error {
+        Error::NameTaken {
+            kind,
+            namespace: self.namespace.to_owned(),
+            name: object.name.clone().unwrap_or_default(),
+            owner: controller(object).map_or_else(
+                || "nobody".into(),
+                |owner| format!("{} {}, UID {}", owner.kind, owner.name, owner.uid),
+            ),
+            terminating: object.deletion_timestamp.is_some(),
+        }
+    }
+}
+
+fn controller(object: &ObjectMeta) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference> {
+    object
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.controller == Some(true))
+}

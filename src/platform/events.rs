@@ -1,0 +1,286 @@
+//! Events of the API (`kubectl get events`), which explain a job to its owner.
+//!
+//! They are worth less than the work they tell of: callers never wait for them, and one that cannot be delivered is
+//! logged, counted and forgotten.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client,
+    runtime::events::{Event, Recorder, Reporter},
+};
+use tokio::{
+    sync::mpsc::{self, Receiver, Sender},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::{EventFate, Metrics};
+use crate::api::names::CONTROLLER_NAME;
+
+/// Events that wait to be published: the transitions of some hundred jobs.
+const QUEUE: usize = 1024;
+/// One event may take so long; the ones behind it wait.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Limit of the API server for `note`, in bytes.
+const NOTE_BYTES: usize = 1024;
+/// Limit of the API server for `reason` and `action`, in bytes.
+const REASON_BYTES: usize = 128;
+
+struct Item {
+    event: Event,
+    about: ObjectReference,
+}
+
+/// Where events are handed in. Clones feed one queue.
+#[derive(Clone)]
+pub struct EventSink {
+    queue: Sender<Item>,
+    metrics: Metrics,
+}
+
+/// The task that publishes. To be [drained](Self::drain) on shutdown; dropping it stops it.
+pub struct Publisher {
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+    sink: EventSink,
+}
+
+impl EventSink {
+    /// Starts the publisher. `instance` tells replicas apart in the events: the pod's name, or the host's when `None`.
+    #[must_use]
+    pub fn start(client: Client, instance: Option<String>, metrics: Metrics) -> (Self, Publisher) {
+        let mut reporter = Reporter::from(CONTROLLER_NAME);
+        reporter.instance = instance.or(reporter.instance);
+        let (queue, items) = mpsc::channel(QUEUE);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(publish_all(
+            items,
+            Recorder::new(client, reporter),
+            stop.clone(),
+            metrics.clone(),
+        ));
+        let sink = Self { queue, metrics };
+        (sink.clone(), Publisher { task, stop, sink })
+    }
+
+    /// Hands in an event about an object. Never waits: when the queue is full the event is dropped and counted. Texts
+    /// longer than the API server takes are cut.
+    pub fn publish(&self, mut event: Event, about: ObjectReference) {
+        event.reason = cut(event.reason, REASON_BYTES);
+        event.action = cut(event.action, REASON_BYTES);
+        event.note = event.note.map(|note| cut(note, NOTE_BYTES));
+        if let Err(refused) = self.queue.try_send(Item { event, about }) {
+            let (mpsc::error::TrySendError::Full(item) | mpsc::error::TrySendError::Closed(item)) = refused;
+            tracing::debug!(reason = item.event.reason, about = ?item.about.name, "event dropped");
+            self.metrics.events(EventFate::Dropped, 1);
+        }
+    }
+}
+
+impl Publisher {
+    /// Takes no more events, publishes those that wait and returns; after `within` the rest is dropped and counted.
+    pub async fn drain(mut self, within: Duration) {
+        self.stop.cancel();
+        if timeout(within, &mut self.task).await.is_err() {
+            let queue = &self.sink.queue;
+            // And the one that is being published.
+            let left = queue.max_capacity() - queue.capacity() + 1;
+            tracing::warn!(events = left, "not published before the operator stopped");
+            self.sink.metrics.events(EventFate::Dropped, left);
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn publish_all(mut items: Receiver<Item>, recorder: Recorder, stop: CancellationToken, metrics: Metrics) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled(), if !items.is_closed() => items.close(),
+            item = items.recv() => match item {
+                Some(item) => publish(&recorder, &item, &metrics).await,
+                None => return,
+            },
+        }
+    }
+}
+
+async fn publish(recorder: &Recorder, Item { event, about }: &Item, metrics: &Metrics) {
+    let problem = match timeout(PUBLISH_TIMEOUT, recorder.publish(event, about)).await {
+        Ok(Ok(())) => return metrics.events(EventFate::Published, 1),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer from the API server within {PUBLISH_TIMEOUT:?}"),
+    };
+    metrics.events(EventFate::Failed, 1);
+    tracing::warn!(
+        namespace = about.namespace,
+        name = about.name,
+        reason = event.reason,
+        problem,
+        "event not published"
+    );
+}
+
+/// At most `bytes` bytes of `text`, marked when something is missing.
+fn cut(mut text: String, bytes: usize) -> String {
+    const MARK: &str = "…";
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes - MARK.len()));
+        text.push_str(MARK);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::{Arc, Mutex},
+    };
+
+    use http::{Request, Response, StatusCode};
+    use k8s_openapi::api::events::v1::Event as Published;
+    use kube::{client::Body, runtime::events::EventType};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Stores what it is sent, one request per permit.
+    #[derive(Clone)]
+    struct Server {
+        permits: Arc<Semaphore>,
+        code: StatusCode,
+        stored: Arc<Mutex<Vec<Published>>>,
+    }
+
+    impl Server {
+        fn new(permits: usize, code: StatusCode) -> Self {
+            Self {
+                permits: Arc::new(Semaphore::new(permits)),
+                code,
+                stored: Arc::default(),
+            }
+        }
+
+        fn client(&self) -> Client {
+            let server = self.clone();
+            let service = tower::service_fn(move |request: Request<Body>| {
+                let server = server.clone();
+                async move {
+                    server.permits.acquire().await.unwrap().forget();
+                    let body = request.into_body().collect_bytes().await.unwrap();
+                    if server.code.is_success() {
+                        server
+                            .stored
+                            .lock()
+                            .unwrap()
+                            .push(serde_json::from_slice(&body).unwrap());
+                    }
+                    let response = Response::builder().status(server.code).body(Body::from(body)).unwrap();
+                    Ok::<_, Infallible>(response)
+                }
+            });
+            Client::new(service, "default")
+        }
+    }
+
+    fn event(reason: &str, note: &str) -> Event {
+        Event {
+            type_: EventType::Warning,
+            reason: reason.to_owned(),
+            note: Some(note.to_owned()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        }
+    }
+
+    fn job(name: usize) -> ObjectReference {
+        ObjectReference {
+            name: Some(format!("train-{name}")),
+            namespace: Some("team-a".to_owned()),
+            ..ObjectReference::default()
+        }
+    }
+
+    fn count(metrics: &Metrics, fate: &str) -> usize {
+        let start = format!("pytorchjob_operator_events_total{{result=\"{fate}\"}} ");
+        let text = metrics.encode().unwrap();
+        text.lines()
+            .find_map(|line| line.strip_prefix(&start)?.parse().ok())
+            .unwrap_or(0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_handed_in_is_published_before_the_drain_ends() {
+        let (server, metrics) = (Server::new(100, StatusCode::CREATED), Metrics::new().unwrap());
+        let (sink, publisher) = EventSink::start(server.client(), Some("operator-0".to_owned()), metrics.clone());
+        (0..3).for_each(|n| sink.publish(event("PyTorchJobFailed", "the deadline passed"), job(n)));
+        publisher.drain(Duration::from_secs(5)).await;
+        let stored = server.stored.lock().unwrap().clone();
+        assert_eq!(stored.len(), 3);
+        assert_eq!(count(&metrics, "published"), 3);
+        let first = &stored[0];
+        assert_eq!(first.metadata.namespace.as_deref(), Some("team-a"));
+        assert_eq!(first.regarding.as_ref().unwrap().name.as_deref(), Some("train-0"));
+        assert_eq!(first.reporting_controller.as_deref(), Some("pytorchjob-controller"));
+        assert_eq!(first.reporting_instance.as_deref(), Some("operator-0"));
+        assert_eq!(first.note.as_deref(), Some("the deadline passed"));
+
+        sink.publish(event("TooLate", ""), job(9));
+        assert_eq!(count(&metrics, "dropped"), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_is_refused_or_unanswered_does_not_hold_up_the_next() {
+        let metrics = Metrics::new().unwrap();
+        let refusing = Server::new(100, StatusCode::FORBIDDEN);
+        let (sink, publisher) = EventSink::start(refusing.client(), None, metrics.clone());
+        (0..2).for_each(|n| sink.publish(event("Refused", ""), job(n)));
+        publisher.drain(Duration::from_secs(5)).await;
+        assert_eq!(count(&metrics, "failed"), 2);
+
+        let silent = Server::new(0, StatusCode::CREATED);
+        let (sink, publisher) = EventSink::start(silent.client(), None, metrics.clone());
+        (0..2).for_each(|n| sink.publish(event("Unanswered", ""), job(n)));
+        publisher.drain(Duration::from_secs(30)).await;
+        assert_eq!(count(&metrics, "failed"), 4);
+        assert_eq!(count(&metrics, "published") + count(&metrics, "dropped"), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_drops_and_counts_and_never_waits() {
+        let (server, metrics) = (Server::new(0, StatusCode::CREATED), Metrics::new().unwrap());
+        let (sink, publisher) = EventSink::start(server.client(), None, metrics.clone());
+        (0..QUEUE + 5).for_each(|n| sink.publish(event("Flood", ""), job(n)));
+        assert_eq!(count(&metrics, "dropped"), 5);
+        publisher.drain(Duration::from_secs(1)).await;
+        assert_eq!(count(&metrics, "dropped"), 5 + QUEUE);
+        assert!(server.stored.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_texts_are_cut_to_what_the_api_server_takes() {
+        let (server, metrics) = (Server::new(1, StatusCode::CREATED), Metrics::new().unwrap());
+        let (sink, publisher) = EventSink::start(server.client(), None, metrics);
+        sink.publish(event(&"R".repeat(200), &"ä".repeat(2000)), job(0));
+        publisher.drain(Duration::from_secs(5)).await;
+        let stored = server.stored.lock().unwrap().pop().unwrap();
+        assert_eq!(stored.reason.unwrap().len(), 128);
+        let note = stored.note.unwrap();
+        assert!(note.len() <= 1024 && note.len() > 1020, "{}", note.len());
+        assert!(note.ends_with("ä…"), "{note}");
+    }
+
+    #[test]
+    fn a_text_that_fits_exactly_is_left_alone() {
+        assert_eq!(cut("a".repeat(128), 128), "a".repeat(128));
+        assert_eq!(cut("a".repeat(129), 128), format!("{}…", "a".repeat(125)));
+    }
+}

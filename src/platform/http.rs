@@ -1,0 +1,335 @@
+//! The HTTP endpoints: `/metrics` for Prometheus, `/healthz` and `/readyz` for the kubelet.
+
+use std::{fmt, future::IntoFuture, io, net::SocketAddr, str::FromStr, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures::future::join_all;
+use tokio::{net::TcpListener, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{health::Health, metrics::Metrics};
+
+/// Content type of Prometheus' text format.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Requests that are being answered when the operator stops have this long to end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Where to listen, written as for controller-runtime: `:8080` for all interfaces, `127.0.0.1:8080` or
+/// `localhost:8080` for one, `0` for nowhere. Port 0 takes a free one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BindAddress {
+    /// Do not listen.
+    Off,
+    /// Listen on this host, or on all interfaces.
+    On {
+        /// Name or address, IPv6 in brackets; `None` is all interfaces.
+        host: Option<String>,
+        /// TCP port.
+        port: u16,
+    },
+}
+
+/// The text is not an address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an address to listen on: write `:8080`, `127.0.0.1:8080` or, to switch it off, `0`")]
+pub struct NoAddress(String);
+
+impl FromStr for BindAddress {
+    type Err = NoAddress;
+
+    fn from_str(text: &str) -> Result<Self, NoAddress> {
+        if text == "0" {
+            return Ok(Self::Off);
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| NoAddress(text.to_owned()))?;
+        let port = port.parse().map_err(|_| NoAddress(text.to_owned()))?;
+        let bare_ipv6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+        if bare_ipv6 {
+            return Err(NoAddress(text.to_owned()));
+        }
+        Ok(Self::On {
+            host: Some(host.to_owned()).filter(|host| !host.is_empty()),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for BindAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("0"),
+            Self::On { host, port } => write!(f, "{}:{port}", host.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+/// An address could not be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for {what}: {source}")]
+pub struct Error {
+    address: BindAddress,
+    what: &'static str,
+    source: io::Error,
+}
+
+/// Sockets that are bound and do not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    metrics: Option<TcpListener>,
+    probes: Option<TcpListener>,
+    shared: bool,
+}
+
+impl Server {
+    /// Binds the addresses; equal ones share a socket. Logs what was bound.
+    pub async fn bind(metrics: &BindAddress, probes: &BindAddress) -> Result<Self, Error> {
+        let shared = metrics == probes;
+        let what = if shared { "metrics and probes" } else { "metrics" };
+        Ok(Self {
+            metrics: listen(metrics, what).await?,
+            probes: if shared { None } else { listen(probes, "probes").await? },
+            shared,
+        })
+    }
+
+    /// The address of `/metrics`, `None` when it is off.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.local_addr().ok()
+    }
+
+    /// The address of `/healthz` and `/readyz`, `None` when they are off.
+    #[must_use]
+    pub fn probes_address(&self) -> Option<SocketAddr> {
+        if self.shared {
+            self.metrics_address()
+        } else {
+            self.probes.as_ref()?.local_addr().ok()
+        }
+    }
+
+    /// Answers requests until `stop` is cancelled.
+    pub async fn run(self, metrics: Metrics, health: Health, stop: CancellationToken) {
+        let metrics = Router::new().route("/metrics", get(show_metrics)).with_state(metrics);
+        let probes = Router::new()
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .with_state(health);
+        let (first, second) = if self.shared {
+            (metrics.merge(probes), None)
+        } else {
+            (metrics, Some(probes))
+        };
+        let sockets = [self.metrics.zip(Some(first)), self.probes.zip(second)];
+        let servers = sockets.into_iter().flatten().map(|(socket, routes)| {
+            axum::serve(socket, routes)
+                .with_graceful_shutdown(stop.clone().cancelled_owned())
+                .into_future()
+        });
+        let out_of_patience = async {
+            stop.cancelled().await;
+            sleep(GRACE).await;
+        };
+        tokio::select! {
+            _ = join_all(servers) => {}
+            () = out_of_patience => {}
+        }
+    }
+}
+
+async fn listen(address: &BindAddress, what: &'static str) -> Result<Option<TcpListener>, Error> {
+    let bound = match address {
+        BindAddress::Off => return Ok(None),
+        BindAddress::On { host: Some(_), .. } => TcpListener::bind(address.to_string()).await,
+        BindAddress::On { host: None, port } => all_interfaces(*port).await,
+    };
+    let socket = bound.map_err(|source| Error {
+        address: address.clone(),
+        what,
+        source,
+    })?;
+    if let Ok(bound) = socket.local_addr() {
+        tracing::info!(address = %bound, what, "listening");
+    }
+    Ok(Some(socket))
+}
+
+/// IPv6 with IPv4 on the same socket, or IPv4 alone where the kernel has no IPv6.
+async fn all_interfaces(port: u16) -> io::Result<TcpListener> {
+    match TcpListener::bind(("::", port)).await {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
+            TcpListener::bind(("0.0.0.0", port)).await
+        }
+        bound => bound,
+    }
+}
+
+async fn show_metrics(State(metrics): State<Metrics>) -> Response {
+    match metrics.encode() {
+        Ok(text) => ([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn healthz(State(health): State<Health>) -> Response {
+    verdict(&health.broken())
+}
+
+async fn readyz(State(health): State<Health>) -> Response {
+    verdict(&health.unready())
+}
+
+/// `ok`, or 500 with one problem per line.
+fn verdict(problems: &[String]) -> Response {
+    if problems.is_empty() {
+        return "ok".into_response();
+    }
+    (StatusCode::INTERNAL_SERVER_ERROR, problems.join("\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, net::TcpStream};
+
+    use tokio::task::spawn_blocking;
+
+    use super::*;
+
+    fn address(text: &str) -> BindAddress {
+        text.parse().unwrap()
+    }
+
+    /// Head and body of the answer.
+    async fn fetch(address: SocketAddr, path: &'static str) -> (String, String) {
+        let answer = spawn_blocking(move || {
+            let mut stream = TcpStream::connect(address)?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+            io::read_to_string(stream)
+        });
+        let answer = answer.await.unwrap().unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    }
+
+    #[test]
+    fn addresses_are_written_as_in_controller_runtime() {
+        let on = |host: Option<&str>, port| BindAddress::On {
+            host: host.map(str::to_owned),
+            port,
+        };
+        for (text, expected) in [
+            ("0", BindAddress::Off),
+            (":8080", on(None, 8080)),
+            ("127.0.0.1:0", on(Some("127.0.0.1"), 0)),
+            ("localhost:8081", on(Some("localhost"), 8081)),
+            ("[::1]:8081", on(Some("[::1]"), 8081)),
+        ] {
+            assert_eq!(text.parse(), Ok(expected.clone()), "{text}");
+            assert_eq!(expected.to_string(), text);
+        }
+        for text in ["", "8080", ":", ":http", ":65536", "::1:80", "host:-1"] {
+            assert_eq!(text.parse::<BindAddress>(), Err(NoAddress(text.to_owned())), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_address_serves_its_own_paths_and_off_serves_none() {
+        let server = Server::bind(&address("127.0.0.1:0"), &address("localhost:0"))
+            .await
+            .unwrap();
+        let (metrics_at, probes_at) = (server.metrics_address().unwrap(), server.probes_address().unwrap());
+        assert_ne!(metrics_at, probes_at);
+        let (metrics, health, stop) = (Metrics::new().unwrap(), Health::new(&["Pod"]), CancellationToken::new());
+        metrics.pod_created();
+        let running = tokio::spawn(server.run(metrics, health.clone(), stop.clone()));
+
+        let (head, body) = fetch(metrics_at, "/metrics").await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        assert!(
+            head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"),
+            "{head}"
+        );
+        assert!(body.contains("created_pods_total 1"), "{body}");
+        for (at, path) in [
+            (metrics_at, "/healthz"),
+            (metrics_at, "/readyz"),
+            (probes_at, "/metrics"),
+        ] {
+            assert!(fetch(at, path).await.0.starts_with("HTTP/1.1 404"), "{path}");
+        }
+
+        let (head, body) = fetch(probes_at, "/readyz").await;
+        assert!(head.starts_with("HTTP/1.1 500"), "{head}");
+        assert_eq!(body, "cache of Pod: the first list is not complete");
+        let watch = health.watch("Pod");
+        watch.synced();
+        for path in ["/readyz", "/healthz"] {
+            let (head, body) = fetch(probes_at, path).await;
+            assert!(
+                head.starts_with("HTTP/1.1 200") && body == "ok",
+                "{path}: {head} {body}"
+            );
+        }
+        drop(watch);
+        let (head, body) = fetch(probes_at, "/healthz").await;
+        assert!(head.starts_with("HTTP/1.1 500"), "{head}");
+        assert_eq!(body, "watch of Pod: its task has ended");
+
+        stop.cancel();
+        running.await.unwrap();
+        assert!(TcpStream::connect(metrics_at).is_err());
+
+        let off = Server::bind(&BindAddress::Off, &BindAddress::Off).await.unwrap();
+        assert_eq!((off.metrics_address(), off.probes_address()), (None, None));
+        let one = Server::bind(&BindAddress::Off, &address("127.0.0.1:0")).await.unwrap();
+        assert!(one.metrics_address().is_none() && one.probes_address().is_some());
+    }
+
+    #[tokio::test]
+    async fn equal_addresses_share_a_socket() {
+        let server = Server::bind(&address(":0"), &address(":0")).await.unwrap();
+        let port = server.metrics_address().unwrap().port();
+        assert_eq!(server.probes_address().unwrap().port(), port);
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(server.run(Metrics::new().unwrap(), Health::new(&[]), stop.clone()));
+        for path in ["/metrics", "/healthz", "/readyz"] {
+            let (head, _) = fetch(SocketAddr::from(([127, 0, 0, 1], port)), path).await;
+            assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+        }
+        stop.cancel();
+        running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_an_error_that_names_it() {
+        let holder = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let taken = holder.local_addr().unwrap().to_string();
+        let error = Server::bind(&address(&taken), &BindAddress::Off)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with(&format!("cannot listen on {taken} for metrics: ")),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_finishes_its_request_does_not_hold_up_the_shutdown() {
+        let server = Server::bind(&address("127.0.0.1:0"), &BindAddress::Off).await.unwrap();
+        let at = server.metrics_address().unwrap();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(server.run(Metrics::new().unwrap(), Health::new(&[]), stop.clone()));
+        let mut slow = TcpStream::connect(at).unwrap();
+        slow.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
+        fetch(at, "/metrics").await;
+        stop.cancel();
+        tokio::time::timeout(2 * GRACE, running).await.unwrap().unwrap();
+    }
+}
