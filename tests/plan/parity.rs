@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::ConditionType::{Failed, Running, Succeeded, Suspended};
 use crate::api::{JobStatus, Role};
 use crate::fixture::{JobBuilder, Scene, UID, actions, elastic_workers, master, master_and_workers, time, workers};
 use crate::planner::conditions::{finished, is_true};
@@ -416,7 +417,10 @@ fn c_set_restart_policy() {
         ("OnFailure", "OnFailure"),
     ] {
         let job = master().restart(Role::Master, policy).build();
-        assert_eq!(restart_policy::of_pod(restart_policy::effective(&job.spec, Role::Master)), expected);
+        assert_eq!(
+            restart_policy::of_pod(restart_policy::effective(&job.spec, Role::Master)),
+            expected
+        );
     }
 }
 
@@ -498,7 +502,6 @@ fn c_is_finished_and_the_other_predicates() {
     ] {
         assert_eq!(finished(&with(type_)), expected, "{type_}");
     }
-    use crate::api::ConditionType::{Failed, Running, Succeeded, Suspended};
     for condition in [Succeeded, Failed, Running, Suspended] {
         assert!(is_true(&with(condition.as_str()), condition));
         assert!(!is_true(&with("Created"), condition));
@@ -553,7 +556,7 @@ fn c_four_pods_with_one_restart_each_reach_a_limit_of_four() {
     scene.settle();
     scene.bury();
     assert!(scene.pods.is_empty());
-    assert!(is_true(&scene.status(), crate::api::ConditionType::Failed));
+    assert!(is_true(&scene.status(), Failed));
 }
 
 /// Section 2.9's scenario table: phases of the master and of the workers, and the last condition.
