@@ -155,6 +155,7 @@ fn labels_reasons_and_variables_are_spelt_out_in_one_file() {
         if let Some(module) = line.strip_prefix("pub mod ") {
             group = module.trim_end_matches(" {");
         }
+        let label = line.starts_with("pub const LABEL_");
         let value = line
             .trim()
             .strip_prefix("pub const ")

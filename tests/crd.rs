@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::LazyLock;
 
 use kube_cel::{CompiledSchema, Validator, compile_schema};
 use pytorchjob_operator::{api, planner};
@@ -19,6 +20,9 @@ use crate::planner::validate;
 mod fixture;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/kubeflow.org_pytorchjobs.yaml");
+
+/// The schema with its rules compiled, which takes a second.
+static COMPILED: LazyLock<CompiledSchema> = LazyLock::new(|| compile_schema(&schema()));
 
 fn checked_in() -> Value {
     let text = fs::read_to_string(FILE).expect("the CRD is checked in");
@@ -272,8 +276,7 @@ fn our_own_fields_have_descriptions_and_the_pods_have_none() {
 
 #[test]
 fn every_rule_is_in_the_schema_compiles_and_names_its_field() {
-    let schema = compile_schema(&schema());
-    assert!(!schema.has_errors());
+    assert!(!COMPILED.has_errors());
     let mut found = Vec::new();
     walk("", &self::schema(), &mut |_, object| {
         for rule in object
@@ -500,8 +503,8 @@ fn edits() -> Vec<Case> {
 }
 
 /// Messages of the rules that refuse `new`, as an edit of `old` if there is one.
-fn refusals(schema: &CompiledSchema, old: Option<&Value>, new: &Value) -> Vec<String> {
-    match Validator::new().validate_compiled(schema, new, old) {
+fn refusals(old: Option<&Value>, new: &Value) -> Vec<String> {
+    match Validator::new().validate_compiled(&COMPILED, new, old) {
         Ok(()) => Vec::new(),
         Err(errors) => errors.into_vec().into_iter().map(|error| error.message).collect(),
     }
@@ -509,13 +512,12 @@ fn refusals(schema: &CompiledSchema, old: Option<&Value>, new: &Value) -> Vec<St
 
 #[test]
 fn every_rule_accepts_one_object_and_refuses_another_with_its_message_alone() {
-    let schema = compile_schema(&schema());
     let mut covered = BTreeSet::new();
     for case in creations().into_iter().chain(edits()) {
         let (old, new) = (case.accepted.0.map(JobBuilder::json), case.accepted.1.json());
-        assert_eq!(refusals(&schema, old.as_ref(), &new), [""; 0], "{}", case.message);
+        assert_eq!(refusals(old.as_ref(), &new), [""; 0], "{}", case.message);
         let (old, new) = (case.refused.0.map(JobBuilder::json), case.refused.1.json());
-        let mut messages = refusals(&schema, old.as_ref(), &new);
+        let mut messages = refusals(old.as_ref(), &new);
         // Nothing lies between bounds that exclude each other.
         messages.retain(|message| !case.message.contains("must not exceed") || !message.contains("must lie between"));
         assert_eq!(messages.len(), 1, "{}: {messages:?}", case.message);
@@ -538,7 +540,6 @@ fn the_planner_and_the_rules_agree_about_every_new_object() {
 
 #[test]
 fn what_a_user_may_edit_at_any_time_is_accepted_in_either_spelling_and_removed_again() {
-    let schema = compile_schema(&schema());
     let running = master_and_workers(2);
     for (policy, value) in [
         ("activeDeadlineSeconds", json!(5)),
@@ -551,8 +552,8 @@ fn what_a_user_may_edit_at_any_time_is_accepted_in_either_spelling_and_removed_a
             running.clone().policy(policy, value),
         ] {
             let (old, new) = (running.clone().json(), edited.json());
-            assert_eq!(refusals(&schema, Some(&old), &new), [""; 0], "{policy} set");
-            assert_eq!(refusals(&schema, Some(&new), &old), [""; 0], "{policy} removed");
+            assert_eq!(refusals(Some(&old), &new), [""; 0], "{policy} set");
+            assert_eq!(refusals(Some(&new), &old), [""; 0], "{policy} removed");
         }
     }
     for edited in [
@@ -560,28 +561,23 @@ fn what_a_user_may_edit_at_any_time_is_accepted_in_either_spelling_and_removed_a
         running.clone().field("/metadata/labels", json!({ "a": "b" })),
         running.clone().policy("schedulingPolicy", json!({ "minAvailable": 2 })),
     ] {
-        assert_eq!(
-            refusals(&schema, Some(&running.clone().json()), &edited.json()),
-            [""; 0]
-        );
+        assert_eq!(refusals(Some(&running.clone().json()), &edited.json()), [""; 0]);
     }
 }
 
 #[test]
 fn kueue_admits_with_resume_and_node_selector_in_one_edit() {
-    let schema = compile_schema(&schema());
     let held = master_and_workers(2).policy("suspend", true);
     let admitted = master_and_workers(2).policy("suspend", false).template(
         Role::Worker,
         "/spec/nodeSelector",
         json!({ "pool": "a" }),
     );
-    assert_eq!(refusals(&schema, Some(&held.json()), &admitted.json()), [""; 0]);
+    assert_eq!(refusals(Some(&held.json()), &admitted.json()), [""; 0]);
 }
 
 #[test]
 fn removing_a_field_is_a_change_of_its_effective_value() {
-    let schema = compile_schema(&schema());
     let without = |job: JobBuilder, path: &str, field: &str| {
         let mut json = job.json();
         json.pointer_mut(path)
@@ -640,15 +636,11 @@ fn removing_a_field_is_a_change_of_its_effective_value() {
     ] {
         let (old, new) = (job.clone().json(), without(job, path, field));
         assert_eq!(
-            refusals(&schema, Some(&old), &new).is_empty(),
+            refusals(Some(&old), &new).is_empty(),
             accepted,
             "{path}/{field} removed"
         );
-        assert_eq!(
-            refusals(&schema, Some(&new), &old).is_empty(),
-            accepted,
-            "{path}/{field} added"
-        );
+        assert_eq!(refusals(Some(&new), &old).is_empty(), accepted, "{path}/{field} added");
     }
 }
 

@@ -87,6 +87,7 @@ impl Objects {
             job,
             pods: &pods,
             services: &services,
+            autoscalers: &[],
             settings: &settings,
             now,
         })
@@ -269,6 +270,7 @@ impl Cluster {
                 }
                 None
             }
+            Action::CreateAutoscaler | Action::DeleteAutoscaler { .. } => unreachable!("no job here has metrics"),
             Action::DeleteJob => {
                 let seen = self.seen.job.as_ref()?.metadata.resource_version.clone();
                 self.stored

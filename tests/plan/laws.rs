@@ -260,6 +260,7 @@ impl Told<'_> {
                         "S2: {action:?} of {service:?}"
                     );
                 }
+                Action::CreateAutoscaler | Action::DeleteAutoscaler { .. } => unreachable!("no job here has metrics"),
                 Action::CreatePod(..) | Action::CreateService(..) | Action::DeleteJob => {}
             }
         }
@@ -446,6 +447,7 @@ fn settles(mut seen: Objects, now: Timestamp) {
                 }
                 Action::DeletePod { name, .. } => drop(seen.pods.remove(&name)),
                 Action::DeleteService { name, .. } => drop(seen.services.remove(&name)),
+                Action::CreateAutoscaler | Action::DeleteAutoscaler { .. } => unreachable!("no job here has metrics"),
                 Action::DeleteJob => seen.job = None,
             }
         }

@@ -177,6 +177,36 @@ fn e6_an_elastic_job_gets_its_rendezvous_and_succeeds_with_its_worker() {
 }
 
 #[test]
+fn e7_suspension_takes_the_autoscaler_and_resuming_brings_it_back() {
+    let metrics = json!([{
+        "type": "Resource",
+        "resource": { "name": "cpu", "target": { "type": "Utilization", "averageUtilization": 80 } },
+    }]);
+    let mut scene = elastic_workers(1, 1, 3)
+        .spec("/elasticPolicy/metrics", metrics)
+        .running();
+    assert_eq!(scene.autoscalers.len(), 1);
+    scene.suspend(true);
+    scene.settle();
+    assert_eq!(scene.autoscalers.len(), 0);
+    scene.bury();
+    scene.suspend(false);
+    scene.settle();
+    assert_eq!(scene.autoscalers.len(), 1);
+}
+
+#[test]
+fn w13_the_autoscaler_does_not_survive_the_job_and_does_not_come_back() {
+    let mut scene = elastic_workers(1, 1, 3)
+        .spec("/elasticPolicy/metrics", json!([]))
+        .running();
+    scene.everything(Phase::Succeeded);
+    scene.settle();
+    assert_eq!(scene.autoscalers.len(), 0);
+    assert_eq!(scene.plan(), Plan::default());
+}
+
+#[test]
 fn t_elastic_environment_is_exactly_the_variables_of_the_policy() {
     let full = json!({
         "minReplicas": 1, "maxReplicas": 3, "rdzvHost": "localhost", "rdzvPort": 1234, "rdzvId": "rdzv-id",
