@@ -144,7 +144,7 @@ fn spec_is_required_and_nothing_is_nullable() {
     assert_eq!(schema["required"], json!(["spec"]));
     assert_eq!(spec(&schema)["required"], json!(["pytorchReplicaSpecs"]));
     walk("", &schema, &mut |path, object| {
-        assert!(!object.contains_key("nullable"), "{path} is nullable")
+        assert!(!object.contains_key("nullable"), "{path} is nullable");
     });
 }
 
@@ -278,7 +278,7 @@ fn our_own_fields_have_descriptions_and_the_pods_have_none() {
 fn every_rule_is_in_the_schema_compiles_and_names_its_field() {
     assert!(!COMPILED.has_errors());
     let mut found = Vec::new();
-    walk("", &self::schema(), &mut |_, object| {
+    walk("", &schema(), &mut |_, object| {
         for rule in object
             .get("x-kubernetes-validations")
             .and_then(Value::as_array)

@@ -176,16 +176,21 @@ fn e6_an_elastic_job_gets_its_rendezvous_and_succeeds_with_its_worker() {
     );
 }
 
-#[test]
-fn e7_suspension_takes_the_autoscaler_and_resuming_brings_it_back() {
+/// An elastic job that runs and is scaled by its load.
+fn scaled_by_load() -> Scene {
     let metrics = json!([{
         "type": "Resource",
         "resource": { "name": "cpu", "target": { "type": "Utilization", "averageUtilization": 80 } },
     }]);
-    let mut scene = elastic_workers(1, 1, 3)
-        .spec("/elasticPolicy/metrics", metrics)
-        .running();
+    let job = elastic_workers(1, 1, 3).spec("/elasticPolicy/metrics", metrics);
+    let scene = job.running();
     assert_eq!(scene.autoscalers.len(), 1);
+    scene
+}
+
+#[test]
+fn e7_suspension_takes_the_autoscaler_and_resuming_brings_it_back() {
+    let mut scene = scaled_by_load();
     scene.suspend(true);
     scene.settle();
     assert_eq!(scene.autoscalers.len(), 0);
@@ -197,9 +202,7 @@ fn e7_suspension_takes_the_autoscaler_and_resuming_brings_it_back() {
 
 #[test]
 fn w13_the_autoscaler_does_not_survive_the_job_and_does_not_come_back() {
-    let mut scene = elastic_workers(1, 1, 3)
-        .spec("/elasticPolicy/metrics", json!([]))
-        .running();
+    let mut scene = scaled_by_load();
     scene.everything(Phase::Succeeded);
     scene.settle();
     assert_eq!(scene.autoscalers.len(), 0);
