@@ -2,13 +2,14 @@
 
 use std::{
     fs,
-    io::Read as _,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use crate::{Error, access::Access, binaries::locate, ports::free_port, process::Process, supervisor::supervisor};
+use crate::{
+    Error, access::Access, binaries::locate, ports::free_port, process::Process, supervisor::supervisor, tokens::Tokens,
+};
 
 /// Each start of a process must be done in this time. A loaded machine needs ten seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
@@ -29,49 +30,6 @@ const AUDIT_POLICY: &str = r#"{
     { "level": "Metadata" }
   ]
 }"#;
-
-/// Bearer tokens of the users that the API server knows from the start.
-#[derive(Debug)]
-pub(crate) struct Tokens {
-    pub(crate) admin: String,
-    pub(crate) unprivileged: String,
-    controller_manager: String,
-    scheduler: String,
-    kwok: String,
-}
-
-impl Tokens {
-    fn random() -> Result<Self, Error> {
-        let mut random = fs::File::open("/dev/urandom").map_err(Error::io("open /dev/urandom"))?;
-        let mut token = || {
-            let mut bytes = [0; 16];
-            random.read_exact(&mut bytes).map_err(Error::io("read /dev/urandom"))?;
-            Ok(format!("{:032x}", u128::from_le_bytes(bytes)))
-        };
-        Ok(Self {
-            admin: token()?,
-            unprivileged: token()?,
-            controller_manager: token()?,
-            scheduler: token()?,
-            kwok: token()?,
-        })
-    }
-
-    /// The lines of `--token-auth-file`: token, user, uid, groups. Every component has a user of its own, so that the
-    /// audit log tells them apart, and the same rights, because what they may do is not under test.
-    fn file(&self) -> String {
-        let line = |token: &str, user: &str, group: &str| format!("{token},{user},{user},{group}\n");
-        line(&self.admin, "admin", "system:masters")
-            + &line(&self.unprivileged, "unprivileged", "")
-            + &line(
-                &self.controller_manager,
-                "system:kube-controller-manager",
-                "system:masters",
-            )
-            + &line(&self.scheduler, "system:kube-scheduler", "system:masters")
-            + &line(&self.kwok, "kwok", "system:masters")
-    }
-}
 
 /// A running control plane. Fields are dropped in their order: clients of a server before the server.
 #[derive(Debug)]

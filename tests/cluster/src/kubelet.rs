@@ -1,4 +1,5 @@
-//! Playing the kubelet: pod status by the hand of a test, on a cluster without nodes.
+//! Playing the kubelet: pod status by the hand of a test, on a cluster without nodes, or on an existing one for pods
+//! whose `schedulerName` is nobody's.
 //!
 //! A pod that is not bound to a node, or that has ended, vanishes at once when it is deleted. One that is bound
 //! ([`bind_pod`]) stays, terminating, until [`remove_pod`].

@@ -31,6 +31,7 @@ mod operator;
 mod ports;
 mod process;
 mod supervisor;
+mod tokens;
 mod wait;
 
 pub use self::{

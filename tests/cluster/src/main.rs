@@ -1,8 +1,9 @@
-//! `cargo run -p pytorchjob-test-cluster [NODES]`: a control plane to try things on, until the end of standard input.
+//! `cargo run -p pytorchjob-test-cluster [NODES]`: a control plane to try things on, until the end of standard input, or
+//! with `KEEP=1` in the environment until somebody stops it.
 
 use std::{env, error::Error, io};
 
-use pytorchjob_test_cluster::{Cluster, Options};
+use pytorchjob_test_cluster::{Cluster, Options, keep_running};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -13,10 +14,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     })
     .await?;
     println!("export KUBECONFIG={}", cluster.admin_kubeconfig().display());
-    println!(
-        "# {} with {nodes} nodes; runs until the end of standard input (Ctrl-D)",
-        cluster.url()
-    );
-    io::copy(&mut io::stdin(), &mut io::sink())?;
+    if env::var("KEEP").is_ok_and(|keep| keep == "1") {
+        println!("# stop it with: {}", keep_running()?.stop);
+    } else {
+        println!(
+            "# {} with {nodes} nodes; runs until the end of standard input (Ctrl-D)",
+            cluster.url()
+        );
+        io::copy(&mut io::stdin(), &mut io::sink())?;
+    }
     Ok(())
 }

@@ -117,7 +117,7 @@ pub fn keep_running() -> Result<Kept, Error> {
     }
     let root = &supervisor.root;
     Ok(Kept {
-        stop: format!("kill -9 -- -{}; rm -rf {}", supervisor.group(), root.display()),
+        stop: format!("kill -s KILL -- -{}; rm -rf {}", supervisor.group(), root.display()),
         directory: root,
     })
 }

@@ -1,4 +1,5 @@
 //! The rig itself: what the tests of the operator take for granted.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -64,6 +65,13 @@ fn pod(name: &str) -> Pod {
         }),
         ..Pod::default()
     }
+}
+
+/// A pod that the scheduler of an existing cluster leaves alone.
+fn unscheduled(name: &str) -> Pod {
+    let mut pod = pod(name);
+    pod.spec.as_mut().unwrap().scheduler_name = Some("nobody".to_owned());
+    pod
 }
 
 fn phase(pod: &Pod) -> Option<&str> {
@@ -171,12 +179,16 @@ async fn a_played_kubelet_reports_every_container_and_lets_deleted_pods_terminat
     let namespace = cluster.namespace("kubelet").await.unwrap();
     let client = cluster.admin();
     let api = Api::<Pod>::namespaced(client.clone(), &namespace);
-    api.create(&PostParams::default(), &pod("worker")).await.unwrap();
+    api.create(&PostParams::default(), &unscheduled("worker"))
+        .await
+        .unwrap();
     bind_pod(&client, &namespace, "worker", "somewhere").await.unwrap();
     set_pod_phase(&client, &namespace, "worker", &PodPhase::Running, 2)
         .await
         .unwrap();
-    api.create(&PostParams::default(), &pod("deleted")).await.unwrap();
+    api.create(&PostParams::default(), &unscheduled("deleted"))
+        .await
+        .unwrap();
     bind_pod(&client, &namespace, "deleted", "somewhere").await.unwrap();
     api.delete("deleted", &DeleteParams::default()).await.unwrap();
     assert!(api.get("deleted").await.unwrap().meta().deletion_timestamp.is_some());

@@ -9,30 +9,42 @@ use std::{
     time::Duration,
 };
 
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, pidfd_open},
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
     time::timeout,
 };
 
 const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Starts the program of the rig and waits until its cluster is up.
-async fn start() -> (Child, PathBuf) {
+/// Starts the program of the rig and waits until its cluster is up. Returns it with what is left of its output and
+/// the path of the kubeconfig.
+async fn start(keep: &str) -> (Child, Lines<BufReader<ChildStdout>>, PathBuf) {
     let mut harness = Command::new(env!("CARGO_BIN_EXE_pytorchjob-test-cluster"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .env("KEEP", keep)
         .env_remove(pytorchjob_test_cluster::EXISTING_CLUSTER)
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(harness.stdout.take().unwrap()).lines();
     let line = timeout(TIMEOUT, lines.next_line()).await.unwrap().unwrap().unwrap();
     let kubeconfig = line.strip_prefix("export KUBECONFIG=").unwrap();
-    (harness, Path::new(kubeconfig).ancestors().nth(2).unwrap().to_owned())
+    let kubeconfig = PathBuf::from(kubeconfig);
+    (harness, lines, kubeconfig)
+}
+
+/// The directory with all files of the rig.
+fn directory(kubeconfig: &Path) -> PathBuf {
+    kubeconfig.ancestors().nth(2).unwrap().to_owned()
 }
 
 /// The names and pidfds of the children of a process.
@@ -70,7 +82,8 @@ fn all_end(children: &[(String, OwnedFd)], directory: &Path) {
 
 #[tokio::test]
 async fn everything_ends_with_a_harness_that_is_killed() {
-    let (mut harness, directory) = start().await;
+    let (mut harness, _output, kubeconfig) = start("0").await;
+    let directory = directory(&kubeconfig);
     let children = children(harness.id().unwrap());
     let names: Vec<&str> = children.iter().map(|(name, _)| name.as_str()).collect();
     // Linux keeps 15 characters of a name.
@@ -93,9 +106,29 @@ async fn everything_ends_with_a_harness_that_is_killed() {
 
 #[tokio::test]
 async fn everything_ends_with_a_harness_that_returns() {
-    let (mut harness, directory) = start().await;
+    let (mut harness, _output, kubeconfig) = start("0").await;
+    let directory = directory(&kubeconfig);
     let children = children(harness.id().unwrap());
     drop(harness.stdin.take());
     assert!(timeout(TIMEOUT, harness.wait()).await.unwrap().unwrap().success());
     all_end(&children, &directory);
+}
+
+#[tokio::test]
+async fn a_kept_cluster_serves_until_it_is_stopped() {
+    let (mut harness, mut output, kubeconfig) = start("1").await;
+    let line = timeout(TIMEOUT, output.next_line()).await.unwrap().unwrap().unwrap();
+    assert!(timeout(TIMEOUT, harness.wait()).await.unwrap().unwrap().success());
+
+    let config = Kubeconfig::read_from(&kubeconfig).unwrap();
+    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+        .await
+        .unwrap();
+    let client = Client::try_from(config).unwrap();
+    client.apiserver_version().await.unwrap();
+
+    let stop = line.strip_prefix("# stop it with: ").unwrap();
+    assert!(Command::new("sh").args(["-c", stop]).status().await.unwrap().success());
+    client.apiserver_version().await.unwrap_err();
+    assert!(!directory(&kubeconfig).exists());
 }

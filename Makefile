@@ -1,0 +1,55 @@
+# Short names for what is done often. `make` alone lists them.
+SHELL := /bin/bash
+IMAGE ?= pytorchjob-operator:dev
+
+.DEFAULT_GOAL := help
+.PHONY: help control-plane cluster build test test-kind lint fmt deny crds demo bench image install deploy ci
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+control-plane: ## Build the Kubernetes control plane that tests, demo and bench run against (once; needs Go)
+	@./tests/cluster/build.sh
+
+cluster: control-plane ## Run a control plane with a simulated node until Ctrl-D, to try things on (KEEP=1 leaves it running)
+	@KEEP="$(KEEP)" cargo run --quiet --package pytorchjob-test-cluster
+
+build: ## Build the operator for release
+	cargo build --locked --release
+
+test: control-plane ## Run all tests, those against a real API server included
+	cargo test --locked --workspace
+
+test-kind: ## Run all tests against the cluster of KUBECONFIG, for example one of kind
+	PYTORCHJOB_TEST_KUBECONFIG="$${KUBECONFIG:-$$HOME/.kube/config}" cargo test --locked --workspace
+
+lint: ## Check formatting and run clippy on everything, warnings being errors
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+fmt: ## Format the code
+	cargo fmt --all
+
+deny: ## Check licences, advisories, duplicates and sources of the dependencies (needs cargo-deny)
+	cargo deny --locked check
+
+crds: ## Generate the CustomResourceDefinition from the types
+	cargo run --quiet --locked -- crd > target/crd.yaml && mv target/crd.yaml crds/kubeflow.org_pytorchjobs.yaml
+
+demo: control-plane ## Watch a job live through its edits on a real API server (KEEP=1 leaves the cluster running)
+	@cargo build --locked && KEEP="$(KEEP)" cargo run --quiet --locked --example demo
+
+bench: control-plane ## Measure the operator against the figures of docs/performance.md
+	cargo bench --locked --bench lifecycle
+
+image: ## Build the container image IMAGE
+	docker build --tag $(IMAGE) .
+
+install: ## Install the CustomResourceDefinition into the cluster of KUBECONFIG
+	kubectl apply --server-side -k config/crd
+
+deploy: ## Install everything into the cluster of KUBECONFIG
+	kubectl apply --server-side -k config/default
+
+ci: ## Run what the continuous integration runs
+	@.ci/run
