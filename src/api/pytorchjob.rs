@@ -40,6 +40,10 @@ use super::{CleanPodPolicy, ElasticPolicy, JobStatus, ReplicaSpec, Role, RunPoli
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[expect(
+    clippy::duplicated_attributes,
+    reason = "the attributes of one printer column are no duplicates of another's"
+)]
 pub struct PyTorchJobSpec {
     /// Same as runPolicy.activeDeadlineSeconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]

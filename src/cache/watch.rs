@@ -79,7 +79,9 @@ pub async fn jobs(api: Api<StoredJob>, mut store: Writer<StoredJob>, concern: Ar
 pub async fn pods(api: Api<PodView>, index: Arc<Index>, concern: Arc<impl Concern>, metrics: Metrics) {
     run("pods", events(api, ours()), &metrics.clone(), |event| {
         let complete = matches!(event, Event::InitDone);
-        feed_pod(&index, event).into_iter().for_each(|job| concern.job(job));
+        for job in feed_pod(&index, event) {
+            concern.job(job);
+        }
         if complete {
             concern.synced("pods");
         }
@@ -92,7 +94,9 @@ pub async fn pods(api: Api<PodView>, index: Arc<Index>, concern: Arc<impl Concer
 pub async fn services(api: Api<ServiceView>, index: Arc<Index>, concern: Arc<impl Concern>, metrics: Metrics) {
     run("services", events(api, ours()), &metrics.clone(), |event| {
         let complete = matches!(event, Event::InitDone);
-        feed_service(&index, event).into_iter().for_each(|job| concern.job(job));
+        for job in feed_service(&index, event) {
+            concern.job(job);
+        }
         if complete {
             concern.synced("services");
         }
@@ -142,8 +146,23 @@ async fn run<K>(
             }
             Err(error) => {
                 metrics.watch_error(kind);
-                warn!(kind, %error, "watch failed; trying again");
+                warn!(kind, %error, hint = hint(&error), "watch failed; trying again");
             }
         }
+    }
+}
+
+/// What to do about an error that does not go away by itself.
+fn hint(error: &watcher::Error) -> Option<&'static str> {
+    let (watcher::Error::InitialListFailed(kube::Error::Api(status))
+    | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+    | watcher::Error::WatchFailed(kube::Error::Api(status))) = error
+    else {
+        return None;
+    };
+    match status.code {
+        404 => Some("is the CustomResourceDefinition installed? kubectl apply -k config/crd"),
+        403 => Some("is the role of the operator bound? kubectl apply -k config/rbac"),
+        _ => None,
     }
 }

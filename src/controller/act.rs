@@ -180,24 +180,24 @@ async fn slow_start<F, R>(replicas: &[(Role, u32)], make: impl Fn((Role, u32)) -
 where
     F: Future<Output = Result<R, Error>>,
 {
-    let (mut made, mut batch, mut rest) = (Vec::with_capacity(replicas.len()), 1, replicas);
+    let (mut results, mut batch, mut rest) = (Vec::with_capacity(replicas.len()), 1, replicas);
     while !rest.is_empty() {
         let (now, later) = rest.split_at(batch.min(rest.len()));
-        let results = futures::future::join_all(now.iter().map(|&replica| make(replica))).await;
+        let answers = futures::future::join_all(now.iter().map(|&replica| make(replica))).await;
         let mut first = None;
-        for result in results {
-            match result {
-                Ok(result) => made.push(result),
+        for answer in answers {
+            match answer {
+                Ok(result) => results.push(result),
                 Err(error) => first = first.or(Some(error)),
             }
         }
         if first.is_some() {
-            return (made, first);
+            return (results, first);
         }
         rest = later;
         batch = (batch * 2).min(FAN_OUT);
     }
-    (made, None)
+    (results, None)
 }
 
 async fn create_pod(

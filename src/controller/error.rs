@@ -4,6 +4,22 @@ use std::time::Duration;
 
 use crate::platform::client::is_fenced;
 
+/// A reconcile that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failed {
+    /// What went wrong.
+    pub error: Error,
+    /// When the job has to be looked at whatever the back-off says: a deadline does not wait for a quota.
+    pub due: Option<Duration>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, due: None }
+    }
+}
+
 /// A change that could not be made. Every variant says what was attempted and on what.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -16,7 +16,7 @@ const COUNTS_APART: Duration = Duration::from_secs(1);
 /// First pause after a failure; it doubles with each further one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 /// Longest pause after a failure.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
 /// Pauses are shortened at random by up to this part, so that jobs that failed together do not come back together.
 const JITTER: f64 = 0.2;
 

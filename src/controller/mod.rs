@@ -170,10 +170,10 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ru
         _ = watches.join_next() => Err(RunError::WatchEnded),
     };
     publisher.drain(GRACE).await;
-    if let Some(elector) = elector {
-        if let Err(error) = elector.release().await {
-            tracing::warn!(%error, "the lease stays until it expires");
-        }
+    if let Some(elector) = elector
+        && let Err(error) = elector.release().await
+    {
+        tracing::warn!(%error, "the lease stays until it expires");
     }
     stop.cancel();
     // A connection that does not end must not keep the process.

@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, warn};
 
 use super::Context;
-use super::error::Error;
+use super::error::{Error, Failed};
 use super::reconcile::reconcile;
 use crate::cache::{StoredJob, watch as watches};
 use crate::platform::health::WatchTask;
@@ -26,7 +26,7 @@ use crate::platform::metrics::Outcome;
 /// The kinds that are watched.
 pub const KINDS: [&str; 3] = ["pytorchjobs", "pods", "services"];
 /// A reconcile is given up after this long, so that one that hangs does not keep its job for ever.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// How long running reconciles may take to end on shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
 
@@ -128,13 +128,13 @@ pub async fn run(
 }
 
 /// One reconcile in a task of its own: it may panic or hang without harm to others, and dropping this ends it.
-fn guarded(job: Arc<StoredJob>, context: Arc<Context>) -> futures::future::BoxFuture<'static, Result<Next, Error>> {
+fn guarded(job: Arc<StoredJob>, context: Arc<Context>) -> futures::future::BoxFuture<'static, Result<Next, Failed>> {
     let task = async move {
         let _in_flight = context.health.reconcile();
         let measured = context.metrics.reconcile_started();
         let result = match tokio::time::timeout(DEADLINE, reconcile(job, context)).await {
             Ok(result) => result,
-            Err(_) => Err(Error::Deadline(DEADLINE)),
+            Err(_) => Err(Error::Deadline(DEADLINE).into()),
         };
         measured.finished(if result.is_ok() {
             Outcome::Success
@@ -144,7 +144,7 @@ fn guarded(job: Arc<StoredJob>, context: Arc<Context>) -> futures::future::BoxFu
         result
     };
     AbortOnDropHandle::new(tokio::spawn(task))
-        .map(|joined| joined.unwrap_or_else(|error| Err(Error::Panicked(panic_message(error)))))
+        .map(|joined| joined.unwrap_or_else(|error| Err(Error::Panicked(panic_message(error)).into())))
         .boxed()
 }
 
@@ -159,12 +159,14 @@ fn panic_message(error: tokio::task::JoinError) -> String {
     }
 }
 
-fn back_off(job: Arc<StoredJob>, _error: &Error, context: Arc<Context>) -> Next {
-    Next::requeue(context.memory.failed(job.uid(), Instant::now()))
+#[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
+fn back_off(job: Arc<StoredJob>, failed: &Failed, context: Arc<Context>) -> Next {
+    let pause = context.memory.failed(job.uid(), Instant::now());
+    Next::requeue(failed.due.map_or(pause, |due| due.min(pause)))
 }
 
 /// The one place where the outcome of a reconcile is logged.
-fn report(result: Result<(ObjectRef<StoredJob>, Next), QueueError<Error, Infallible>>) {
+fn report(result: Result<(ObjectRef<StoredJob>, Next), QueueError<Failed, Infallible>>) {
     match result {
         Ok((job, _)) => debug!(%job, "reconciled"),
         Err(QueueError::ObjectNotFound(job)) => debug!(%job, "job is gone"),

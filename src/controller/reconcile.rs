@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::Context;
 use super::act::{Acted, act};
-use super::error::Error;
+use super::error::{Error, Failed};
 use super::store_status::store_status;
 use super::target::Target;
 use crate::api::names::reason;
@@ -21,14 +21,14 @@ use crate::platform::clock;
 use crate::platform::metrics::JobStep;
 
 /// When a job is looked at again although nothing happened and nothing is due: a safety net below the watches, which costs no request.
-const RESYNC: Duration = Duration::from_secs(45 * 60);
+const RESYNC: Duration = Duration::from_mins(45);
 /// Part of [`RESYNC`] that is left to chance, so that jobs do not come all at once.
 const RESYNC_JITTER: f64 = 0.3;
 /// When to look again after a conflict, should the change that caused it not come by the watch before.
 const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 
 /// One pass over one job. Says when to come back if nothing happens before.
-pub async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<Next, Error> {
+pub async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<Next, Failed> {
     let result = match stored.as_ref() {
         StoredJob::Undecodable(object) => refuse(&context, object, stored.object_ref(&())).await,
         StoredJob::Decoded(job) => {
@@ -44,15 +44,15 @@ pub async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<
             context.memory.succeeded(stored.uid());
             Ok(Next::requeue(next))
         }
-        Err(error) if error.is_benign() => {
+        Err(Failed { error, due }) if error.is_benign() => {
             debug!(%error, "trying again");
-            Ok(Next::requeue(AFTER_CONFLICT))
+            Ok(Next::requeue(due.map_or(AFTER_CONFLICT, |due| due.min(AFTER_CONFLICT))))
         }
-        Err(error) => Err(error),
+        Err(failed) => Err(failed),
     }
 }
 
-async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Error> {
+async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Failed> {
     let owned = context.index.of(target.namespace, target.uid, Instant::now());
     let plan = planner::plan(&World {
         job: target.job,
@@ -65,10 +65,14 @@ async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Err
     // Also after a failed action: the status says what was observed, so the user sees the truth while the cause lasts.
     let wait = settle_status(context, &target, &plan).await;
     tell(context, &target.job.object_ref(&()), acted_notes(&acted));
-    if let Some(error) = acted.error {
-        return Err(error);
+    let failed = |error| Failed {
+        error,
+        due: plan.requeue,
+    };
+    match acted.error {
+        Some(error) => Err(failed(error)),
+        None => Ok(next(&plan, &owned, wait.map_err(failed)?)),
     }
-    Ok(next(&plan, &owned, wait?))
 }
 
 /// Stores the status of the plan if it is due, and then says what happened. Returns how long it has to wait, zero when something
@@ -101,7 +105,7 @@ fn next(plan: &Plan, owned: &Snapshot, status: Option<Duration>) -> Duration {
 }
 
 /// Fails a job that cannot be decoded.
-async fn refuse(context: &Context, object: &Undecodable, regarding: ObjectReference) -> Result<Duration, Error> {
+async fn refuse(context: &Context, object: &Undecodable, regarding: ObjectReference) -> Result<Duration, Failed> {
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     if let Some((status, note)) = planner::undecodable(name, object.status.clone(), &object.cause, clock::now()) {
@@ -119,7 +123,9 @@ async fn refuse(context: &Context, object: &Undecodable, regarding: ObjectRefere
 }
 
 fn tell(context: &Context, regarding: &ObjectReference, notes: Vec<Note>) {
-    notes.into_iter().for_each(|note| context.publish(regarding, note));
+    for note in notes {
+        context.publish(regarding, note);
+    }
 }
 
 /// One event for all pods of a pass; Kubeflow's one for each pod drowns the final ones in its own rate limit.

@@ -43,3 +43,110 @@ pub fn clean_up(world: &World<'_>, policy: CleanPodPolicy) -> Vec<Action> {
     }))
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::fixture::{self, Scene, master_and_workers};
+    use crate::planner::{Phase, Plan};
+
+    /// One pod of each kind, each with its service, and a service whose pod has vanished.
+    fn scene() -> Scene {
+        let mut scene = master_and_workers(5).scene();
+        for (name, phase) in [
+            ("job-master-0", Phase::Succeeded),
+            ("job-worker-0", Phase::Running),
+            ("job-worker-1", Phase::Pending),
+            ("job-worker-2", Phase::Failed),
+            ("job-worker-3", Phase::Unknown),
+        ] {
+            scene.add_pod(name).phase = phase;
+            scene.add_service(name);
+        }
+        scene.add_service("job-worker-4");
+        scene
+    }
+
+    fn deletions(scene: &Scene, policy: CleanPodPolicy) -> Vec<String> {
+        let actions = clean_up(&scene.world(), policy);
+        fixture::actions(&Plan {
+            actions,
+            ..Plan::default()
+        })
+    }
+
+    #[test]
+    fn an_unset_policy_stops_what_runs_when_the_job_failed_and_keeps_everything_when_it_succeeded() {
+        use CleanPodPolicy::{All, None as Nothing, Running};
+        for (policy, failed, expected) in [
+            (None, false, Nothing),
+            (None, true, Running),
+            (Some(Nothing), false, Nothing),
+            (Some(Nothing), true, Nothing),
+            (Some(Running), false, Running),
+            (Some(Running), true, Running),
+            (Some(All), false, All),
+            (Some(All), true, All),
+        ] {
+            assert_eq!(effective(policy, failed), expected, "{policy:?}, failed: {failed}");
+        }
+    }
+
+    #[test]
+    fn all_deletes_every_pod_and_service() {
+        assert_eq!(
+            deletions(&scene(), CleanPodPolicy::All),
+            [
+                "delete pod master-0",
+                "delete pod worker-0",
+                "delete pod worker-1",
+                "delete pod worker-2",
+                "delete pod worker-3",
+                "delete service master-0",
+                "delete service worker-0",
+                "delete service worker-1",
+                "delete service worker-2",
+                "delete service worker-3",
+                "delete service worker-4",
+            ]
+        );
+    }
+
+    #[test]
+    fn running_deletes_what_has_not_finished_pending_pods_included_and_their_services() {
+        assert_eq!(
+            deletions(&scene(), CleanPodPolicy::Running),
+            [
+                "delete pod worker-0",
+                "delete pod worker-1",
+                "delete pod worker-3",
+                "delete service worker-0",
+                "delete service worker-1",
+                "delete service worker-3",
+                "delete service worker-4",
+            ]
+        );
+    }
+
+    #[test]
+    fn none_deletes_no_pod_and_no_service_that_a_pod_has() {
+        assert_eq!(deletions(&scene(), CleanPodPolicy::None), ["delete service worker-4"]);
+    }
+
+    #[test]
+    fn w14_services_go_even_when_their_pods_vanished_first() {
+        for policy in [CleanPodPolicy::None, CleanPodPolicy::Running, CleanPodPolicy::All] {
+            let mut scene = scene();
+            scene.pods.clear();
+            assert_eq!(deletions(&scene, policy).len(), 6, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_being_deleted_is_not_deleted_again() {
+        let mut scene = scene();
+        scene.pods.iter_mut().for_each(|pod| pod.terminating = true);
+        scene.services.iter_mut().for_each(|service| service.terminating = true);
+        assert!(deletions(&scene, CleanPodPolicy::All).is_empty());
+    }
+}

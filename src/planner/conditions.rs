@@ -1,7 +1,8 @@
 //! `status.conditions`: the mechanics of Kubeflow 1.9's list, which the STATE column and clients rely on.
 //!
 //! One entry a type. A changed entry moves to the end; an entry with the same status and reason is left as it is, message and
-//! times included. Running and Restarting replace each other. A verdict turns a True Running into False in place.
+//! times included. Running and Restarting replace each other. A verdict turns a True Running into False in place, and unlike in
+//! Kubeflow a True Restarting too: a finished job does not restart.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -10,6 +11,9 @@ use crate::api::{ConditionType, JobCondition, JobStatus};
 
 const TRUE: &str = "True";
 const FALSE: &str = "False";
+
+/// What a finished job is no longer.
+const ENDED_BY_VERDICT: [ConditionType; 2] = [ConditionType::Running, ConditionType::Restarting];
 
 /// The time as it is stored: the API server keeps whole seconds, and a status that keeps more never equals what comes back.
 #[must_use]
@@ -61,11 +65,8 @@ fn write(status: &mut JobStatus, condition: ConditionType, value: &str, reason: 
         .conditions
         .retain(|entry| entry.type_ != condition.as_str() && !replaces(condition, value, &entry.type_));
     if value == TRUE && matches!(condition, ConditionType::Succeeded | ConditionType::Failed) {
-        for entry in status
-            .conditions
-            .iter_mut()
-            .filter(|entry| entry.type_ == ConditionType::Running.as_str())
-        {
+        let ends = |entry: &&mut JobCondition| ENDED_BY_VERDICT.iter().any(|other| entry.type_ == other.as_str());
+        for entry in status.conditions.iter_mut().filter(ends) {
             entry.status = FALSE.into();
         }
     }
@@ -87,4 +88,179 @@ fn replaces(condition: ConditionType, value: &str, other: &str) -> bool {
             ConditionType::Restarting => other == ConditionType::Running.as_str(),
             _ => false,
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use ConditionType::{Created, Failed, Restarting, Running, Succeeded, Suspended};
+
+    use super::*;
+    use crate::planner::fixture::{at, conditions, time};
+
+    /// The list after making each condition True in turn, ten seconds apart.
+    fn after(types: &[ConditionType]) -> JobStatus {
+        let mut status = JobStatus::default();
+        for (condition, seconds) in types.iter().zip((0..).step_by(10)) {
+            set(
+                &mut status,
+                *condition,
+                condition.as_str(),
+                format!("at {seconds}"),
+                at(seconds),
+            );
+        }
+        status
+    }
+
+    fn entry(status: &JobStatus, condition: ConditionType) -> JobCondition {
+        find(status, condition).cloned().expect("the entry is there")
+    }
+
+    #[test]
+    fn a_changed_entry_moves_to_the_end_and_running_and_restarting_replace_each_other() {
+        for (written, expected) in [
+            (&[Created][..], &["Created=True(Created)"][..]),
+            (&[Created, Running], &["Created=True(Created)", "Running=True(Running)"]),
+            (
+                &[Created, Running, Restarting],
+                &["Created=True(Created)", "Restarting=True(Restarting)"],
+            ),
+            (
+                &[Created, Restarting, Running],
+                &["Created=True(Created)", "Running=True(Running)"],
+            ),
+            (
+                &[Created, Running, Failed],
+                &["Created=True(Created)", "Running=False(Running)", "Failed=True(Failed)"],
+            ),
+            (
+                &[Created, Running, Succeeded],
+                &[
+                    "Created=True(Created)",
+                    "Running=False(Running)",
+                    "Succeeded=True(Succeeded)",
+                ],
+            ),
+            (
+                &[Created, Suspended, Running],
+                &[
+                    "Created=True(Created)",
+                    "Suspended=True(Suspended)",
+                    "Running=True(Running)",
+                ],
+            ),
+        ] {
+            assert_eq!(conditions(&after(written)), expected, "{written:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_status_and_reason_leaves_the_entry_as_it_is_message_and_times_included() {
+        let mut status = after(&[Created, Running]);
+        let before = status.clone();
+        set(
+            &mut status,
+            Created,
+            Created.as_str(),
+            "another message".into(),
+            at(500),
+        );
+        assert_eq!(status, before);
+    }
+
+    #[test]
+    fn another_reason_replaces_message_and_update_time_and_keeps_the_transition_time() {
+        let mut status = after(&[Created, Running]);
+        set(&mut status, Created, "SeenAgain", "another message".into(), at(500));
+        let created = entry(&status, Created);
+        assert_eq!(created.message.as_deref(), Some("another message"));
+        assert_eq!(created.last_update_time, Some(time(500)));
+        assert_eq!(created.last_transition_time, Some(time(0)), "it was True and is True");
+        assert_eq!(
+            conditions(&status),
+            ["Running=True(Running)", "Created=True(SeenAgain)"]
+        );
+    }
+
+    #[test]
+    fn a_changed_status_sets_the_transition_time() {
+        let mut status = after(&[Suspended]);
+        clear(&mut status, Suspended, "Resumed", "goes on".into(), at(500));
+        let suspended = entry(&status, Suspended);
+        assert_eq!(
+            (suspended.status.as_str(), suspended.last_transition_time),
+            ("False", Some(time(500)))
+        );
+    }
+
+    #[test]
+    fn a_false_running_or_restarting_replaces_nothing() {
+        for (first, second) in [(Running, Restarting), (Restarting, Running)] {
+            let mut status = after(&[first]);
+            clear(&mut status, second, "Suspended", String::new(), at(500));
+            assert_eq!(
+                status.conditions.len(),
+                2,
+                "{first:?} stays when {second:?} becomes False"
+            );
+        }
+    }
+
+    #[test]
+    fn a_verdict_ends_running_in_place_and_keeps_its_reason_message_and_times() {
+        for verdict in [Succeeded, Failed] {
+            let status = after(&[Created, Running, verdict]);
+            let expected = JobCondition {
+                status: "False".into(),
+                ..entry(&after(&[Created, Running]), Running)
+            };
+            assert_eq!(status.conditions[1], expected, "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn w16_a_verdict_ends_restarting_too() {
+        for verdict in [Succeeded, Failed] {
+            assert!(
+                !is_true(&after(&[Created, Restarting, verdict]), Restarting),
+                "{verdict:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn after_a_verdict_nothing_is_written() {
+        for verdict in [Succeeded, Failed] {
+            for later in [Created, Running, Restarting, Succeeded, Suspended, Failed] {
+                let mut status = after(&[Created, Running, verdict]);
+                let before = status.clone();
+                set(&mut status, later, "Later", String::new(), at(500));
+                clear(&mut status, later, "Later", String::new(), at(500));
+                assert_eq!(status, before, "{later:?} after {verdict:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn succeeded_and_failed_finish_a_job_and_nothing_else_does() {
+        for (condition, expected) in [
+            (Created, false),
+            (Running, false),
+            (Restarting, false),
+            (Suspended, false),
+            (Succeeded, true),
+            (Failed, true),
+        ] {
+            assert_eq!(finished(&after(&[condition])), expected, "{condition:?}");
+            let mut status = after(&[]);
+            clear(&mut status, condition, "No", String::new(), at(0));
+            assert!(!finished(&status), "{condition:?} that is False");
+        }
+    }
+
+    #[test]
+    fn times_are_stored_in_whole_seconds_rounded_down() {
+        let now = Timestamp::new(at(7).as_second(), 999_999_999).unwrap();
+        assert_eq!(stored_time(now), time(7));
+    }
 }

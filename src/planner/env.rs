@@ -86,5 +86,140 @@ fn nproc_per_node(spec: &PyTorchJobSpec) -> Option<&str> {
         .is_some_and(|policy| policy.n_proc_per_node.is_some());
     spec.nproc_per_node
         .as_deref()
-        .or((!elastic).then_some(DEFAULT_NPROC_PER_NODE))
+        .or_else(|| (!elastic).then_some(DEFAULT_NPROC_PER_NODE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::fixture::{JobBuilder, elastic_workers, master, master_and_workers, workers};
+
+    const PORTS: Ports = Ports {
+        master: 2222,
+        worker: 3333,
+    };
+
+    fn lines(job: JobBuilder, role: Role, index: u32) -> Vec<String> {
+        let variables = variables("job", &job.build().spec, role, index, PORTS);
+        variables
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect()
+    }
+
+    fn value(job: JobBuilder, name: &str) -> Option<String> {
+        let variables = variables("job", &job.build().spec, Role::Worker, 0, PORTS);
+        variables
+            .into_iter()
+            .find(|(other, _)| *other == name)
+            .map(|(_, value)| value)
+    }
+
+    #[test]
+    fn master_and_workers_get_the_static_rendezvous_in_kubeflows_order() {
+        assert_eq!(
+            lines(master_and_workers(3), Role::Worker, 1),
+            [
+                "PYTHONUNBUFFERED=1",
+                "MASTER_PORT=2222",
+                "PET_MASTER_PORT=2222",
+                "MASTER_ADDR=job-master-0",
+                "PET_MASTER_ADDR=job-master-0",
+                "WORLD_SIZE=4",
+                "RANK=2",
+                "PET_NODE_RANK=2",
+                "PET_NPROC_PER_NODE=auto",
+                "PET_NNODES=4",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_master_has_rank_zero_and_its_own_address() {
+        assert_eq!(
+            lines(master().spec("/nprocPerNode", "8".into()), Role::Master, 0),
+            [
+                "PYTHONUNBUFFERED=1",
+                "MASTER_PORT=2222",
+                "PET_MASTER_PORT=2222",
+                "MASTER_ADDR=job-master-0",
+                "PET_MASTER_ADDR=job-master-0",
+                "WORLD_SIZE=8",
+                "RANK=0",
+                "PET_NODE_RANK=0",
+                "PET_NPROC_PER_NODE=8",
+                "PET_NNODES=1",
+            ]
+        );
+    }
+
+    #[test]
+    fn workers_alone_get_no_rank_address_or_world_size() {
+        assert_eq!(
+            lines(workers(3), Role::Worker, 2),
+            ["PYTHONUNBUFFERED=1", "PET_NPROC_PER_NODE=auto", "PET_NNODES=3"]
+        );
+    }
+
+    #[test]
+    fn elastic_workers_get_the_elastic_rendezvous() {
+        assert_eq!(
+            lines(elastic_workers(2, 1, 3), Role::Worker, 0),
+            [
+                "PYTHONUNBUFFERED=1",
+                "PET_NPROC_PER_NODE=auto",
+                "PET_RDZV_ENDPOINT=job-worker-0:3333",
+                "PET_RDZV_BACKEND=c10d",
+                "PET_NNODES=1:3",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_elastic_job_with_a_master_gets_both() {
+        let job = master_and_workers(2).spec("/elasticPolicy/maxReplicas", 4.into());
+        assert_eq!(
+            lines(job, Role::Master, 0)[5..],
+            [
+                "WORLD_SIZE=3",
+                "RANK=0",
+                "PET_NODE_RANK=0",
+                "PET_NPROC_PER_NODE=auto",
+                "PET_RDZV_ENDPOINT=job-worker-0:3333",
+                "PET_RDZV_BACKEND=c10d",
+                "PET_NNODES=4:4",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_world_is_all_pods_times_their_processes_where_that_is_a_number() {
+        for (processes, expected) in [
+            ("auto", "3"),
+            ("cpu", "3"),
+            ("gpu", "3"),
+            ("1", "3"),
+            ("4", "12"),
+            ("9999", "29997"),
+        ] {
+            let job = master_and_workers(2).spec("/nprocPerNode", processes.into());
+            assert_eq!(
+                value(job.clone(), "WORLD_SIZE").as_deref(),
+                Some(expected),
+                "{processes}"
+            );
+            assert_eq!(value(job, "PET_NPROC_PER_NODE").as_deref(), Some(processes));
+        }
+    }
+
+    #[test]
+    fn the_deprecated_number_of_processes_takes_the_place_of_the_default() {
+        let job = elastic_workers(2, 1, 3).spec("/elasticPolicy/nProcPerNode", 6.into());
+        let lines = lines(job, Role::Worker, 0);
+        let processes: Vec<_> = lines
+            .iter()
+            .filter(|line| line.starts_with("PET_NPROC_PER_NODE"))
+            .collect();
+        assert_eq!(processes, ["PET_NPROC_PER_NODE=6"]);
+    }
 }

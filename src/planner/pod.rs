@@ -6,7 +6,7 @@ use super::env::{self, Ports};
 use super::template;
 use super::world::Settings;
 use super::{init_container, restart_policy};
-use crate::api::{PyTorchJob, RestartPolicy, Role, names};
+use crate::api::{PyTorchJob, Role, names};
 
 /// Builds the pods and services of one job. The templates are parsed once.
 #[derive(Clone, Debug)]
@@ -33,13 +33,14 @@ impl<'a> Builder<'a> {
     pub fn pod(&self, role: Role, index: u32) -> Value {
         let template = self.template(role);
         let mut spec = template.get("spec").cloned().unwrap_or_else(|| json!({}));
-        spec["restartPolicy"] = json!(restart_policy::of_pod(self.restart_policy(role)));
-        self.add_default_port(&mut spec, template);
+        spec["restartPolicy"] = json!(restart_policy::of_pod(restart_policy::effective(&self.job.spec, role)));
+        add_default_port(&mut spec, template);
         self.add_environment(&mut spec, role, index);
-        if role == Role::Worker && self.job.spec.replica(Role::Master).is_some() {
-            if let Some(container) = init_container::build(self.name(), self.settings) {
-                push(&mut spec["initContainers"], container);
-            }
+        if role == Role::Worker
+            && self.job.spec.replica(Role::Master).is_some()
+            && let Some(container) = init_container::build(self.name(), self.settings)
+        {
+            push(&mut spec["initContainers"], container);
         }
         json!({ "apiVersion": "v1", "kind": "Pod", "metadata": self.pod_metadata(template, role, index), "spec": spec })
     }
@@ -113,25 +114,6 @@ impl<'a> Builder<'a> {
         Value::Object(metadata)
     }
 
-    fn restart_policy(&self, role: Role) -> RestartPolicy {
-        self.job
-            .spec
-            .replica(role)
-            .and_then(|spec| spec.restart_policy)
-            .unwrap_or(RestartPolicy::OnFailure)
-    }
-
-    fn add_default_port(&self, spec: &mut Value, template: &Value) {
-        if let Some(container) =
-            template::training_container(template).filter(|_| template::needs_default_port(template))
-        {
-            push(
-                &mut spec["containers"][container]["ports"],
-                json!({ "name": names::PORT_NAME, "containerPort": names::PORT, "protocol": "TCP" }),
-            );
-        }
-    }
-
     fn add_environment(&self, spec: &mut Value, role: Role, index: u32) {
         let ports = Ports {
             master: template::rendezvous_port(self.template(Role::Master)),
@@ -146,10 +128,254 @@ impl<'a> Builder<'a> {
     }
 }
 
+fn add_default_port(spec: &mut Value, template: &Value) {
+    if let Some(container) = template::training_container(template).filter(|_| template::needs_default_port(template)) {
+        push(
+            &mut spec["containers"][container]["ports"],
+            json!({ "name": names::PORT_NAME, "containerPort": names::PORT, "protocol": "TCP" }),
+        );
+    }
+}
+
 /// Appends to a list that may be absent.
 fn push(list: &mut Value, item: Value) {
     match list {
         Value::Array(items) => items.push(item),
         absent => *absent = Value::Array(vec![item]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::fixture::{JobBuilder, UID, elastic_workers, master, master_and_workers, workers};
+
+    fn pod(job: JobBuilder, role: Role, index: u32) -> Value {
+        job.scene().build_pod(role, index)
+    }
+
+    fn names(list: &Value) -> Vec<&str> {
+        list.as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|item| item["name"].as_str())
+            .collect()
+    }
+
+    #[test]
+    fn a_pod_is_named_and_labelled_as_in_kubeflow() {
+        let pod = pod(master_and_workers(2), Role::Worker, 1);
+        assert_eq!((&pod["apiVersion"], &pod["kind"]), (&json!("v1"), &json!("Pod")));
+        let metadata = &pod["metadata"];
+        assert_eq!(
+            (&metadata["name"], &metadata["namespace"]),
+            (&json!("job-worker-1"), &json!("ns"))
+        );
+        assert_eq!(
+            metadata["labels"],
+            json!({
+                "training.kubeflow.org/operator-name": "pytorchjob-controller",
+                "training.kubeflow.org/job-name": "job",
+                "training.kubeflow.org/replica-type": "worker",
+                "training.kubeflow.org/replica-index": "1",
+            })
+        );
+    }
+
+    #[test]
+    fn the_job_is_the_controlling_owner() {
+        assert_eq!(
+            pod(master(), Role::Master, 0)["metadata"]["ownerReferences"],
+            json!([{
+                "apiVersion": "kubeflow.org/v1",
+                "kind": "PyTorchJob",
+                "name": "job",
+                "uid": UID,
+                "controller": true,
+                "blockOwnerDeletion": true,
+            }])
+        );
+    }
+
+    #[test]
+    fn the_job_role_is_on_the_master_or_without_one_on_worker_0() {
+        for (job, role, index, expected) in [
+            (master_and_workers(2), Role::Master, 0, true),
+            (master_and_workers(2), Role::Worker, 0, false),
+            (workers(2), Role::Worker, 0, true),
+            (workers(2), Role::Worker, 1, false),
+            (elastic_workers(2, 1, 3), Role::Worker, 0, true),
+        ] {
+            let label = pod(job, role, index)["metadata"]["labels"]["training.kubeflow.org/job-role"].clone();
+            let expected = if expected { json!("master") } else { Value::Null };
+            assert_eq!(label, expected, "{role} {index}");
+        }
+    }
+
+    #[test]
+    fn template_metadata_is_copied_except_the_name_and_our_labels_win() {
+        let metadata = json!({
+            "name": "mine",
+            "namespace": "elsewhere",
+            "labels": { "team": "vision", "training.kubeflow.org/job-name": "mine" },
+            "annotations": { "sidecar.istio.io/inject": "false" },
+            "finalizers": ["example.com/keep"],
+            "ownerReferences": [{ "name": "mine" }],
+        });
+        let pod = pod(master().template(Role::Master, "/metadata", metadata), Role::Master, 0);
+        let metadata = &pod["metadata"];
+        assert_eq!(
+            (&metadata["name"], &metadata["namespace"]),
+            (&json!("job-master-0"), &json!("ns"))
+        );
+        assert_eq!(metadata["labels"]["team"], "vision");
+        assert_eq!(metadata["labels"]["training.kubeflow.org/job-name"], "job");
+        assert_eq!(metadata["annotations"], json!({ "sidecar.istio.io/inject": "false" }));
+        assert_eq!(metadata["finalizers"], json!(["example.com/keep"]));
+        assert_eq!(metadata["ownerReferences"][0]["uid"], UID);
+    }
+
+    #[test]
+    fn the_replicas_restart_policy_overwrites_the_templates() {
+        for (policy, expected) in [
+            ("Always", "Always"),
+            ("OnFailure", "OnFailure"),
+            ("Never", "Never"),
+            ("ExitCode", "Never"),
+        ] {
+            let job =
+                master()
+                    .restart(Role::Master, policy)
+                    .template(Role::Master, "/spec/restartPolicy", json!("Always"));
+            assert_eq!(pod(job, Role::Master, 0)["spec"]["restartPolicy"], expected, "{policy}");
+        }
+        assert_eq!(
+            pod(master(), Role::Master, 0)["spec"]["restartPolicy"],
+            "OnFailure",
+            "unset"
+        );
+        assert_eq!(
+            pod(master().restart(Role::Master, ""), Role::Master, 0)["spec"]["restartPolicy"],
+            "OnFailure",
+            "empty"
+        );
+    }
+
+    #[test]
+    fn fields_newer_than_our_schema_survive() {
+        let job = master()
+            .template(Role::Master, "/spec/fieldOfTheFuture", json!({ "a": [1, 2.5, null] }))
+            .container(Role::Master, "/alsoNew", json!("x"));
+        let spec = pod(job, Role::Master, 0)["spec"].clone();
+        assert_eq!(spec["fieldOfTheFuture"], json!({ "a": [1, 2.5, null] }));
+        assert_eq!(spec["containers"][0]["alsoNew"], "x");
+    }
+
+    #[test]
+    fn quantities_written_as_numbers_stay_as_written() {
+        let job = master().container(
+            Role::Master,
+            "/resources",
+            json!({ "limits": { "cpu": 2, "memory": "4Gi" } }),
+        );
+        let limits = pod(job, Role::Master, 0)["spec"]["containers"][0]["resources"]["limits"].clone();
+        assert_eq!(limits, json!({ "cpu": 2, "memory": "4Gi" }));
+    }
+
+    #[test]
+    fn our_variables_follow_the_users_in_every_container_and_in_no_init_container() {
+        let job = master()
+            .container(
+                Role::Master,
+                "/env",
+                json!([{ "name": "RANK", "value": "9" }, { "name": "MINE", "value": "1" }]),
+            )
+            .template(
+                Role::Master,
+                "/spec/containers/1",
+                json!({ "name": "sidecar", "image": "s" }),
+            )
+            .template(
+                Role::Master,
+                "/spec/initContainers",
+                json!([{ "name": "prepare", "image": "p" }]),
+            );
+        let pod = pod(job, Role::Master, 0);
+        let spec = &pod["spec"];
+        let train = names(&spec["containers"][0]["env"]);
+        assert_eq!(train[..3], ["RANK", "MINE", "PYTHONUNBUFFERED"]);
+        assert_eq!(
+            train[2..],
+            names(&spec["containers"][1]["env"]),
+            "the sidecar has ours and nothing else"
+        );
+        assert_eq!(spec["initContainers"], json!([{ "name": "prepare", "image": "p" }]));
+        let ranks: Vec<_> = train.iter().filter(|name| **name == "RANK").collect();
+        assert_eq!(ranks.len(), 2, "the user's stays, the later one holds");
+    }
+
+    #[test]
+    fn workers_of_a_job_with_master_wait_for_it_after_the_users_init_containers() {
+        let mine = json!([{ "name": "prepare", "image": "p" }]);
+        for (job, role, expected) in [
+            (master_and_workers(1), Role::Worker, &["init-pytorch"][..]),
+            (master_and_workers(1), Role::Master, &[]),
+            (workers(1), Role::Worker, &[]),
+            (elastic_workers(1, 1, 1), Role::Worker, &[]),
+            (
+                master_and_workers(1).template(Role::Worker, "/spec/initContainers", mine),
+                Role::Worker,
+                &["prepare", "init-pytorch"],
+            ),
+        ] {
+            assert_eq!(names(&pod(job, role, 0)["spec"]["initContainers"]), expected, "{role}");
+        }
+    }
+
+    #[test]
+    fn the_default_port_goes_to_the_training_container_after_the_users() {
+        let job = master().container(Role::Master, "/ports", json!([{ "name": "http", "containerPort": 80 }]));
+        assert_eq!(
+            pod(job, Role::Master, 0)["spec"]["containers"][0]["ports"],
+            json!([
+                { "name": "http", "containerPort": 80 },
+                { "name": "pytorchjob-port", "containerPort": 23456, "protocol": "TCP" },
+            ])
+        );
+        let named = json!([{ "name": "pytorchjob-port", "containerPort": 29500 }]);
+        let pod = pod(
+            master().container(Role::Master, "/ports", named.clone()),
+            Role::Master,
+            0,
+        );
+        assert_eq!(pod["spec"]["containers"][0]["ports"], named);
+    }
+
+    #[test]
+    fn the_ports_in_the_environment_are_those_of_the_templates() {
+        let port = |number: u16| json!([{ "name": "pytorchjob-port", "containerPort": number }]);
+        let job = master_and_workers(1)
+            .container(Role::Master, "/ports", port(29500))
+            .container(Role::Worker, "/ports", port(29501))
+            .spec("/elasticPolicy", json!({}));
+        let pod = pod(job, Role::Worker, 0);
+        let value = |name: &str| {
+            let env = pod["spec"]["containers"][0]["env"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            env.into_iter()
+                .find(|entry| entry["name"] == name)
+                .map(|entry| entry["value"].clone())
+        };
+        assert_eq!(value("MASTER_PORT"), Some(json!("29500")));
+        assert_eq!(value("PET_RDZV_ENDPOINT"), Some(json!("job-worker-0:29501")));
+    }
+
+    #[test]
+    fn a_built_pod_is_a_pod() {
+        let pod = pod(master_and_workers(1), Role::Worker, 0);
+        let typed: k8s_openapi::api::core::v1::Pod = serde_json::from_value(pod).expect("the pod decodes");
+        assert_eq!(typed.spec.map(|spec| spec.containers.len()), Some(1));
     }
 }

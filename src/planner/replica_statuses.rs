@@ -95,3 +95,130 @@ fn holds_resources(pod: &PodFact, moment: Moment) -> bool {
 fn nonzero(count: usize) -> Option<i32> {
     i32::try_from(count).ok().filter(|&count| count > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::fixture::{Scene, elastic_workers, master, master_and_workers};
+
+    /// A job whose worker 0 is in this state.
+    fn worker(phase: Phase, terminating: bool) -> Scene {
+        let mut scene = master_and_workers(1).scene();
+        let pod = scene.add_pod("job-worker-0");
+        (pod.phase, pod.terminating) = (phase, terminating);
+        scene
+    }
+
+    fn triple(status: &ReplicaStatus) -> (Option<i32>, Option<i32>, Option<i32>) {
+        (status.active, status.succeeded, status.failed)
+    }
+
+    #[test]
+    fn active_is_what_holds_resources_until_it_is_gone() {
+        use Moment::{Suspended, Working};
+        use Phase::{Failed, Pending, Running, Succeeded, Unknown};
+        const ONE: Option<i32> = Some(1);
+        for (phase, terminating, moment, expected) in [
+            (Running, false, Working, (ONE, None, None)),
+            (Running, true, Working, (ONE, None, None)),
+            (Pending, false, Working, (None, None, None)),
+            (Pending, true, Working, (ONE, None, None)),
+            (Unknown, false, Working, (None, None, None)),
+            (Unknown, true, Working, (ONE, None, None)),
+            (Succeeded, false, Working, (None, ONE, None)),
+            (Succeeded, true, Working, (None, ONE, None)),
+            (Failed, false, Working, (None, None, ONE)),
+            (Failed, true, Working, (None, None, ONE)),
+            (Running, false, Suspended, (ONE, None, None)),
+            (Running, true, Suspended, (ONE, None, None)),
+            (Pending, false, Suspended, (ONE, None, None)),
+            (Unknown, false, Suspended, (ONE, None, None)),
+            (Succeeded, false, Suspended, (None, ONE, None)),
+            (Failed, true, Suspended, (None, None, ONE)),
+        ] {
+            let scene = worker(phase, terminating);
+            let counted = counts(&scene.world(), moment);
+            assert_eq!(
+                triple(&counted["Worker"]),
+                expected,
+                "{phase:?}, terminating: {terminating}, {moment:?}"
+            );
+            assert_eq!(triple(&counted["Master"]), (None, None, None), "the pod is no Master");
+        }
+    }
+
+    #[test]
+    fn every_role_of_the_job_has_an_entry_with_its_selector_and_no_other_has() {
+        let scene = master().scene();
+        let counted = counts(&scene.world(), Moment::Working);
+        assert_eq!(counted.keys().collect::<Vec<_>>(), ["Master"]);
+        assert_eq!(
+            counted["Master"].selector.as_deref(),
+            Some(
+                "training.kubeflow.org/job-name=job,training.kubeflow.org/operator-name=pytorchjob-controller,training.kubeflow.org/replica-type=master"
+            )
+        );
+        let scene = elastic_workers(2, 1, 3).scene();
+        assert_eq!(
+            counts(&scene.world(), Moment::Working).keys().collect::<Vec<_>>(),
+            ["Worker"]
+        );
+    }
+
+    #[test]
+    fn a_pod_of_another_name_counts_nowhere() {
+        let mut scene = master_and_workers(1).scene();
+        scene.add_pod("job-launcher-0").phase = Phase::Running;
+        let counted = counts(&scene.world(), Moment::Suspended);
+        assert!(counted.values().all(|status| triple(status) == (None, None, None)));
+    }
+
+    #[test]
+    fn after_the_verdict_active_follows_the_pods_and_failures_stay() {
+        let mut scene = worker(Phase::Running, false);
+        let stored = ReplicaStatus {
+            active: Some(7),
+            succeeded: Some(3),
+            failed: Some(2),
+            selector: None,
+        };
+        let stored = BTreeMap::from([("Worker".to_owned(), stored)]);
+        let last = final_counts(&scene.world(), &stored);
+        assert_eq!(triple(&last["Worker"]), (Some(1), Some(3), Some(2)));
+        scene.pods.clear();
+        let last = final_counts(&scene.world(), &stored);
+        assert_eq!(
+            triple(&last["Worker"]),
+            (None, Some(3), Some(2)),
+            "the pods are cleaned up, the counts stay"
+        );
+    }
+
+    #[test]
+    fn after_the_verdict_a_late_success_is_counted_and_a_late_failure_is_not() {
+        let stored = BTreeMap::from([("Worker".to_owned(), ReplicaStatus::default())]);
+        let succeeded = final_counts(&worker(Phase::Succeeded, false).world(), &stored);
+        assert_eq!(triple(&succeeded["Worker"]), (None, Some(1), None));
+        let failed = final_counts(&worker(Phase::Failed, false).world(), &stored);
+        assert_eq!(triple(&failed["Worker"]), (None, None, None));
+    }
+
+    #[test]
+    fn ready_is_what_runs_or_has_succeeded_out_of_what_is_wanted() {
+        let mut scene = master_and_workers(4).scene();
+        assert_eq!(ready(&scene.world()), "0/5");
+        for (name, phase) in [
+            ("job-master-0", Phase::Running),
+            ("job-worker-0", Phase::Succeeded),
+            ("job-worker-1", Phase::Pending),
+            ("job-worker-2", Phase::Failed),
+            ("job-worker-3", Phase::Running),
+            ("job-worker-4", Phase::Running),
+        ] {
+            scene.add_pod(name).phase = phase;
+        }
+        assert_eq!(ready(&scene.world()), "3/5", "worker 4 is not wanted");
+        scene.terminate("job-worker-3");
+        assert_eq!(ready(&scene.world()), "2/5", "worker 3 is on its way out");
+    }
+}

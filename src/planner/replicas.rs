@@ -80,3 +80,184 @@ fn missing<'a>(world: &'a World<'_>, exists: impl Fn(&str) -> bool + 'a) -> impl
         .wanted()
         .filter(move |&(role, index)| !exists(&role.replica_name(world.name(), index)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::Plan;
+    use crate::planner::fixture::{self, Scene, master_and_workers, workers};
+    use crate::planner::world::Phase;
+
+    fn changes(scene: &Scene) -> Vec<String> {
+        let actions = reconcile(&scene.world());
+        fixture::actions(&Plan {
+            actions,
+            ..Plan::default()
+        })
+    }
+
+    /// A job of `wanted` workers that has `present` of them, each with its service.
+    fn workers_present(wanted: u32, present: u32) -> Scene {
+        let mut scene = workers(wanted).scene();
+        for index in 0..present {
+            let name = Role::Worker.replica_name("job", index);
+            scene.add_pod(&name).phase = Phase::Running;
+            scene.add_service(&name);
+        }
+        scene
+    }
+
+    #[test]
+    fn all_pods_are_created_then_all_services_master_first_then_by_index() {
+        assert_eq!(
+            changes(&master_and_workers(2).scene()),
+            [
+                "create pod master-0",
+                "create pod worker-0",
+                "create pod worker-1",
+                "create service master-0",
+                "create service worker-0",
+                "create service worker-1",
+            ]
+        );
+    }
+
+    #[test]
+    fn indexes_count_as_numbers_not_as_text() {
+        let scene = workers(12).scene();
+        let pods = changes(&scene)
+            .into_iter()
+            .filter(|line| line.starts_with("create pod"))
+            .collect::<Vec<_>>();
+        let expected: Vec<_> = (0..12).map(|index| format!("create pod worker-{index}")).collect();
+        assert_eq!(pods, expected);
+        let down = changes(&workers_present(8, 12));
+        let pods: Vec<_> = down.iter().filter(|line| line.starts_with("delete pod")).collect();
+        assert_eq!(
+            pods,
+            [
+                "delete pod worker-11",
+                "delete pod worker-10",
+                "delete pod worker-9",
+                "delete pod worker-8"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_complete_job_needs_nothing() {
+        assert!(changes(&workers_present(3, 3)).is_empty());
+    }
+
+    #[test]
+    fn only_what_is_missing_is_created() {
+        let mut scene = workers_present(3, 3);
+        scene.remove("job-worker-1");
+        assert_eq!(changes(&scene), ["create pod worker-1"]);
+        scene.services.remove(2);
+        assert_eq!(changes(&scene), ["create pod worker-1", "create service worker-2"]);
+    }
+
+    #[test]
+    fn scaling_down_deletes_the_highest_indexes_first_and_their_services() {
+        assert_eq!(
+            changes(&workers_present(1, 3)),
+            [
+                "delete pod worker-2",
+                "delete pod worker-1",
+                "delete service worker-1",
+                "delete service worker-2"
+            ]
+        );
+    }
+
+    #[test]
+    fn b21_a_replica_scaled_down_is_not_created_again_while_a_higher_one_terminates() {
+        let mut scene = workers_present(1, 4);
+        scene.terminate("job-worker-3");
+        scene.remove("job-worker-2");
+        scene.terminate("job-worker-1");
+        scene.services.truncate(1);
+        assert!(changes(&scene).is_empty());
+    }
+
+    #[test]
+    fn scaling_up_creates_the_new_indexes_and_leaves_the_others() {
+        assert_eq!(
+            changes(&workers_present(3, 2)),
+            ["create pod worker-2", "create service worker-2"]
+        );
+    }
+
+    #[test]
+    fn a_terminating_replica_keeps_its_name_until_it_is_gone() {
+        let mut scene = workers_present(2, 2);
+        scene.terminate("job-worker-1");
+        assert!(changes(&scene).is_empty());
+        scene.bury();
+        assert_eq!(changes(&scene), ["create pod worker-1"]);
+    }
+
+    #[test]
+    fn new_pods_wait_until_the_last_of_an_old_generation_is_gone() {
+        let mut scene = workers_present(3, 2);
+        scene.everything(Phase::Running);
+        scene.terminate("job-worker-0");
+        scene.terminate("job-worker-1");
+        assert!(changes(&scene).is_empty(), "worker 2 waits too");
+        scene.remove("job-worker-0");
+        assert!(changes(&scene).is_empty(), "one is left");
+        scene.remove("job-worker-1");
+        assert_eq!(changes(&scene).len(), 4, "three pods and the missing service");
+    }
+
+    #[test]
+    fn a_pod_of_another_name_is_neither_waited_for_nor_deleted_while_the_job_works() {
+        let mut scene = workers_present(2, 0);
+        scene.add_pod("job-launcher-0").terminating = true;
+        scene.add_pod("job-debug").phase = Phase::Running;
+        assert_eq!(changes(&scene).len(), 4);
+    }
+
+    #[test]
+    fn a_failed_pod_is_deleted_only_once_its_failure_is_stored() {
+        let mut scene = workers_present(2, 2);
+        scene.exit("job-worker-1", 1);
+        assert!(changes(&scene).is_empty());
+        let uid = scene.pod("job-worker-1").uid.clone();
+        scene.job.status.get_or_insert_default().replaced_pods = vec![uid];
+        assert_eq!(changes(&scene), ["delete pod worker-1"]);
+    }
+
+    #[test]
+    fn a_failed_pod_that_is_both_counted_and_scaled_down_is_deleted_once() {
+        let mut scene = workers_present(1, 2);
+        scene.exit("job-worker-1", 1);
+        let uid = scene.pod("job-worker-1").uid.clone();
+        scene.job.status.get_or_insert_default().replaced_pods = vec![uid];
+        assert_eq!(changes(&scene), ["delete pod worker-1", "delete service worker-1"]);
+    }
+
+    #[test]
+    fn suspension_deletes_everything_that_is_not_on_its_way_out_whatever_its_name_or_phase() {
+        let mut scene = workers_present(3, 3);
+        scene.add_pod("job-launcher-0");
+        scene.phase("job-worker-0", Phase::Succeeded);
+        scene.terminate("job-worker-1");
+        scene.services[2].terminating = true;
+        let actions = delete_all(&scene.world());
+        assert_eq!(
+            fixture::actions(&Plan {
+                actions,
+                ..Plan::default()
+            }),
+            [
+                "delete pod launcher-0",
+                "delete pod worker-0",
+                "delete pod worker-2",
+                "delete service worker-0",
+                "delete service worker-1",
+            ]
+        );
+    }
+}

@@ -6,7 +6,7 @@
 
 use super::decision::Action;
 use super::world::{Failure, PodFact, World};
-use crate::api::{FirstFailure, JobStatus, RestartPolicy, Role};
+use crate::api::{FirstFailure, JobStatus, PyTorchJobSpec, RestartPolicy, Role};
 
 /// Exit codes from here on are signals (128 + n): not the program's own verdict, so worth another try.
 const RETRYABLE_FROM: i32 = 128;
@@ -29,7 +29,7 @@ pub struct Failures<'a> {
 pub fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
     let mut found = Failures::default();
     for role in Role::ALL {
-        let policy = effective(world, role);
+        let policy = effective(&world.job.spec, role);
         let failed: Vec<&PodFact> = new_failures(world, status, role).collect();
         found.new += failed.len();
         found.first = found.first.or_else(|| failed.first().copied());
@@ -54,11 +54,8 @@ pub fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
 
 /// The policy of a role. Kubeflow's default, although the field's documentation there says Never.
 #[must_use]
-pub fn effective(world: &World<'_>, role: Role) -> RestartPolicy {
-    world
-        .job
-        .spec
-        .replica(role)
+pub fn effective(spec: &PyTorchJobSpec, role: Role) -> RestartPolicy {
+    spec.replica(role)
         .and_then(|spec| spec.restart_policy)
         .unwrap_or(RestartPolicy::OnFailure)
 }
@@ -90,7 +87,7 @@ pub fn count(status: &mut JobStatus, failures: &Failures<'_>) {
 /// Remembers the first failure of the job.
 pub fn remember(status: &mut JobStatus, pod: &PodFact) {
     let failure = pod.failure.as_deref().cloned().unwrap_or_default();
-    status.first_failure.get_or_insert(FirstFailure {
+    status.first_failure.get_or_insert_with(|| FirstFailure {
         pod: pod.name.clone(),
         exit_code: failure.exit_code,
         reason: failure.reason,
@@ -98,13 +95,15 @@ pub fn remember(status: &mut JobStatus, pod: &PodFact) {
     });
 }
 
-/// Deletions of pods whose failure the stored status has counted.
+/// Deletions of pods whose failure the stored status has counted. Of replicas that are still wanted: the others go as surplus.
 pub fn replacements<'a>(world: &World<'a>) -> impl Iterator<Item = Action> + use<'a> {
+    let world = *world;
     let counted: &[String] = world.job.status.as_ref().map_or(&[], |status| &status.replaced_pods);
     world
         .pods
         .iter()
-        .filter(|pod| pod.failed() && counted.contains(&pod.uid))
+        .filter(move |pod| pod.failed() && counted.contains(&pod.uid))
+        .filter(move |pod| world.slot(&pod.name).is_some_and(|slot| world.wants(slot)))
         .map(|pod| Action::DeletePod {
             name: pod.name.clone(),
             uid: pod.uid.clone(),

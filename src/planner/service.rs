@@ -32,3 +32,87 @@ pub fn build(builder: &Builder<'_>, role: Role, index: u32) -> Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::names;
+    use crate::planner::fixture::{UID, master, master_and_workers};
+
+    #[test]
+    fn a_service_is_headless_selects_its_replica_and_publishes_addresses_that_are_not_ready() {
+        let service = master_and_workers(2).scene().build_service(Role::Worker, 1);
+        let labels = json!({
+            "training.kubeflow.org/operator-name": "pytorchjob-controller",
+            "training.kubeflow.org/job-name": "job",
+            "training.kubeflow.org/replica-type": "worker",
+            "training.kubeflow.org/replica-index": "1",
+        });
+        assert_eq!(
+            service,
+            json!({
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {
+                    "name": "job-worker-1",
+                    "namespace": "ns",
+                    "labels": labels,
+                    "ownerReferences": [{
+                        "apiVersion": "kubeflow.org/v1",
+                        "kind": "PyTorchJob",
+                        "name": "job",
+                        "uid": UID,
+                        "controller": true,
+                        "blockOwnerDeletion": true,
+                    }],
+                },
+                "spec": {
+                    "clusterIP": "None",
+                    "publishNotReadyAddresses": true,
+                    "selector": labels,
+                    "ports": [{ "name": "pytorchjob-port", "port": 23456, "protocol": "TCP" }],
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn the_job_role_is_no_part_of_the_selector() {
+        let service = master().scene().build_service(Role::Master, 0);
+        assert_eq!(service["spec"]["selector"][names::LABEL_JOB_ROLE], Value::Null);
+        assert_eq!(service["metadata"]["labels"][names::LABEL_JOB_ROLE], Value::Null);
+    }
+
+    #[test]
+    fn w25_every_port_has_a_name_and_its_protocol_in_the_order_of_the_template() {
+        let ports = json!([{ "containerPort": 8080 }, { "name": "dns", "containerPort": 53, "protocol": "UDP" }]);
+        let service = master()
+            .container(Role::Master, "/ports", ports)
+            .scene()
+            .build_service(Role::Master, 0);
+        assert_eq!(
+            service["spec"]["ports"],
+            json!([
+                { "name": "port-8080", "port": 8080, "protocol": "TCP" },
+                { "name": "dns", "port": 53, "protocol": "UDP" },
+                { "name": "pytorchjob-port", "port": 23456, "protocol": "TCP" },
+            ])
+        );
+    }
+
+    #[test]
+    fn the_service_selects_the_pod_it_is_named_after() {
+        let scene = master_and_workers(2).scene();
+        for (role, index) in scene.world().wanted() {
+            let (service, pod) = (scene.build_service(role, index), scene.build_pod(role, index));
+            let selector = service["spec"]["selector"].as_object().cloned().unwrap_or_default();
+            assert_eq!(service["metadata"]["name"], pod["metadata"]["name"]);
+            assert!(
+                selector
+                    .iter()
+                    .all(|(key, value)| pod["metadata"]["labels"][key] == *value),
+                "{role} {index}"
+            );
+        }
+    }
+}

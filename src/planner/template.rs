@@ -72,7 +72,7 @@ pub fn rendezvous_port(template: &Value) -> u64 {
     let named = declared(template)
         .into_iter()
         .find(|port| port.name == names::PORT_NAME);
-    named.map_or(u64::from(names::PORT), |port| port.number)
+    named.map_or_else(|| u64::from(names::PORT), |port| port.number)
 }
 
 /// Tells the user that the template's own restart policy has no effect.
@@ -111,4 +111,131 @@ fn declared(template: &Value) -> Vec<Port> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::planner::fixture::{JobBuilder, master, master_and_workers};
+
+    fn with_ports(ports: Value) -> Value {
+        json!({ "spec": { "containers": [{ "name": "pytorch", "ports": ports }] } })
+    }
+
+    fn lines(template: &Value) -> Vec<String> {
+        ports(template)
+            .iter()
+            .map(|port| format!("{}/{}/{}", port.name, port.number, port.protocol))
+            .collect()
+    }
+
+    #[test]
+    fn the_training_container_is_the_one_named_pytorch_or_the_first() {
+        for (names, expected) in [
+            (&["pytorch"][..], Some(0)),
+            (&["sidecar", "pytorch"], Some(1)),
+            (&["a", "b"], Some(0)),
+            (&[], None),
+        ] {
+            let containers: Vec<_> = names.iter().map(|name| json!({ "name": name })).collect();
+            let template = json!({ "spec": { "containers": containers } });
+            assert_eq!(training_container(&template), expected, "{names:?}");
+        }
+        assert_eq!(training_container(&Value::Null), None);
+    }
+
+    #[test]
+    fn the_default_port_is_added_unless_its_name_or_number_is_taken() {
+        for (declared, expected) in [
+            (json!([]), &["pytorchjob-port/23456/TCP"][..]),
+            (Value::Null, &["pytorchjob-port/23456/TCP"]),
+            (
+                json!([{ "name": "http", "containerPort": 80 }]),
+                &["http/80/TCP", "pytorchjob-port/23456/TCP"],
+            ),
+            (
+                json!([{ "name": "pytorchjob-port", "containerPort": 8080 }]),
+                &["pytorchjob-port/8080/TCP"],
+            ),
+            (json!([{ "name": "nccl", "containerPort": 23456 }]), &["nccl/23456/TCP"]),
+        ] {
+            assert_eq!(lines(&with_ports(declared.clone())), expected, "{declared}");
+        }
+    }
+
+    #[test]
+    fn w25_unnamed_ports_get_a_name_and_protocols_stay() {
+        let declared = json!([
+            { "containerPort": 8080 },
+            { "name": "", "containerPort": 8081 },
+            { "name": "dns", "containerPort": 53, "protocol": "UDP" },
+            { "name": "pytorchjob-port", "containerPort": 23456 },
+        ]);
+        assert_eq!(
+            lines(&with_ports(declared)),
+            [
+                "port-8080/8080/TCP",
+                "port-8081/8081/TCP",
+                "dns/53/UDP",
+                "pytorchjob-port/23456/TCP"
+            ]
+        );
+    }
+
+    #[test]
+    fn w25_of_ports_that_a_service_cannot_hold_both_the_first_stays() {
+        let declared = json!([
+            { "name": "a", "containerPort": 1 },
+            { "name": "b", "containerPort": 1 },
+            { "name": "a", "containerPort": 2 },
+            { "name": "c", "containerPort": 1, "protocol": "UDP" },
+            { "name": "pytorchjob-port", "containerPort": 3 },
+        ]);
+        assert_eq!(
+            lines(&with_ports(declared)),
+            ["a/1/TCP", "c/1/UDP", "pytorchjob-port/3/TCP"]
+        );
+    }
+
+    #[test]
+    fn the_rendezvous_uses_the_port_of_that_name_or_the_default() {
+        for (declared, expected) in [
+            (Value::Null, 23456),
+            (json!([{ "name": "http", "containerPort": 80 }]), 23456),
+            (
+                json!([{ "name": "http", "containerPort": 80 }, { "name": "pytorchjob-port", "containerPort": 29500 }]),
+                29500,
+            ),
+        ] {
+            assert_eq!(rendezvous_port(&with_ports(declared.clone())), expected, "{declared}");
+        }
+    }
+
+    #[test]
+    fn only_the_training_containers_ports_count() {
+        let template = json!({ "spec": { "containers": [
+            { "name": "sidecar", "ports": [{ "name": "pytorchjob-port", "containerPort": 1 }] },
+            { "name": "pytorch" },
+        ] } });
+        assert_eq!(lines(&template), ["pytorchjob-port/23456/TCP"]);
+        assert_eq!(rendezvous_port(&template), 23456);
+    }
+
+    #[test]
+    fn a_restart_policy_in_either_template_is_worth_a_warning() {
+        let in_template =
+            |job: JobBuilder, role, policy: &str| job.template(role, "/spec/restartPolicy", policy.into());
+        for (job, expected) in [
+            (master(), false),
+            (in_template(master(), Role::Master, ""), false),
+            (in_template(master(), Role::Master, "Always"), true),
+            (in_template(master_and_workers(1), Role::Worker, "Never"), true),
+        ] {
+            let note = restart_policy_note(&job.clone().build());
+            assert_eq!(note.is_some(), expected, "{job:?}");
+            assert!(note.is_none_or(|note| note.warning && note.reason == reason::TEMPLATE_RESTART_POLICY));
+        }
+    }
 }

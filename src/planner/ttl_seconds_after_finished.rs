@@ -26,3 +26,64 @@ fn completion(status: &JobStatus) -> Option<&Time> {
             .and_then(|verdict| verdict.last_transition_time.as_ref())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::conditions::{clear, set};
+    use crate::planner::fixture::{at, time};
+
+    fn finished(verdict: ConditionType, completion: Option<i64>) -> JobStatus {
+        let mut status = JobStatus::default();
+        set(&mut status, verdict, "Verdict", String::new(), at(50));
+        status.completion_time = completion.map(time);
+        status
+    }
+
+    #[test]
+    fn the_ttl_counts_from_the_completion_time() {
+        for (ttl, now, expected, why) in [
+            (Some(10), 100, Some(Duration::from_secs(10)), "all of it is left"),
+            (Some(10), 109, Some(Duration::from_secs(1)), "never early"),
+            (Some(10), 110, Some(Duration::ZERO), "due"),
+            (Some(10), 999, Some(Duration::ZERO), "overdue"),
+            (Some(0), 100, Some(Duration::ZERO), "zero is at once"),
+            (
+                Some(10),
+                90,
+                Some(Duration::from_secs(20)),
+                "S8: finished in the future",
+            ),
+            (
+                Some(i32::MAX),
+                100,
+                Some(Duration::from_secs(2_147_483_647)),
+                "the longest",
+            ),
+            (None, 999, None, "unset is never"),
+        ] {
+            for verdict in [ConditionType::Succeeded, ConditionType::Failed] {
+                let status = finished(verdict, Some(100));
+                assert_eq!(expires_in(&status, ttl, at(now)), expected, "{why}, {verdict:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn w3_without_a_completion_time_the_ttl_counts_from_the_verdict() {
+        for verdict in [ConditionType::Succeeded, ConditionType::Failed] {
+            let left = expires_in(&finished(verdict, None), Some(10), at(53));
+            assert_eq!(left, Some(Duration::from_secs(7)), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_verdict_without_any_time_never_expires() {
+        let mut status = finished(ConditionType::Failed, None);
+        status.conditions[0].last_transition_time = None;
+        assert_eq!(expires_in(&status, Some(0), at(999)), None);
+        let mut status = JobStatus::default();
+        clear(&mut status, ConditionType::Suspended, "Resumed", String::new(), at(0));
+        assert_eq!(expires_in(&status, Some(0), at(999)), None, "no verdict at all");
+    }
+}

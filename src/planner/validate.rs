@@ -78,13 +78,14 @@ fn name(job: &PyTorchJob, found: &mut Found) {
         );
     }
     let longest = Role::ALL.into_iter().filter(|&role| job.spec.replicas(role) > 0);
-    if let Some(longest) = longest
+    let longest = longest
         .map(|role| role.replica_name(name, job.spec.replicas(role) - 1).len())
-        .max()
-    {
-        if longest > MAX_NAME {
-            found.fatal("metadata.name", format!("is too long: with role and index, as in NAME-worker-0, it must fit in {MAX_NAME} characters, the limit of service names"));
-        }
+        .max();
+    if longest.is_some_and(|longest| longest > MAX_NAME) {
+        found.fatal(
+            "metadata.name",
+            format!("is too long: with role and index, as in NAME-worker-0, it must fit in {MAX_NAME} characters, the limit of service names"),
+        );
     }
 }
 

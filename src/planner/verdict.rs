@@ -1,0 +1,39 @@
+//! A job that has its verdict: clean-up, then deletion when the time has come. The verdict itself is not looked at again.
+
+use std::time::Duration;
+
+use super::conditions::is_true;
+use super::decision::{Action, Plan, StatusWrite, Urgency};
+use super::world::World;
+use super::{clean_pod_policy, replica_statuses, ttl_seconds_after_finished};
+use crate::api::{ConditionType, JobStatus};
+
+/// What remains to be done after the verdict in `stored`.
+pub fn after(world: &World<'_>, stored: &JobStatus) -> Plan {
+    let spec = &world.job.spec;
+    let expires = ttl_seconds_after_finished::expires_in(stored, spec.ttl_seconds_after_finished(), world.now);
+    if expires == Some(Duration::ZERO) {
+        return Plan {
+            actions: vec![Action::DeleteJob],
+            ..Plan::default()
+        };
+    }
+    let failed = is_true(stored, ConditionType::Failed);
+    let policy = clean_pod_policy::effective(spec.clean_pod_policy(), failed);
+    let mut status = stored.clone();
+    status.replica_statuses = replica_statuses::final_counts(world, &stored.replica_statuses);
+    if stored.observed_generation.is_some() {
+        // A verdict of Kubeflow's operator has no generation, and taking its jobs over is no reason to write to each of them.
+        status.observed_generation = world.job.metadata.generation;
+    }
+    let acted_on = status.observed_generation != stored.observed_generation;
+    // The pods of a finished job end one by one; the last count is the one worth a write.
+    let settled = status.replica_statuses.values().all(|counts| counts.active.is_none());
+    let urgency = if acted_on { Urgency::Condition } else { Urgency::Counts };
+    Plan {
+        actions: clean_pod_policy::clean_up(world, policy),
+        status: (status != *stored && (settled || acted_on)).then_some(StatusWrite { status, urgency }),
+        requeue: expires,
+        ..Plan::default()
+    }
+}

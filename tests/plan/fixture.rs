@@ -1,0 +1,430 @@
+//! Jobs, pods and worlds in few words.
+//!
+//! Jobs are written as the JSON a user would send and decoded like any stored object, so that a builder cannot make what the API
+//! server could not hand out.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::api::{JobCondition, JobStatus, PyTorchJob, Role};
+use crate::planner::pod::Builder;
+use crate::planner::{self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World};
+
+/// Name of every job that is not named otherwise.
+pub const JOB: &str = "job";
+/// UID of every job.
+pub const UID: &str = "5a5c1f0e-0000-4000-8000-000000000001";
+/// The second at which every scene starts.
+pub const START: i64 = 1_800_000_000;
+
+/// `seconds` after the start of the scene.
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(START + seconds).expect("a time within the calendar")
+}
+
+/// The same as the API stores it.
+pub fn time(seconds: i64) -> Time {
+    Time(at(seconds))
+}
+
+/// A job in the making.
+#[derive(Clone, Debug)]
+pub struct JobBuilder(Value);
+
+/// A Master alone.
+pub fn master() -> JobBuilder {
+    JobBuilder(json!({
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "PyTorchJob",
+        "metadata": { "name": JOB, "namespace": "ns", "uid": UID, "generation": 1, "resourceVersion": "1" },
+        "spec": { "pytorchReplicaSpecs": { "Master": replica(1) } },
+    }))
+}
+
+/// A Master and `workers` workers.
+pub fn master_and_workers(workers: u32) -> JobBuilder {
+    master().spec("/pytorchReplicaSpecs/Worker", replica(workers))
+}
+
+/// Workers without a Master.
+pub fn workers(workers: u32) -> JobBuilder {
+    master().spec("/pytorchReplicaSpecs", json!({ "Worker": replica(workers) }))
+}
+
+/// Workers that torchrun's elastic rendezvous joins.
+pub fn elastic_workers(count: u32, min: u32, max: u32) -> JobBuilder {
+    workers(count).spec(
+        "/elasticPolicy",
+        json!({ "rdzvBackend": "c10d", "minReplicas": min, "maxReplicas": max }),
+    )
+}
+
+fn replica(replicas: u32) -> Value {
+    json!({
+        "replicas": replicas,
+        "template": { "spec": { "containers": [{ "name": "pytorch", "image": "registry.example/train:1" }] } },
+    })
+}
+
+impl JobBuilder {
+    /// Puts `value` at `path` below `spec`, making the objects on the way.
+    pub fn spec(self, path: &str, value: Value) -> Self {
+        self.field(&format!("/spec{path}"), value)
+    }
+
+    /// Puts `value` at `path`, making the objects on the way. The index after the last item of a list appends.
+    pub fn field(mut self, path: &str, value: Value) -> Self {
+        let mut place = &mut self.0;
+        for key in path.trim_start_matches('/').split('/') {
+            place = match (place, key.parse::<usize>()) {
+                (Value::Array(items), Ok(index)) => {
+                    if index == items.len() {
+                        items.push(Value::Null);
+                    }
+                    &mut items[index]
+                }
+                (object, _) => &mut object[key],
+            };
+        }
+        *place = value;
+        self
+    }
+
+    /// Names the job.
+    pub fn named(self, name: &str) -> Self {
+        self.field("/metadata/name", json!(name))
+    }
+
+    /// Sets a policy under `runPolicy`.
+    pub fn policy(self, name: &str, value: impl Into<Value>) -> Self {
+        self.spec(&format!("/runPolicy/{name}"), value.into())
+    }
+
+    /// Sets a policy in the flat spelling.
+    pub fn flat(self, name: &str, value: impl Into<Value>) -> Self {
+        self.spec(&format!("/{name}"), value.into())
+    }
+
+    /// Sets the restart policy of a role.
+    pub fn restart(self, role: Role, policy: &str) -> Self {
+        self.spec(&format!("/pytorchReplicaSpecs/{role}/restartPolicy"), json!(policy))
+    }
+
+    /// Sets the number of replicas of a role.
+    pub fn replicas(self, role: Role, replicas: i64) -> Self {
+        self.spec(&format!("/pytorchReplicaSpecs/{role}/replicas"), json!(replicas))
+    }
+
+    /// Puts `value` at `path` below the pod template of a role.
+    pub fn template(self, role: Role, path: &str, value: Value) -> Self {
+        self.spec(&format!("/pytorchReplicaSpecs/{role}/template{path}"), value)
+    }
+
+    /// Puts `value` at `path` below the training container of a role.
+    pub fn container(self, role: Role, path: &str, value: Value) -> Self {
+        self.template(role, &format!("/spec/containers/0{path}"), value)
+    }
+
+    /// The job as the API server would hand it out.
+    pub fn json(self) -> Value {
+        self.0
+    }
+
+    /// The decoded job.
+    pub fn build(self) -> PyTorchJob {
+        serde_json::from_str(&self.0.to_string()).expect("the builder makes decodable jobs")
+    }
+
+    /// A scene with this job, not yet seen by the operator.
+    pub fn scene(self) -> Scene {
+        Scene {
+            job: self.build(),
+            pods: Vec::new(),
+            services: Vec::new(),
+            settings: Settings::default(),
+            now: at(0),
+            born: 0,
+        }
+    }
+
+    /// A scene with this job and all its pods running, reconciled until nothing is left to do.
+    pub fn running(self) -> Scene {
+        let mut scene = self.scene();
+        scene.settle();
+        scene.everything(Phase::Running);
+        scene.settle();
+        scene
+    }
+}
+
+/// A job, what it owns, and the time: everything a plan is made from, and a place to apply plans to.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    pub job: PyTorchJob,
+    pub pods: Vec<PodFact>,
+    pub services: Vec<ServiceFact>,
+    pub settings: Settings,
+    pub now: Timestamp,
+    born: u32,
+}
+
+impl Scene {
+    /// The snapshot.
+    pub fn world(&self) -> World<'_> {
+        World {
+            job: &self.job,
+            pods: &self.pods,
+            services: &self.services,
+            settings: &self.settings,
+            now: self.now,
+        }
+    }
+
+    /// The plan for the snapshot.
+    pub fn plan(&self) -> Plan {
+        planner::plan(&self.world())
+    }
+
+    /// Makes the plan, stores its status and nothing else: the operator stops before the first action.
+    pub fn store(&mut self) -> Plan {
+        let plan = self.plan();
+        if let Some(write) = &plan.status {
+            self.job.status = Some(write.status.clone());
+        }
+        plan
+    }
+
+    /// Makes the plan, stores its status and does all it says.
+    pub fn reconcile(&mut self) -> Plan {
+        let plan = self.store();
+        for action in &plan.actions {
+            self.apply(action);
+        }
+        plan
+    }
+
+    /// Reconciles until there is nothing to do.
+    pub fn settle(&mut self) {
+        for _ in 0..20 {
+            let plan = self.reconcile();
+            if plan.actions.is_empty() && plan.status.is_none() {
+                return;
+            }
+        }
+        unreachable!("the job does not settle: {:#?}", self.plan());
+    }
+
+    /// Does what a cluster does at once: a running pod that is deleted terminates, any other is gone.
+    pub fn apply(&mut self, action: &Action) {
+        match action {
+            Action::CreatePod(role, index) => {
+                let name = role.replica_name(&self.name(), *index);
+                self.add_pod(&name);
+            }
+            Action::CreateService(role, index) => {
+                let name = role.replica_name(&self.name(), *index);
+                self.add_service(&name);
+            }
+            Action::DeletePod { name, uid } => {
+                assert_eq!(self.pod(name).uid, *uid, "{name} is deleted by its UID");
+                if self.pod(name).phase == Phase::Running {
+                    self.pod(name).terminating = true;
+                } else {
+                    self.remove(name);
+                }
+            }
+            Action::DeleteService { name, .. } => self.services.retain(|service| service.name != *name),
+            Action::DeleteJob => self.job.metadata.deletion_timestamp = Some(Time(self.now)),
+        }
+    }
+
+    /// Adds a pending pod.
+    pub fn add_pod(&mut self, name: &str) -> &mut PodFact {
+        self.born += 1;
+        let uid = format!("uid-{}", self.born);
+        let place = self.pods.partition_point(|pod| pod.name.as_str() < name);
+        let pod = PodFact {
+            name: name.into(),
+            uid,
+            ..PodFact::default()
+        };
+        self.pods.insert(place, pod);
+        &mut self.pods[place]
+    }
+
+    /// Adds a service.
+    pub fn add_service(&mut self, name: &str) {
+        self.born += 1;
+        let uid = format!("uid-{}", self.born);
+        let place = self.services.partition_point(|service| service.name.as_str() < name);
+        self.services.insert(
+            place,
+            ServiceFact {
+                name: name.into(),
+                uid,
+                terminating: false,
+            },
+        );
+    }
+
+    /// The pod of this name.
+    pub fn pod(&mut self, name: &str) -> &mut PodFact {
+        self.pods
+            .iter_mut()
+            .find(|pod| pod.name == name)
+            .expect("the pod is there")
+    }
+
+    /// Sets the phase of every pod.
+    pub fn everything(&mut self, phase: Phase) {
+        self.pods.iter_mut().for_each(|pod| pod.phase = phase);
+    }
+
+    /// Sets the phase of one pod.
+    pub fn phase(&mut self, name: &str, phase: Phase) {
+        self.pod(name).phase = phase;
+    }
+
+    /// Lets the pod fail with this exit code of its training container.
+    pub fn exit(&mut self, name: &str, code: i32) {
+        let pod = self.pod(name);
+        pod.phase = Phase::Failed;
+        pod.failure = Some(Box::new(Failure {
+            exit_code: Some(code),
+            reason: Some("Error".into()),
+            message: None,
+        }));
+    }
+
+    /// Lets the pod fail without an exit code.
+    pub fn evict(&mut self, name: &str) {
+        let pod = self.pod(name);
+        pod.phase = Phase::Failed;
+        pod.failure = Some(Box::new(Failure {
+            exit_code: None,
+            reason: Some("Evicted".into()),
+            message: None,
+        }));
+    }
+
+    /// Begins the deletion of a pod.
+    pub fn terminate(&mut self, name: &str) {
+        self.pod(name).terminating = true;
+    }
+
+    /// Removes a pod.
+    pub fn remove(&mut self, name: &str) {
+        self.pods.retain(|pod| pod.name != name);
+    }
+
+    /// Removes the pods that are on their way out.
+    pub fn bury(&mut self) {
+        self.pods.retain(|pod| !pod.terminating);
+    }
+
+    /// Lets `seconds` pass.
+    pub fn wait(&mut self, seconds: i64) {
+        self.now += SignedDuration::from_secs(seconds);
+    }
+
+    /// Edits the job as a user would: the generation goes up.
+    pub fn edit(&mut self, change: impl FnOnce(&mut PyTorchJob)) {
+        change(&mut self.job);
+        self.job.metadata.generation = self.job.metadata.generation.map(|generation| generation + 1);
+    }
+
+    /// Suspends or resumes the job.
+    pub fn suspend(&mut self, suspend: bool) {
+        self.edit(|job| job.spec.run_policy.suspend = Some(suspend));
+    }
+
+    /// Sets the number of replicas of a role.
+    pub fn scale(&mut self, role: Role, replicas: i32) {
+        self.edit(|job| {
+            let spec = job
+                .spec
+                .pytorch_replica_specs
+                .get_mut(role.key())
+                .expect("the role is there");
+            spec.replicas = Some(replicas);
+        });
+    }
+
+    /// Name of the job.
+    pub fn name(&self) -> String {
+        self.job.metadata.name.clone().unwrap_or_default()
+    }
+
+    /// The stored status.
+    pub fn status(&self) -> JobStatus {
+        self.job.status.clone().unwrap_or_default()
+    }
+
+    /// The stored conditions as `Type=Status(Reason)`.
+    pub fn conditions(&self) -> Vec<String> {
+        conditions(&self.status())
+    }
+
+    /// The stored message of a condition.
+    pub fn message(&self, type_: &str) -> String {
+        message(&self.status(), type_)
+    }
+
+    /// Names of the pods.
+    pub fn pod_names(&self) -> Vec<&str> {
+        self.pods.iter().map(|pod| pod.name.as_str()).collect()
+    }
+
+    /// Names of the services.
+    pub fn service_names(&self) -> Vec<&str> {
+        self.services.iter().map(|service| service.name.as_str()).collect()
+    }
+
+    /// The pod that would be created for a replica.
+    pub fn build_pod(&self, role: Role, index: u32) -> Value {
+        Builder::new(&self.job, &self.settings).pod(role, index)
+    }
+
+    /// The service that would be created for a replica.
+    pub fn build_service(&self, role: Role, index: u32) -> Value {
+        planner::build_service(&Builder::new(&self.job, &self.settings), role, index)
+    }
+}
+
+/// Conditions as `Type=Status(Reason)`, in order.
+pub fn conditions(status: &JobStatus) -> Vec<String> {
+    let line = |entry: &JobCondition| {
+        format!(
+            "{}={}({})",
+            entry.type_,
+            entry.status,
+            entry.reason.as_deref().unwrap_or_default()
+        )
+    };
+    status.conditions.iter().map(line).collect()
+}
+
+/// The message of a condition.
+pub fn message(status: &JobStatus, type_: &str) -> String {
+    let entry = status.conditions.iter().find(|entry| entry.type_ == type_);
+    entry.and_then(|entry| entry.message.clone()).unwrap_or_default()
+}
+
+/// A plan's actions, one short line each.
+pub fn actions(plan: &Plan) -> Vec<String> {
+    plan.actions
+        .iter()
+        .map(|action| match action {
+            Action::CreatePod(role, index) => format!("create pod {}-{index}", role.label()),
+            Action::CreateService(role, index) => format!("create service {}-{index}", role.label()),
+            Action::DeletePod { name, .. } => format!("delete pod {}", short(name)),
+            Action::DeleteService { name, .. } => format!("delete service {}", short(name)),
+            Action::DeleteJob => "delete job".into(),
+        })
+        .collect()
+}
+
+fn short(name: &str) -> &str {
+    name.strip_prefix("job-").unwrap_or(name)
+}

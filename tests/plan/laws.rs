@@ -1,0 +1,598 @@
+//! The laws, checked after every step of random histories: S1 to S9 and L1 of the design, in the form that a pure core can be held to.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+
+use crate::api::ConditionType::{self, Failed, Running, Succeeded, Suspended};
+use crate::api::{CleanPodPolicy, JobStatus, PyTorchJob, Role};
+use crate::cluster::{Cluster, Objects, Outcome, Step, Written};
+use crate::fixture::{JobBuilder, elastic_workers, master, master_and_workers, workers};
+use crate::planner::conditions::{finished, is_true};
+use crate::planner::{Action, Phase, Plan, PodFact, ServiceFact};
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        max_shrink_iters: 4_000,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn every_history_obeys_the_laws_and_settles_once_it_is_quiet(job in jobs(), steps in prop::collection::vec(steps(), 0..80)) {
+        let mut history = History::new(job);
+        for step in &steps {
+            history.step(step);
+        }
+        history.quiet();
+    }
+}
+
+/// A cluster, and what must not be forgotten about its past.
+struct History {
+    cluster: Cluster,
+    /// Verdict, reason, message and completion time, as first stored.
+    verdict: Option<Verdict>,
+    /// UIDs of the failures counted so far.
+    counted: BTreeSet<String>,
+    /// The most restarts that were allowed at any time; nothing when they were unlimited.
+    limit: Option<i32>,
+    restarts: i32,
+}
+
+type Verdict = (String, Option<String>, Option<String>, Timestamp);
+
+impl History {
+    fn new(job: PyTorchJob) -> Self {
+        let limit = job.spec.backoff_limit();
+        Self {
+            cluster: Cluster::new(job),
+            verdict: None,
+            counted: BTreeSet::new(),
+            limit,
+            restarts: 0,
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        if let Step::Operate(first, outcomes) = step {
+            self.operate(*first, outcomes);
+        } else {
+            self.cluster.step(step);
+        }
+        if let Some(job) = &self.cluster.stored.job {
+            self.limit = self
+                .limit
+                .zip(job.spec.backoff_limit())
+                .map(|(most, now)| most.max(now));
+        }
+    }
+
+    fn operate(&mut self, first: usize, outcomes: &[Outcome]) -> Plan {
+        let (seen, now) = (self.cluster.seen.clone(), self.cluster.now);
+        let plan = seen.plan(now);
+        if let Some(job) = &seen.job {
+            let told = Told {
+                job,
+                seen: &seen,
+                plan: &plan,
+                now,
+            };
+            told.same_again();
+            told.touches_only_what_it_has_seen();
+            told.verdicts_are_final_and_complete();
+            told.failures_are_counted_before_pods_are_replaced();
+            told.clean_up_obeys_its_policy();
+            told.nothing_is_created_while_suspended();
+            told.deadlines_are_exact();
+            told.active_is_what_holds_resources();
+            settles(seen.clone(), now);
+        }
+        let finished = self.cluster.stored.finished();
+        for written in self.cluster.carry_out(&plan, first, outcomes) {
+            match written {
+                Written::Pod | Written::Service => assert!(!finished, "S3: created after the verdict was stored"),
+                Written::Deleted(pod) => self.replaced_pods_are_counted(&pod),
+                Written::Status | Written::Job => {}
+            }
+        }
+        self.stored_status_is_monotonic();
+        plan
+    }
+
+    /// S4, at the API server: no failed replica of a working job is deleted before its failure is stored.
+    fn replaced_pods_are_counted(&self, pod: &PodFact) {
+        let Some(job) = &self.cluster.stored.job else { return };
+        let status = job.status.clone().unwrap_or_default();
+        let working = self.cluster.seen.job.as_ref().is_some_and(|job| !job.spec.suspended()) && !finished(&status);
+        let wanted = slot(job, &pod.name).is_some_and(|(role, index)| index < job.spec.replicas(role));
+        let knew = pod.failed() && status.observed_generation == job.metadata.generation;
+        assert!(
+            !(working && wanted && knew) || self.counted.contains(&pod.uid),
+            "S4: {pod:?} was not counted"
+        );
+    }
+
+    /// S3 and S4, at the API server: verdicts stay, counts only grow, and never beyond what was allowed.
+    fn stored_status_is_monotonic(&mut self) {
+        let Some(status) = self.cluster.stored.job.as_ref().and_then(|job| job.status.clone()) else {
+            return;
+        };
+        if let Some(verdict) = &self.verdict {
+            assert_eq!(
+                stored_verdict(&status).as_ref(),
+                Some(verdict),
+                "S3: the verdict changed"
+            );
+        } else {
+            self.verdict = stored_verdict(&status);
+        }
+        let restarts = status.restarts.unwrap_or(0);
+        assert!(
+            restarts >= self.restarts,
+            "S4: {restarts} restarts after {}",
+            self.restarts
+        );
+        assert!(
+            self.limit.is_none_or(|limit| restarts <= limit),
+            "S4: {restarts} restarts of at most {:?}",
+            self.limit
+        );
+        self.restarts = restarts;
+        self.counted.extend(status.replaced_pods);
+        assert!(
+            self.counted.len() <= usize::try_from(restarts).unwrap_or(0),
+            "S4: each replaced pod is a restart"
+        );
+    }
+
+    /// The faults are over, the user is content, pods start and, once deleted, end: L1 and S9.
+    fn quiet(&mut self) {
+        for _ in 0..40 {
+            self.cluster.see();
+            let plan = self.operate(0, &[]);
+            let before = self.cluster.stored.pods.clone();
+            self.cluster.stored.pods.retain(|_, pod| !pod.terminating);
+            for pod in self
+                .cluster
+                .stored
+                .pods
+                .values_mut()
+                .filter(|pod| pod.phase == Phase::Pending)
+            {
+                pod.phase = Phase::Running;
+            }
+            if plan.actions.is_empty() && plan.status.is_none() && before == self.cluster.stored.pods {
+                self.settled(&plan);
+                return;
+            }
+        }
+        unreachable!("L1: does not settle: {:#?}", self.cluster.stored.plan(self.cluster.now));
+    }
+
+    /// S9: silent until the next timer, and then not.
+    fn settled(&mut self, plan: &Plan) {
+        assert!(
+            plan.notes.is_empty() && plan.counts.is_empty(),
+            "S9: a settled job says nothing: {plan:?}"
+        );
+        goal(&self.cluster.stored);
+        let Some(timer) = plan.requeue else { return };
+        let timer = SignedDuration::try_from(timer).expect("timers fit");
+        let Ok(due) = self.cluster.now.checked_add(timer) else {
+            return;
+        };
+        let early = self.cluster.stored.plan(due - SignedDuration::from_millis(1));
+        assert!(
+            early.actions.is_empty() && early.status.is_none(),
+            "S7, S8: {early:?} is early"
+        );
+        let on_time = self.cluster.stored.plan(due);
+        assert!(
+            !on_time.actions.is_empty() || on_time.status.is_some(),
+            "S7, S8: nothing happens when the time has come"
+        );
+    }
+}
+
+/// What a plan was made from, and what it says.
+struct Told<'a> {
+    job: &'a PyTorchJob,
+    seen: &'a Objects,
+    plan: &'a Plan,
+    now: Timestamp,
+}
+
+impl Told<'_> {
+    fn stored(&self) -> JobStatus {
+        self.job.status.clone().unwrap_or_default()
+    }
+
+    /// The status after the plan.
+    fn status(&self) -> JobStatus {
+        self.plan
+            .status
+            .as_ref()
+            .map_or_else(|| self.stored(), |write| write.status.clone())
+    }
+
+    fn wants(&self, (role, index): (Role, u32)) -> bool {
+        index < self.job.spec.replicas(role)
+    }
+
+    fn creations(&self) -> impl Iterator<Item = (Role, u32, bool)> {
+        self.plan.actions.iter().filter_map(|action| match action {
+            Action::CreatePod(role, index) => Some((*role, *index, true)),
+            Action::CreateService(role, index) => Some((*role, *index, false)),
+            _ => None,
+        })
+    }
+
+    fn deleted_pods(&self) -> impl Iterator<Item = &PodFact> {
+        self.plan.actions.iter().filter_map(|action| match action {
+            Action::DeletePod { name, .. } => self.seen.pods.get(name),
+            _ => None,
+        })
+    }
+
+    fn same_again(&self) {
+        assert_eq!(self.seen.plan(self.now), *self.plan, "same input, same plan");
+    }
+
+    /// S1 and S2.
+    fn touches_only_what_it_has_seen(&self) {
+        for (at, action) in self.plan.actions.iter().enumerate() {
+            assert!(!self.plan.actions[..at].contains(action), "twice: {action:?}");
+            match action {
+                Action::DeletePod { name, uid } => {
+                    let pod = self.seen.pods.get(name).expect("S2: the pod was seen");
+                    assert!(pod.uid == *uid && !pod.terminating, "S2: {action:?} of {pod:?}");
+                }
+                Action::DeleteService { name, uid } => {
+                    let service = self.seen.services.get(name).expect("S2: the service was seen");
+                    assert!(
+                        service.uid == *uid && !service.terminating,
+                        "S2: {action:?} of {service:?}"
+                    );
+                }
+                Action::CreatePod(..) | Action::CreateService(..) | Action::DeleteJob => {}
+            }
+        }
+        for (role, index, pod) in self.creations() {
+            assert!(self.wants((role, index)), "S1: {role} {index} is not wanted");
+            let name = role.replica_name("job", index);
+            let exists = if pod {
+                self.seen.pods.contains_key(&name)
+            } else {
+                self.seen.services.contains_key(&name)
+            };
+            assert!(!exists, "S1: {name} exists");
+        }
+    }
+
+    /// S3.
+    fn verdicts_are_final_and_complete(&self) {
+        let (before, after) = (self.stored(), self.status());
+        assert!(
+            !(is_true(&after, Succeeded) && is_true(&after, Failed)),
+            "S3: two verdicts"
+        );
+        if finished(&before) {
+            assert_eq!(
+                (&before.conditions, &before.completion_time),
+                (&after.conditions, &after.completion_time),
+                "S3"
+            );
+            assert_eq!(self.creations().count(), 0, "S3: nothing is created after the verdict");
+        } else if finished(&after) {
+            assert!(after.completion_time.is_some(), "S3: a verdict has its time");
+            assert!(
+                self.plan.actions.is_empty(),
+                "a verdict is stored before anything is deleted because of it"
+            );
+            assert!(!is_true(&after, Running), "a finished job does not run");
+        }
+    }
+
+    /// S4.
+    fn failures_are_counted_before_pods_are_replaced(&self) {
+        if finished(&self.stored()) || self.job.spec.suspended() {
+            return;
+        }
+        for pod in self.deleted_pods() {
+            let wanted = slot(self.job, &pod.name).is_some_and(|slot| self.wants(slot));
+            assert!(
+                !wanted || (pod.failed() && self.stored().replaced_pods.contains(&pod.uid)),
+                "S4: {pod:?} is deleted"
+            );
+        }
+        assert!(
+            self.status().restarts.unwrap_or(0) >= self.stored().restarts.unwrap_or(0),
+            "S4"
+        );
+    }
+
+    /// S5 and S8.
+    fn clean_up_obeys_its_policy(&self) {
+        let expired = self.plan.actions.contains(&Action::DeleteJob);
+        if !finished(&self.stored()) {
+            assert!(!expired, "S8: only a finished job expires");
+            return;
+        }
+        let ttl = self.job.spec.ttl_seconds_after_finished().map(i64::from);
+        let completed = self.stored().completion_time.expect("a finished job has its time").0;
+        let due = ttl.map(|seconds| completed + SignedDuration::from_secs(seconds));
+        assert_eq!(
+            expired,
+            due.is_some_and(|due| due <= self.now),
+            "S8: due {due:?} at {}",
+            self.now
+        );
+        for pod in self.deleted_pods() {
+            assert!(goes(self.job, &self.stored(), pod), "S5: {pod:?} is deleted");
+        }
+    }
+
+    /// S6.
+    fn nothing_is_created_while_suspended(&self) {
+        assert!(
+            !self.job.spec.suspended() || self.creations().count() == 0,
+            "S6: {:?}",
+            self.plan.actions
+        );
+    }
+
+    /// S7, and the timer: exact, and never beyond the nearest deadline.
+    fn deadlines_are_exact(&self) {
+        let (before, after) = (self.stored(), self.status());
+        let timer = |from: Option<Timestamp>, seconds: Option<i64>| {
+            let due = from? + SignedDuration::from_secs(seconds?);
+            Some(Duration::try_from(due.duration_since(self.now)).unwrap_or(Duration::ZERO))
+        };
+        let start = after.start_time.as_ref().map(|time| time.0);
+        let left = timer(start, self.job.spec.active_deadline_seconds());
+        if finished(&before) {
+            let ttl = self.job.spec.ttl_seconds_after_finished().map(i64::from);
+            let left = timer(after.completion_time.map(|time| time.0), ttl).filter(|left| !left.is_zero());
+            assert_eq!(self.plan.requeue, left, "the timer of the TTL");
+        } else if finished(&after) {
+            let message = after
+                .conditions
+                .last()
+                .and_then(|entry| entry.message.clone())
+                .unwrap_or_default();
+            let deadline = message.contains("active longer");
+            assert!(
+                !deadline || (left == Some(Duration::ZERO) && !self.job.spec.suspended()),
+                "S7: {left:?} too early"
+            );
+            assert_eq!(self.plan.requeue, None);
+        } else if self.job.spec.suspended() {
+            assert_eq!(self.plan.requeue, None, "S7: no deadline while suspended");
+        } else {
+            assert_ne!(
+                left,
+                Some(Duration::ZERO),
+                "S7: the deadline has passed and the job goes on"
+            );
+            assert_eq!(self.plan.requeue, left, "the timer of the deadline");
+        }
+    }
+
+    /// S6, for the quota of whoever admitted the job.
+    fn active_is_what_holds_resources(&self) {
+        let Some(write) = &self.plan.status else { return };
+        for (role, counts) in &write.status.replica_statuses {
+            let holds = |pod: &&PodFact| match pod.phase {
+                Phase::Running => true,
+                Phase::Pending | Phase::Unknown => {
+                    pod.terminating || (self.job.spec.suspended() && !finished(&self.stored()))
+                }
+                Phase::Succeeded | Phase::Failed => false,
+            };
+            let pods = self
+                .seen
+                .pods
+                .values()
+                .filter(|pod| slot(self.job, &pod.name).is_some_and(|at| at.0.key() == role));
+            assert_eq!(
+                counts.active.unwrap_or(0),
+                i32::try_from(pods.filter(holds).count()).unwrap_or(-1),
+                "{role}"
+            );
+        }
+    }
+}
+
+/// Planning and doing it, in a world where everything happens at once, comes to an end after a few rounds.
+fn settles(mut seen: Objects, now: Timestamp) {
+    for round in 0.. {
+        let plan = seen.plan(now);
+        if plan.actions.is_empty() && plan.status.is_none() {
+            return;
+        }
+        assert!(
+            round < 5,
+            "planning again on what the plan made gives something new: {plan:#?}"
+        );
+        if let (Some(write), Some(job)) = (plan.status, &mut seen.job) {
+            job.status = Some(write.status);
+        }
+        for action in plan.actions {
+            match action {
+                Action::CreatePod(role, index) => {
+                    let name = role.replica_name("job", index);
+                    let pod = PodFact {
+                        name: name.clone(),
+                        uid: format!("{name}-{round}"),
+                        ..PodFact::default()
+                    };
+                    seen.pods.insert(name, pod);
+                }
+                Action::CreateService(role, index) => {
+                    let name = role.replica_name("job", index);
+                    seen.services.insert(
+                        name.clone(),
+                        ServiceFact {
+                            name,
+                            ..ServiceFact::default()
+                        },
+                    );
+                }
+                Action::DeletePod { name, .. } => drop(seen.pods.remove(&name)),
+                Action::DeleteService { name, .. } => drop(seen.services.remove(&name)),
+                Action::DeleteJob => seen.job = None,
+            }
+        }
+    }
+}
+
+/// Where a settled job must have arrived.
+fn goal(stored: &Objects) {
+    let Some(job) = &stored.job else { return };
+    let status = job.status.clone().unwrap_or_default();
+    let names: BTreeSet<_> = stored.pods.keys().cloned().collect();
+    let services: BTreeSet<_> = stored.services.keys().cloned().collect();
+    assert_eq!(
+        status.observed_generation, job.metadata.generation,
+        "L1: the last edit was acted on"
+    );
+    let active = status.replica_statuses.values().any(|counts| counts.active.is_some());
+    if finished(&status) {
+        assert!(
+            stored.pods.values().all(|pod| !goes(job, &status, pod)),
+            "L1: clean-up is complete: {:?}",
+            stored.pods
+        );
+        assert!(
+            services.is_subset(&names),
+            "W14: no service outlives its pod: {services:?}"
+        );
+        assert!(
+            !active || stored.pods.values().any(|pod| !pod.finished()),
+            "W34: nothing is active any more"
+        );
+    } else if job.spec.suspended() {
+        assert!(
+            names.is_empty() && services.is_empty(),
+            "L1: {names:?} {services:?} while suspended"
+        );
+        assert!(
+            is_true(&status, Suspended) && !is_true(&status, Running) && !active,
+            "L1: {status:#?}"
+        );
+    } else {
+        let roles = Role::ALL.into_iter();
+        let wanted: BTreeSet<_> = roles
+            .flat_map(|role| (0..job.spec.replicas(role)).map(move |index| role.replica_name("job", index)))
+            .collect();
+        assert_eq!((&names, &services), (&wanted, &wanted), "L1: exactly what is wanted");
+        assert!(is_true(&status, Running), "L1: {status:#?}");
+        for other in [Suspended, ConditionType::Restarting] {
+            assert!(!is_true(&status, other), "L1: {status:#?}");
+        }
+        assert!(
+            status.replaced_pods.is_empty(),
+            "L2: nothing outlives its cause: {status:#?}"
+        );
+    }
+}
+
+/// Whether the clean-up of a finished job takes this pod.
+fn goes(job: &PyTorchJob, status: &JobStatus, pod: &PodFact) -> bool {
+    match job.spec.clean_pod_policy() {
+        Some(CleanPodPolicy::All) => true,
+        Some(CleanPodPolicy::Running) => !pod.finished(),
+        Some(CleanPodPolicy::None) => false,
+        None => is_true(status, Failed) && !pod.finished(),
+    }
+}
+
+fn stored_verdict(status: &JobStatus) -> Option<Verdict> {
+    let entry = status.conditions.iter().find(|entry| {
+        entry.status == "True" && [Succeeded.as_str(), Failed.as_str()].contains(&entry.type_.as_str())
+    })?;
+    let completed = status
+        .completion_time
+        .as_ref()
+        .expect("S3: a verdict is stored with its time")
+        .0;
+    Some((
+        entry.type_.clone(),
+        entry.reason.clone(),
+        entry.message.clone(),
+        completed,
+    ))
+}
+
+fn slot(job: &PyTorchJob, name: &str) -> Option<(Role, u32)> {
+    Role::parse_replica_name(job.metadata.name.as_deref()?, name)
+}
+
+fn jobs() -> impl Strategy<Value = PyTorchJob> {
+    let shapes = (0..4_u32, 1..4_u32).prop_map(|(kind, count)| match kind {
+        0 => master(),
+        1 => master_and_workers(count),
+        2 => workers(count),
+        _ => elastic_workers(count, 1, 4),
+    });
+    let restart = || prop::sample::select(vec!["Always", "OnFailure", "Never", "ExitCode", ""]);
+    (shapes, restart(), restart(), any::<bool>(), prop::option::of(0..4_i32)).prop_map(
+        |(job, first, second, suspended, limit)| {
+            let job = [(Role::Master, first), (Role::Worker, second)]
+                .into_iter()
+                .fold(job, restarted);
+            let job = if suspended { job.policy("suspend", true) } else { job };
+            match limit {
+                Some(limit) => job.policy("backoffLimit", limit).build(),
+                None => job.build(),
+            }
+        },
+    )
+}
+
+fn restarted(job: JobBuilder, (role, policy): (Role, &str)) -> JobBuilder {
+    let has_role = job.clone().build().spec.replica(role).is_some();
+    if has_role { job.restart(role, policy) } else { job }
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let pick = || 0..8_usize;
+    let exit_code = prop::sample::select(vec![1, 2, 127, 128, 137, 143]);
+    let clean = prop::option::of(prop::sample::select(vec![
+        CleanPodPolicy::All,
+        CleanPodPolicy::Running,
+        CleanPodPolicy::None,
+    ]));
+    let outcome = prop_oneof![
+        12 => Just(Outcome::Done),
+        2 => Just(Outcome::Refused),
+        2 => Just(Outcome::Lost),
+        1 => Just(Outcome::Crash),
+    ];
+    prop_oneof![
+        6 => pick().prop_map(Step::Run),
+        1 => pick().prop_map(Step::Succeed),
+        2 => (pick(), exit_code).prop_map(|(pod, code)| Step::Fail(pod, code)),
+        1 => pick().prop_map(Step::Evict),
+        1 => pick().prop_map(Step::Restart),
+        1 => pick().prop_map(Step::DeletePod),
+        2 => pick().prop_map(Step::End),
+        4 => pick().prop_map(Step::Bury),
+        1 => pick().prop_map(Step::DeleteService),
+        2 => any::<bool>().prop_map(Step::Suspend),
+        1 => (prop::option::of(0..30_i64), any::<bool>()).prop_map(|(seconds, flat)| Step::Deadline(seconds, flat)),
+        1 => (prop::option::of(0..30_i32), any::<bool>()).prop_map(|(seconds, flat)| Step::Ttl(seconds, flat)),
+        1 => (clean, any::<bool>()).prop_map(|(policy, flat)| Step::Clean(policy, flat)),
+        1 => (prop::option::of(0..5_i32), any::<bool>()).prop_map(|(limit, flat)| Step::Limit(limit, flat)),
+        1 => (1..5_i32).prop_map(Step::Scale),
+        2 => (1..5_000_i64).prop_map(Step::Wait),
+        6 => Just(Step::SeeJob),
+        6 => (2..6_usize).prop_map(Step::SeePods),
+        3 => Just(Step::SeeServices),
+        14 => (0..6_usize, prop::collection::vec(outcome, 0..6)).prop_map(|(first, outcomes)| Step::Operate(first, outcomes)),
+    ]
+}
