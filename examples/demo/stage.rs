@@ -48,7 +48,7 @@ impl Stage {
             .during(
                 "etcd, API server, controllers and a node",
                 None,
-                Cluster::start(options),
+                Box::pin(Cluster::start(options)),
             )
             .await?;
         if !cluster.is_ours() {
@@ -101,8 +101,8 @@ impl Stage {
         let ready = self.terminal.during("filling the caches", None, operator.ready()).await;
         self.operator = Some(operator);
         ready?;
-        self.terminal.done("ready", begun.elapsed());
-        self.terminal.say(&format!("It is {ACCOUNT_NAME}, not admin."));
+        self.terminal
+            .done(&format!("ready, as {ACCOUNT_NAME}"), begun.elapsed());
         Ok(())
     }
 

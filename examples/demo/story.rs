@@ -30,7 +30,7 @@ pub async fn tell(stage: &mut Stage) -> Result<(), Failure> {
     stage.terminal.heading("Run the operator");
     stage
         .terminal
-        .say("With the arguments and the ServiceAccount of the Deployment; this node runs no real containers.");
+        .say("With the arguments of the Deployment, and its ServiceAccount: not as admin.");
     stage.start_operator().await?;
     create(stage).await?;
     label(stage).await?;
@@ -44,6 +44,11 @@ async fn create(stage: &Stage) -> Result<(), Failure> {
     stage.terminal.heading("1  A job: one Master, one Worker");
     let begun = Instant::now();
     stage.kubectl(&["apply", "-f", "examples/seed.yaml"]).await?;
+    stage.terminal.done(
+        "Stored   Kubernetes takes two seconds for the first object of a new kind.",
+        begun.elapsed(),
+    );
+    let stored = Instant::now();
     for (condition, what) in [
         (ConditionType::Created, "waiting for the condition Created"),
         (ConditionType::Running, "waiting for the condition Running"),
@@ -52,7 +57,7 @@ async fn create(stage: &Stage) -> Result<(), Failure> {
         let message = find(&job, condition).and_then(|entry| entry.message.clone());
         stage.terminal.done(
             &format!("{:<9}{}", condition.as_str(), message.unwrap_or_default()),
-            begun.elapsed(),
+            stored.elapsed(),
         );
     }
     stage
@@ -98,8 +103,10 @@ async fn deadline(stage: &Stage) -> Result<PyTorchJob, Failure> {
     let allowed = seconds_since(&start) + AHEAD;
     stage
         .terminal
-        .say("It counts from status.startTime. cleanPodPolicy None keeps the pods, for the next step; unset, those");
-    stage.terminal.say("that still run would be stopped now.");
+        .say("It counts from status.startTime. cleanPodPolicy None keeps the pods for the next step;");
+    stage
+        .terminal
+        .say("unset, those that still run would be stopped with the job.");
     stage
         .patch(&json!({ "spec": { "activeDeadlineSeconds": allowed, "cleanPodPolicy": "None" } }))
         .await?;
@@ -117,7 +124,7 @@ async fn deadline(stage: &Stage) -> Result<PyTorchJob, Failure> {
         &format!("{allowed} (from startTime)"),
     );
     stage.terminal.output(&format!(
-        "  {}: {}",
+        "{}\n{}",
         verdict.reason.as_deref().unwrap_or_default(),
         verdict.message.as_deref().unwrap_or_default()
     ));
@@ -185,7 +192,7 @@ fn sum_up(stage: &Stage) -> Result<(), Failure> {
         *counts.entry((resource, verb)).or_default() += 1;
     }
     for ((resource, verb), count) in counts {
-        stage.terminal.output(&format!("  {count:>3}  {verb:<7} {resource}"));
+        stage.terminal.output(&format!("{count:>3}  {verb:<7} {resource}"));
     }
     let refused: Vec<_> = writes.iter().filter(|(_, _, code)| *code >= 400).collect();
     if refused.iter().any(|(_, _, code)| *code == 403) {

@@ -58,9 +58,11 @@ impl Terminal {
         println!("  {} {}", self.paint(DIM, "$"), self.paint(CYAN, &lines));
     }
 
-    /// What a command printed.
+    /// What a command printed, or what an object says.
     pub fn output(self, text: &str) {
-        text.trim_end().lines().for_each(|line| println!("  {line}"));
+        for line in text.trim_end().lines() {
+            println!("  {} {line}", self.paint(DIM, "│"));
+        }
     }
 
     /// What was, and what is now.
@@ -103,7 +105,7 @@ impl Terminal {
             tokio::select! {
                 biased;
                 result = &mut work => {
-                    self.clear();
+                    clear();
                     return result;
                 }
                 _ = frames.tick() => {
@@ -111,22 +113,11 @@ impl Terminal {
                         || seconds(begun.elapsed()),
                         |end| format!("{} left", seconds(end.saturating_duration_since(Instant::now()))),
                     );
-                    self.draw(&format!("  {} {what} {}", self.paint(CYAN, spinner), self.paint(DIM, &time)));
+                    draw(&format!("  {} {what} {}", self.paint(CYAN, spinner), self.paint(DIM, &time)));
                 }
             }
         }
         work.await
-    }
-
-    fn draw(self, line: &str) {
-        self.clear();
-        print!("{line}");
-        // A terminal that is gone is noticed by the next line that is not decoration.
-        let _shown = stdout().flush();
-    }
-
-    fn clear(self) {
-        print!("\r\x1b[K");
     }
 
     fn paint(self, style: &str, text: &str) -> String {
@@ -136,6 +127,18 @@ impl Terminal {
             text.to_owned()
         }
     }
+}
+
+fn draw(line: &str) {
+    clear();
+    print!("{line}");
+    // A terminal that is gone is noticed by the next line that is not decoration.
+    let _shown = stdout().flush();
+}
+
+/// Empties the line that the cursor is in.
+fn clear() {
+    print!("\r\x1b[K");
 }
 
 /// A duration the way people say it: milliseconds below a second, tenths of a second above.
