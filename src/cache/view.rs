@@ -26,6 +26,14 @@ pub struct ServiceView {
     pub metadata: ObjectMeta,
 }
 
+/// The part of a HorizontalPodAutoscaler that is read.
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = "k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler")]
+pub struct AutoscalerView {
+    /// Metadata.
+    pub metadata: ObjectMeta,
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct PodStatusView {
@@ -115,13 +123,25 @@ impl ServiceView {
     /// Reduces the service to its facts.
     #[must_use]
     pub fn observe(self) -> Observed<ServiceFact> {
-        let fact = ServiceFact {
-            name: self.metadata.name.clone().unwrap_or_default(),
-            uid: self.metadata.uid.clone().unwrap_or_default(),
-            terminating: self.metadata.deletion_timestamp.is_some(),
-        };
-        observed(self.metadata, fact)
+        observe_existence(self.metadata)
     }
+}
+
+impl AutoscalerView {
+    /// Reduces the autoscaler to its facts.
+    #[must_use]
+    pub fn observe(self) -> Observed<ServiceFact> {
+        observe_existence(self.metadata)
+    }
+}
+
+fn observe_existence(metadata: ObjectMeta) -> Observed<ServiceFact> {
+    let fact = ServiceFact {
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        terminating: metadata.deletion_timestamp.is_some(),
+    };
+    observed(metadata, fact)
 }
 
 fn observed<T>(metadata: ObjectMeta, fact: T) -> Observed<T> {

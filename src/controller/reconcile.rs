@@ -58,6 +58,7 @@ async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Fai
         job: target.job,
         pods: &owned.pods,
         services: &owned.services,
+        autoscalers: &owned.autoscalers,
         settings: &context.settings,
         now: clock::now(),
     });
@@ -144,12 +145,16 @@ fn acted_notes(acted: &Acted) -> Vec<Note> {
         .filter(|error| !error.is_benign())
         .and_then(|error| {
             let reason = match error {
-                Error::Create { kind: "service", .. } | Error::NameTaken { kind: "service", .. } => {
-                    reason::FAILED_CREATE_SERVICE
-                }
-                Error::Create { .. } | Error::NameTaken { .. } => reason::FAILED_CREATE_POD,
-                Error::Delete { kind: "service", .. } => reason::FAILED_DELETE_SERVICE,
-                Error::Delete { .. } => reason::FAILED_DELETE_POD,
+                Error::Create { kind, .. } | Error::NameTaken { kind, .. } => match *kind {
+                    "service" => reason::FAILED_CREATE_SERVICE,
+                    "horizontalpodautoscaler" => reason::FAILED_CREATE_AUTOSCALER,
+                    _ => reason::FAILED_CREATE_POD,
+                },
+                Error::Delete { kind, .. } => match *kind {
+                    "service" => reason::FAILED_DELETE_SERVICE,
+                    "horizontalpodautoscaler" => reason::FAILED_DELETE_AUTOSCALER,
+                    _ => reason::FAILED_DELETE_POD,
+                },
                 _ => return None,
             };
             Some(Note {

@@ -51,19 +51,26 @@ impl<'a> Builder<'a> {
         self.templates[role as usize].as_ref().unwrap_or(&Value::Null)
     }
 
-    /// Labels that pods and services share.
+    /// Labels of everything the job owns; the watches select on them.
     #[must_use]
-    pub fn labels(&self, role: Role, index: u32) -> Map<String, Value> {
+    pub fn job_labels(&self) -> Map<String, Value> {
         let labels = [
-            (names::LABEL_OPERATOR_NAME, names::CONTROLLER_NAME.to_owned()),
-            (names::LABEL_JOB_NAME, self.name().to_owned()),
-            (names::LABEL_REPLICA_TYPE, role.label().to_owned()),
-            (names::LABEL_REPLICA_INDEX, index.to_string()),
+            (names::LABEL_OPERATOR_NAME, names::CONTROLLER_NAME),
+            (names::LABEL_JOB_NAME, self.name()),
         ];
         labels
             .into_iter()
-            .map(|(key, value)| (key.to_owned(), Value::String(value)))
+            .map(|(key, value)| (key.to_owned(), json!(value)))
             .collect()
+    }
+
+    /// Labels that pods and services share.
+    #[must_use]
+    pub fn labels(&self, role: Role, index: u32) -> Map<String, Value> {
+        let mut labels = self.job_labels();
+        labels.insert(names::LABEL_REPLICA_TYPE.into(), json!(role.label()));
+        labels.insert(names::LABEL_REPLICA_INDEX.into(), json!(index.to_string()));
+        labels
     }
 
     /// The reference that makes an object the job's: garbage collection follows it, and so do our watches.

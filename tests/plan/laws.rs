@@ -59,7 +59,9 @@ impl History {
 
     fn step(&mut self, step: &Step) {
         if let Step::Operate(first, outcomes) = step {
-            self.operate(*first, outcomes);
+            if !self.cluster.in_doubt {
+                self.operate(*first, outcomes);
+            }
         } else {
             self.cluster.step(step);
         }
@@ -258,6 +260,7 @@ impl Told<'_> {
                         "S2: {action:?} of {service:?}"
                     );
                 }
+                Action::CreateAutoscaler | Action::DeleteAutoscaler { .. } => unreachable!("no job here has metrics"),
                 Action::CreatePod(..) | Action::CreateService(..) | Action::DeleteJob => {}
             }
         }
@@ -444,6 +447,7 @@ fn settles(mut seen: Objects, now: Timestamp) {
                 }
                 Action::DeletePod { name, .. } => drop(seen.pods.remove(&name)),
                 Action::DeleteService { name, .. } => drop(seen.services.remove(&name)),
+                Action::CreateAutoscaler | Action::DeleteAutoscaler { .. } => unreachable!("no job here has metrics"),
                 Action::DeleteJob => seen.job = None,
             }
         }

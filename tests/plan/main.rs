@@ -2,6 +2,14 @@
 
 use pytorchjob_operator::{api, planner};
 
+mod clean_up;
 mod cluster;
+mod conditions;
 mod fixture;
 mod laws;
+mod limits;
+mod parity;
+mod refusals;
+mod replicas;
+mod restarts;
+mod suspension;

@@ -97,6 +97,10 @@ async fn the_operator_may_do_what_it_does_and_nothing_else() {
         ("pytorchjobs/finalizers.kubeflow.org", &["update"]),
         ("pods.", &["get", "list", "watch", "create", "delete"]),
         ("services.", &["get", "list", "watch", "create", "delete"]),
+        (
+            "horizontalpodautoscalers.autoscaling",
+            &["get", "list", "watch", "create", "patch", "delete"],
+        ),
         ("events.events.k8s.io", &["create", "patch"]),
     ];
     let everywhere = expected(everywhere);
