@@ -98,9 +98,10 @@ impl Stage {
         self.audit = self.cluster.audit()?;
         let kubeconfig = self.cluster.kubeconfig(ACCOUNT).await?;
         let operator = Operator::start(&binary()?, &kubeconfig, &arguments)?;
-        let ready = self.terminal.during("filling the caches", None, operator.ready()).await;
+        self.terminal
+            .during("filling the caches", None, operator.ready())
+            .await?;
         self.operator = Some(operator);
-        ready?;
         self.terminal
             .done(&format!("ready, as {ACCOUNT_NAME}"), begun.elapsed());
         Ok(())
