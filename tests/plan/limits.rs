@@ -377,5 +377,5 @@ fn s8_a_completion_in_the_future_defers_the_deletion() {
     let mut scene = finished(master().policy("ttlSecondsAfterFinished", 20), false);
     scene.now = at(0);
     let plan = scene.plan();
-    assert_eq!((plan.actions, plan.requeue), (vec![], Some(Duration::from_secs(120))));
+    assert_eq!((plan.actions, plan.requeue), (vec![], Some(Duration::from_mins(2))));
 }
