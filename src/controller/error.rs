@@ -102,6 +102,12 @@ impl Error {
             Self::Deadline(_) | Self::Panicked(_) => false,
         }
     }
+
+    /// Whether the API server refused a status because of what else is in the object: an edit can help, another attempt cannot.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Status { source, .. } if matches!(source.as_ref(), kube::Error::Api(status) if status.is_invalid()))
+    }
 }
 
 /// What the API server said. kube's own text repeats it as the dump of a structure, and events are read by people.

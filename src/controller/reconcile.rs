@@ -88,7 +88,12 @@ async fn settle_status(context: &Context, target: &Target<'_>, plan: &Plan) -> R
     if let Some(wait) = context.memory.status_wait(target.uid, *urgency, Instant::now()) {
         return Ok(Some(wait));
     }
-    store_status(context, &target.job.metadata, status.clone()).await?;
+    let stored = store_status(context, &target.job.metadata, status.clone()).await;
+    if stored.as_ref().is_err_and(Error::is_invalid) {
+        // An object that breaks the rules of the CRD may not even take a status: its owner learns of it by the event.
+        tell(context, &target.job.object_ref(&()), plan.notes.clone());
+    }
+    stored?;
     context.memory.status_written(target.uid, Instant::now());
     plan.counts
         .iter()
