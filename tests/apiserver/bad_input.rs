@@ -185,12 +185,6 @@ fn replica_types() -> Vec<Bad> {
             Fails("must have at least one of Master and Worker"),
         ),
         bad(
-            replicas("role-null", json!({ "Master": null, "Worker": replica(1, "Never") })),
-            "spec.pytorchReplicaSpecs.Master",
-            "must be of type object: \"null\"",
-            Fails("spec.pytorchReplicaSpecs.Master"),
-        ),
-        bad(
             with(job("spec-none", 0), &json!({ "spec": null })),
             "spec",
             "Required value",
@@ -399,6 +393,17 @@ async fn validate_says_the_same_without_a_cluster() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let good = validate(&job("good", 1));
     assert_eq!(String::from_utf8(good.stdout).unwrap(), "pytorchjob/good is valid\n");
+}
+
+#[tokio::test]
+async fn a_null_in_the_place_of_a_role_is_no_role_to_the_api_server_and_to_validate() {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace("bad").await.unwrap();
+    let job = replicas("no-master", json!({ "Master": null, "Worker": replica(1, "Never") }));
+    let stored = create(&cluster.admin(), &namespace, &job).await.unwrap();
+    let roles = stored.spec["pytorchReplicaSpecs"].as_object().unwrap();
+    assert_eq!(roles.keys().collect::<Vec<_>>(), ["Worker"]);
+    assert!(validate(&job).status.success());
 }
 
 /// Runs `validate` on one job.
