@@ -683,7 +683,9 @@ fn structural(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>
         }
     }
     for (name, child) in value.as_object().into_iter().flatten() {
-        let property = schema["properties"].get(name).or(schema.get("additionalProperties"));
+        let property = schema["properties"]
+            .get(name)
+            .or_else(|| schema.get("additionalProperties"));
         if let Some(property) = property {
             structural(&format!("{path}.{name}"), property, child, found);
         }

@@ -45,7 +45,7 @@ async fn create(stage: &Stage) -> Result<(), Failure> {
     let begun = Instant::now();
     stage.kubectl(&["apply", "-f", "examples/seed.yaml"]).await?;
     stage.terminal.done(
-        "Stored   Kubernetes takes two seconds for the first object of a new kind.",
+        "Stored   The first object of a new kind waits in the API server, up to 2 s.",
         begun.elapsed(),
     );
     let stored = Instant::now();

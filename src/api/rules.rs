@@ -48,6 +48,13 @@ macro_rules! suspended {
     };
 }
 
+/// As many workers as before; absent means 1. That the type itself stays is for another rule to say.
+macro_rules! same_workers {
+    () => {
+        "!('Worker' in self.pytorchReplicaSpecs) || !('Worker' in oldSelf.pytorchReplicaSpecs) || (has(self.pytorchReplicaSpecs['Worker'].replicas) ? self.pytorchReplicaSpecs['Worker'].replicas : 1) == (has(oldSelf.pytorchReplicaSpecs['Worker'].replicas) ? oldSelf.pytorchReplicaSpecs['Worker'].replicas : 1)"
+    };
+}
+
 /// A policy that may stand flat or under `runPolicy` has one value.
 macro_rules! one_value {
     ($policy:literal) => {
@@ -199,13 +206,18 @@ pub const RULES: &[Rule] = &[
     rule(
         Scope::Spec,
         ".pytorchReplicaSpecs",
+        concat!(suspended!(), " || has(self.elasticPolicy) || ", same_workers!()),
+        "Worker.replicas of a job without elasticPolicy can change only while the job is suspended, since WORLD_SIZE of running pods cannot follow: set spec.runPolicy.suspend to true first, or in the same edit",
+    ),
+    rule(
+        Scope::Spec,
+        ".pytorchReplicaSpecs",
         concat!(
             suspended!(),
-            " || has(self.elasticPolicy) || !('Worker' in self.pytorchReplicaSpecs) || !('Worker' in oldSelf.pytorchReplicaSpecs) || ",
-            "(has(self.pytorchReplicaSpecs['Worker'].replicas) ? self.pytorchReplicaSpecs['Worker'].replicas : 1) == ",
-            "(has(oldSelf.pytorchReplicaSpecs['Worker'].replicas) ? oldSelf.pytorchReplicaSpecs['Worker'].replicas : 1)"
+            " || !has(self.elasticPolicy) || has(self.elasticPolicy.minReplicas) || has(self.elasticPolicy.maxReplicas) || ",
+            same_workers!()
         ),
-        "Worker.replicas of a job without elasticPolicy can change only while the job is suspended, since WORLD_SIZE of running pods cannot follow: set spec.runPolicy.suspend to true first, or in the same edit",
+        "Worker.replicas of a job whose elasticPolicy has neither minReplicas nor maxReplicas can change only while the job is suspended, since PET_NNODES of running pods cannot follow: set spec.runPolicy.suspend to true first, or in the same edit",
     ),
     rule(
         Scope::Spec,
@@ -242,24 +254,24 @@ pub const RULES: &[Rule] = &[
         Scope::Spec,
         ".runPolicy.schedulingPolicy.queue",
         same_scheduling!("queue"),
-        "spec.runPolicy.schedulingPolicy.queue is immutable",
+        "spec.runPolicy.schedulingPolicy.queue is immutable: create a new job",
     ),
     rule(
         Scope::Spec,
         ".runPolicy.schedulingPolicy.priorityClass",
         same_scheduling!("priorityClass"),
-        "spec.runPolicy.schedulingPolicy.priorityClass is immutable",
+        "spec.runPolicy.schedulingPolicy.priorityClass is immutable: create a new job",
     ),
     rule(
         Scope::Spec,
         ".runPolicy.schedulingPolicy.minResources",
         same_scheduling!("minResources"),
-        "spec.runPolicy.schedulingPolicy.minResources is immutable",
+        "spec.runPolicy.schedulingPolicy.minResources is immutable: create a new job",
     ),
     rule(
         Scope::Spec,
         ".runPolicy.schedulingPolicy.scheduleTimeoutSeconds",
         same_scheduling!("scheduleTimeoutSeconds"),
-        "spec.runPolicy.schedulingPolicy.scheduleTimeoutSeconds is immutable",
+        "spec.runPolicy.schedulingPolicy.scheduleTimeoutSeconds is immutable: create a new job",
     ),
 ];
