@@ -7,8 +7,8 @@
 mod concurrent;
 mod matrix;
 mod rig;
-// mod rules;
+mod rules;
 mod scale;
 mod suspend;
-// mod warnings;
-// mod ways;
+mod warnings;
+mod ways;
