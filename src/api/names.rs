@@ -69,6 +69,10 @@ pub mod reason {
     pub const FAILED_CREATE_SERVICE: &str = "FailedCreateService";
     /// Event: a service could not be deleted.
     pub const FAILED_DELETE_SERVICE: &str = "FailedDeleteService";
+    /// Event: the autoscaler could not be created.
+    pub const FAILED_CREATE_AUTOSCALER: &str = "FailedCreateHorizontalPodAutoscaler";
+    /// Event: the autoscaler could not be deleted.
+    pub const FAILED_DELETE_AUTOSCALER: &str = "FailedDeleteHorizontalPodAutoscaler";
     /// Event: the template's own `restartPolicy` is overwritten.
     pub const TEMPLATE_RESTART_POLICY: &str = "SetPodTemplateRestartPolicy";
 }

@@ -7,7 +7,6 @@ use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
 use super::children::{Children, Fact, JobKey, Observed};
-use super::{PodView, ServiceView};
 use crate::api::{JobStatus, PyTorchJob};
 use crate::planner::{PodFact, ServiceFact};
 
@@ -17,6 +16,7 @@ use crate::planner::{PodFact, ServiceFact};
 pub struct Index {
     pods: Mutex<Children<PodFact>>,
     services: Mutex<Children<ServiceFact>>,
+    autoscalers: Mutex<Children<ServiceFact>>,
     statuses: Mutex<HashMap<String, Own>>,
 }
 
@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub pods: Vec<PodFact>,
     /// Services, sorted by name.
     pub services: Vec<ServiceFact>,
+    /// Autoscalers, sorted by name.
+    pub autoscalers: Vec<ServiceFact>,
     /// Whether the watch has yet to show one of our writes.
     pub unseen: bool,
 }
@@ -71,15 +73,22 @@ impl Index {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The autoscalers.
+    pub fn autoscalers(&self) -> MutexGuard<'_, Children<ServiceFact>> {
+        self.autoscalers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What the job with this UID owns.
     #[must_use]
     pub fn of(&self, namespace: &str, job: &str, now: Instant) -> Snapshot {
         let (pods, pod_unseen) = self.pods().of(namespace, job, now);
         let (services, service_unseen) = self.services().of(namespace, job, now);
+        let (autoscalers, autoscaler_unseen) = self.autoscalers().of(namespace, job, now);
         Snapshot {
             pods,
             services,
-            unseen: pod_unseen || service_unseen,
+            autoscalers,
+            unseen: pod_unseen || service_unseen || autoscaler_unseen,
         }
     }
 
@@ -131,16 +140,6 @@ pub fn feed<K, T: Fact>(
         Event::InitDone => children.list_ends(),
         Event::Delete(object) => children.deleted(&observe(object)),
     }
-}
-
-/// Reduces and feeds a pod event.
-pub fn feed_pod(index: &Index, event: Event<PodView>) -> Vec<JobKey> {
-    feed(&mut index.pods(), event, PodView::observe)
-}
-
-/// Reduces and feeds a service event.
-pub fn feed_service(index: &Index, event: Event<ServiceView>) -> Vec<JobKey> {
-    feed(&mut index.services(), event, ServiceView::observe)
 }
 
 /// Whether a resourceVersion is newer than another; unknown when they are no numbers, and then the watch is right.

@@ -1,8 +1,8 @@
 //! Pods and services as they come from the API server, reduced to what is read.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::children::{Observed, Owner};
 use crate::api::names;
@@ -12,7 +12,8 @@ use crate::planner::{Failure, Phase, PodFact, ServiceFact};
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = "k8s_openapi::api::core::v1::Pod")]
 pub struct PodView {
-    /// Metadata.
+    /// Metadata, as far as it is read.
+    #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
     #[serde(default)]
     status: PodStatusView,
@@ -22,8 +23,44 @@ pub struct PodView {
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = "k8s_openapi::api::core::v1::Service")]
 pub struct ServiceView {
-    /// Metadata.
+    /// Metadata, as far as it is read.
+    #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
+}
+
+/// The part of a HorizontalPodAutoscaler that is read.
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = "k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler")]
+pub struct AutoscalerView {
+    /// Metadata, as far as it is read.
+    #[serde(deserialize_with = "metadata")]
+    pub metadata: ObjectMeta,
+}
+
+/// Decodes what is read of the metadata. `managedFields`, a tree with a node for each field that anybody ever set, would take longer
+/// than the rest of the object.
+fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let view = MetadataView::deserialize(deserializer)?;
+    Ok(ObjectMeta {
+        name: view.name,
+        namespace: view.namespace,
+        uid: view.uid,
+        resource_version: view.resource_version,
+        deletion_timestamp: view.deletion_timestamp,
+        owner_references: view.owner_references,
+        ..ObjectMeta::default()
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MetadataView {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    deletion_timestamp: Option<Time>,
+    owner_references: Option<Vec<OwnerReference>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -115,13 +152,25 @@ impl ServiceView {
     /// Reduces the service to its facts.
     #[must_use]
     pub fn observe(self) -> Observed<ServiceFact> {
-        let fact = ServiceFact {
-            name: self.metadata.name.clone().unwrap_or_default(),
-            uid: self.metadata.uid.clone().unwrap_or_default(),
-            terminating: self.metadata.deletion_timestamp.is_some(),
-        };
-        observed(self.metadata, fact)
+        observe_existence(self.metadata)
     }
+}
+
+impl AutoscalerView {
+    /// Reduces the autoscaler to its facts.
+    #[must_use]
+    pub fn observe(self) -> Observed<ServiceFact> {
+        observe_existence(self.metadata)
+    }
+}
+
+fn observe_existence(metadata: ObjectMeta) -> Observed<ServiceFact> {
+    let fact = ServiceFact {
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        terminating: metadata.deletion_timestamp.is_some(),
+    };
+    observed(metadata, fact)
 }
 
 fn observed<T>(metadata: ObjectMeta, fact: T) -> Observed<T> {

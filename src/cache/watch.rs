@@ -1,7 +1,8 @@
 //! The watches: one task a kind, each with its own back-off, feeding what we know and telling which jobs are concerned.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use futures::{Stream, StreamExt};
 use kube::Api;
@@ -12,10 +13,11 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
-use super::children::JobKey;
-use super::index::{feed_pod, feed_service};
-use super::{Index, PodView, ServiceView, StoredJob};
+use super::children::{Children, Fact, JobKey, Observed};
+use super::index::feed;
+use super::{AutoscalerView, Index, PodView, ServiceView, StoredJob, Undecodable};
 use crate::api::names;
+use crate::planner::{PodFact, ServiceFact};
 use crate::platform::metrics::Metrics;
 
 /// Objects fetched by one request of a list.
@@ -44,23 +46,15 @@ pub async fn jobs(api: Api<StoredJob>, mut store: Writer<StoredJob>, concern: Ar
                 .unwrap_or_default();
             store.apply_watcher_event(&event);
             match event {
-                Event::Apply(job) | Event::InitApply(job) => {
-                    if let StoredJob::Undecodable(object) = &job {
-                        metrics.undecodable("pytorchjobs");
-                        warn!(
-                            job = object.metadata.name,
-                            namespace = object.metadata.namespace,
-                            cause = object.cause,
-                            "cannot decode job"
-                        );
-                    }
+                Event::InitApply(job) => tell_undecodable(&job, &metrics),
+                Event::Apply(job) => {
+                    tell_undecodable(&job, &metrics);
                     concern.job(key(&job));
                 }
                 Event::Delete(job) => concern.gone(job.uid()),
                 Event::Init => {}
                 Event::InitDone => {
-                    let listed: std::collections::HashSet<String> =
-                        reader.state().iter().map(|job| job.uid().to_owned()).collect();
+                    let listed: HashSet<String> = reader.state().iter().map(|job| job.uid().to_owned()).collect();
                     before
                         .iter()
                         .filter(|job| !listed.contains(job.uid()))
@@ -75,35 +69,77 @@ pub async fn jobs(api: Api<StoredJob>, mut store: Writer<StoredJob>, concern: Ar
     .await;
 }
 
-/// Watches the pods that bear our label.
-pub async fn pods(api: Api<PodView>, index: Arc<Index>, concern: Arc<impl Concern>, metrics: Metrics) {
-    run("pods", events(api, ours()), &metrics.clone(), |event| {
+fn tell_undecodable(job: &StoredJob, metrics: &Metrics) {
+    if let StoredJob::Undecodable(object) = job {
+        metrics.undecodable("pytorchjobs");
+        let Undecodable { metadata, cause, .. } = object.as_ref();
+        warn!(
+            namespace = metadata.namespace,
+            name = metadata.name,
+            cause,
+            "cannot decode job"
+        );
+    }
+}
+
+/// Watches the objects of one kind that bear our label.
+pub async fn children<K, T>(
+    kind: Kind<K, T>,
+    api: Api<K>,
+    index: Arc<Index>,
+    concern: Arc<impl Concern>,
+    metrics: Metrics,
+) where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    T: Fact,
+{
+    run(kind.name, events(api, ours()), &metrics.clone(), |event| {
         let complete = matches!(event, Event::InitDone);
-        for job in feed_pod(&index, event) {
+        let touched = feed(&mut (kind.objects)(&index), event, kind.observe);
+        for job in touched {
             concern.job(job);
         }
         if complete {
-            concern.synced("pods");
+            concern.synced(kind.name);
         }
-        metrics.set_cached("pods", index.pods().len());
+        metrics.set_cached(kind.name, (kind.objects)(&index).len());
     })
     .await;
 }
 
-/// Watches the services that bear our label.
-pub async fn services(api: Api<ServiceView>, index: Arc<Index>, concern: Arc<impl Concern>, metrics: Metrics) {
-    run("services", events(api, ours()), &metrics.clone(), |event| {
-        let complete = matches!(event, Event::InitDone);
-        for job in feed_service(&index, event) {
-            concern.job(job);
-        }
-        if complete {
-            concern.synced("services");
-        }
-        metrics.set_cached("services", index.services().len());
-    })
-    .await;
+/// How a kind that jobs own is read and where it is kept.
+pub struct Kind<K, T> {
+    /// Its plural, as in URLs.
+    pub name: &'static str,
+    /// Its singular, as in messages.
+    pub singular: &'static str,
+    /// Reduces an object to what is kept of it.
+    pub observe: fn(K) -> Observed<T>,
+    /// Where it is kept.
+    pub objects: fn(&Index) -> MutexGuard<'_, Children<T>>,
 }
+
+/// Pods.
+pub const PODS: Kind<PodView, PodFact> = Kind {
+    name: "pods",
+    singular: "pod",
+    observe: PodView::observe,
+    objects: Index::pods,
+};
+/// Services.
+pub const SERVICES: Kind<ServiceView, ServiceFact> = Kind {
+    name: "services",
+    singular: "service",
+    observe: ServiceView::observe,
+    objects: Index::services,
+};
+/// Autoscalers.
+pub const AUTOSCALERS: Kind<AutoscalerView, ServiceFact> = Kind {
+    name: "horizontalpodautoscalers",
+    singular: "horizontalpodautoscaler",
+    observe: AutoscalerView::observe,
+    objects: Index::autoscalers,
+};
 
 /// Namespace and name.
 #[must_use]

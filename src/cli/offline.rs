@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::cli::manifest::{self, Document};
 use crate::planner::validate::problems;
-use crate::planner::{Action, Settings, World, build_service, plan as decide, pod::Builder};
+use crate::planner::{Action, Settings, World, build_autoscaler, build_service, plan as decide, pod::Builder};
 use crate::platform::clock;
 
 /// The pods and services that would be created for each job, as YAML documents.
@@ -20,6 +20,7 @@ pub fn plan(file: &Path, settings: &Settings) -> Result<String, Box<dyn Error>> 
             job: &job,
             pods: &[],
             services: &[],
+            autoscalers: &[],
             settings,
             now: clock::now(),
         };
@@ -27,7 +28,14 @@ pub fn plan(file: &Path, settings: &Settings) -> Result<String, Box<dyn Error>> 
             let object = match action {
                 Action::CreatePod(role, index) => builder.pod(role, index),
                 Action::CreateService(role, index) => build_service(&builder, role, index),
-                Action::DeletePod { .. } | Action::DeleteService { .. } | Action::DeleteJob => continue,
+                Action::CreateAutoscaler => match build_autoscaler(&job, &builder) {
+                    Some(autoscaler) => autoscaler,
+                    None => continue,
+                },
+                Action::DeletePod { .. }
+                | Action::DeleteService { .. }
+                | Action::DeleteAutoscaler { .. }
+                | Action::DeleteJob => continue,
             };
             write!(output, "---\n{}", serde_saphyr::to_string(&object)?)?;
         }

@@ -4,6 +4,8 @@
 //! leads. Everything a request needs is bound to what was decided on, so that even two leaders at once would only waste requests.
 
 mod act;
+mod create;
+mod delete;
 mod error;
 mod memory;
 mod queue;
@@ -213,13 +215,22 @@ fn start_watches(
         trigger.clone(),
         metrics.clone(),
     ));
-    tasks.spawn(watch::pods(
+    tasks.spawn(watch::children(
+        watch::PODS,
         api(client, namespace),
         index.clone(),
         trigger.clone(),
         metrics.clone(),
     ));
-    tasks.spawn(watch::services(
+    tasks.spawn(watch::children(
+        watch::SERVICES,
+        api(client, namespace),
+        index.clone(),
+        trigger.clone(),
+        metrics.clone(),
+    ));
+    tasks.spawn(watch::children(
+        watch::AUTOSCALERS,
         api(client, namespace),
         index.clone(),
         trigger.clone(),

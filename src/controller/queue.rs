@@ -24,7 +24,7 @@ use crate::platform::health::WatchTask;
 use crate::platform::metrics::Outcome;
 
 /// The kinds that are watched.
-pub const KINDS: [&str; 3] = ["pytorchjobs", "pods", "services"];
+pub const KINDS: [&str; 4] = ["pytorchjobs", "pods", "services", "horizontalpodautoscalers"];
 /// A reconcile is given up after this long, so that one that hangs does not keep its job for ever.
 const DEADLINE: Duration = Duration::from_mins(1);
 /// How long running reconciles may take to end on shutdown.

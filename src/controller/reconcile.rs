@@ -58,6 +58,7 @@ async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Fai
         job: target.job,
         pods: &owned.pods,
         services: &owned.services,
+        autoscalers: &owned.autoscalers,
         settings: &context.settings,
         now: clock::now(),
     });
@@ -65,9 +66,11 @@ async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Fai
     // Also after a failed action: the status says what was observed, so the user sees the truth while the cause lasts.
     let wait = settle_status(context, &target, &plan).await;
     tell(context, &target.job.object_ref(&()), acted_notes(&acted));
+    // A status that waits for the end of its burst does not wait for the end of a pause as well.
+    let waiting = wait.as_ref().ok().copied().flatten().filter(|wait| !wait.is_zero());
     let failed = |error| Failed {
         error,
-        due: plan.requeue,
+        due: plan.requeue.into_iter().chain(waiting).min(),
     };
     match acted.error {
         Some(error) => Err(failed(error)),
@@ -85,7 +88,12 @@ async fn settle_status(context: &Context, target: &Target<'_>, plan: &Plan) -> R
     if let Some(wait) = context.memory.status_wait(target.uid, *urgency, Instant::now()) {
         return Ok(Some(wait));
     }
-    store_status(context, &target.job.metadata, status.clone()).await?;
+    let stored = store_status(context, &target.job.metadata, status.clone()).await;
+    if stored.as_ref().is_err_and(Error::is_invalid) {
+        // An object that breaks the rules of the CRD may not even take a status: its owner learns of it by the event.
+        tell(context, &target.job.object_ref(&()), plan.notes.clone());
+    }
+    stored?;
     context.memory.status_written(target.uid, Instant::now());
     plan.counts
         .iter()
@@ -144,12 +152,16 @@ fn acted_notes(acted: &Acted) -> Vec<Note> {
         .filter(|error| !error.is_benign())
         .and_then(|error| {
             let reason = match error {
-                Error::Create { kind: "service", .. } | Error::NameTaken { kind: "service", .. } => {
-                    reason::FAILED_CREATE_SERVICE
-                }
-                Error::Create { .. } | Error::NameTaken { .. } => reason::FAILED_CREATE_POD,
-                Error::Delete { kind: "service", .. } => reason::FAILED_DELETE_SERVICE,
-                Error::Delete { .. } => reason::FAILED_DELETE_POD,
+                Error::Create { kind, .. } | Error::NameTaken { kind, .. } => match *kind {
+                    "service" => reason::FAILED_CREATE_SERVICE,
+                    "horizontalpodautoscaler" => reason::FAILED_CREATE_AUTOSCALER,
+                    _ => reason::FAILED_CREATE_POD,
+                },
+                Error::Delete { kind, .. } => match *kind {
+                    "service" => reason::FAILED_DELETE_SERVICE,
+                    "horizontalpodautoscaler" => reason::FAILED_DELETE_AUTOSCALER,
+                    _ => reason::FAILED_DELETE_POD,
+                },
                 _ => return None,
             };
             Some(Note {

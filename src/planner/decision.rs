@@ -37,6 +37,15 @@ pub enum Action {
         /// Its UID, the precondition of the request.
         uid: String,
     },
+    /// Delete this very autoscaler.
+    DeleteAutoscaler {
+        /// Its name.
+        name: String,
+        /// Its UID, the precondition of the request.
+        uid: String,
+    },
+    /// Create the autoscaler of the job.
+    CreateAutoscaler,
     /// Create the pod of a replica.
     CreatePod(Role, u32),
     /// Create the service of a replica.

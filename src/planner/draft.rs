@@ -7,7 +7,9 @@ use super::conditions::{self, set, stored_time};
 use super::decision::{Count, Note, Plan, StatusWrite, Urgency};
 use super::replica_statuses::{self, Moment};
 use super::world::World;
-use super::{backoff_limit, refusal_message, replicas, restart_policy, success, suspend, template, validate};
+use super::{
+    autoscaler, backoff_limit, refusal_message, replicas, restart_policy, success, suspend, template, validate,
+};
 use crate::api::names::reason;
 use crate::api::{ConditionType, JobStatus};
 
@@ -17,6 +19,7 @@ pub fn plan(world: &World<'_>, stored: JobStatus) -> Plan {
     let mut draft = Draft::new(world, stored);
     draft.first_sight();
     if let Some(problems) = draft.refusal() {
+        draft.count_pods(Moment::Working);
         draft.fail(reason::INVALID, problems);
     } else if world.job.spec.suspended() {
         draft.suspended();
@@ -75,6 +78,7 @@ impl<'a> Draft<'a> {
         }
         self.count_pods(Moment::Suspended);
         self.plan.actions = replicas::delete_all(self.world);
+        self.plan.actions.extend(autoscaler::delete(self.world));
     }
 
     fn working(&mut self) {
@@ -144,6 +148,7 @@ impl<'a> Draft<'a> {
             );
         }
         self.plan.actions = replicas::reconcile(self.world);
+        self.plan.actions.extend(autoscaler::create(self.world));
     }
 
     fn out_of_restarts(&self, failures: &restart_policy::Failures<'_>) -> bool {

@@ -12,6 +12,7 @@
 //! One file a policy, named after the API field.
 
 pub mod active_deadline_seconds;
+mod autoscaler;
 pub mod backoff_limit;
 pub mod clean_pod_policy;
 pub mod conditions;
@@ -37,6 +38,7 @@ pub mod validate;
 mod verdict;
 mod world;
 
+pub use autoscaler::build as build_autoscaler;
 pub use decision::{Action, Count, Note, Plan, StatusWrite, Urgency};
 pub use replica_statuses::selector;
 pub use service::build as build_service;

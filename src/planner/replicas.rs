@@ -12,7 +12,7 @@ use crate::api::Role;
 /// scaled down while a higher one is still terminating.
 #[must_use]
 pub fn reconcile(world: &World<'_>) -> Vec<Action> {
-    let mut actions: Vec<Action> = restart_policy::replacements(world).collect();
+    let mut actions = restart_policy::replacements(world);
     actions.extend(surplus(world));
     if !waits_for_old_pods(world) {
         actions.extend(

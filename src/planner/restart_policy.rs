@@ -28,9 +28,12 @@ pub struct Failures<'a> {
 #[must_use]
 pub fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
     let mut found = Failures::default();
+    let mut new = failed_replicas(world);
+    new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid));
     for role in Role::ALL {
         let policy = effective(&world.job.spec, role);
-        let failed: Vec<&PodFact> = new_failures(world, status, role).collect();
+        let of_role = new.iter().filter(|((other, _), _)| *other == role);
+        let failed: Vec<&PodFact> = of_role.map(|(_, pod)| *pod).collect();
         found.new += failed.len();
         found.first = found.first.or_else(|| failed.first().copied());
         if found.fatal.is_none() && policy == RestartPolicy::Never && !failed.is_empty() {
@@ -96,18 +99,17 @@ pub fn remember(status: &mut JobStatus, pod: &PodFact) {
 }
 
 /// Deletions of pods whose failure the stored status has counted. Of replicas that are still wanted: the others go as surplus.
-pub fn replacements<'a>(world: &World<'a>) -> impl Iterator<Item = Action> + use<'a> {
-    let world = *world;
+#[must_use]
+pub fn replacements(world: &World<'_>) -> Vec<Action> {
     let counted: &[String] = world.job.status.as_ref().map_or(&[], |status| &status.replaced_pods);
-    world
-        .pods
-        .iter()
-        .filter(move |pod| pod.failed() && counted.contains(&pod.uid))
-        .filter(move |pod| world.slot(&pod.name).is_some_and(|slot| world.wants(slot)))
-        .map(|pod| Action::DeletePod {
+    failed_replicas(world)
+        .into_iter()
+        .filter(|(_, pod)| counted.contains(&pod.uid))
+        .map(|(_, pod)| Action::DeletePod {
             name: pod.name.clone(),
             uid: pod.uid.clone(),
         })
+        .collect()
 }
 
 /// The message of the Restarting condition, for the first role in order that failed.
@@ -121,17 +123,14 @@ pub fn message(world: &World<'_>, failures: &Failures<'_>) -> Option<String> {
     ))
 }
 
-fn new_failures<'a>(world: &World<'a>, status: &JobStatus, role: Role) -> impl Iterator<Item = &'a PodFact> {
-    let world = *world;
-    world
-        .pods
-        .iter()
-        .filter(move |pod| {
-            world
-                .slot(&pod.name)
-                .is_some_and(|slot| slot.0 == role && world.wants(slot))
-        })
-        .filter(|pod| pod.failed() && !status.replaced_pods.contains(&pod.uid))
+/// The failed pods of wanted replicas, in the order of the replicas.
+fn failed_replicas<'a>(world: &World<'a>) -> Vec<((Role, u32), &'a PodFact)> {
+    let failed = world.pods.iter().filter(|pod| pod.failed());
+    let mut replicas: Vec<_> = failed
+        .filter_map(|pod| Some((world.slot(&pod.name).filter(|&slot| world.wants(slot))?, pod)))
+        .collect();
+    replicas.sort_by_key(|(slot, _)| *slot);
+    replicas
 }
 
 /// Whether a failed pod is worth another try under ExitCode. Without an exit code (eviction, a failed init container) the training

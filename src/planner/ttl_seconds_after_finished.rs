@@ -12,10 +12,11 @@ use crate::api::{ConditionType, JobStatus};
 /// What remains until a finished job is deleted: zero when it is time, nothing without a TTL.
 ///
 /// Kubeflow 1.9 stores no completion time for some failures and then never deletes the job. For such a status the time of the
-/// verdict itself counts.
+/// verdict itself counts. A negative TTL never comes: it is why the job was refused, and whoever wrote it is still to read that.
 #[must_use]
 pub fn expires_in(status: &JobStatus, ttl: Option<i32>, now: Timestamp) -> Option<Duration> {
-    remaining(completion(status)?, i64::from(ttl?), now)
+    let ttl = ttl.filter(|seconds| *seconds >= 0)?;
+    remaining(completion(status)?, i64::from(ttl), now)
 }
 
 fn completion(status: &JobStatus) -> Option<&Time> {
@@ -61,6 +62,7 @@ mod tests {
                 "the longest",
             ),
             (None, 999, None, "unset is never"),
+            (Some(-1), 999, None, "negative is never"),
         ] {
             for verdict in [ConditionType::Succeeded, ConditionType::Failed] {
                 let status = finished(verdict, Some(100));

@@ -41,6 +41,9 @@ pub fn problems(job: &PyTorchJob) -> Vec<Problem> {
     replica_types(job, &mut found);
     elastic(job, &mut found);
     numbers(job, &mut found);
+    hints(job, &mut found);
+    processes(job, &mut found);
+    manager(job, &mut found);
     spellings(job, &mut found);
     found.0
 }
@@ -200,12 +203,61 @@ fn numbers(job: &PyTorchJob, found: &mut Found) {
             _ => {}
         }
     }
-    let processes = spec.nproc_per_node.as_deref();
-    let known = |value: &str| {
-        matches!(value, "auto" | "cpu" | "gpu") || value.parse().is_ok_and(|number: u16| (1..=9999).contains(&number))
+}
+
+/// Numbers that this operator hands on without counting on them.
+fn hints(job: &PyTorchJob, found: &mut Found) {
+    let elastic = job.spec.elastic_policy.clone().unwrap_or_default();
+    let scheduling = job.spec.run_policy.scheduling_policy.clone().unwrap_or_default();
+    for (field, value, min, max) in [
+        ("spec.elasticPolicy.maxRestarts", elastic.max_restarts, 0, i32::MAX),
+        ("spec.elasticPolicy.maxReplicas", elastic.max_replicas, 1, MAX_REPLICAS),
+        ("spec.elasticPolicy.minReplicas", elastic.min_replicas, 1, MAX_REPLICAS),
+        ("spec.elasticPolicy.nProcPerNode", elastic.n_proc_per_node, 1, 1_024),
+        ("spec.elasticPolicy.rdzvPort", elastic.rdzv_port, 1, 65_535),
+        (
+            "spec.runPolicy.schedulingPolicy.minAvailable",
+            scheduling.min_available,
+            0,
+            MAX_REPLICAS + 1,
+        ),
+        (
+            "spec.runPolicy.schedulingPolicy.scheduleTimeoutSeconds",
+            scheduling.schedule_timeout_seconds,
+            0,
+            i32::MAX,
+        ),
+    ] {
+        if value.is_some_and(|value| !(min..=max).contains(&value)) {
+            found.tolerable(field, format!("must be between {min} and {max}"));
+        }
+    }
+}
+
+fn processes(job: &PyTorchJob, found: &mut Found) {
+    let number = |value: &str| {
+        (1..=4).contains(&value.len()) && !value.starts_with('0') && value.bytes().all(|letter| letter.is_ascii_digit())
     };
-    if processes.is_some_and(|value| !known(value)) {
+    let known = |value: &str| matches!(value, "auto" | "cpu" | "gpu") || number(value);
+    if job.spec.nproc_per_node.as_deref().is_some_and(|value| !known(value)) {
         found.fatal("spec.nprocPerNode", "must be auto, cpu, gpu or a number from 1 to 9999");
+    }
+}
+
+/// No job with this problem is ever planned for: whoever else is named there has to know it.
+fn manager(job: &PyTorchJob, found: &mut Found) {
+    let known = [names::MANAGED_BY_SELF, names::MANAGED_BY_MULTIKUEUE];
+    if job
+        .spec
+        .run_policy
+        .managed_by
+        .as_deref()
+        .is_some_and(|manager| !known.contains(&manager))
+    {
+        found.tolerable(
+            "spec.runPolicy.managedBy",
+            format!("must be {} or {}", known[0], known[1]),
+        );
     }
 }
 

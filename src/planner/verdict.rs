@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::conditions::is_true;
 use super::decision::{Action, Plan, StatusWrite, Urgency};
 use super::world::World;
-use super::{clean_pod_policy, replica_statuses, ttl_seconds_after_finished};
+use super::{autoscaler, clean_pod_policy, replica_statuses, ttl_seconds_after_finished};
 use crate::api::{ConditionType, JobStatus};
 
 /// What remains to be done after the verdict in `stored`.
@@ -31,7 +31,10 @@ pub fn after(world: &World<'_>, stored: &JobStatus) -> Plan {
     let settled = status.replica_statuses.values().all(|counts| counts.active.is_none());
     let urgency = if acted_on { Urgency::Condition } else { Urgency::Counts };
     Plan {
-        actions: clean_pod_policy::clean_up(world, policy),
+        actions: clean_pod_policy::clean_up(world, policy)
+            .into_iter()
+            .chain(autoscaler::delete(world))
+            .collect(),
         status: (status != *stored && (settled || acted_on)).then_some(StatusWrite { status, urgency }),
         requeue: expires,
         ..Plan::default()

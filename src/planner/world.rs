@@ -13,6 +13,8 @@ pub struct World<'a> {
     pub pods: &'a [PodFact],
     /// The services that this job's UID controls, sorted by name.
     pub services: &'a [ServiceFact],
+    /// The autoscalers that this job's UID controls, sorted by name.
+    pub autoscalers: &'a [ServiceFact],
     /// What the operator's flags say about pods.
     pub settings: &'a Settings,
     /// The current time.

@@ -87,6 +87,7 @@ impl Objects {
             job,
             pods: &pods,
             services: &services,
+            autoscalers: &[],
             settings: &settings,
             now,
         })
@@ -107,6 +108,9 @@ pub struct Cluster {
     pub stored: Objects,
     pub seen: Objects,
     pub now: Timestamp,
+    /// Whether the answer to a status write was lost. The operator does not decide about the job before it has read it again: it
+    /// cannot know what it has said already.
+    pub in_doubt: bool,
     born: u32,
     version: u64,
 }
@@ -138,6 +142,7 @@ impl Cluster {
             seen: stored.clone(),
             stored,
             now: at(0),
+            in_doubt: false,
             born: 0,
             version: 1,
         }
@@ -145,6 +150,7 @@ impl Cluster {
 
     /// The operator sees everything as it is.
     pub fn see(&mut self) {
+        self.in_doubt = false;
         self.seen = self.stored.clone();
     }
 
@@ -181,7 +187,10 @@ impl Cluster {
                 name.map(|name| self.stored.services.remove(&name)).unwrap_or_default();
             }
             Step::Wait(milliseconds) => self.now += SignedDuration::from_millis(milliseconds),
-            Step::SeeJob => self.seen.job.clone_from(&self.stored.job),
+            Step::SeeJob => {
+                self.in_doubt = false;
+                self.seen.job.clone_from(&self.stored.job);
+            }
             Step::SeePods(but) => self.see_pods(but),
             Step::SeeServices => self.seen.services.clone_from(&self.stored.services),
             ref edit => self.edit(edit),
@@ -231,6 +240,8 @@ impl Cluster {
         job.metadata.resource_version = Some(self.version.to_string());
         if answered {
             self.seen.job = Some(job.clone());
+        } else {
+            self.in_doubt = true;
         }
         Some(Written::Status)
     }
@@ -259,6 +270,7 @@ impl Cluster {
                 }
                 None
             }
+            Action::CreateAutoscaler | Action::DeleteAutoscaler { .. } => unreachable!("no job here has metrics"),
             Action::DeleteJob => {
                 let seen = self.seen.job.as_ref()?.metadata.resource_version.clone();
                 self.stored
@@ -356,7 +368,7 @@ impl Cluster {
                 ) = spelt(seconds, flat);
             }
             Step::Clean(policy, flat) => {
-                (spec.clean_pod_policy, spec.run_policy.clean_pod_policy) = spelt(policy, flat)
+                (spec.clean_pod_policy, spec.run_policy.clean_pod_policy) = spelt(policy, flat);
             }
             Step::Limit(limit, flat) => (spec.backoff_limit, spec.run_policy.backoff_limit) = spelt(limit, flat),
             Step::Scale(replicas) if spec.elastic_policy.is_some() => {

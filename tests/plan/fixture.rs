@@ -126,7 +126,7 @@ impl JobBuilder {
         self.template(role, &format!("/spec/containers/0{path}"), value)
     }
 
-    /// The job as the API server would hand it out.
+    /// The job as a user writes it.
     pub fn json(self) -> Value {
         self.0
     }
@@ -142,6 +142,7 @@ impl JobBuilder {
             job: self.build(),
             pods: Vec::new(),
             services: Vec::new(),
+            autoscalers: Vec::new(),
             settings: Settings::default(),
             now: at(0),
             born: 0,
@@ -164,6 +165,7 @@ pub struct Scene {
     pub job: PyTorchJob,
     pub pods: Vec<PodFact>,
     pub services: Vec<ServiceFact>,
+    pub autoscalers: Vec<ServiceFact>,
     pub settings: Settings,
     pub now: Timestamp,
     born: u32,
@@ -176,6 +178,7 @@ impl Scene {
             job: &self.job,
             pods: &self.pods,
             services: &self.services,
+            autoscalers: &self.autoscalers,
             settings: &self.settings,
             now: self.now,
         }
@@ -235,6 +238,12 @@ impl Scene {
                 }
             }
             Action::DeleteService { name, .. } => self.services.retain(|service| service.name != *name),
+            Action::CreateAutoscaler => self.autoscalers.push(ServiceFact {
+                name: self.name(),
+                uid: "uid-autoscaler".into(),
+                terminating: false,
+            }),
+            Action::DeleteAutoscaler { .. } => self.autoscalers.clear(),
             Action::DeleteJob => self.job.metadata.deletion_timestamp = Some(Time(self.now)),
         }
     }
@@ -420,6 +429,8 @@ pub fn actions(plan: &Plan) -> Vec<String> {
             Action::CreateService(role, index) => format!("create service {}-{index}", role.label()),
             Action::DeletePod { name, .. } => format!("delete pod {}", short(name)),
             Action::DeleteService { name, .. } => format!("delete service {}", short(name)),
+            Action::CreateAutoscaler => "create autoscaler".into(),
+            Action::DeleteAutoscaler { .. } => "delete autoscaler".into(),
             Action::DeleteJob => "delete job".into(),
         })
         .collect()

@@ -1,0 +1,238 @@
+//! What the API server does with a PyTorchJob before it is stored: pruning, defaults, the schema, the CEL rules.
+//!
+//! The schema is the checked-in CRD, the rules are evaluated by `kube_cel`. The walks on the real API server hold this module to the
+//! server's own verdicts.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use kube_cel::{CompiledSchema, Validator, compile_schema};
+use serde_json::{Map, Value, json};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/kubeflow.org_pytorchjobs.yaml");
+
+/// The schema and rules of one version of the CRD.
+pub struct Admission {
+    schema: Value,
+    rules: CompiledSchema,
+    cel: Validator,
+}
+
+impl Admission {
+    /// The CRD as checked in.
+    pub fn checked_in() -> Self {
+        Self::of(checked_in_schema())
+    }
+
+    /// The CRD without the rules for which `left_out` is true.
+    pub fn without(left_out: impl Fn(&str) -> bool) -> Self {
+        let mut schema = checked_in_schema();
+        for place in ["", "/properties/spec"] {
+            let rules = schema.pointer_mut(&format!("{place}/x-kubernetes-validations"));
+            if let Some(Value::Array(rules)) = rules {
+                rules.retain(|rule| !left_out(rule["message"].as_str().unwrap_or_default()));
+            }
+        }
+        Self::of(schema)
+    }
+
+    fn of(schema: Value) -> Self {
+        let rules = compile_schema(&schema);
+        assert!(!rules.has_errors(), "the rules compile");
+        Self {
+            schema,
+            rules,
+            cel: Validator::new(),
+        }
+    }
+
+    /// The schema of `spec`.
+    pub fn spec(&self) -> &Value {
+        &self.schema["properties"]["spec"]
+    }
+
+    /// The object as it is stored, or why it is refused. `old` is the stored object that it replaces.
+    pub fn admit(&self, mut object: Value, old: Option<&Value>) -> Result<Value, String> {
+        let known = ["apiVersion", "kind", "metadata"].map(|key| (key.to_owned(), object[key].clone()));
+        prune(&self.schema, &mut object);
+        for (key, value) in known {
+            object[key] = value;
+        }
+        set_defaults(&self.schema, &mut object);
+        let mut problems = metadata_problems(&mut object["metadata"]);
+        structural("", &self.schema, &object, &mut problems);
+        if problems.is_empty()
+            && let Err(errors) = self.cel.validate_compiled(&self.rules, &object, old)
+        {
+            problems.extend(errors.into_vec().into_iter().map(|error| error.message));
+        }
+        if problems.is_empty() {
+            Ok(object)
+        } else {
+            Err(problems.join("; "))
+        }
+    }
+}
+
+fn checked_in_schema() -> Value {
+    let text = fs::read_to_string(FILE).expect("the CRD is checked in");
+    let mut crd: Value = serde_saphyr::from_str(&text).expect("the CRD is YAML");
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take()
+}
+
+fn keeps_unknown(schema: &Value) -> bool {
+    schema["x-kubernetes-preserve-unknown-fields"] == true
+}
+
+/// The schema of a member.
+fn member<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
+    schema["properties"].get(name).or(schema.get("additionalProperties"))
+}
+
+/// Drops what the schema does not know.
+fn prune(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            if !keeps_unknown(schema) {
+                members.retain(|name, _| member(schema, name).is_some());
+            }
+            for (name, value) in members {
+                if let Some(schema) = member(schema, name) {
+                    prune(schema, value);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| prune(&schema["items"], item)),
+        _ => {}
+    }
+}
+
+/// Fills in defaults, also in place of a null.
+fn set_defaults(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+                let absent = members.get(name).is_none_or(Value::is_null);
+                if let Some(default) = property.get("default").filter(|_| absent) {
+                    members.insert(name.clone(), default.clone());
+                }
+            }
+            for (name, value) in members {
+                if let Some(schema) = member(schema, name) {
+                    set_defaults(schema, value);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| set_defaults(&schema["items"], item)),
+        _ => {}
+    }
+}
+
+/// Labels and annotations are strings under qualified names; an empty map is none.
+fn metadata_problems(metadata: &mut Value) -> Vec<String> {
+    let mut problems = Vec::new();
+    let Some(metadata) = metadata.as_object_mut() else {
+        return vec!["metadata is no object".into()];
+    };
+    for field in ["labels", "annotations"] {
+        let map = metadata.get(field).and_then(Value::as_object);
+        if map.is_none_or(Map::is_empty) {
+            metadata.remove(field);
+            continue;
+        }
+        for (key, value) in map.into_iter().flatten() {
+            let name = key.rsplit_once('/').map_or(key.as_str(), |(_, name)| name);
+            let text = value.as_str().unwrap_or(" ");
+            if name.is_empty() || !is_label(name) || (field == "labels" && !is_label(text)) {
+                problems.push(format!("metadata.{field}: {key}: {value}"));
+            }
+        }
+    }
+    problems
+}
+
+fn is_label(text: &str) -> bool {
+    let inner = |letter: u8| letter.is_ascii_alphanumeric() || b"-_.".contains(&letter);
+    let outer = |letter: Option<&u8>| letter.is_none_or(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    bytes.len() <= 63 && bytes.iter().all(|&letter| inner(letter)) && outer(bytes.first()) && outer(bytes.last())
+}
+
+/// What the schema has against a value: types, bounds, enumerations, patterns, sizes, required fields, duplicate keys of lists.
+fn structural(path: &str, schema: &Value, value: &Value, problems: &mut Vec<String>) {
+    if !has_type(schema, value) {
+        return problems.push(format!("{path} has the wrong type"));
+    }
+    if !in_bounds(schema, value) {
+        problems.push(format!("{path} is out of bounds"));
+    }
+    let required = schema["required"].as_array().into_iter().flatten();
+    for name in required.filter_map(Value::as_str) {
+        if value.is_object() && value.get(name).is_none() {
+            problems.push(format!("{path}.{name} is required"));
+        }
+    }
+    for (name, child) in value.as_object().into_iter().flatten() {
+        if let Some(property) = member(schema, name) {
+            structural(&format!("{path}.{name}"), property, child, problems);
+        }
+    }
+    for (index, child) in value.as_array().into_iter().flatten().enumerate() {
+        structural(&format!("{path}[{index}]"), &schema["items"], child, problems);
+    }
+    if has_duplicates(schema, value) {
+        problems.push(format!("{path} has two entries with the same key"));
+    }
+}
+
+fn has_type(schema: &Value, value: &Value) -> bool {
+    match schema["type"].as_str() {
+        _ if schema["x-kubernetes-int-or-string"] == true => value.is_i64() || value.is_string(),
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("integer") => value.is_i64(),
+        Some("number") => value.is_number(),
+        Some("boolean") => value.is_boolean(),
+        _ => true,
+    }
+}
+
+fn in_bounds(schema: &Value, value: &Value) -> bool {
+    let bound = |name: &str| schema[name].as_f64();
+    let number = value.as_f64();
+    let size = value.as_object().map(|object| object.len() as u64);
+    let listed = schema["enum"].as_array().is_none_or(|values| values.contains(value));
+    let holds = |limit: Option<f64>, fits: fn(f64, f64) -> bool| {
+        number.zip(limit).is_none_or(|(number, limit)| fits(number, limit))
+    };
+    let sized =
+        |limit: Option<u64>, fits: fn(u64, u64) -> bool| size.zip(limit).is_none_or(|(size, limit)| fits(size, limit));
+    listed
+        && holds(bound("minimum"), |number, limit| number >= limit)
+        && holds(bound("maximum"), |number, limit| number <= limit)
+        && sized(schema["minProperties"].as_u64(), |size, limit| size >= limit)
+        && sized(schema["maxProperties"].as_u64(), |size, limit| size <= limit)
+        && schema["pattern"].as_str().is_none_or(|pattern| matches(pattern, value))
+}
+
+fn matches(pattern: &str, value: &Value) -> bool {
+    let rule = format!("self.matches('{pattern}')");
+    let schema = json!({ "type": "string", "x-kubernetes-validations": [{ "rule": rule }] });
+    Validator::new().validate(&schema, value, None).is_ok()
+}
+
+fn has_duplicates(schema: &Value, value: &Value) -> bool {
+    let Some(keys) = schema["x-kubernetes-list-map-keys"].as_array() else {
+        return false;
+    };
+    let mut seen = BTreeSet::new();
+    let mut entries = value.as_array().into_iter().flatten();
+    entries.any(|entry| {
+        let key: Vec<_> = keys
+            .iter()
+            .map(|key| entry[key.as_str().unwrap_or_default()].to_string())
+            .collect();
+        !seen.insert(key)
+    })
+}

@@ -1,0 +1,131 @@
+//! `cleanPodPolicy` on live jobs: both spellings, both verdicts, every value, before and after the end.
+
+use crate::api::{CleanPodPolicy, Role};
+use crate::fixture::{Scene, actions, master, master_and_workers};
+use crate::planner::{Phase, Plan};
+
+/// A job with a verdict and one pod of each kind: a failed or succeeded master, a running, a pending and a succeeded worker.
+fn finished(spelling: &str, policy: Option<&str>, failed: bool) -> Scene {
+    let job = master_and_workers(3).restart(Role::Master, "Never");
+    let job = match (policy, spelling) {
+        (None, _) => job,
+        (Some(policy), "flat") => job.flat("cleanPodPolicy", policy),
+        (Some(policy), _) => job.policy("cleanPodPolicy", policy),
+    };
+    let mut scene = job.running();
+    scene.phase("job-master-0", if failed { Phase::Failed } else { Phase::Succeeded });
+    scene.phase("job-worker-1", Phase::Pending);
+    scene.phase("job-worker-2", Phase::Succeeded);
+    scene.reconcile();
+    scene
+}
+
+#[test]
+fn what_goes_at_the_end_is_what_the_policy_says() {
+    let all: &[&str] = &["master-0", "worker-0", "worker-1", "worker-2"];
+    let unfinished: &[&str] = &["worker-0", "worker-1"];
+    for spelling in ["flat", "runPolicy"] {
+        for (policy, failed, expected) in [
+            (None, false, &[][..]),
+            (None, true, unfinished),
+            (Some("None"), false, &[]),
+            (Some("None"), true, &[]),
+            (Some("Running"), false, unfinished),
+            (Some("Running"), true, unfinished),
+            (Some("All"), false, all),
+            (Some("All"), true, all),
+        ] {
+            let plan = finished(spelling, policy, failed).plan();
+            let expected: Vec<_> = ["pod", "service"]
+                .into_iter()
+                .flat_map(|kind| expected.iter().map(move |name| format!("delete {kind} {name}")))
+                .collect();
+            assert_eq!(actions(&plan), expected, "{policy:?} as {spelling}, failed: {failed}");
+            assert_eq!(plan.status, None, "nothing new to report while pods go");
+        }
+    }
+}
+
+#[test]
+fn w5_a_job_that_failed_keeps_no_gpu_unless_the_user_said_none() {
+    for (policy, expected) in [(None, false), (Some("None"), true)] {
+        let mut scene = finished("flat", policy, true);
+        scene.settle();
+        scene.bury();
+        assert_eq!(scene.pods.iter().any(|pod| !pod.finished()), expected, "{policy:?}");
+    }
+}
+
+#[test]
+fn the_policy_can_be_changed_after_the_end_in_either_direction() {
+    let mut scene = finished("flat", None, false);
+    scene.settle();
+    assert_eq!(scene.pods.len(), 4);
+    scene.edit(|job| job.spec.clean_pod_policy = Some(CleanPodPolicy::Running));
+    assert_eq!(scene.reconcile().actions.len(), 4, "two pods and their services");
+    scene.bury();
+    scene.edit(|job| job.spec.clean_pod_policy = Some(CleanPodPolicy::None));
+    scene.settle();
+    assert_eq!(
+        scene.pod_names(),
+        ["job-master-0", "job-worker-2"],
+        "None deletes nothing more"
+    );
+    scene.edit(|job| job.spec.clean_pod_policy = Some(CleanPodPolicy::All));
+    scene.settle();
+    assert!(scene.pods.is_empty() && scene.services.is_empty());
+    assert_eq!(
+        scene.status().replica_statuses["Master"].succeeded,
+        Some(1),
+        "the counts stay"
+    );
+}
+
+#[test]
+fn a_finished_job_never_gets_a_pod_back() {
+    for policy in [None, Some("None"), Some("Running"), Some("All")] {
+        for failed in [false, true] {
+            let mut scene = finished("runPolicy", policy, failed);
+            scene.pods.clear();
+            scene.settle();
+            assert!(
+                scene.pods.is_empty() && scene.services.is_empty(),
+                "{policy:?}, failed: {failed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn w14_no_service_outlives_its_pod() {
+    let mut scene = finished("flat", Some("None"), false);
+    scene.remove("job-worker-0");
+    assert_eq!(actions(&scene.reconcile()), ["delete service worker-0"]);
+    assert_eq!(scene.reconcile(), Plan::default());
+}
+
+#[test]
+fn clean_up_that_was_interrupted_goes_on() {
+    let mut scene = finished("flat", Some("All"), true);
+    let plan = scene.plan();
+    for action in plan.actions.iter().step_by(2) {
+        scene.apply(action);
+    }
+    assert_eq!(scene.plan().actions.len(), plan.actions.len() / 2);
+    scene.settle();
+    scene.bury();
+    scene.settle();
+    assert!(scene.pods.is_empty() && scene.services.is_empty());
+}
+
+#[test]
+fn a_terminating_pod_at_the_verdict_is_waited_for_and_not_deleted_again() {
+    let mut scene = master().policy("activeDeadlineSeconds", 5).running();
+    scene.terminate("job-master-0");
+    scene.wait(5);
+    scene.reconcile();
+    assert_eq!(actions(&scene.reconcile()), ["delete service master-0"]);
+    scene.bury();
+    scene.settle();
+    assert_eq!(scene.status().replica_statuses["Master"].active, None);
+}

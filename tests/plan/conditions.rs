@@ -1,0 +1,256 @@
+//! `status`: what a plan reports, when, how urgently, and what it tells the user.
+
+use serde_json::json;
+
+use crate::api::names::reason;
+use crate::api::{JobStatus, Role};
+use crate::fixture::{conditions, elastic_workers, master, master_and_workers, time, workers};
+use crate::planner::{self, Count, Phase, Plan, Urgency};
+
+fn notes(plan: &Plan) -> Vec<(&'static str, bool)> {
+    plan.notes.iter().map(|note| (note.reason, note.warning)).collect()
+}
+
+#[test]
+fn the_first_plan_reports_created_and_the_start_and_counts_the_job_once() {
+    let mut scene = master_and_workers(2).scene();
+    let plan = scene.reconcile();
+    assert_eq!(scene.conditions(), ["Created=True(PyTorchJobCreated)"]);
+    assert_eq!(scene.message("Created"), "PyTorchJob job is created.");
+    let status = scene.status();
+    assert_eq!(status.start_time, Some(time(0)));
+    assert_eq!(status.observed_generation, Some(1));
+    assert_eq!(status.ready.as_deref(), Some("0/3"));
+    assert_eq!(status.replica_statuses.keys().collect::<Vec<_>>(), ["Master", "Worker"]);
+    assert_eq!(plan.counts, [Count::JobCreated]);
+    assert_eq!(plan.notes, [], "Kubeflow has no event for Created");
+    assert_eq!(plan.status.map(|write| write.urgency), Some(Urgency::Now));
+    assert!(
+        !scene.reconcile().counts.contains(&Count::JobCreated),
+        "not a second time"
+    );
+}
+
+#[test]
+fn the_master_makes_the_job_run_and_only_the_change_is_reported() {
+    let mut scene = master_and_workers(1).scene();
+    scene.settle();
+    scene.phase("job-worker-0", Phase::Running);
+    let plan = scene.reconcile();
+    assert_eq!(
+        scene.conditions(),
+        ["Created=True(PyTorchJobCreated)"],
+        "a worker alone is not enough"
+    );
+    assert_eq!(plan.status.map(|write| write.urgency), Some(Urgency::Counts));
+    scene.phase("job-master-0", Phase::Running);
+    let plan = scene.reconcile();
+    assert_eq!(
+        scene.conditions(),
+        ["Created=True(PyTorchJobCreated)", "Running=True(PyTorchJobRunning)"]
+    );
+    assert_eq!(scene.message("Running"), "PyTorchJob job is running.");
+    assert_eq!(plan.status.map(|write| write.urgency), Some(Urgency::Condition));
+    assert_eq!(plan.notes, [], "Kubeflow has no event for Running");
+    assert_eq!(scene.plan(), Plan::default(), "settled means silent");
+}
+
+#[test]
+fn success_is_one_status_with_verdict_completion_time_event_and_count() {
+    for (job, message) in [
+        (master(), "PyTorchJob job is successfully completed."),
+        (workers(2), "PyTorchJob ns/job successfully completed."),
+        (elastic_workers(2, 1, 2), "PyTorchJob ns/job successfully completed."),
+    ] {
+        let mut scene = job.running();
+        scene.everything(Phase::Succeeded);
+        scene.wait(60);
+        let plan = scene.reconcile();
+        assert_eq!(
+            scene.conditions(),
+            [
+                "Created=True(PyTorchJobCreated)",
+                "Running=False(PyTorchJobRunning)",
+                "Succeeded=True(PyTorchJobSucceeded)"
+            ]
+        );
+        assert_eq!(scene.message("Succeeded"), message);
+        assert_eq!(scene.status().completion_time, Some(time(60)));
+        assert_eq!(plan.status.as_ref().map(|write| write.urgency), Some(Urgency::Now));
+        assert_eq!(plan.counts, [Count::JobSucceeded]);
+        assert_eq!(notes(&plan), [(reason::SUCCEEDED, false)]);
+        assert_eq!(plan.notes[0].message, message);
+        assert_eq!(
+            plan.actions,
+            [],
+            "the verdict is stored before anything is deleted because of it"
+        );
+    }
+}
+
+#[test]
+fn w16_a_job_that_succeeds_while_a_replica_fails_has_one_verdict() {
+    for policy in ["Never", "OnFailure", "ExitCode"] {
+        let mut scene = elastic_workers(2, 1, 2).restart(Role::Worker, policy).running();
+        scene.phase("job-worker-0", Phase::Succeeded);
+        scene.exit("job-worker-1", 1);
+        scene.reconcile();
+        let true_ones: Vec<_> = scene
+            .conditions()
+            .into_iter()
+            .filter(|line| line.contains("=True"))
+            .collect();
+        assert_eq!(
+            true_ones,
+            ["Created=True(PyTorchJobCreated)", "Succeeded=True(PyTorchJobSucceeded)"],
+            "{policy}"
+        );
+    }
+}
+
+#[test]
+fn w34_after_success_active_follows_the_pods_and_is_written_once_the_last_is_gone() {
+    let mut scene = master_and_workers(2).policy("cleanPodPolicy", "Running").running();
+    scene.phase("job-master-0", Phase::Succeeded);
+    scene.reconcile();
+    assert_eq!(
+        scene.status().replica_statuses["Worker"].active,
+        Some(2),
+        "they still run at the verdict"
+    );
+    scene.reconcile();
+    scene.remove("job-worker-1");
+    assert_eq!(scene.plan().status, None, "one is left: not worth a write");
+    scene.remove("job-worker-0");
+    let plan = scene.reconcile();
+    assert_eq!(plan.status.map(|write| write.urgency), Some(Urgency::Counts));
+    let status = scene.status();
+    assert_eq!(
+        (
+            status.replica_statuses["Worker"].active,
+            status.replica_statuses["Worker"].succeeded
+        ),
+        (None, None)
+    );
+    assert_eq!(status.replica_statuses["Master"].succeeded, Some(1));
+    assert_eq!(scene.plan(), Plan::default());
+}
+
+#[test]
+fn an_edit_of_a_finished_job_is_acknowledged_and_changes_no_verdict() {
+    let mut scene = master().running();
+    scene.everything(Phase::Succeeded);
+    scene.settle();
+    let before = scene.status();
+    scene.edit(|job| job.spec.active_deadline_seconds = Some(0));
+    scene.suspend(true);
+    scene.wait(100);
+    scene.settle();
+    assert_eq!(
+        scene.status(),
+        JobStatus {
+            observed_generation: Some(3),
+            ..before
+        }
+    );
+    assert_eq!(scene.pod_names(), ["job-master-0"]);
+}
+
+#[test]
+fn a_template_restart_policy_is_warned_about_once() {
+    let mut scene = master()
+        .template(Role::Master, "/spec/restartPolicy", json!("Always"))
+        .scene();
+    assert_eq!(notes(&scene.reconcile()), [(reason::TEMPLATE_RESTART_POLICY, true)]);
+    assert_eq!(notes(&scene.reconcile()), []);
+}
+
+#[test]
+fn w15_the_worker_selector_survives_the_masters_success() {
+    let mut scene = master_and_workers(1).running();
+    scene.phase("job-master-0", Phase::Succeeded);
+    scene.settle();
+    let selector = planner::selector("job", Role::Worker);
+    assert_eq!(scene.status().replica_statuses["Worker"].selector, Some(selector));
+}
+
+#[test]
+fn w35_a_settled_job_says_nothing_however_often_it_is_looked_at() {
+    for mut scene in [
+        master_and_workers(3).running(),
+        master().policy("suspend", true).scene(),
+        workers(2).policy("managedBy", "kueue.x-k8s.io/multikueue").scene(),
+    ] {
+        scene.settle();
+        for _ in 0..3 {
+            scene.wait(3600);
+            assert_eq!(scene.reconcile(), Plan::default());
+        }
+    }
+}
+
+#[test]
+fn a_job_that_is_being_deleted_is_left_to_the_garbage_collector() {
+    let mut scene = master_and_workers(1).running();
+    scene.everything(Phase::Failed);
+    scene.job.metadata.deletion_timestamp = Some(time(5));
+    assert_eq!(scene.plan(), Plan::default());
+}
+
+#[test]
+fn a_running_job_of_kubeflows_operator_is_taken_over_without_touching_its_pods() {
+    let mut scene = master_and_workers(1).running();
+    let kubeflow = json!({
+        "conditions": [
+            { "type": "Created", "status": "True", "reason": "PyTorchJobCreated", "message": "PyTorchJob job is created." },
+            { "type": "Running", "status": "True", "reason": "PyTorchJobRunning", "message": "PyTorchJob job is running." },
+        ],
+        "replicaStatuses": { "Master": { "active": 1 }, "Worker": { "active": 1 } },
+        "startTime": "2027-01-15T07:00:00Z",
+    });
+    let kubeflow: JobStatus = serde_json::from_value(kubeflow).expect("Kubeflow's status decodes");
+    scene.job.status = Some(kubeflow.clone());
+    let plan = scene.reconcile();
+    assert_eq!((plan.actions, plan.notes, plan.counts), (vec![], vec![], vec![]));
+    assert_eq!(scene.status().conditions, kubeflow.conditions);
+    assert_eq!(scene.status().start_time, kubeflow.start_time);
+    assert_eq!(scene.plan(), Plan::default());
+}
+
+#[test]
+fn a_finished_job_of_kubeflows_operator_is_taken_over_without_a_write() {
+    let mut scene = master().running();
+    scene.everything(Phase::Succeeded);
+    scene.settle();
+    let mut status = scene.status();
+    (status.observed_generation, status.ready) = (None, None);
+    scene.job.status = Some(status);
+    assert_eq!(scene.plan(), Plan::default());
+}
+
+#[test]
+fn the_lists_that_go_operators_write_as_null_are_empty() {
+    let status: JobStatus =
+        serde_json::from_value(json!({ "conditions": null, "replicaStatuses": null })).expect("decodes");
+    assert_eq!(status, JobStatus::default());
+}
+
+#[test]
+fn an_undecodable_job_fails_with_the_cause_once() {
+    let (status, note) = planner::undecodable(
+        "job",
+        JobStatus::default(),
+        "spec.backoffLimit: not a number",
+        time(7).0,
+    )
+    .expect("it has no verdict yet");
+    assert_eq!(conditions(&status), ["Failed=True(InvalidPyTorchJobSpec)"]);
+    assert_eq!(status.completion_time, Some(time(7)));
+    assert!(note.warning && note.reason == reason::INVALID);
+    assert!(
+        note.message.contains("job") && note.message.contains("spec.backoffLimit: not a number"),
+        "{}",
+        note.message
+    );
+    assert_eq!(planner::undecodable("job", status, "again", time(8).0), None);
+}

@@ -1,0 +1,177 @@
+//! `runPolicy.suspend` and `runPolicy.managedBy`.
+
+use crate::api::names::reason;
+use crate::fixture::{actions, master_and_workers, time};
+use crate::planner::{Phase, Plan, Urgency};
+
+#[test]
+fn suspending_deletes_everything_keeps_the_start_and_says_so_once() {
+    let mut scene = master_and_workers(1).running();
+    scene.wait(30);
+    scene.suspend(true);
+    let plan = scene.reconcile();
+    assert_eq!(
+        actions(&plan),
+        [
+            "delete pod master-0",
+            "delete pod worker-0",
+            "delete service master-0",
+            "delete service worker-0"
+        ]
+    );
+    assert_eq!(
+        plan.notes.iter().map(|note| note.reason).collect::<Vec<_>>(),
+        [reason::SUSPENDED]
+    );
+    assert_eq!(plan.notes[0].message, "PyTorchJob job is suspended.");
+    assert_eq!(plan.status.map(|write| write.urgency), Some(Urgency::Now));
+    assert_eq!(scene.status().start_time, Some(time(0)));
+    assert_eq!(scene.reconcile().notes, [], "W35: once");
+}
+
+#[test]
+fn while_suspended_active_is_what_is_not_gone_yet() {
+    let mut scene = master_and_workers(2).running();
+    scene.phase("job-worker-1", Phase::Pending);
+    scene.suspend(true);
+    scene.reconcile();
+    assert_eq!(
+        scene.status().replica_statuses["Worker"].active,
+        Some(2),
+        "a pending pod holds its quota"
+    );
+    scene.settle();
+    assert_eq!(
+        scene.status().replica_statuses["Worker"].active,
+        Some(1),
+        "one has gone, one terminates"
+    );
+    assert_eq!(scene.status().replica_statuses["Master"].active, Some(1));
+    scene.bury();
+    scene.settle();
+    assert!(
+        scene
+            .status()
+            .replica_statuses
+            .values()
+            .all(|counts| counts.active.is_none())
+    );
+}
+
+#[test]
+fn suspension_takes_failed_and_succeeded_pods_too_and_a_pod_that_fails_then_is_no_failure() {
+    let mut scene = master_and_workers(3).running();
+    scene.phase("job-worker-0", Phase::Succeeded);
+    scene.exit("job-worker-1", 1);
+    scene.suspend(true);
+    let plan = scene.reconcile();
+    assert_eq!(plan.actions.len(), 8);
+    assert_eq!(plan.counts, []);
+    scene.bury();
+    scene.settle();
+    assert_eq!((scene.status().restarts, scene.status().first_failure), (None, None));
+}
+
+#[test]
+fn a_restarting_job_is_not_restarting_while_it_is_suspended() {
+    let mut scene = master_and_workers(1).running();
+    scene.exit("job-worker-0", 1);
+    scene.reconcile();
+    scene.suspend(true);
+    scene.reconcile();
+    assert_eq!(
+        scene.conditions(),
+        [
+            "Created=True(PyTorchJobCreated)",
+            "Restarting=False(PyTorchJobSuspended)",
+            "Suspended=True(PyTorchJobSuspended)"
+        ]
+    );
+    scene.settle();
+    scene.bury();
+    scene.settle();
+    assert_eq!(
+        scene.status().replaced_pods,
+        [""; 0],
+        "nothing is remembered of pods that are gone"
+    );
+    assert_eq!(scene.status().restarts, Some(1), "the count stays");
+}
+
+#[test]
+fn resuming_waits_for_the_last_old_pod_and_then_creates_all() {
+    let mut scene = master_and_workers(1).running();
+    scene.suspend(true);
+    scene.settle();
+    scene.wait(10);
+    scene.suspend(false);
+    let plan = scene.reconcile();
+    assert_eq!(plan.actions, [], "old pods terminate");
+    assert_eq!(
+        plan.notes.iter().map(|note| note.reason).collect::<Vec<_>>(),
+        [reason::RESUMED]
+    );
+    assert_eq!(
+        scene.status().start_time,
+        Some(time(10)),
+        "the clock of the deadline starts anew"
+    );
+    scene.remove("job-master-0");
+    assert_eq!(scene.reconcile().actions, []);
+    scene.remove("job-worker-0");
+    assert_eq!(scene.reconcile().actions.len(), 4);
+}
+
+#[test]
+fn suspending_and_resuming_twenty_times_ends_where_it_began() {
+    let mut scene = master_and_workers(1).running();
+    for round in 0..20 {
+        scene.suspend(round % 2 == 0);
+        scene.settle();
+        if round % 3 == 0 {
+            scene.bury();
+        }
+    }
+    scene.bury();
+    scene.settle();
+    scene.everything(Phase::Running);
+    scene.settle();
+    assert_eq!(
+        scene.conditions(),
+        [
+            "Created=True(PyTorchJobCreated)",
+            "Suspended=False(PyTorchJobResumed)",
+            "Running=True(PyTorchJobRunning)"
+        ]
+    );
+    assert_eq!(scene.plan(), Plan::default());
+}
+
+#[test]
+fn a_suspended_job_is_not_finished_by_what_its_pods_do() {
+    for phase in [Phase::Succeeded, Phase::Failed] {
+        let mut scene = master_and_workers(1).policy("activeDeadlineSeconds", 5).running();
+        scene.suspend(true);
+        scene.everything(phase);
+        scene.wait(100);
+        scene.settle();
+        assert_eq!(scene.status().completion_time, None, "{phase:?}");
+        assert!(scene.pods.is_empty());
+    }
+}
+
+#[test]
+fn a_job_that_another_controller_manages_is_never_touched() {
+    for (manager, ours) in [
+        ("kubeflow.org/training-operator", true),
+        ("kueue.x-k8s.io/multikueue", false),
+        ("", false),
+        ("example.com/other", false),
+    ] {
+        let mut scene = master_and_workers(1).policy("managedBy", manager).scene();
+        assert_eq!(scene.plan() != Plan::default(), ours, "{manager:?}");
+        scene.add_pod("job-worker-7");
+        scene.suspend(true);
+        assert_eq!(scene.plan() != Plan::default(), ours, "{manager:?}, suspended");
+    }
+}
