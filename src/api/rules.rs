@@ -81,6 +81,21 @@ macro_rules! one_value {
     };
 }
 
+/// Rules at the root are asked about every write, also of labels, finalizers and the status. An object that was stored without
+/// them must not be stuck, unable to get a verdict or to be let go; a new object has no status, which tells it from a stored one.
+macro_rules! new_object {
+    () => {
+        "has(self.status) || "
+    };
+}
+
+/// The longest name of a pod and service of each role is no longer than a service may be named.
+macro_rules! names_fit {
+    () => {
+        "self.spec.pytorchReplicaSpecs.all(k, size(self.metadata.name) + size(k) + 2 + size(string((has(self.spec.pytorchReplicaSpecs[k].replicas) ? self.spec.pytorchReplicaSpecs[k].replicas : 1) - 1)) <= 63)"
+    };
+}
+
 /// An optional field keeps its value, whether it is changed, added or removed.
 macro_rules! same {
     ($path:literal) => {
@@ -127,14 +142,28 @@ pub const RULES: &[Rule] = &[
     rule(
         Scope::Root,
         ".metadata.name",
-        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        concat!(
+            new_object!(),
+            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')"
+        ),
         "metadata.name must start with a letter, consist of lower-case letters, digits and '-', and not end with '-': services are named after the job",
     ),
     rule(
         Scope::Root,
         ".metadata.name",
-        "self.spec.pytorchReplicaSpecs.all(k, size(self.metadata.name) + size(k) + 2 + size(string((has(self.spec.pytorchReplicaSpecs[k].replicas) ? self.spec.pytorchReplicaSpecs[k].replicas : 1) - 1)) <= 63)",
+        concat!(new_object!(), names_fit!()),
         "metadata.name is too long: with role and index, as in NAME-worker-0, it must fit in 63 characters, the limit of service names",
+    ),
+    rule(
+        Scope::Root,
+        ".metadata.name",
+        concat!(
+            "self.spec.pytorchReplicaSpecs.all(k, k in oldSelf.spec.pytorchReplicaSpecs && ",
+            "(has(self.spec.pytorchReplicaSpecs[k].replicas) ? self.spec.pytorchReplicaSpecs[k].replicas : 1) <= ",
+            "(has(oldSelf.spec.pytorchReplicaSpecs[k].replicas) ? oldSelf.spec.pytorchReplicaSpecs[k].replicas : 1)) || ",
+            names_fit!()
+        ),
+        "metadata.name is too long for so many workers: NAME-worker-INDEX must fit in 63 characters, the limit of service names: take fewer workers, or create a new job with a shorter name",
     ),
     rule(
         Scope::Spec,

@@ -4,11 +4,11 @@
 //! a table cannot say: order in time, several editors at once, other ways to write than a merge patch.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-// mod concurrent;
+mod concurrent;
 mod matrix;
 mod rig;
-// mod rules;
-// mod scale;
-// mod suspend;
-// mod warnings;
-// mod ways;
+mod rules;
+mod scale;
+mod suspend;
+mod warnings;
+mod ways;

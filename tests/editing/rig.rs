@@ -14,7 +14,7 @@ use pytorchjob_test_cluster::{
 use serde_json::{Value, json};
 
 /// How long anything may take on a loaded machine.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(2);
 
 /// What the API server adds when the schema already refuses an object.
 const RULES_SKIPPED: &str = "some validation rules were not checked";
@@ -220,11 +220,13 @@ pub fn messages(status: &Status) -> Vec<String> {
     if causes.is_empty() {
         return vec![status.message.clone()];
     }
-    causes
+    let mut messages: Vec<String> = causes
         .iter()
         .map(|cause| cause.message.trim_start_matches("Invalid value: ").to_owned())
         .filter(|message| !message.contains(RULES_SKIPPED))
-        .collect()
+        .collect();
+    messages.dedup();
+    messages
 }
 
 /// The status; empty before the operator has written one.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{Resource as _, ResourceExt as _};
-use pytorchjob_operator::api::ConditionType;
+use pytorchjob_operator::api::{ConditionType, PyTorchJob};
 use pytorchjob_test_cluster::{PodPhase, wait_gone};
 use serde_json::{Value, json};
 
@@ -12,8 +12,10 @@ use super::base::Base;
 use super::phase::{Phase, overrun, succeed};
 use crate::rig::{Rig, SOON, finished, is, status};
 
-/// How late a timer may be, and how long a test waits for one that must not fire.
-const LATE: Duration = Duration::from_secs(1);
+/// How late a timer may be, its rounding to whole seconds included.
+const LATE: Duration = Duration::from_secs(3);
+/// How long before a timer fires an edit disarms it.
+const ARMED: Duration = Duration::from_secs(8);
 
 /// What becomes of the live job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -204,9 +206,7 @@ async fn deadline_holds(rig: &Rig, job: &str) {
 }
 
 async fn deadline_lifted(rig: &Rig, job: &str) {
-    let start = rig.until(job, |job| status(job).start_time.is_some()).await;
-    let deadline = GIVEN_SECONDS + status(&start).start_time.unwrap().0.as_second();
-    pass(deadline).await;
+    tokio::time::sleep(ARMED + LATE).await;
     assert!(
         !finished(&rig.job(job).await),
         "{job}: a deadline that was removed has fired"
@@ -272,8 +272,7 @@ async fn never_expires(rig: &Rig, base: Base, phase: Phase, job: &str) {
         running(rig, base, phase, job).await;
         succeed(rig, base, job).await;
     }
-    let completion = status(&rig.job(job).await).completion_time.unwrap().0;
-    pass(GIVEN_SECONDS + completion.as_second()).await;
+    tokio::time::sleep(ARMED + LATE).await;
     assert!(
         rig.jobs
             .get_opt(job)
@@ -313,13 +312,22 @@ async fn scales(rig: &Rig, base: Base, job: &str, workers: u32) {
     rig.until_services(job, &replicas).await;
 }
 
-/// Seconds of a deadline or a TTL that an edit removes: long enough to make the edit before it fires.
-pub const GIVEN_SECONDS: i64 = 15;
-
-/// Waits until a timer for `second` would certainly have fired.
-async fn pass(second: i64) {
-    let left = Timestamp::from_second(second).unwrap().duration_since(now());
-    tokio::time::sleep(Duration::try_from(left).unwrap_or_default() + LATE + LATE).await;
+/// Fills in the `given` of a row: a timer stands there as 0, and becomes one that fires in [`ARMED`] from now on.
+pub fn arm(mut given: Value, phase: Phase, job: &PyTorchJob) -> Value {
+    let status = status(job);
+    let (deadline, ttl) = match phase {
+        Phase::Suspended => (None, None),
+        _ => (status.start_time, status.completion_time),
+    };
+    for (timer, since) in [("activeDeadlineSeconds", deadline), ("ttlSecondsAfterFinished", ttl)] {
+        let passed = since.map_or(SignedDuration::ZERO, |since| now().duration_since(since.0));
+        for parent in ["/spec", "/spec/runPolicy"] {
+            if let Some(seconds) = given.pointer_mut(parent).and_then(|parent| parent.get_mut(timer)) {
+                *seconds = json!(passed.as_secs() + 1 + i64::try_from(ARMED.as_secs()).unwrap());
+            }
+        }
+    }
+    given
 }
 
 #[expect(

@@ -42,7 +42,7 @@ pub struct Row {
     pub edit: &'static str,
     /// The job it is done to.
     pub base: Base,
-    /// What that job has in addition where the effect is looked at, so that the effect shows within seconds.
+    /// A merge patch made just before, where the effect is looked at: it arms what the edit disarms.
     pub given: &'static str,
     /// The merge patch.
     pub patch: &'static str,

@@ -84,15 +84,14 @@ impl Phase {
     }
 
     /// The spec of a job that is to be brought here.
-    pub fn spec(self, base: Base, given: &Value) -> Value {
-        let spec = merged(base.spec(), given.get("spec").unwrap_or(&json!({})));
+    pub fn spec(self, base: Base) -> Value {
         if self == Self::Elsewhere {
             return merged(
-                spec,
+                base.spec(),
                 &json!({ "runPolicy": { "managedBy": "kueue.x-k8s.io/multikueue" } }),
             );
         }
-        spec
+        base.spec()
     }
 
     /// Brings the job, which was just created, into this phase.
@@ -165,7 +164,7 @@ pub async fn overrun(rig: &Rig, base: Base, job: &str) {
 
 /// Fails the replicas that decide. Their replacements stay pending, and so the job stays Restarting.
 async fn restart(rig: &Rig, base: Base, job: &str) {
-    let before = rig.run(job, base.replicas()).await;
+    rig.run(job, base.replicas()).await;
     let old = uids(rig, job).await;
     for replica in base.deciding() {
         rig.report(
@@ -178,7 +177,6 @@ async fn restart(rig: &Rig, base: Base, job: &str) {
         )
         .await;
     }
-    drop(before);
     rig.until(job, |job| is(job, ConditionType::Restarting)).await;
     pytorchjob_test_cluster::wait_for_all(&rig.pods, &crate::rig::selector(job), crate::rig::SOON, |pods| {
         pods.len() == base.replicas().len()

@@ -62,7 +62,7 @@ pub const FLAT: Group = Group {
         flat!("activeDeadlineSeconds", "set", Bare, "1", deadline),
         flat!("activeDeadlineSeconds", "change", Flat, "1", deadline),
         flat!("activeDeadlineSeconds", "remove", Flat, "null", no_deadline)
-            .given(r#"{"spec":{"activeDeadlineSeconds":15}}"#),
+            .given(r#"{"spec":{"activeDeadlineSeconds":0}}"#),
         flat!(
             "activeDeadlineSeconds",
             "set, and runPolicy has another value",
@@ -106,7 +106,7 @@ pub const FLAT: Group = Group {
         flat!("ttlSecondsAfterFinished", "set", Bare, "1", ttl),
         flat!("ttlSecondsAfterFinished", "change", Flat, "1", ttl),
         flat!("ttlSecondsAfterFinished", "remove", Flat, "null", no_ttl)
-            .given(r#"{"spec":{"ttlSecondsAfterFinished":15}}"#),
+            .given(r#"{"spec":{"ttlSecondsAfterFinished":0}}"#),
         flat!(
             "ttlSecondsAfterFinished",
             "set, and runPolicy has another value",
@@ -124,7 +124,7 @@ pub const RUN_POLICY: Group = Group {
         nested!("activeDeadlineSeconds", "set", Bare, "1", deadline),
         nested!("activeDeadlineSeconds", "change", Nested, "1", deadline),
         nested!("activeDeadlineSeconds", "remove", Nested, "null", no_deadline)
-            .given(r#"{"spec":{"runPolicy":{"activeDeadlineSeconds":15}}}"#),
+            .given(r#"{"spec":{"runPolicy":{"activeDeadlineSeconds":0}}}"#),
         nested!("backoffLimit", "set", Bare, "0", limit),
         nested!("backoffLimit", "change", Nested, "0", limit),
         nested!("backoffLimit", "remove", Nested, "null", no_limit)
@@ -135,9 +135,9 @@ pub const RUN_POLICY: Group = Group {
         nested!("ttlSecondsAfterFinished", "set", Bare, "1", ttl),
         nested!("ttlSecondsAfterFinished", "change", Nested, "1", ttl),
         nested!("ttlSecondsAfterFinished", "remove", Nested, "null", no_ttl)
-            .given(r#"{"spec":{"runPolicy":{"ttlSecondsAfterFinished":15}}}"#),
+            .given(r#"{"spec":{"runPolicy":{"ttlSecondsAfterFinished":0}}}"#),
         flat!("runPolicy", "remove", Nested, "null", no_policy).given(
-            r#"{"spec":{"runPolicy":{"activeDeadlineSeconds":15,"backoffLimit":1,"ttlSecondsAfterFinished":15}}}"#,
+            r#"{"spec":{"runPolicy":{"activeDeadlineSeconds":0,"backoffLimit":1,"ttlSecondsAfterFinished":0}}}"#,
         ),
         flat!(
             "runPolicy",

@@ -121,8 +121,9 @@ pub const NUMBERS: Group = Group {
         replica!("Worker"."replicas", "change, and suspend", Nested, "2", suspend r#"{"suspend":true}"#, |phase| {
             live(phase, Effect::Resizes(2))
         }),
-        replica!("Worker"."replicas", "change to 0", Workers, "0", |_| {
-            Cell::Refused(&["0: spec.pytorchReplicaSpecs.Worker.replicas in body should be greater than or equal to 1"])
+        replica!("Worker"."replicas", "change to 0", Workers, "0", |phase| match phase {
+            Phase::Suspended => Cell::Refused(&[NO_WORKERS]),
+            _ => Cell::Refused(NO_WORKERS_WHILE_RUNNING),
         }),
         replica!("Worker"."replicas", "raise an elastic job", Elastic, "3", |phase| live(phase, Effect::Scales(3))),
         replica!("Worker"."replicas", "lower an elastic job", Elastic, "1", |phase| live(phase, Effect::Scales(1))),
@@ -299,6 +300,8 @@ const AUTO_PROCESSES: Effect = Effect::Rebuilds(
 );
 const NO_PYTORCH: &str = "template.spec.containers needs a container named pytorch: it is the one that trains";
 
+const NO_WORKERS: &str = "0: spec.pytorchReplicaSpecs.Worker.replicas in body should be greater than or equal to 1";
+const NO_WORKERS_WHILE_RUNNING: &[&str] = &[NO_WORKERS, WORKERS[0]];
 const TEMPLATE_AND_NO_PYTORCH: &[&str] = &[TEMPLATE[0], NO_PYTORCH];
 
 /// What can change only while the job is suspended.
