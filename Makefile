@@ -37,7 +37,7 @@ crds: ## Generate the CustomResourceDefinition from the types
 	cargo run --quiet --locked -- crd > target/crd.yaml && mv target/crd.yaml crds/kubeflow.org_pytorchjobs.yaml
 
 demo: control-plane ## Watch a job live through its edits on a real API server (KEEP=1 leaves the cluster running)
-	@cargo build --locked && KEEP="$(KEEP)" cargo run --quiet --locked --example demo
+	@cargo build --locked --bins --example demo && KEEP="$(KEEP)" cargo run --quiet --locked --example demo
 
 bench: control-plane ## Measure the operator against the figures of docs/performance.md
 	cargo bench --locked --bench lifecycle

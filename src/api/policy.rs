@@ -29,28 +29,30 @@ pub struct RunPolicy {
     pub active_deadline_seconds: Option<i64>,
 
     /// Number of restarts after which the job fails. Counted over the whole life of the job: restarts of containers in
-    /// place and pods that the operator replaced. Unset: no limit.
+    /// place and pods that the operator replaced. Unset: no limit. May be edited at any time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub backoff_limit: Option<i32>,
 
-    /// What to delete when the job has finished.
+    /// What to delete when the job has finished. May be edited at any time, also then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clean_pod_policy: Option<CleanPodPolicy>,
 
     /// Who runs the job: absent or kubeflow.org/training-operator for this operator, kueue.x-k8s.io/multikueue to leave it alone.
+    /// Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<String>,
 
-    /// Hints for a gang scheduler.
+    /// Hints for a gang scheduler. Immutable but for minAvailable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduling_policy: Option<SchedulingPolicy>,
 
-    /// True stops the job: its pods and services go, and come back when it is false again.
+    /// True stops the job: its pods and services go, and come back when it is false again. May be edited at any time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// Seconds after `status.completionTime` at which the finished job is deleted. Unset: never.
+    /// Seconds after `status.completionTime` at which the finished job is deleted. Unset: never. May be edited at any time,
+    /// also then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub ttl_seconds_after_finished: Option<i32>,
@@ -60,16 +62,16 @@ pub struct RunPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SchedulingPolicy {
-    /// Pods that must be schedulable together. Default: all.
+    /// Pods that must be schedulable together. Default: all. May be edited at any time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_001))]
     pub min_available: Option<i32>,
 
-    /// Resources that must be free before the job starts. Default: the sum over the pods.
+    /// Resources that must be free before the job starts. Default: the sum over the pods. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_resources: Option<BTreeMap<String, Quantity>>,
 
-    /// Priority class of the group.
+    /// Priority class of the group. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority_class: Option<String>,
 
@@ -77,7 +79,7 @@ pub struct SchedulingPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
 
-    /// Seconds the group may wait for being scheduled.
+    /// Seconds the group may wait for being scheduled. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub schedule_timeout_seconds: Option<i32>,

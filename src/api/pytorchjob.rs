@@ -68,16 +68,16 @@ pub struct PyTorchJobSpec {
     #[serde(default)]
     pub run_policy: RunPolicy,
 
-    /// Makes the job elastic.
+    /// Makes the job elastic. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elastic_policy: Option<ElasticPolicy>,
 
-    /// Processes per pod: auto, cpu, gpu or a number. Default: auto.
+    /// Processes per pod: auto, cpu, gpu or a number. Default: auto. May be edited only while the job is suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^(auto|cpu|gpu|[1-9][0-9]{0,3})$"))]
     pub nproc_per_node: Option<String>,
 
-    /// The replicas by type: Master, Worker or both.
+    /// The replicas by type: Master, Worker or both. The types are immutable.
     pub pytorch_replica_specs: BTreeMap<String, ReplicaSpec>,
 }
 

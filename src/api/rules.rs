@@ -48,6 +48,13 @@ macro_rules! suspended {
     };
 }
 
+/// As many workers as before; absent means 1. That the type itself stays is for another rule to say.
+macro_rules! same_workers {
+    () => {
+        "!('Worker' in self.pytorchReplicaSpecs) || !('Worker' in oldSelf.pytorchReplicaSpecs) || (has(self.pytorchReplicaSpecs['Worker'].replicas) ? self.pytorchReplicaSpecs['Worker'].replicas : 1) == (has(oldSelf.pytorchReplicaSpecs['Worker'].replicas) ? oldSelf.pytorchReplicaSpecs['Worker'].replicas : 1)"
+    };
+}
+
 /// A policy that may stand flat or under `runPolicy` has one value.
 macro_rules! one_value {
     ($policy:literal) => {
@@ -71,6 +78,21 @@ macro_rules! one_value {
                 " are one policy in two spellings and differ: set both to the same value or remove one"
             ),
         )
+    };
+}
+
+/// Rules at the root are asked about every write, also of labels, finalizers and the status. An object that was stored without
+/// them must not be stuck, unable to get a verdict or to be let go; a new object has no status, which tells it from a stored one.
+macro_rules! new_object {
+    () => {
+        "has(self.status) || "
+    };
+}
+
+/// The longest name of a pod and service of each role is no longer than a service may be named.
+macro_rules! names_fit {
+    () => {
+        "self.spec.pytorchReplicaSpecs.all(k, size(self.metadata.name) + size(k) + 2 + size(string((has(self.spec.pytorchReplicaSpecs[k].replicas) ? self.spec.pytorchReplicaSpecs[k].replicas : 1) - 1)) <= 63)"
     };
 }
 
@@ -120,14 +142,28 @@ pub const RULES: &[Rule] = &[
     rule(
         Scope::Root,
         ".metadata.name",
-        "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+        concat!(
+            new_object!(),
+            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')"
+        ),
         "metadata.name must start with a letter, consist of lower-case letters, digits and '-', and not end with '-': services are named after the job",
     ),
     rule(
         Scope::Root,
         ".metadata.name",
-        "self.spec.pytorchReplicaSpecs.all(k, size(self.metadata.name) + size(k) + 2 + size(string((has(self.spec.pytorchReplicaSpecs[k].replicas) ? self.spec.pytorchReplicaSpecs[k].replicas : 1) - 1)) <= 63)",
+        concat!(new_object!(), names_fit!()),
         "metadata.name is too long: with role and index, as in NAME-worker-0, it must fit in 63 characters, the limit of service names",
+    ),
+    rule(
+        Scope::Root,
+        ".metadata.name",
+        concat!(
+            "self.spec.pytorchReplicaSpecs.all(k, k in oldSelf.spec.pytorchReplicaSpecs && ",
+            "(has(self.spec.pytorchReplicaSpecs[k].replicas) ? self.spec.pytorchReplicaSpecs[k].replicas : 1) <= ",
+            "(has(oldSelf.spec.pytorchReplicaSpecs[k].replicas) ? oldSelf.spec.pytorchReplicaSpecs[k].replicas : 1)) || ",
+            names_fit!()
+        ),
+        "metadata.name is too long for so many workers: NAME-worker-INDEX must fit in 63 characters, the limit of service names: take fewer workers, or create a new job with a shorter name",
     ),
     rule(
         Scope::Spec,
@@ -199,13 +235,18 @@ pub const RULES: &[Rule] = &[
     rule(
         Scope::Spec,
         ".pytorchReplicaSpecs",
+        concat!(suspended!(), " || has(self.elasticPolicy) || ", same_workers!()),
+        "Worker.replicas of a job without elasticPolicy can change only while the job is suspended, since WORLD_SIZE of running pods cannot follow: set spec.runPolicy.suspend to true first, or in the same edit",
+    ),
+    rule(
+        Scope::Spec,
+        ".pytorchReplicaSpecs",
         concat!(
             suspended!(),
-            " || has(self.elasticPolicy) || !('Worker' in self.pytorchReplicaSpecs) || !('Worker' in oldSelf.pytorchReplicaSpecs) || ",
-            "(has(self.pytorchReplicaSpecs['Worker'].replicas) ? self.pytorchReplicaSpecs['Worker'].replicas : 1) == ",
-            "(has(oldSelf.pytorchReplicaSpecs['Worker'].replicas) ? oldSelf.pytorchReplicaSpecs['Worker'].replicas : 1)"
+            " || !has(self.elasticPolicy) || has(self.elasticPolicy.minReplicas) || has(self.elasticPolicy.maxReplicas) || ",
+            same_workers!()
         ),
-        "Worker.replicas of a job without elasticPolicy can change only while the job is suspended, since WORLD_SIZE of running pods cannot follow: set spec.runPolicy.suspend to true first, or in the same edit",
+        "Worker.replicas of a job whose elasticPolicy has neither minReplicas nor maxReplicas can change only while the job is suspended, since PET_NNODES of running pods cannot follow: set spec.runPolicy.suspend to true first, or in the same edit",
     ),
     rule(
         Scope::Spec,
@@ -242,24 +283,24 @@ pub const RULES: &[Rule] = &[
         Scope::Spec,
         ".runPolicy.schedulingPolicy.queue",
         same_scheduling!("queue"),
-        "spec.runPolicy.schedulingPolicy.queue is immutable",
+        "spec.runPolicy.schedulingPolicy.queue is immutable: create a new job",
     ),
     rule(
         Scope::Spec,
         ".runPolicy.schedulingPolicy.priorityClass",
         same_scheduling!("priorityClass"),
-        "spec.runPolicy.schedulingPolicy.priorityClass is immutable",
+        "spec.runPolicy.schedulingPolicy.priorityClass is immutable: create a new job",
     ),
     rule(
         Scope::Spec,
         ".runPolicy.schedulingPolicy.minResources",
         same_scheduling!("minResources"),
-        "spec.runPolicy.schedulingPolicy.minResources is immutable",
+        "spec.runPolicy.schedulingPolicy.minResources is immutable: create a new job",
     ),
     rule(
         Scope::Spec,
         ".runPolicy.schedulingPolicy.scheduleTimeoutSeconds",
         same_scheduling!("scheduleTimeoutSeconds"),
-        "spec.runPolicy.schedulingPolicy.scheduleTimeoutSeconds is immutable",
+        "spec.runPolicy.schedulingPolicy.scheduleTimeoutSeconds is immutable: create a new job",
     ),
 ];

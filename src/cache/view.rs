@@ -5,6 +5,7 @@ use kube::Resource;
 use serde::Deserialize;
 
 use super::children::{Observed, Owner};
+use super::metadata;
 use crate::api::names;
 use crate::planner::{Failure, Phase, PodFact, ServiceFact};
 
@@ -12,7 +13,8 @@ use crate::planner::{Failure, Phase, PodFact, ServiceFact};
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = "k8s_openapi::api::core::v1::Pod")]
 pub struct PodView {
-    /// Metadata.
+    /// Metadata, as far as it is read.
+    #[serde(deserialize_with = "metadata::deserialize")]
     pub metadata: ObjectMeta,
     #[serde(default)]
     status: PodStatusView,
@@ -22,7 +24,8 @@ pub struct PodView {
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = "k8s_openapi::api::core::v1::Service")]
 pub struct ServiceView {
-    /// Metadata.
+    /// Metadata, as far as it is read.
+    #[serde(deserialize_with = "metadata::deserialize")]
     pub metadata: ObjectMeta,
 }
 
@@ -30,7 +33,8 @@ pub struct ServiceView {
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = "k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler")]
 pub struct AutoscalerView {
-    /// Metadata.
+    /// Metadata, as far as it is read.
+    #[serde(deserialize_with = "metadata::deserialize")]
     pub metadata: ObjectMeta,
 }
 

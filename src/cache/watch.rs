@@ -1,5 +1,6 @@
 //! The watches: one task a kind, each with its own back-off, feeding what we know and telling which jobs are concerned.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::{Arc, MutexGuard};
 
@@ -14,7 +15,7 @@ use tracing::{info, warn};
 
 use super::children::{Children, Fact, JobKey, Observed};
 use super::index::feed;
-use super::{AutoscalerView, Index, PodView, ServiceView, StoredJob};
+use super::{AutoscalerView, Index, PodView, ServiceView, StoredJob, Undecodable};
 use crate::api::names;
 use crate::planner::{PodFact, ServiceFact};
 use crate::platform::metrics::Metrics;
@@ -45,23 +46,15 @@ pub async fn jobs(api: Api<StoredJob>, mut store: Writer<StoredJob>, concern: Ar
                 .unwrap_or_default();
             store.apply_watcher_event(&event);
             match event {
-                Event::Apply(job) | Event::InitApply(job) => {
-                    if let StoredJob::Undecodable(object) = &job {
-                        metrics.undecodable("pytorchjobs");
-                        warn!(
-                            job = object.metadata.name,
-                            namespace = object.metadata.namespace,
-                            cause = object.cause,
-                            "cannot decode job"
-                        );
-                    }
+                Event::InitApply(job) => tell_undecodable(&job, &metrics),
+                Event::Apply(job) => {
+                    tell_undecodable(&job, &metrics);
                     concern.job(key(&job));
                 }
                 Event::Delete(job) => concern.gone(job.uid()),
                 Event::Init => {}
                 Event::InitDone => {
-                    let listed: std::collections::HashSet<String> =
-                        reader.state().iter().map(|job| job.uid().to_owned()).collect();
+                    let listed: HashSet<String> = reader.state().iter().map(|job| job.uid().to_owned()).collect();
                     before
                         .iter()
                         .filter(|job| !listed.contains(job.uid()))
@@ -74,6 +67,19 @@ pub async fn jobs(api: Api<StoredJob>, mut store: Writer<StoredJob>, concern: Ar
         },
     )
     .await;
+}
+
+fn tell_undecodable(job: &StoredJob, metrics: &Metrics) {
+    if let StoredJob::Undecodable(object) = job {
+        metrics.undecodable("pytorchjobs");
+        let Undecodable { metadata, cause, .. } = object.as_ref();
+        warn!(
+            namespace = metadata.namespace,
+            name = metadata.name,
+            cause,
+            "cannot decode job"
+        );
+    }
 }
 
 /// Watches the objects of one kind that bear our label.

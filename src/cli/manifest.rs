@@ -66,7 +66,7 @@ pub fn read(path: &Path) -> Result<Vec<Document>, Error> {
         .filter(|document| document["kind"] == "PyTorchJob" && document["apiVersion"] == "kubeflow.org/v1");
     let jobs: Vec<Document> = ours
         .enumerate()
-        .map(|(place, document)| decode(place, &document))
+        .map(|(place, document)| decode(place, document))
         .collect();
     if jobs.is_empty() {
         Err(Error::None { path: path.to_owned() })
@@ -75,7 +75,8 @@ pub fn read(path: &Path) -> Result<Vec<Document>, Error> {
     }
 }
 
-fn decode(place: usize, document: &Value) -> Document {
+fn decode(place: usize, mut document: Value) -> Document {
+    drop_nulls(&mut document);
     let title = document["metadata"]["name"]
         .as_str()
         .map_or_else(|| format!("document {}", place + 1), ToOwned::to_owned);
@@ -86,5 +87,17 @@ fn decode(place: usize, document: &Value) -> Document {
     Document {
         title,
         job: job.map(Box::new),
+    }
+}
+
+/// Drops fields that are null: nothing in our schema is nullable, and to the API server such a field is absent.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
     }
 }

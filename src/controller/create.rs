@@ -16,7 +16,8 @@ use crate::cache::Fact;
 use crate::cache::watch::{AUTOSCALERS, Kind, PODS, SERVICES};
 use crate::planner::{Action, build_autoscaler, build_service, pod::Builder};
 
-/// Carries out the creations among `actions`: pods, services and the autoscaler at the same time, each kind with a slow start.
+/// Carries out the creations among `actions`: first the pods, whose start takes the longest, and beside them the service of the first
+/// replica, which the others look up to find each other; then the other services. Each kind has a slow start.
 pub async fn create(context: &Context, target: &Target<'_>, actions: &[Action], acted: &mut Acted) {
     let (mut pods, mut services, mut wants_autoscaler) = (Vec::new(), Vec::new(), false);
     for action in actions {
@@ -31,23 +32,25 @@ pub async fn create(context: &Context, target: &Target<'_>, actions: &[Action], 
         return;
     }
     let builder = Builder::new(target.job, &context.settings);
-    let (pods, services, autoscaler) = tokio::join!(
-        slow_start(&pods, |(role, index)| create_pod(
-            context, target, &builder, role, index
-        )),
-        slow_start(&services, |(role, index)| create_service(
-            context, target, &builder, role, index
-        )),
-        async {
-            if wants_autoscaler {
-                create_autoscaler(context, target, &builder).await
-            } else {
-                Ok(())
-            }
-        },
-    );
+    let (first, others) = services.split_at(services.len().min(1));
+    let pod = |(role, index)| create_pod(context, target, &builder, role, index);
+    let service = |(role, index)| create_service(context, target, &builder, role, index);
+    let (pods, first, autoscaler) = tokio::join!(slow_start(&pods, pod), slow_start(first, service), async {
+        if wants_autoscaler {
+            create_autoscaler(context, target, &builder).await
+        } else {
+            Ok(())
+        }
+    },);
+    let others = slow_start(others, service).await;
     acted.created = pods.0;
-    acted.error = acted.error.take().or(pods.1).or(services.1).or(autoscaler.err());
+    acted.error = acted
+        .error
+        .take()
+        .or(pods.1)
+        .or(first.1)
+        .or(others.1)
+        .or(autoscaler.err());
 }
 
 /// Makes the changes in batches of 1, 2, 4 and so on, and stops after the batch in which one failed: a quota that is used up then

@@ -24,7 +24,7 @@ impl From<Error> for Failed {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An object of the job could not be created.
-    #[error("cannot create {kind} {namespace}/{name}: {source}")]
+    #[error("cannot create {kind} {namespace}/{name}: {}", said(source))]
     Create {
         /// `pod` or `service`.
         kind: &'static str,
@@ -52,7 +52,7 @@ pub enum Error {
         terminating: bool,
     },
     /// An object of the job, or the job itself, could not be deleted.
-    #[error("cannot delete {kind} {namespace}/{name}: {source}")]
+    #[error("cannot delete {kind} {namespace}/{name}: {}", said(source))]
     Delete {
         /// `pod`, `service` or `pytorchjob`.
         kind: &'static str,
@@ -64,7 +64,7 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// The status could not be stored.
-    #[error("cannot store the status of pytorchjob {namespace}/{name}: {source}")]
+    #[error("cannot store the status of pytorchjob {namespace}/{name}: {}", said(source))]
     Status {
         /// Namespace of the job.
         namespace: String,
@@ -101,5 +101,40 @@ impl Error {
             }
             Self::Deadline(_) | Self::Panicked(_) => false,
         }
+    }
+
+    /// Whether the API server refused a status because of what else is in the object: an edit can help, another attempt cannot.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Status { source, .. } if matches!(source.as_ref(), kube::Error::Api(status) if status.is_invalid()))
+    }
+}
+
+/// What the API server said. kube's own text repeats it as the dump of a structure, and events are read by people.
+fn said(source: &kube::Error) -> String {
+    match source {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_words_of_the_api_server() {
+        let quota = "pods \"job-master-0\" is forbidden: exceeded quota: none";
+        let error = Error::Create {
+            kind: "pod",
+            namespace: "ns".into(),
+            name: "job-master-0".into(),
+            source: Box::new(kube::Error::Api(
+                Status::failure(quota, "Forbidden").with_code(403).boxed(),
+            )),
+        };
+        assert_eq!(error.to_string(), format!("cannot create pod ns/job-master-0: {quota}"));
     }
 }

@@ -66,9 +66,11 @@ async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Fai
     // Also after a failed action: the status says what was observed, so the user sees the truth while the cause lasts.
     let wait = settle_status(context, &target, &plan).await;
     tell(context, &target.job.object_ref(&()), acted_notes(&acted));
+    // A status that waits for the end of its burst does not wait for the end of a pause as well.
+    let waiting = wait.as_ref().ok().copied().flatten().filter(|wait| !wait.is_zero());
     let failed = |error| Failed {
         error,
-        due: plan.requeue,
+        due: plan.requeue.into_iter().chain(waiting).min(),
     };
     match acted.error {
         Some(error) => Err(failed(error)),
@@ -86,7 +88,12 @@ async fn settle_status(context: &Context, target: &Target<'_>, plan: &Plan) -> R
     if let Some(wait) = context.memory.status_wait(target.uid, *urgency, Instant::now()) {
         return Ok(Some(wait));
     }
-    store_status(context, &target.job.metadata, status.clone()).await?;
+    let stored = store_status(context, &target.job.metadata, status.clone()).await;
+    if stored.as_ref().is_err_and(Error::is_invalid) {
+        // An object that breaks the rules of the CRD may not even take a status: its owner learns of it by the event.
+        tell(context, &target.job.object_ref(&()), plan.notes.clone());
+    }
+    stored?;
     context.memory.status_written(target.uid, Instant::now());
     plan.counts
         .iter()

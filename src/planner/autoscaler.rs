@@ -35,12 +35,7 @@ pub fn build(job: &PyTorchJob, builder: &Builder<'_>) -> Option<Value> {
     Some(json!({
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
-        "metadata": {
-            "name": builder.name(),
-            "namespace": builder.namespace(),
-            "labels": builder.job_labels(),
-            "ownerReferences": [builder.owner_reference()],
-        },
+        "metadata": builder.metadata(builder.name(), builder.job_labels()),
         "spec": {
             "scaleTargetRef": { "apiVersion": names::API_VERSION, "kind": names::KIND, "name": builder.name() },
             "minReplicas": min,

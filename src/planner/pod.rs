@@ -73,23 +73,28 @@ impl<'a> Builder<'a> {
         labels
     }
 
-    /// The reference that makes an object the job's: garbage collection follows it, and so do our watches.
+    /// Metadata of an object that the job owns. The owner reference is what garbage collection and our watches follow. A job that is not
+    /// stored yet has no namespace and no UID, and so neither have its objects.
     #[must_use]
-    pub fn owner_reference(&self) -> Value {
-        json!({
-            "apiVersion": names::API_VERSION,
-            "kind": names::KIND,
-            "name": self.name(),
-            "uid": self.job.metadata.uid,
-            "controller": true,
-            "blockOwnerDeletion": true,
-        })
-    }
-
-    /// Namespace of the job.
-    #[must_use]
-    pub fn namespace(&self) -> Option<&str> {
-        self.job.metadata.namespace.as_deref()
+    pub fn metadata(&self, name: &str, labels: Map<String, Value>) -> Map<String, Value> {
+        let mut metadata = Map::new();
+        metadata.insert("name".into(), json!(name));
+        metadata.insert("labels".into(), Value::Object(labels));
+        if let Some(namespace) = &self.job.metadata.namespace {
+            metadata.insert("namespace".into(), json!(namespace));
+        }
+        if let Some(uid) = &self.job.metadata.uid {
+            let owner = json!({
+                "apiVersion": names::API_VERSION,
+                "kind": names::KIND,
+                "name": self.name(),
+                "uid": uid,
+                "controller": true,
+                "blockOwnerDeletion": true,
+            });
+            metadata.insert("ownerReferences".into(), json!([owner]));
+        }
+        metadata
     }
 
     /// Name of the job.
@@ -98,13 +103,7 @@ impl<'a> Builder<'a> {
         self.job.metadata.name.as_deref().unwrap_or_default()
     }
 
-    fn pod_metadata(&self, template: &Value, role: Role, index: u32) -> Value {
-        let mut metadata = Map::new();
-        for kept in ["annotations", "finalizers"] {
-            if let Some(value) = template.pointer(&format!("/metadata/{kept}")) {
-                metadata.insert(kept.into(), value.clone());
-            }
-        }
+    fn pod_metadata(&self, template: &Value, role: Role, index: u32) -> Map<String, Value> {
         let mut labels = template
             .pointer("/metadata/labels")
             .and_then(Value::as_object)
@@ -114,11 +113,13 @@ impl<'a> Builder<'a> {
         if role == Role::Master || (index == 0 && self.job.spec.replica(Role::Master).is_none()) {
             labels.insert(names::LABEL_JOB_ROLE.into(), json!(names::JOB_ROLE_MASTER));
         }
-        metadata.insert("labels".into(), Value::Object(labels));
-        metadata.insert("name".into(), json!(role.replica_name(self.name(), index)));
-        metadata.insert("namespace".into(), json!(self.namespace()));
-        metadata.insert("ownerReferences".into(), json!([self.owner_reference()]));
-        Value::Object(metadata)
+        let mut metadata = self.metadata(&role.replica_name(self.name(), index), labels);
+        for kept in ["annotations", "finalizers"] {
+            if let Some(value) = template.pointer(&format!("/metadata/{kept}")) {
+                metadata.insert(kept.into(), value.clone());
+            }
+        }
+        metadata
     }
 
     fn add_environment(&self, spec: &mut Value, role: Role, index: u32) {

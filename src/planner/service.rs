@@ -18,12 +18,7 @@ pub fn build(builder: &Builder<'_>, role: Role, index: u32) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {
-            "name": role.replica_name(builder.name(), index),
-            "namespace": builder.namespace(),
-            "labels": labels,
-            "ownerReferences": [builder.owner_reference()],
-        },
+        "metadata": builder.metadata(&role.replica_name(builder.name(), index), labels.clone()),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": true,

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
     use crate::planner::fixture::{JobBuilder, master, master_and_workers};
 
-    fn with_ports(ports: Value) -> Value {
+    fn with_ports(ports: &Value) -> Value {
         json!({ "spec": { "containers": [{ "name": "pytorch", "ports": ports }] } })
     }
 
@@ -161,7 +161,7 @@ mod tests {
             ),
             (json!([{ "name": "nccl", "containerPort": 23456 }]), &["nccl/23456/TCP"]),
         ] {
-            assert_eq!(lines(&with_ports(declared.clone())), expected, "{declared}");
+            assert_eq!(lines(&with_ports(&declared)), expected, "{declared}");
         }
     }
 
@@ -174,7 +174,7 @@ mod tests {
             { "name": "pytorchjob-port", "containerPort": 23456 },
         ]);
         assert_eq!(
-            lines(&with_ports(declared)),
+            lines(&with_ports(&declared)),
             [
                 "port-8080/8080/TCP",
                 "port-8081/8081/TCP",
@@ -194,7 +194,7 @@ mod tests {
             { "name": "pytorchjob-port", "containerPort": 3 },
         ]);
         assert_eq!(
-            lines(&with_ports(declared)),
+            lines(&with_ports(&declared)),
             ["a/1/TCP", "c/1/UDP", "pytorchjob-port/3/TCP"]
         );
     }
@@ -209,7 +209,7 @@ mod tests {
                 29500,
             ),
         ] {
-            assert_eq!(rendezvous_port(&with_ports(declared.clone())), expected, "{declared}");
+            assert_eq!(rendezvous_port(&with_ports(&declared)), expected, "{declared}");
         }
     }
 

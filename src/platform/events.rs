@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client,
-    runtime::events::{Event, Recorder, Reporter},
+    runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use tokio::{
     sync::mpsc::{self, Receiver, Sender},
@@ -58,7 +58,7 @@ impl EventSink {
         let stop = CancellationToken::new();
         let task = tokio::spawn(publish_all(
             items,
-            Recorder::new(client, reporter),
+            Recorders::new(client, reporter),
             stop.clone(),
             metrics.clone(),
         ));
@@ -76,6 +76,32 @@ impl EventSink {
             let (mpsc::error::TrySendError::Full(item) | mpsc::error::TrySendError::Closed(item)) = refused;
             tracing::debug!(reason = item.event.reason, about = ?item.about.name, "event dropped");
             self.metrics.events(EventFate::Dropped, 1);
+        }
+    }
+}
+
+/// A recorder keeps what it publishes for six minutes, and looks through all of it each time, in order to count repetitions.
+/// Only warnings repeat. A normal event tells of a transition, and a later one with the same reason tells of another, about
+/// other pods.
+struct Recorders {
+    client: Client,
+    reporter: Reporter,
+    warnings: Recorder,
+}
+
+impl Recorders {
+    fn new(client: Client, reporter: Reporter) -> Self {
+        Self {
+            warnings: Recorder::new(client.clone(), reporter.clone()),
+            client,
+            reporter,
+        }
+    }
+
+    fn of(&self, event: &Event) -> Recorder {
+        match event.type_ {
+            EventType::Warning => self.warnings.clone(),
+            EventType::Normal => Recorder::new(self.client.clone(), self.reporter.clone()),
         }
     }
 }
@@ -100,12 +126,12 @@ impl Drop for Publisher {
     }
 }
 
-async fn publish_all(mut items: Receiver<Item>, recorder: Recorder, stop: CancellationToken, metrics: Metrics) {
+async fn publish_all(mut items: Receiver<Item>, recorders: Recorders, stop: CancellationToken, metrics: Metrics) {
     loop {
         tokio::select! {
             () = stop.cancelled(), if !items.is_closed() => items.close(),
             item = items.recv() => match item {
-                Some(item) => publish(&recorder, &item, &metrics).await,
+                Some(item) => publish(&recorders.of(&item.event), &item, &metrics).await,
                 None => return,
             },
         }
@@ -147,7 +173,7 @@ mod tests {
 
     use http::{Request, Response, StatusCode};
     use k8s_openapi::api::events::v1::Event as Published;
-    use kube::{client::Body, runtime::events::EventType};
+    use kube::client::Body;
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -235,6 +261,26 @@ mod tests {
 
         sink.publish(event("TooLate", ""), job(9));
         assert_eq!(count(&metrics, "dropped"), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_warning_that_repeats_is_counted_and_a_second_transition_is_an_event_of_its_own() {
+        for (type_, series) in [(EventType::Warning, Some(2)), (EventType::Normal, None)] {
+            let server = Server::new(100, StatusCode::CREATED);
+            let (sink, publisher) = EventSink::start(server.client(), None, Metrics::new().unwrap());
+            for note in ["pod a", "pod b"] {
+                let event = Event {
+                    type_,
+                    ..event("Reason", note)
+                };
+                sink.publish(event, job(0));
+            }
+            publisher.drain(Duration::from_secs(5)).await;
+            let second = server.stored.lock().unwrap().pop().unwrap();
+            assert_eq!(second.series.map(|series| series.count), series);
+            let told = if series.is_some() { "pod a" } else { "pod b" };
+            assert_eq!(second.note.as_deref(), Some(told));
+        }
     }
 
     #[tokio::test(start_paused = true)]

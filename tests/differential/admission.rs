@@ -218,9 +218,8 @@ fn in_bounds(schema: &Value, value: &Value) -> bool {
     let holds = |limit: Option<f64>, fits: fn(f64, f64) -> bool| {
         number.zip(limit).is_none_or(|(number, limit)| fits(number, limit))
     };
-    let sized = |limit: Option<u64>, fits: fn(u64, u64) -> bool| {
-        size.zip(limit).is_none_or(|(size, limit)| fits(size, limit))
-    };
+    let sized =
+        |limit: Option<u64>, fits: fn(u64, u64) -> bool| size.zip(limit).is_none_or(|(size, limit)| fits(size, limit));
     listed
         && holds(bound("minimum"), |number, limit| number >= limit)
         && holds(bound("maximum"), |number, limit| number <= limit)

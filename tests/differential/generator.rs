@@ -181,7 +181,14 @@ fn known(dice: &mut Dice, job: &Value) -> Value {
 }
 
 fn suspension(dice: &mut Dice) -> Value {
-    let suspend = dice.pick(&[json!(true), json!(true), json!(false), json!(false), Value::Null, json!("yes")]);
+    let suspend = dice.pick(&[
+        json!(true),
+        json!(true),
+        json!(false),
+        json!(false),
+        Value::Null,
+        json!("yes"),
+    ]);
     json!({ "spec": { "runPolicy": { "suspend": suspend } } })
 }
 
@@ -195,7 +202,11 @@ fn policy(dice: &mut Dice) -> Value {
         2 => json!({ "spec": { name: value, "runPolicy": { name: null } } }),
         3 => json!({ "spec": { name: null, "runPolicy": { name: value } } }),
         _ => {
-            let other = if dice.one_in(2) { value.clone() } else { dice.pick(&values) };
+            let other = if dice.one_in(2) {
+                value.clone()
+            } else {
+                dice.pick(&values)
+            };
             json!({ "spec": { name: value, "runPolicy": { name: other } } })
         }
     }
@@ -203,7 +214,13 @@ fn policy(dice: &mut Dice) -> Value {
 
 fn metadata(dice: &mut Dice) -> Value {
     let field = dice.pick(&["labels", "annotations"]);
-    let key = dice.pick(&["team", "example.com/owner", "kueue.x-k8s.io/queue-name", "not a key", ""]);
+    let key = dice.pick(&[
+        "team",
+        "example.com/owner",
+        "kueue.x-k8s.io/queue-name",
+        "not a key",
+        "",
+    ]);
     let value = dice.pick(&[json!("a"), json!("b"), json!(""), Value::Null]);
     if dice.one_in(8) {
         return json!({ "metadata": { field: null } });
@@ -254,7 +271,10 @@ fn whole_parent(dice: &mut Dice, job: &Value) -> Edit {
         3 => Edit::put("/spec/runPolicy", &json!({ "suspend": suspend })),
         4 => Edit::put("/spec/runPolicy", &Value::Null),
         5 => Edit::put("/spec", &json!({ "pytorchReplicaSpecs": specs })),
-        6 => Edit::put("/spec", &json!({ "pytorchReplicaSpecs": specs, "runPolicy": { "suspend": suspend } })),
+        6 => Edit::put(
+            "/spec",
+            &json!({ "pytorchReplicaSpecs": specs, "runPolicy": { "suspend": suspend } }),
+        ),
         7 => Edit::remove("/spec/elasticPolicy"),
         8 => Edit::put("/spec/elasticPolicy", &json!({})),
         9 => Edit::remove(&format!("/spec/pytorchReplicaSpecs/{role}")),

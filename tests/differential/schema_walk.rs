@@ -28,7 +28,10 @@ pub fn edit(dice: &mut Dice, schema: &Value, job: &Value, taste: Taste) -> Edit 
             Edit::put(&pointer, &value)
         };
     }
-    let patch = path.iter().rev().fold(value, |inner, name| json!({ name.as_str(): inner }));
+    let patch = path
+        .iter()
+        .rev()
+        .fold(value, |inner, name| json!({ name.as_str(): inner }));
     Edit::Merge(json!({ "spec": patch }))
 }
 
@@ -36,7 +39,9 @@ pub fn edit(dice: &mut Dice, schema: &Value, job: &Value, taste: Taste) -> Edit 
 fn place<'a>(dice: &mut Dice, spec: &'a Value) -> (Vec<String>, &'a Value) {
     let (mut path, mut schema) = (Vec::new(), spec);
     while path.len() < DEPTH && (path.is_empty() || !dice.one_in(5)) {
-        let Some((name, below)) = member(dice, schema) else { break };
+        let Some((name, below)) = member(dice, schema) else {
+            break;
+        };
         path.push(name);
         schema = below;
     }
@@ -53,7 +58,11 @@ fn member<'a>(dice: &mut Dice, schema: &'a Value) -> Option<(String, &'a Value)>
     }
     let below = schema.get("additionalProperties")?;
     let roles = !below["properties"]["template"].is_null();
-    let name = if roles { dice.pick(&["Master", "Worker", "Worker", "worker"]) } else { dice.pick(&["a", "b"]) };
+    let name = if roles {
+        dice.pick(&["Master", "Worker", "Worker", "worker"])
+    } else {
+        dice.pick(&["a", "b"])
+    };
     Some((name.to_owned(), below))
 }
 
@@ -77,10 +86,16 @@ fn value(dice: &mut Dice, schema: &Value, depth: usize) -> Value {
 }
 
 fn number(dice: &mut Dice, schema: &Value) -> Value {
-    #[expect(clippy::cast_possible_truncation, reason = "the bounds of the schema are whole numbers")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the bounds of the schema are whole numbers"
+    )]
     let bound = |name: &str| schema[name].as_f64().map(|bound| bound as i64);
     let edges = [bound("minimum"), bound("maximum")].into_iter().flatten();
-    let around: Vec<i64> = edges.flat_map(|edge| [edge - 1, edge, edge + 1]).chain([1, 2, 3]).collect();
+    let around: Vec<i64> = edges
+        .flat_map(|edge| [edge - 1, edge, edge + 1])
+        .chain([1, 2, 3])
+        .collect();
     json!(dice.pick(&around))
 }
 

@@ -66,7 +66,8 @@ fn containers(dice: &mut Dice, old: &Value) -> Value {
             container["ports"] = json!([{ "name": "pytorchjob-port", "containerPort": port }]);
         }
         6 => {
-            let ports = [("one", 8080), ("two", 9090)].map(|(name, port)| json!({ "name": name, "containerPort": port }));
+            let ports =
+                [("one", 8080), ("two", 9090)].map(|(name, port)| json!({ "name": name, "containerPort": port }));
             container["ports"] = json!(ports);
             if dice.one_in(2) {
                 container["ports"] = reordered(&container["ports"]);

@@ -90,7 +90,12 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Creates the job and lets it come to rest.
-    pub fn start(admission: &'a Admission, operator: &'a Operator, graceful: bool, base: &Value) -> Result<Self, String> {
+    pub fn start(
+        admission: &'a Admission,
+        operator: &'a Operator,
+        graceful: bool,
+        base: &Value,
+    ) -> Result<Self, String> {
         let mut sim = Simulation::create(admission, operator, graceful, base)?;
         sim.rest()?;
         let twin = sim.clone();
@@ -186,7 +191,11 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "the law is broken. Replay: DIFFERENTIAL_SEED={} cargo test --test differential", self.seed)?;
+        writeln!(
+            f,
+            "the law is broken. Replay: DIFFERENTIAL_SEED={} cargo test --test differential",
+            self.seed
+        )?;
         writeln!(f, "  created: {}", self.base)?;
         for (index, step) in self.steps.iter().enumerate() {
             writeln!(f, "  {}. {step}", index + 1)?;

@@ -368,7 +368,7 @@ impl Cluster {
                 ) = spelt(seconds, flat);
             }
             Step::Clean(policy, flat) => {
-                (spec.clean_pod_policy, spec.run_policy.clean_pod_policy) = spelt(policy, flat)
+                (spec.clean_pod_policy, spec.run_policy.clean_pod_policy) = spelt(policy, flat);
             }
             Step::Limit(limit, flat) => (spec.backoff_limit, spec.run_policy.backoff_limit) = spelt(limit, flat),
             Step::Scale(replicas) if spec.elastic_policy.is_some() => {

@@ -126,6 +126,11 @@ impl JobBuilder {
         self.template(role, &format!("/spec/containers/0{path}"), value)
     }
 
+    /// The job as a user writes it.
+    pub fn json(self) -> Value {
+        self.0
+    }
+
     /// The decoded job.
     pub fn build(self) -> PyTorchJob {
         serde_json::from_str(&self.0.to_string()).expect("the builder makes decodable jobs")

@@ -16,7 +16,6 @@ use crate::planner::{Action, Phase, Plan, PodFact, ServiceFact};
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        max_shrink_iters: 4_000,
         failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
         ..ProptestConfig::default()
     })]

@@ -5,6 +5,10 @@ use pytorchjob_operator::{api, planner};
 mod clean_up;
 mod cluster;
 mod conditions;
+#[allow(
+    dead_code,
+    reason = "shared with the tests beside the code and with tests/crd.rs, which use the rest"
+)]
 mod fixture;
 mod laws;
 mod limits;

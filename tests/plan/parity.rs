@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::ConditionType::{Failed, Running, Succeeded, Suspended};
 use crate::api::{JobStatus, Role};
 use crate::fixture::{JobBuilder, Scene, UID, actions, elastic_workers, master, master_and_workers, time, workers};
 use crate::planner::conditions::{finished, is_true};
@@ -173,6 +174,39 @@ fn e6_an_elastic_job_gets_its_rendezvous_and_succeeds_with_its_worker() {
         scene.conditions().last().map(String::as_str),
         Some("Succeeded=True(PyTorchJobSucceeded)")
     );
+}
+
+/// An elastic job that runs and is scaled by its load.
+fn scaled_by_load() -> Scene {
+    let metrics = json!([{
+        "type": "Resource",
+        "resource": { "name": "cpu", "target": { "type": "Utilization", "averageUtilization": 80 } },
+    }]);
+    let job = elastic_workers(1, 1, 3).spec("/elasticPolicy/metrics", metrics);
+    let scene = job.running();
+    assert_eq!(scene.autoscalers.len(), 1);
+    scene
+}
+
+#[test]
+fn e7_suspension_takes_the_autoscaler_and_resuming_brings_it_back() {
+    let mut scene = scaled_by_load();
+    scene.suspend(true);
+    scene.settle();
+    assert_eq!(scene.autoscalers.len(), 0);
+    scene.bury();
+    scene.suspend(false);
+    scene.settle();
+    assert_eq!(scene.autoscalers.len(), 1);
+}
+
+#[test]
+fn w13_the_autoscaler_does_not_survive_the_job_and_does_not_come_back() {
+    let mut scene = scaled_by_load();
+    scene.everything(Phase::Succeeded);
+    scene.settle();
+    assert_eq!(scene.autoscalers.len(), 0);
+    assert_eq!(scene.plan(), Plan::default());
 }
 
 #[test]
@@ -415,9 +449,9 @@ fn c_set_restart_policy() {
         ("Always", "Always"),
         ("OnFailure", "OnFailure"),
     ] {
-        let scene = master().restart(Role::Master, policy).scene();
+        let job = master().restart(Role::Master, policy).build();
         assert_eq!(
-            restart_policy::of_pod(restart_policy::effective(&scene.job.spec, Role::Master)),
+            restart_policy::of_pod(restart_policy::effective(&job.spec, Role::Master)),
             expected
         );
     }
@@ -501,7 +535,6 @@ fn c_is_finished_and_the_other_predicates() {
     ] {
         assert_eq!(finished(&with(type_)), expected, "{type_}");
     }
-    use crate::api::ConditionType::{Failed, Running, Succeeded, Suspended};
     for condition in [Succeeded, Failed, Running, Suspended] {
         assert!(is_true(&with(condition.as_str()), condition));
         assert!(!is_true(&with("Created"), condition));
@@ -556,7 +589,7 @@ fn c_four_pods_with_one_restart_each_reach_a_limit_of_four() {
     scene.settle();
     scene.bury();
     assert!(scene.pods.is_empty());
-    assert!(is_true(&scene.status(), crate::api::ConditionType::Failed));
+    assert!(is_true(&scene.status(), Failed));
 }
 
 /// Section 2.9's scenario table: phases of the master and of the workers, and the last condition.

@@ -35,10 +35,8 @@ pub enum JobStep {
 /// What came of one reconcile; value of the label `result`, as in controller-runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Done until something changes.
+    /// Done until something changes or a deadline comes.
     Success,
-    /// Done until a deadline of the job.
-    RequeueAfter,
     /// Failed; the job is tried again after a back-off.
     Error,
 }
@@ -47,7 +45,6 @@ impl Outcome {
     fn label(self) -> &'static str {
         match self {
             Self::Success => "success",
-            Self::RequeueAfter => "requeue_after",
             Self::Error => "error",
         }
     }
@@ -136,15 +133,6 @@ impl Metrics {
             started: Instant::now(),
             outcome: Outcome::Error,
         }
-    }
-
-    /// `workqueue_depth`: jobs that wait to be reconciled.
-    pub fn set_queue_depth(&self, jobs: usize) {
-        self.0
-            .reconcile
-            .queue_depth
-            .with_label_values(&[CONTROLLER_NAME, CONTROLLER_NAME])
-            .set(gauge(jobs));
     }
 
     /// `leader_election_master_status`: whether this replica holds the lease of that name.
@@ -297,11 +285,11 @@ mod tests {
         let done = metrics.reconcile_started();
         let vanished = metrics.reconcile_started();
         assert!(line(&metrics, &workers(2)).is_some());
-        done.finished(Outcome::RequeueAfter);
+        done.finished(Outcome::Success);
         drop(vanished);
         assert!(line(&metrics, &workers(0)).is_some());
         let total = "controller_runtime_reconcile_total{controller=\"pytorchjob-controller\",result=";
-        assert!(line(&metrics, &format!("{total}\"requeue_after\"}} 1")).is_some());
+        assert!(line(&metrics, &format!("{total}\"success\"}} 1")).is_some());
         assert!(line(&metrics, &format!("{total}\"error\"}} 1")).is_some());
         let errors = "controller_runtime_reconcile_errors_total{controller=\"pytorchjob-controller\"} 1";
         assert!(line(&metrics, errors).is_some());
@@ -312,7 +300,6 @@ mod tests {
     #[test]
     fn every_series_of_ours_appears_under_its_own_name() {
         let metrics = Metrics::new().unwrap();
-        metrics.set_queue_depth(3);
         metrics.set_leader("lock", true);
         metrics.request("POST", "pods", "201");
         metrics.request_fenced();
@@ -323,7 +310,6 @@ mod tests {
         metrics.overlay_hit("Pod");
         metrics.events(EventFate::Dropped, 2);
         for expected in [
-            "workqueue_depth{controller=\"pytorchjob-controller\",name=\"pytorchjob-controller\"} 3",
             "leader_election_master_status{name=\"lock\"} 1",
             "rest_client_requests_total{code=\"201\",method=\"POST\",resource=\"pods\"} 1",
             "pytorchjob_operator_fenced_requests_total 1",

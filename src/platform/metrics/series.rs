@@ -92,14 +92,13 @@ impl Kubeflow {
     }
 }
 
-/// The reconcile loop and its queue, named as in controller-runtime.
+/// The reconcile loop, named as in controller-runtime.
 #[derive(Debug)]
 pub(super) struct Reconciling {
     pub(super) total: IntCounterVec,
     pub(super) errors: IntCounterVec,
     pub(super) seconds: HistogramVec,
     pub(super) active: IntGaugeVec,
-    pub(super) queue_depth: IntGaugeVec,
 }
 
 impl Reconciling {
@@ -120,11 +119,6 @@ impl Reconciling {
             )?,
             seconds: register(r, HistogramVec::new(seconds, &["controller"])?)?,
             active: gauges(r, (&name("active_workers"), "Reconciles in flight"), &["controller"])?,
-            queue_depth: gauges(
-                r,
-                ("workqueue_depth", "Jobs waiting to be reconciled"),
-                &["controller", "name"],
-            )?,
         })
     }
 }

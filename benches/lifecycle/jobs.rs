@@ -1,0 +1,111 @@
+//! The jobs that are run, and the pods that are none of the operator's business.
+
+use std::time::Duration;
+
+use futures::{TryStreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Request;
+use kube::{Client, Resource};
+use pytorchjob_operator::api::PyTorchJob;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::Result;
+
+/// Requests of the bench itself under way at once.
+pub const IN_FLIGHT: usize = 32;
+
+/// A job with one Master.
+pub struct Job<'a> {
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub workers: u32,
+    /// How long its pods run; for ever when `None`.
+    pub runs: Option<Duration>,
+    pub active_deadline_seconds: Option<u32>,
+}
+
+impl Job<'_> {
+    /// One Master and three Workers that run for ever.
+    pub fn of_four<'a>(namespace: &'a str, name: &'a str) -> Job<'a> {
+        Job {
+            namespace,
+            name,
+            workers: 3,
+            runs: None,
+            active_deadline_seconds: None,
+        }
+    }
+
+    /// Creates it. Returns the time of the answer with the stored object.
+    pub async fn create(&self, client: &Client) -> Result<(Instant, PyTorchJob)> {
+        let url = PyTorchJob::url_path(&(), Some(self.namespace));
+        let job = post(client, &url, &self.manifest()).await?;
+        Ok((Instant::now(), job))
+    }
+
+    fn manifest(&self) -> Value {
+        let template = self.template();
+        json!({
+            "apiVersion": "kubeflow.org/v1",
+            "kind": "PyTorchJob",
+            "metadata": { "name": self.name, "namespace": self.namespace },
+            "spec": {
+                "activeDeadlineSeconds": self.active_deadline_seconds,
+                "pytorchReplicaSpecs": {
+                    "Master": { "replicas": 1, "restartPolicy": "Never", "template": template },
+                    "Worker": { "replicas": self.workers, "restartPolicy": "OnFailure", "template": template },
+                },
+            },
+        })
+    }
+
+    /// The container of examples/seed.yaml, and for KWOK when it ends.
+    fn template(&self) -> Value {
+        let metadata = match self.runs {
+            None => json!({}),
+            Some(time) => json!({
+                "labels": { "pytorchjob-test/finish": "Succeeded" },
+                "annotations": { "pytorchjob-test/after": format!("{}ms", time.as_millis()) },
+            }),
+        };
+        json!({
+            "metadata": metadata,
+            "spec": {
+                "containers": [{
+                    "name": "pytorch",
+                    "image": "registry.example/gcs/pytorch-cpu:v1",
+                    "command": ["python", "/var/mnist.py"],
+                    "args": ["--backend", "gloo"],
+                    "resources": { "limits": { "cpu": 2, "memory": "4Gi" }, "requests": { "cpu": 2, "memory": "4Gi" } },
+                }],
+                "imagePullSecrets": [{ "name": "imagepull-secret" }],
+            },
+        })
+    }
+}
+
+/// Creates pods that bear no label of ours. Nobody schedules them, so that they stay as they are.
+pub async fn create_foreign_pods(client: &Client, namespace: &str, count: u32) -> Result<()> {
+    let url = Pod::url_path(&(), Some(namespace));
+    let pod = |index| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": { "name": format!("foreign-{index}"), "namespace": namespace, "labels": { "app": "other" } },
+            "spec": { "schedulerName": "nobody", "containers": [{ "name": "main", "image": "registry.example/other" }] },
+        })
+    };
+    stream::iter((0..count).map(pod).map(Ok))
+        .try_for_each_concurrent(IN_FLIGHT, async |pod| {
+            post::<IgnoredAny>(client, &url, &pod).await.map(drop)
+        })
+        .await
+}
+
+/// Creates an object, and decodes of the answer what is asked for.
+pub async fn post<T: DeserializeOwned>(client: &Client, url: &str, object: &Value) -> Result<T> {
+    let request = Request::new(url).create(&kube::api::PostParams::default(), serde_json::to_vec(object)?)?;
+    Ok(client.request(request).await?)
+}

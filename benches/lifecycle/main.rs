@@ -1,0 +1,70 @@
+//! Measures the operator, as it is shipped, against a real control plane: every figure of docs/performance.md in one table.
+//!
+//! kube-apiserver, etcd, kube-scheduler and kube-controller-manager are real, KWOK plays the nodes. Requests are counted in the audit
+//! log of the API server, processor time and memory in `/proc`, times by a watch of the bench's own. Throughput stands beside that of a
+//! null operator ([`null_operator`]), because on a small machine the API server is the limit and not what is measured.
+//!
+//! `cargo bench --bench lifecycle` runs everything, `cargo bench --bench lifecycle -- latency memory` only these scenarios. A figure that
+//! misses its goal is marked in the table; the exit code is non-zero when a scenario could not be carried out.
+
+mod deadline;
+mod jobs;
+mod large;
+mod latency;
+mod memory;
+mod null_operator;
+mod recorder;
+mod rig;
+mod start;
+mod table;
+mod throughput;
+
+use std::error::Error;
+use std::time::Duration;
+
+use crate::rig::Rig;
+use crate::table::Table;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// No scenario takes a quarter of this.
+const SCENARIO_TIMEOUT: Duration = Duration::from_mins(10);
+
+const SCENARIOS: [&str; 6] = ["start", "latency", "throughput", "large", "deadline", "memory"];
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    // Cargo passes `--bench`.
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    if let Some(unknown) = wanted.iter().find(|name| !SCENARIOS.contains(&name.as_str())) {
+        return Err(format!("no scenario {unknown}; there are {}", SCENARIOS.join(", ")).into());
+    }
+    let mut table = Table::default();
+    for name in SCENARIOS {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            tokio::time::timeout(SCENARIO_TIMEOUT, scenario(name, &mut table))
+                .await
+                .map_err(|_| format!("{name}: not done after {SCENARIO_TIMEOUT:?}"))?
+                .map_err(|error| format!("{name}: {error}"))?;
+        }
+    }
+    println!("{table}");
+    Ok(())
+}
+
+/// Runs one scenario on a control plane of its own.
+async fn scenario(name: &str, table: &mut Table) -> Result<()> {
+    eprintln!("{name}: starting a control plane");
+    let rig = Rig::start().await?;
+    match name {
+        "start" => start::measure(&rig, table).await,
+        "latency" => latency::measure(&rig, table).await,
+        "throughput" => throughput::measure(&rig, table).await,
+        "large" => large::measure(&rig, table).await,
+        "deadline" => deadline::measure(&rig, table).await,
+        _ => memory::measure(&rig, table).await,
+    }
+}

@@ -1,0 +1,131 @@
+//! The control plane, and who works on it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleRef, Subject};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use pytorchjob_test_cluster::{Audit, AuditEntry, AuditFilter, Cluster, Operator, Options, Process, User};
+
+use crate::Result;
+use crate::recorder::Recorder;
+
+/// Namespace of the two service accounts.
+const ACCOUNTS: &str = "default";
+/// The operator's account, and the null operator's: both reach the API server in the same way, with the same rights.
+const OPERATOR: &str = "operator";
+const NULL_OPERATOR: &str = "null-operator";
+
+/// A control plane with one node that takes any number of pods, and a recorder that sees what happens on it.
+pub struct Rig {
+    // Before the cluster, so that it ends before the cluster does.
+    pub recorder: Recorder,
+    pub cluster: Cluster,
+    /// The user who creates jobs.
+    pub admin: Client,
+}
+
+impl Rig {
+    /// Starts it.
+    pub async fn start() -> Result<Self> {
+        let options = Options {
+            nodes: 1,
+            ..Options::default()
+        };
+        let cluster = Cluster::start(options).await?;
+        let admin = cluster.admin();
+        for name in [OPERATOR, NULL_OPERATOR] {
+            create_account(&admin, name).await?;
+        }
+        let recorder = Recorder::start(&cluster.admin()).await?;
+        Ok(Self {
+            cluster,
+            recorder,
+            admin,
+        })
+    }
+
+    /// Starts the operator, with no flags but its kubeconfig and addresses, and waits until it is ready.
+    pub async fn operator(&self) -> Result<Operator> {
+        let kubeconfig = self.cluster.kubeconfig(account(OPERATOR)).await?;
+        let operator = Operator::start(binary(), &kubeconfig, &[])?;
+        operator.ready().await?;
+        Ok(operator)
+    }
+
+    /// The null operator's way to the API server.
+    pub async fn null_client(&self) -> Result<Client> {
+        Ok(self.cluster.client(account(NULL_OPERATOR)).await?)
+    }
+
+    /// A mark in the audit log.
+    pub fn audit(&self) -> Result<Audit> {
+        self.cluster
+            .audit()?
+            .ok_or_else(|| "the bench needs a control plane of its own, for its audit log".into())
+    }
+
+    /// Processor time that the API server has used.
+    pub fn api_server_cpu(&self) -> Duration {
+        self.cluster
+            .process("kube-apiserver")
+            .and_then(Process::cpu_time)
+            .unwrap_or_default()
+    }
+}
+
+/// Requests of the operator since the mark.
+pub fn requests(audit: &Audit) -> Result<Vec<AuditEntry>> {
+    let user = format!("system:serviceaccount:{ACCOUNTS}:{OPERATOR}");
+    let filter = AuditFilter {
+        user: Some(&user),
+        ..AuditFilter::default()
+    };
+    Ok(audit.entries(&filter)?)
+}
+
+/// The operator, built with the profile of the bench, which is that of a release.
+pub fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_pytorchjob-operator"))
+}
+
+fn account(name: &'static str) -> User<'static> {
+    User::ServiceAccount {
+        namespace: ACCOUNTS,
+        name,
+    }
+}
+
+async fn create_account(admin: &Client, name: &str) -> Result<()> {
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        ..ObjectMeta::default()
+    };
+    let account = ServiceAccount {
+        metadata: metadata.clone(),
+        ..ServiceAccount::default()
+    };
+    let create = PostParams::default();
+    Api::namespaced(admin.clone(), ACCOUNTS)
+        .create(&create, &account)
+        .await?;
+    let binding = ClusterRoleBinding {
+        metadata,
+        role_ref: RoleRef {
+            api_group: Some("rbac.authorization.k8s.io".to_owned()),
+            kind: "ClusterRole".to_owned(),
+            name: "cluster-admin".to_owned(),
+        },
+        subjects: Some(vec![Subject {
+            kind: "ServiceAccount".to_owned(),
+            name: name.to_owned(),
+            namespace: Some(ACCOUNTS.to_owned()),
+            ..Subject::default()
+        }]),
+    };
+    Api::all(admin.clone()).create(&create, &binding).await?;
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! The cases that the integration tests of Kubeflow's training operator 1.9 have for PyTorchJob, with the objects compared in full.
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::{Resource, ResourceExt as _};
+use pytorchjob_test_cluster::{PodPhase, bind_pod, not_applicable, remove_pod, wait_for, wait_for_all};
+use serde_json::{Value, json};
+
+use crate::{
+    job::{Job, job, with},
+    rig::{Rig, TIMEOUT, names, of_job, refusal, replica_names},
+};
+
+/// Merge patch: suspend, or resume.
+fn suspend(suspend: bool) -> Value {
+    json!({ "spec": { "runPolicy": { "suspend": suspend } } })
+}
+
+fn owner(job: &Job) -> Value {
+    json!([{
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "PyTorchJob",
+        "name": job.name(),
+        "uid": job.uid().unwrap(),
+        "controller": true,
+        "blockOwnerDeletion": true,
+    }])
+}
+
+fn owners<K: Resource>(object: &K) -> Value {
+    serde_json::to_value(object.owner_references()).unwrap()
+}
+
+/// Name and value of every variable of the container `pytorch`, in order.
+fn environment(pod: &Pod) -> Vec<(String, String)> {
+    let container = &pod.spec.as_ref().unwrap().containers[0];
+    let variables = container.env.iter().flatten();
+    variables
+        .map(|variable| (variable.name.clone(), variable.value.clone().unwrap_or_default()))
+        .collect()
+}
+
+fn expected_environment(rank: &str) -> Vec<(String, String)> {
+    [
+        ("PYTHONUNBUFFERED", "1"),
+        ("MASTER_PORT", "8080"),
+        ("PET_MASTER_PORT", "8080"),
+        ("MASTER_ADDR", "e1-master-0"),
+        ("PET_MASTER_ADDR", "e1-master-0"),
+        ("WORLD_SIZE", "3"),
+        ("RANK", rank),
+        ("PET_NODE_RANK", rank),
+        ("PET_NPROC_PER_NODE", "auto"),
+        ("PET_NNODES", "3"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec()
+}
+
+/// E1.
+#[tokio::test]
+async fn a_master_and_two_workers_get_pods_and_services_that_find_each_other() {
+    let rig = Rig::start().await;
+    let port = json!([{ "name": "pytorchjob-port", "containerPort": 8080, "protocol": "TCP" }]);
+    let mut job = job("e1", 2);
+    for role in ["Master", "Worker"] {
+        job["spec"]["pytorchReplicaSpecs"][role]["template"]["spec"]["containers"][0]["ports"] = port.clone();
+    }
+    let (created, pods) = rig.create_with_pods(&job).await;
+    let services = wait_for_all(&rig.services(), &of_job("e1"), TIMEOUT, |services: &[Service]| {
+        services.len() == 3
+    })
+    .await
+    .unwrap();
+    let replicas = replica_names("e1", &["master-0", "worker-0", "worker-1"]);
+    assert_eq!(names(&pods), replicas);
+    assert_eq!(names(&services), replicas);
+
+    for (pod, rank) in pods.iter().zip(["0", "1", "2"]) {
+        let container = serde_json::to_value(&pod.spec.as_ref().unwrap().containers[0]).unwrap();
+        assert_eq!(container["ports"], port);
+        assert_eq!(environment(pod), expected_environment(rank));
+        assert_eq!(owners(pod), owner(&created));
+    }
+    for service in &services {
+        let spec = serde_json::to_value(&service.spec).unwrap();
+        assert_eq!(spec["ports"][0]["port"], 8080);
+        assert_eq!(spec["ports"][0]["name"], "pytorchjob-port");
+        assert_eq!(spec["clusterIP"], "None");
+        assert_eq!(spec["selector"], json!(service.labels()));
+        assert_eq!(owners(service), owner(&created));
+    }
+    assert_eq!(
+        serde_json::to_value(pods[0].labels()).unwrap(),
+        json!({
+            "training.kubeflow.org/operator-name": "pytorchjob-controller",
+            "training.kubeflow.org/job-name": "e1",
+            "training.kubeflow.org/replica-type": "master",
+            "training.kubeflow.org/replica-index": "0",
+            "training.kubeflow.org/job-role": "master",
+        })
+    );
+
+    rig.set_phases(replicas, &PodPhase::Running).await;
+    rig.set_phase("e1-master-0", &PodPhase::Succeeded).await;
+    let job = rig.wait("e1", |job| job.is("Succeeded")).await;
+    assert_eq!(job.count("Master", "succeeded"), 1);
+    assert_eq!(job.why(), "PyTorchJob e1 is successfully completed.");
+    rig.wait_event("e1", "Normal", "PyTorchJobSucceeded").await;
+}
+
+/// E2.
+#[tokio::test]
+async fn the_queue_of_a_job_is_immutable() {
+    let rig = Rig::start().await;
+    let queue = |queue: &str| json!({ "spec": { "runPolicy": { "schedulingPolicy": { "queue": queue } } } });
+    rig.create(&with(job("e2", 1), &queue("initial-queue"))).await;
+    let refused = refusal(rig.try_patch("e2", &queue("test")).await);
+    assert_eq!(refused.code, 422);
+    assert!(
+        refused
+            .message
+            .contains("spec.runPolicy.schedulingPolicy.queue is immutable"),
+        "{}",
+        refused.message
+    );
+    let stored = rig.get("e2").await;
+    assert_eq!(stored.spec["runPolicy"]["schedulingPolicy"]["queue"], "initial-queue");
+}
+
+/// E3.
+#[tokio::test]
+async fn a_job_created_suspended_has_no_start_time_no_pods_and_no_services() {
+    let rig = Rig::start().await;
+    let audit = rig.cluster.audit().unwrap();
+    rig.create(&with(job("e3", 1), &suspend(true))).await;
+    rig.wait("e3", |job| job.is("Suspended")).await;
+    let job = rig.settle("e3").await;
+    assert_eq!(
+        job.conditions(),
+        [
+            ["Created", "True", "PyTorchJobCreated", "PyTorchJob e3 is created."],
+            [
+                "Suspended",
+                "True",
+                "PyTorchJobSuspended",
+                "PyTorchJob e3 is suspended."
+            ],
+        ]
+    );
+    assert_eq!(job.status["startTime"], Value::Null);
+    assert_eq!(rig.pod_names("e3").await, [""; 0]);
+    assert_eq!(rig.service_names("e3").await, [""; 0]);
+    if let Some(audit) = audit {
+        for resource in ["pods", "services"] {
+            let writes = pytorchjob_test_cluster::AuditFilter {
+                resource: Some(resource),
+                ..rig.writes()
+            };
+            assert_eq!(audit.entries(&writes).unwrap(), []);
+        }
+    }
+}
+
+/// E4, with pods that take their time to go.
+#[tokio::test]
+async fn a_job_is_suspended_and_resumed_and_counts_pods_as_active_until_they_are_gone() {
+    let rig = Rig::start().await;
+    let replicas = replica_names("e4", &["master-0", "worker-0"]);
+    rig.create_with_pods(&job("e4", 1)).await;
+    for pod in &replicas {
+        bind_pod(&rig.client, &rig.namespace, pod, "node").await.unwrap();
+    }
+    rig.set_phases(replicas.clone(), &PodPhase::Running).await;
+    let running = rig
+        .wait("e4", |job| {
+            job.count("Master", "active") + job.count("Worker", "active") == 2
+        })
+        .await;
+    assert_eq!(running.outline(), ["Created", "Running"]);
+    assert!(running.second("startTime").is_some());
+
+    rig.patch("e4", &suspend(true)).await;
+    rig.wait_service_names("e4", &[]).await;
+    rig.wait_pods("e4", |pods| {
+        pods.len() == 2 && pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_some())
+    })
+    .await;
+    let suspended = rig.settle("e4").await;
+    assert_eq!(
+        suspended.conditions(),
+        [
+            ["Created", "True", "PyTorchJobCreated", "PyTorchJob e4 is created."],
+            ["Running", "False", "PyTorchJobSuspended", "PyTorchJob e4 is suspended."],
+            [
+                "Suspended",
+                "True",
+                "PyTorchJobSuspended",
+                "PyTorchJob e4 is suspended."
+            ],
+        ]
+    );
+    assert_eq!(
+        (suspended.count("Master", "active"), suspended.count("Worker", "active")),
+        (1, 1)
+    );
+    remove_pod(&rig.client, &rig.namespace, &replicas[1]).await.unwrap();
+    let half = rig.wait("e4", |job| job.count("Worker", "active") == 0).await;
+    assert_eq!(half.count("Master", "active"), 1, "it is still there");
+    remove_pod(&rig.client, &rig.namespace, &replicas[0]).await.unwrap();
+    rig.wait("e4", |job| job.count("Master", "active") == 0).await;
+    let suspended = rig.settle("e4").await;
+    assert_eq!(suspended.second("startTime"), running.second("startTime"));
+    assert_eq!(rig.pod_names("e4").await, [""; 0], "they stay gone");
+    assert_eq!(rig.service_names("e4").await, [""; 0]);
+
+    rig.patch("e4", &suspend(false)).await;
+    rig.wait_pod_names("e4", &replicas).await;
+    rig.wait_service_names("e4", &replicas).await;
+    rig.set_phases(replicas, &PodPhase::Running).await;
+    let resumed = rig.wait("e4", |job| job.is("Running")).await;
+    assert_eq!(
+        resumed.conditions(),
+        [
+            ["Created", "True", "PyTorchJobCreated", "PyTorchJob e4 is created."],
+            ["Suspended", "False", "PyTorchJobResumed", "PyTorchJob e4 is resumed."],
+            ["Running", "True", "PyTorchJobRunning", "PyTorchJob e4 is running."],
+        ]
+    );
+    assert!(resumed.second("startTime") > running.second("startTime"));
+}
+
+/// E5.
+#[tokio::test]
+async fn a_job_managed_by_multikueue_is_left_alone() {
+    let rig = Rig::start().await;
+    let Some(audit) = rig.cluster.audit().unwrap() else {
+        return not_applicable("counts requests in the audit log");
+    };
+    let elsewhere = json!({ "spec": { "runPolicy": { "managedBy": "kueue.x-k8s.io/multikueue", "suspend": true } } });
+    rig.create(&with(job("e5", 1), &elsewhere)).await;
+    let untouched = async || {
+        // A later job, which the operator serves: it has passed by the other one then.
+        let marker = format!("marker-{}", rig.get("e5").await.metadata.generation.unwrap());
+        rig.succeeded(&job(&marker, 0)).await;
+        let job = rig.get("e5").await;
+        assert_eq!(job.status, Value::Null);
+        let writes = audit.entries(&rig.writes()).unwrap();
+        let about: Vec<_> = writes.iter().filter(|entry| entry.name.starts_with("e5")).collect();
+        assert!(about.is_empty(), "{about:?}");
+        assert_eq!(rig.pod_names("e5").await, [""; 0]);
+        assert_eq!(rig.service_names("e5").await, [""; 0]);
+    };
+    untouched().await;
+    rig.patch("e5", &suspend(false)).await;
+    untouched().await;
+
+    let refused = refusal(
+        rig.try_patch("e5", &json!({ "spec": { "runPolicy": { "managedBy": null } } }))
+            .await,
+    );
+    assert!(
+        refused.message.contains("managedBy is immutable"),
+        "{}",
+        refused.message
+    );
+    wait_for(&rig.jobs(), "e5", TIMEOUT, |job| job.status.is_null())
+        .await
+        .unwrap();
+}

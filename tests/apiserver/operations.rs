@@ -1,0 +1,286 @@
+//! What those who run the operator rely on: hand-over, quotas, names that are taken, deletion.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Pod, ResourceQuota, Service},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use pytorchjob_operator::platform::clock;
+use pytorchjob_test_cluster::{
+    AuditFilter, Operator, PodPhase, bind_pod, not_applicable, remove_pod, wait_for, wait_gone,
+};
+use serde_json::json;
+
+use crate::{
+    job::{Job, job, with},
+    rig::{End, Rig, TIMEOUT, operator, replica_names},
+};
+
+const LEASE: &str = "1ca428e5.training-operator.kubeflow.org";
+
+/// A replica that competes for the lease of the shipped Deployment.
+async fn replica(rig: &Rig, name: &str) -> Operator {
+    let name = format!("--pod-name={name}");
+    let arguments = ["--leader-elect", "--leader-election-namespace=kubeflow", &name];
+    operator(&rig.kubeconfig, &rig.namespace, &arguments).await
+}
+
+async fn wait_leader(rig: &Rig, name: &str) {
+    let leases = Api::<Lease>::namespaced(rig.client.clone(), "kubeflow");
+    wait_for(&leases, LEASE, TIMEOUT, |lease| {
+        let spec = lease.spec.as_ref();
+        spec.and_then(|spec| spec.holder_identity.as_deref())
+            .is_some_and(|holder| holder.starts_with(name))
+    })
+    .await
+    .unwrap();
+}
+
+/// Requests that a replica has sent to change something other than its lease.
+async fn writes_of(replica: &Operator) -> Vec<String> {
+    let metrics = replica.metrics().await.unwrap();
+    let is_write = |line: &&str| {
+        line.starts_with("rest_client_requests_total") && !line.contains("method=\"GET\"") && !line.contains("leases")
+    };
+    metrics.lines().filter(is_write).map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_standby_is_ready_and_writes_nothing_until_it_takes_over_from_a_leader_that_is_stopped() {
+    let rig = Rig::start().await;
+    rig.end_operator(End::Stop).await;
+    let leader = replica(&rig, "first").await;
+    wait_leader(&rig, "first").await;
+    let standby = replica(&rig, "second").await;
+
+    rig.succeeded(&job("before", 1)).await;
+    assert!(!writes_of(&leader).await.is_empty());
+    assert_eq!(writes_of(&standby).await, [""; 0]);
+
+    let stopped = Instant::now();
+    let after = job("after", 1);
+    let (ended, _) = tokio::join!(leader.stop(), rig.create(&after));
+    assert!(ended.unwrap().success());
+    rig.wait("after", |job| job.is("Created")).await;
+    let took = stopped.elapsed();
+    wait_leader(&rig, "second").await;
+    // The lease lasts 15 s; it was handed over, not waited for.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    println!("hand-over after SIGTERM, until the next job was served: {took:?}");
+}
+
+/// Creates an object that has the name of a replica and nothing to do with the job.
+async fn foreign_pod(rig: &Rig, name: &str) -> Pod {
+    let pod = json!({
+        "metadata": { "name": name },
+        "spec": { "schedulerName": "the-test", "containers": [{ "name": "main", "image": "image" }] },
+    });
+    let pod = serde_json::from_value(pod).unwrap();
+    rig.pods().create(&PostParams::default(), &pod).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_pod_of_somebody_else_that_has_a_name_of_the_job_is_left_alone_and_told_and_the_job_waits() {
+    let rig = Rig::start().await;
+    let foreign = foreign_pod(&rig, "taken-worker-0").await;
+    rig.create(&job("taken", 1)).await;
+    let note = rig.wait_event("taken", "Warning", "FailedCreatePod").await;
+    assert!(
+        note.contains("taken-worker-0") && note.contains("is controlled by nobody"),
+        "{note}"
+    );
+    let job = rig.settle("taken").await;
+    assert_eq!(job.outline(), ["Created"]);
+    let now = rig.pods().get("taken-worker-0").await.unwrap();
+    assert_eq!(now.metadata, foreign.metadata);
+
+    remove_pod(&rig.client, &rig.namespace, "taken-worker-0").await.unwrap();
+    rig.wait_pod_names("taken", &replica_names("taken", &["master-0", "worker-0"]))
+        .await;
+}
+
+#[tokio::test]
+async fn a_service_of_somebody_else_that_has_a_name_of_the_job_is_left_alone_and_told_and_the_job_waits() {
+    let rig = Rig::start().await;
+    let foreign: Service = serde_json::from_value(json!({
+        "metadata": { "name": "taken-master-0" },
+        "spec": { "ports": [{ "port": 80 }] },
+    }))
+    .unwrap();
+    let foreign = rig.services().create(&PostParams::default(), &foreign).await.unwrap();
+    rig.create(&job("taken", 1)).await;
+    let note = rig.wait_event("taken", "Warning", "FailedCreateService").await;
+    assert!(
+        note.contains("taken-master-0") && note.contains("is controlled by nobody"),
+        "{note}"
+    );
+    rig.settle("taken").await;
+    let now = rig.services().get("taken-master-0").await.unwrap();
+    assert_eq!(
+        (now.uid(), now.resource_version()),
+        (foreign.uid(), foreign.resource_version())
+    );
+
+    rig.services()
+        .delete("taken-master-0", &DeleteParams::default())
+        .await
+        .unwrap();
+    rig.wait_service_names("taken", &replica_names("taken", &["master-0", "worker-0"]))
+        .await;
+}
+
+/// A job whose pods stay when they are deleted, until the test removes them.
+async fn running_on_a_node(rig: &Rig, name: &str) -> (Job, Vec<String>) {
+    let (created, pods) = rig.create_with_pods(&job(name, 1)).await;
+    let pods: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
+    for pod in &pods {
+        bind_pod(&rig.client, &rig.namespace, pod, "node").await.unwrap();
+    }
+    rig.set_phases(pods.clone(), &PodPhase::Running).await;
+    rig.wait(name, |job| job.is("Running")).await;
+    (created, pods)
+}
+
+async fn wait_terminating(rig: &Rig, job: &str) {
+    rig.wait_pods(job, |pods| {
+        !pods.is_empty() && pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_some())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_created_anew_waits_for_the_pods_of_its_predecessor_to_go_and_inherits_nothing() {
+    let rig = Rig::start().await;
+    let (old, pods) = running_on_a_node(&rig, "again").await;
+    rig.jobs().delete("again", &DeleteParams::background()).await.unwrap();
+    rig.wait_gone("again").await;
+    let new = rig.create(&job("again", 1)).await;
+    assert_ne!(new.uid(), old.uid());
+    wait_terminating(&rig, "again").await;
+    let waiting = rig.settle("again").await;
+    assert_eq!(waiting.outline(), ["Created"]);
+    assert_eq!(waiting.count("Master", "active"), 0, "those are the predecessor's");
+
+    for pod in &pods {
+        remove_pod(&rig.client, &rig.namespace, pod).await.unwrap();
+    }
+    let uid = new.uid().unwrap();
+    let of_new = |pod: &Pod| pod.owner_references().iter().all(|owner| owner.uid == uid);
+    let pods = rig
+        .wait_pods("again", |pods| pods.len() == 2 && pods.iter().all(of_new))
+        .await;
+    rig.set_phases(pods.iter().map(ResourceExt::name_any), &PodPhase::Running)
+        .await;
+    rig.set_phase("again-master-0", &PodPhase::Succeeded).await;
+    rig.wait("again", |job| job.is("Succeeded")).await;
+}
+
+async fn nothing_is_recreated_after(deletion: DeleteParams) {
+    let rig = Rig::start().await;
+    let (_, pods) = running_on_a_node(&rig, "deleted").await;
+    let Some(audit) = rig.cluster.audit().unwrap() else {
+        return not_applicable("counts requests in the audit log");
+    };
+    rig.jobs().delete("deleted", &deletion).await.unwrap();
+    wait_terminating(&rig, "deleted").await;
+    for pod in &pods {
+        remove_pod(&rig.client, &rig.namespace, pod).await.unwrap();
+        wait_gone(&rig.pods(), pod, TIMEOUT).await.unwrap();
+    }
+    rig.wait_gone("deleted").await;
+    rig.wait_service_names("deleted", &[]).await;
+    // A later job, which the operator serves: it has passed by the deleted one then.
+    rig.succeeded(&job("marker", 0)).await;
+    let about_it = AuditFilter {
+        name_prefix: Some("deleted"),
+        ..rig.writes()
+    };
+    assert_eq!(audit.entries(&about_it).unwrap(), []);
+    assert_eq!(rig.pod_names("deleted").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn nothing_is_recreated_after_a_job_is_deleted() {
+    nothing_is_recreated_after(DeleteParams::background()).await;
+}
+
+#[tokio::test]
+async fn nothing_is_recreated_while_a_job_is_deleted_in_the_foreground() {
+    nothing_is_recreated_after(DeleteParams::foreground()).await;
+}
+
+/// Limits the pods of the namespace, and waits until the limit holds.
+async fn quota(rig: &Rig, pods: u32) {
+    let quotas: Api<ResourceQuota> = rig.api();
+    let quota = json!({
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": { "name": "pods" },
+        "spec": { "hard": { "pods": pods.to_string() } },
+    });
+    quotas
+        .patch("pods", &PatchParams::apply("test"), &Patch::Apply(&quota))
+        .await
+        .unwrap();
+    wait_for(&quotas, "pods", TIMEOUT, |quota| {
+        let hard = quota.status.as_ref().and_then(|status| status.hard.as_ref());
+        hard.and_then(|hard| hard.get("pods"))
+            .is_some_and(|limit| limit.0 == pods.to_string())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_quota_that_is_used_up_is_told_by_name_and_the_job_goes_on_when_it_is_raised() {
+    let rig = Rig::start().await;
+    quota(&rig, 1).await;
+    rig.create(&job("limited", 2)).await;
+    let note = rig.wait_event("limited", "Warning", "FailedCreatePod").await;
+    assert!(note.contains("exceeded quota: pods"), "{note}");
+    assert!(
+        !note.contains("Status {"),
+        "words for people, not the dump of a structure: {note}"
+    );
+    let job = rig.settle("limited").await;
+    assert_eq!(job.outline(), ["Created"], "it has a status (W12)");
+    assert_eq!(rig.pod_names("limited").await, ["limited-master-0"]);
+
+    quota(&rig, 3).await;
+    rig.wait_pod_names(
+        "limited",
+        &replica_names("limited", &["master-0", "worker-0", "worker-1"]),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_status_does_not_wait_for_the_pause_after_a_failed_creation() {
+    let rig = Rig::start().await;
+    quota(&rig, 1).await;
+    rig.create(&job("limited", 1)).await;
+    rig.wait_pods("limited", |pods| pods.len() == 1).await;
+    // By the time this deadline comes, the pause between two attempts is 6.4 s, shortened by a fifth at most.
+    rig.create(&with(
+        job("clock", 0),
+        &json!({ "spec": { "activeDeadlineSeconds": 7 } }),
+    ))
+    .await;
+    rig.wait_finished("clock").await;
+
+    let running = clock::now().as_second();
+    rig.set_phase("limited-master-0", &PodPhase::Running).await;
+    let job = rig.wait("limited", |job| job.is("Running")).await;
+    let written = job.condition("Running").unwrap()["lastTransitionTime"].clone();
+    let written: k8s_openapi::jiff::Timestamp = serde_json::from_value(written).unwrap();
+    assert!(
+        written.as_second() - running <= 1,
+        "{} s later",
+        written.as_second() - running
+    );
+}

@@ -1,0 +1,383 @@
+//! A namespace, an operator that serves it, and a client that plays everybody else.
+
+use std::{path::Path, path::PathBuf, time::Duration};
+
+use futures::future::join_all;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        core::v1::{Namespace as KubeNamespace, Pod, Service},
+        events::v1::Event,
+    },
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, Request},
+    core::Status,
+};
+use pytorchjob_test_cluster::{
+    AuditFilter, Cluster, Namespace, Operator, PodPhase, User, repository, set_pod_phase, wait_for, wait_for_all,
+    wait_gone,
+};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::job::Job;
+
+/// For what happens in milliseconds on an idle machine.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// Who the operator is in the audit log.
+pub const OPERATOR: &str = "system:serviceaccount:kubeflow:pytorchjob-operator";
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_pytorchjob-operator");
+
+pub struct Rig {
+    pub cluster: &'static Cluster,
+    pub namespace: Namespace<'static>,
+    pub client: Client,
+    pub operator: Operator,
+    pub kubeconfig: PathBuf,
+}
+
+/// How an operator ends.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    /// SIGTERM.
+    Stop,
+    /// SIGKILL.
+    Kill,
+}
+
+impl Rig {
+    /// A namespace of the shared cluster, and an operator with the shipped roles.
+    pub async fn start() -> Self {
+        let cluster = Cluster::shared().await;
+        let kubeconfig = shipped_identity(cluster).await;
+        Self::start_on(cluster, kubeconfig).await
+    }
+
+    /// The same on another cluster, and as whoever `kubeconfig` says.
+    pub async fn start_on(cluster: &'static Cluster, kubeconfig: PathBuf) -> Self {
+        let namespace = cluster.namespace("apiserver").await.unwrap();
+        Self::start_in(cluster, namespace, kubeconfig).await
+    }
+
+    /// The same in a namespace that has objects already.
+    pub async fn start_in(cluster: &'static Cluster, namespace: Namespace<'static>, kubeconfig: PathBuf) -> Self {
+        let operator = operator(&kubeconfig, &namespace, &[]).await;
+        Self {
+            cluster,
+            client: cluster.admin(),
+            namespace,
+            operator,
+            kubeconfig,
+        }
+    }
+
+    /// Ends the operator. Nobody serves the namespace until [`Rig::go_on`].
+    pub async fn end_operator(&self, end: End) {
+        match end {
+            End::Stop => assert!(self.operator.stop().await.unwrap().success(), "SIGTERM is a normal end"),
+            End::Kill => self.operator.kill().await,
+        }
+    }
+
+    /// Starts the operator again.
+    pub async fn go_on(&mut self) {
+        self.operator = operator(&self.kubeconfig, &self.namespace, &[]).await;
+    }
+
+    pub fn jobs(&self) -> Api<Job> {
+        self.api()
+    }
+
+    pub fn pods(&self) -> Api<Pod> {
+        self.api()
+    }
+
+    pub fn services(&self) -> Api<Service> {
+        self.api()
+    }
+
+    pub fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The path of the jobs of this namespace.
+    pub fn path(&self) -> String {
+        Job::url_path(&(), Some(&self.namespace))
+    }
+
+    pub async fn try_create(&self, job: &Value) -> Result<Job, kube::Error> {
+        create(&self.client, &self.namespace, job).await
+    }
+
+    pub async fn create(&self, job: &Value) -> Job {
+        self.try_create(job).await.unwrap()
+    }
+
+    /// Creates a job and waits for the names of all pods it is to have.
+    pub async fn create_with_pods(&self, job: &Value) -> (Job, Vec<Pod>) {
+        let created = self.create(job).await;
+        let pods = self
+            .wait_pods(created.name(), |pods| pods.len() == replicas(&created))
+            .await;
+        (created, pods)
+    }
+
+    /// Creates a job, lets all its pods run, and waits until it runs.
+    pub async fn running(&self, job: &Value) -> Job {
+        let (job, pods) = self.create_with_pods(job).await;
+        self.set_phases(pods.iter().map(ResourceExt::name_any), &PodPhase::Running)
+            .await;
+        self.wait(job.name(), |job| job.is("Running")).await
+    }
+
+    /// Creates a job, lets it run and then succeed.
+    pub async fn succeeded(&self, job: &Value) -> Job {
+        let job = self.running(job).await;
+        self.set_phase(&format!("{}-master-0", job.name()), &PodPhase::Succeeded)
+            .await;
+        self.wait(job.name(), |job| job.is("Succeeded")).await
+    }
+
+    pub async fn get(&self, name: &str) -> Job {
+        self.jobs().get(name).await.unwrap()
+    }
+
+    pub async fn try_patch(&self, name: &str, patch: &Value) -> Result<Job, kube::Error> {
+        self.jobs()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+    }
+
+    /// A merge patch, as the page of the seed sends it.
+    pub async fn patch(&self, name: &str, patch: &Value) -> Job {
+        self.try_patch(name, patch).await.unwrap()
+    }
+
+    pub async fn wait(&self, name: &str, predicate: impl Fn(&Job) -> bool) -> Job {
+        wait_for(&self.jobs(), name, TIMEOUT, predicate).await.unwrap()
+    }
+
+    pub async fn wait_finished(&self, name: &str) -> Job {
+        self.wait(name, Job::finished).await
+    }
+
+    pub async fn wait_gone(&self, name: &str) {
+        wait_gone(&self.jobs(), name, TIMEOUT).await.unwrap();
+    }
+
+    /// Waits for the pods of a job, sorted by name.
+    pub async fn wait_pods(&self, job: &str, predicate: impl Fn(&[Pod]) -> bool) -> Vec<Pod> {
+        wait_for_all(&self.pods(), &of_job(job), TIMEOUT, predicate)
+            .await
+            .unwrap()
+    }
+
+    /// Waits until exactly these pods of a job are left.
+    pub async fn wait_pod_names(&self, job: &str, names: &[String]) {
+        self.wait_pods(job, |pods| self::names(pods) == names).await;
+    }
+
+    /// Waits until exactly these services of a job are left.
+    pub async fn wait_service_names(&self, job: &str, names: &[String]) {
+        wait_for_all(&self.services(), &of_job(job), TIMEOUT, |services| {
+            self::names(services) == names
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Names of the pods that a job has now.
+    pub async fn pod_names(&self, job: &str) -> Vec<String> {
+        names(&self.pods().list(&selected(job)).await.unwrap().items)
+    }
+
+    /// Names of the services that a job has now.
+    pub async fn service_names(&self, job: &str) -> Vec<String> {
+        names(&self.services().list(&selected(job)).await.unwrap().items)
+    }
+
+    /// Waits until the pod of this name is another one than `old`.
+    pub async fn wait_replaced(&self, old: &Pod) -> Pod {
+        wait_for(&self.pods(), &old.name_any(), TIMEOUT, |pod| pod.uid() != old.uid())
+            .await
+            .unwrap()
+    }
+
+    /// Waits until the deletion of this pod has begun, and sees to it that it ends.
+    ///
+    /// The API server deletes an ended pod in two steps, and gives up between them when the client of the request is gone, killed for
+    /// example. The kubelet takes the second step then.
+    pub async fn finish_deletion(&self, pod: &Pod) {
+        let name = pod.name_any();
+        let begun = |now: &Pod| now.uid() != pod.uid() || now.metadata.deletion_timestamp.is_some();
+        let now = wait_for(&self.pods(), &name, TIMEOUT, begun).await.unwrap();
+        if now.uid() == pod.uid() {
+            let this = Preconditions {
+                uid: pod.uid(),
+                resource_version: None,
+            };
+            let parameters = DeleteParams::default().grace_period(0).preconditions(this);
+            // It may be gone by now.
+            let _ = self.pods().delete(&name, &parameters).await;
+        }
+    }
+
+    pub async fn set_phase(&self, pod: &str, phase: &PodPhase) -> Pod {
+        set_pod_phase(&self.client, &self.namespace, pod, phase, 0)
+            .await
+            .unwrap()
+    }
+
+    pub async fn set_phases(&self, pods: impl IntoIterator<Item = String>, phase: &PodPhase) {
+        let pods: Vec<String> = pods.into_iter().collect();
+        join_all(pods.iter().map(|pod| self.set_phase(pod, phase))).await;
+    }
+
+    /// Waits until the operator has acted on everything that was asked of the job before.
+    ///
+    /// It makes an edit that asks for nothing: without a gang scheduler `minAvailable` has no effect. The operator looks at one job
+    /// in one task at a time, carries out what the look calls for, and only then stores the generation it looked at. So when that
+    /// is stored, whatever was to happen because of what came before has happened.
+    pub async fn settle(&self, name: &str) -> Job {
+        let generation = self.get(name).await.metadata.generation.unwrap();
+        let nothing = json!({ "spec": { "runPolicy": { "schedulingPolicy": { "minAvailable": generation } } } });
+        let edited = self.patch(name, &nothing).await.metadata.generation.unwrap();
+        self.wait(name, |job| job.status["observedGeneration"] == edited).await
+    }
+
+    /// Waits for an event about the object of this name, and returns its note.
+    pub async fn wait_event(&self, about: &str, type_: &str, reason: &str) -> String {
+        let matches = |event: &Event| is_about(event, about, type_, reason);
+        let events = wait_for_all(&self.api::<Event>(), "", TIMEOUT, |events| events.iter().any(matches))
+            .await
+            .unwrap();
+        let event = events.into_iter().find(matches).unwrap();
+        event.note.unwrap_or_default()
+    }
+
+    /// A job with a finalizer, so that its deletion has a time: waits for it, removes the finalizer, and returns the time in
+    /// seconds since the epoch.
+    pub async fn wait_deleted(&self, name: &str) -> i64 {
+        let job = self.wait(name, |job| job.metadata.deletion_timestamp.is_some()).await;
+        self.patch(name, &json!({ "metadata": { "finalizers": null } })).await;
+        job.metadata.deletion_timestamp.unwrap().0.as_second()
+    }
+
+    /// The requests of the operator in this namespace that changed something.
+    pub fn writes(&self) -> AuditFilter<'_> {
+        AuditFilter {
+            user: Some(OPERATOR),
+            namespace: Some(&self.namespace),
+            writes: true,
+            ..AuditFilter::default()
+        }
+    }
+}
+
+/// Merge patch: a finalizer, so that the time of deletion can be read.
+pub fn finalizer() -> Value {
+    json!({ "metadata": { "finalizers": ["pytorchjob-test/deletion-is-read"] } })
+}
+
+/// Starts an operator for one namespace, and waits until it is ready.
+pub async fn operator(kubeconfig: &Path, namespace: &str, arguments: &[&str]) -> Operator {
+    let mut all = vec!["--namespace", namespace];
+    all.extend(arguments);
+    let operator = Operator::start(Path::new(BINARY), kubeconfig, &all).unwrap();
+    operator.ready().await.unwrap();
+    operator
+}
+
+/// Stores a job.
+pub async fn create(client: &Client, namespace: &str, job: &Value) -> Result<Job, kube::Error> {
+    let body = serde_json::to_vec(job).unwrap();
+    let request = Request::new(Job::url_path(&(), Some(namespace)))
+        .create(&PostParams::default(), body)
+        .unwrap();
+    client.request(request).await
+}
+
+/// The kubeconfig of the account that `config/rbac` installs, on the shared cluster.
+async fn shipped_identity(cluster: &'static Cluster) -> PathBuf {
+    static SHARED: OnceCell<PathBuf> = OnceCell::const_new();
+    SHARED.get_or_init(|| install_identity(cluster)).await.clone()
+}
+
+/// Installs `config/rbac`, and returns the kubeconfig of its account.
+pub async fn install_identity(cluster: &'static Cluster) -> PathBuf {
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "kubeflow" } });
+    Api::<KubeNamespace>::all(cluster.admin())
+        .patch("kubeflow", &PatchParams::apply("test"), &Patch::Apply(&namespace))
+        .await
+        .unwrap();
+    let rbac = repository().join("config/rbac").display().to_string();
+    cluster
+        .kubectl(&["apply", "--server-side", "--namespace=kubeflow", "-k", &rbac])
+        .await
+        .unwrap();
+    let account = User::ServiceAccount {
+        namespace: "kubeflow",
+        name: "pytorchjob-operator",
+    };
+    cluster.kubeconfig(account).await.unwrap()
+}
+
+/// The answer of the API server to a request that it refused.
+pub fn refusal<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> Status {
+    match result {
+        Err(kube::Error::Api(status)) => *status,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// Names of objects, in their order.
+pub fn names<K: Resource>(objects: &[K]) -> Vec<String> {
+    objects.iter().map(ResourceExt::name_any).collect()
+}
+
+/// The names of a job's replicas, sorted: `master-0` stands for `JOB-master-0`.
+pub fn replica_names(job: &str, replicas: &[&str]) -> Vec<String> {
+    replicas.iter().map(|replica| format!("{job}-{replica}")).collect()
+}
+
+/// A pod that failed with this exit code.
+pub fn failed(exit_code: i32) -> PodPhase {
+    PodPhase::Failed {
+        exit_code,
+        reason: "Error".to_owned(),
+        message: String::new(),
+    }
+}
+
+/// A pod that was evicted.
+pub fn evicted() -> PodPhase {
+    PodPhase::Evicted {
+        reason: "Evicted".to_owned(),
+        message: "The node was low on resource: memory.".to_owned(),
+    }
+}
+
+/// Selects what belongs to a job.
+pub fn of_job(job: &str) -> String {
+    format!("training.kubeflow.org/job-name={job}")
+}
+
+pub fn is_about(event: &Event, about: &str, type_: &str, reason: &str) -> bool {
+    event.regarding.as_ref().and_then(|object| object.name.as_deref()) == Some(about)
+        && event.type_.as_deref() == Some(type_)
+        && event.reason.as_deref() == Some(reason)
+}
+
+fn selected(job: &str) -> kube::api::ListParams {
+    kube::api::ListParams::default().labels(&of_job(job))
+}
+
+fn replicas(job: &Job) -> usize {
+    let specs = job.spec["pytorchReplicaSpecs"].as_object().unwrap();
+    let replicas = specs.values().map(|spec| spec["replicas"].as_u64().unwrap_or(1));
+    usize::try_from(replicas.sum::<u64>()).unwrap()
+}

@@ -1,0 +1,95 @@
+//! What a job costs the API server, from the audit log: what it takes to run it, and nothing once it has settled.
+
+use futures::future::join_all;
+use kube::{
+    ResourceExt,
+    api::{Patch, PatchParams},
+};
+use pytorchjob_test_cluster::{Audit, AuditFilter, PodPhase, not_applicable};
+use serde_json::json;
+
+use crate::{
+    job::job,
+    rig::{End, OPERATOR, Rig},
+};
+
+/// Lists and reads of the operator; its watches are not among them.
+fn reads(rig: &Rig, audit: &Audit) -> usize {
+    let of_verb = |verb| AuditFilter {
+        user: Some(OPERATOR),
+        namespace: Some(&rig.namespace),
+        verb: Some(verb),
+        ..AuditFilter::default()
+    };
+    audit.count(&of_verb("get")).unwrap() + audit.count(&of_verb("list")).unwrap()
+}
+
+/// Verb and resource of each write.
+fn writes(rig: &Rig, audit: &Audit, name_prefix: &str) -> Vec<String> {
+    let filter = AuditFilter {
+        name_prefix: Some(name_prefix),
+        ..rig.writes()
+    };
+    let entries = audit.entries(&filter).unwrap();
+    entries
+        .into_iter()
+        .map(|entry| format!("{} {} {} {}", entry.verb, entry.resource, entry.subresource, entry.name))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_job_of_four_pods_costs_at_most_thirteen_writes_and_no_read_until_it_has_succeeded() {
+    let rig = Rig::start().await;
+    let Some(audit) = rig.cluster.audit().unwrap() else {
+        return not_applicable("counts requests in the audit log");
+    };
+    let (_, pods) = rig.create_with_pods(&job("cost", 3)).await;
+    let pods: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
+    rig.set_phases(pods.clone(), &PodPhase::Running).await;
+    rig.wait("cost", |job| job.is("Running")).await;
+    rig.set_phases(pods, &PodPhase::Succeeded).await;
+    rig.wait("cost", |job| job.is("Succeeded")).await;
+    rig.wait_event("cost", "Normal", "PyTorchJobSucceeded").await;
+
+    let written = writes(&rig, &audit, "");
+    assert!(written.len() <= 13, "{} writes: {written:#?}", written.len());
+    assert!(
+        written.len() >= 11,
+        "4 pods, 4 services, 2 statuses and an event at least: {written:#?}"
+    );
+    assert_eq!(reads(&rig, &audit), 0);
+}
+
+#[tokio::test]
+async fn a_settled_job_causes_no_write_whatever_happens_around_it_or_to_the_operator() {
+    let mut rig = Rig::start().await;
+    rig.running(&job("settled-running", 1)).await;
+    rig.succeeded(&job("settled-finished", 1)).await;
+    rig.settle("settled-running").await;
+    rig.settle("settled-finished").await;
+    let Some(audit) = rig.cluster.audit().unwrap() else {
+        return not_applicable("counts requests in the audit log");
+    };
+
+    // Events that call for nothing: of the jobs, of their pods, of others.
+    let label = json!({ "metadata": { "labels": { "seen": "yes" } } });
+    let pods = rig.pods().list(&kube::api::ListParams::default()).await.unwrap().items;
+    join_all(pods.iter().map(async |pod| {
+        rig.pods()
+            .patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&label))
+            .await
+            .unwrap();
+    }))
+    .await;
+    for name in ["settled-running", "settled-finished"] {
+        rig.patch(name, &label).await;
+    }
+    rig.succeeded(&job("other", 1)).await;
+    assert_eq!(writes(&rig, &audit, "settled-"), [""; 0]);
+    assert_eq!(reads(&rig, &audit), 0);
+
+    rig.end_operator(End::Kill).await;
+    rig.go_on().await;
+    rig.succeeded(&job("another", 1)).await;
+    assert_eq!(writes(&rig, &audit, "settled-"), [""; 0], "after a restart");
+}

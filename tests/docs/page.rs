@@ -1,0 +1,81 @@
+//! Just enough Markdown: the tables under a heading, without their markup.
+
+use std::fs;
+use std::path::Path;
+
+use pytorchjob_test_cluster::repository;
+
+/// A page of the documentation.
+pub struct Page {
+    /// Its path in the repository.
+    pub path: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// Reads a page by its path in the repository.
+pub fn page(path: &str) -> Page {
+    let text = fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("read {path}: {error}"));
+    Page {
+        path: path.to_owned(),
+        text,
+    }
+}
+
+/// Every page there is: the README and what is in `docs/`.
+pub fn pages() -> Vec<Page> {
+    let mut paths = vec!["README.md".to_owned()];
+    for entry in fs::read_dir(repository().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
+            paths.push(format!("docs/{name}"));
+        }
+    }
+    paths.sort();
+    paths.iter().map(|path| page(path)).collect()
+}
+
+impl Page {
+    /// The rows of the first table after the line `heading`, without the head of the table. Cells are trimmed and have no backticks.
+    pub fn table(&self, heading: &str) -> Vec<Vec<String>> {
+        let mut lines = self.text.lines();
+        lines
+            .find(|line| *line == heading)
+            .unwrap_or_else(|| panic!("{} has no heading {heading:?}", self.path));
+        let rows: Vec<Vec<String>> = lines
+            .skip_while(|line| !line.starts_with('|'))
+            .take_while(|line| line.starts_with('|'))
+            .map(cells)
+            .collect();
+        assert!(rows.len() > 2, "{}: no table under {heading:?}", self.path);
+        rows.into_iter().skip(2).collect()
+    }
+
+    /// One column of that table.
+    pub fn column(&self, heading: &str, index: usize) -> Vec<String> {
+        self.table(heading).into_iter().map(|row| row[index].clone()).collect()
+    }
+}
+
+fn cells(line: &str) -> Vec<String> {
+    const ESCAPED: &str = "\u{0}";
+    let line = line.replace("\\|", ESCAPED);
+    let inner = line.trim_matches('|');
+    inner
+        .split('|')
+        .map(|cell| cell.replace(ESCAPED, "|").replace('`', "").trim().to_owned())
+        .collect()
+}
+
+/// Compares what a page says with what is, in the same order on both sides, and shows the difference.
+pub fn assert_same(what: &str, mut documented: Vec<String>, mut actual: Vec<String>) {
+    documented.sort();
+    actual.sort();
+    let missing: Vec<_> = actual.iter().filter(|item| !documented.contains(item)).collect();
+    let invented: Vec<_> = documented.iter().filter(|item| !actual.contains(item)).collect();
+    assert!(
+        missing.is_empty() && invented.is_empty(),
+        "{what}\nnot documented: {missing:#?}\ndocumented and not so: {invented:#?}"
+    );
+    assert_eq!(documented.len(), actual.len(), "{what}: a row stands twice");
+}

@@ -1,0 +1,337 @@
+//! Edits of the policies about the job as a whole, in both spellings.
+
+use super::base::Base::{Bare, Flat, Gang, Nested};
+use super::effect::Effect;
+use super::phase::Phase;
+use super::reasons::{
+    DEFAULT, DELETING, ELSEWHERE, FINISHED, MANAGED_BY, MIN_RESOURCES, NO_GANG, PRIORITY_CLASS, QUEUE, REQUIRED, SAME,
+    SCHEDULE_TIMEOUT, SCHEDULING_POLICY, TWO_SPELLINGS_CLEAN, TWO_SPELLINGS_DEADLINE, TWO_SPELLINGS_LIMIT,
+    TWO_SPELLINGS_TTL, UNSET_KEEPS,
+};
+use super::{Cell, Group, Row};
+
+/// The row of a field of `spec`.
+macro_rules! flat {
+    ($field:literal, $edit:literal, $base:expr, $value:literal, $cell:expr) => {
+        Row::new(
+            concat!("spec.", $field),
+            $edit,
+            $base,
+            concat!(r#"{"spec":{""#, $field, r#"":"#, $value, "}}"),
+            $cell,
+        )
+    };
+}
+
+/// The row of a field of `spec.runPolicy`.
+macro_rules! nested {
+    ($field:literal, $edit:literal, $base:expr, $value:literal, $cell:expr) => {
+        Row::new(
+            concat!("spec.runPolicy.", $field),
+            $edit,
+            $base,
+            concat!(r#"{"spec":{"runPolicy":{""#, $field, r#"":"#, $value, "}}}"),
+            $cell,
+        )
+    };
+}
+
+/// The row of a field of `spec.runPolicy.schedulingPolicy`.
+macro_rules! scheduling {
+    ($field:literal, $edit:literal, $base:expr, $value:literal, $cell:expr) => {
+        Row::new(
+            concat!("spec.runPolicy.schedulingPolicy.", $field),
+            $edit,
+            $base,
+            concat!(
+                r#"{"spec":{"runPolicy":{"schedulingPolicy":{""#,
+                $field,
+                r#"":"#,
+                $value,
+                "}}}}"
+            ),
+            $cell,
+        )
+    };
+}
+
+pub const FLAT: Group = Group {
+    title: "Policies, flat",
+    about: "The spelling of the legacy operator. An edit holds for the live job as if the job had been created with it.",
+    rows: &[
+        flat!("activeDeadlineSeconds", "set", Bare, "1", deadline),
+        flat!("activeDeadlineSeconds", "change", Flat, "1", deadline),
+        flat!("activeDeadlineSeconds", "remove", Flat, "null", no_deadline)
+            .given(r#"{"spec":{"activeDeadlineSeconds":0}}"#),
+        flat!(
+            "activeDeadlineSeconds",
+            "set, and runPolicy has another value",
+            Nested,
+            "1",
+            |_| { Cell::Refused(TWO_SPELLINGS_DEADLINE) }
+        ),
+        flat!("activeDeadlineSeconds", "set below 0", Bare, "-1", |_| {
+            Cell::Refused(&["-1: spec.activeDeadlineSeconds in body should be greater than or equal to 0"])
+        }),
+        Row::new(
+            "spec.activeDeadlineSeconds",
+            "set both spellings at once",
+            Nested,
+            r#"{"spec":{"activeDeadlineSeconds":1,"runPolicy":{"activeDeadlineSeconds":1}}}"#,
+            deadline,
+        ),
+        flat!("backoffLimit", "set", Bare, "0", limit),
+        flat!("backoffLimit", "change", Flat, "0", limit),
+        flat!("backoffLimit", "remove", Flat, "null", no_limit).given(r#"{"spec":{"backoffLimit":1}}"#),
+        flat!(
+            "backoffLimit",
+            "set, and runPolicy has another value",
+            Nested,
+            "0",
+            |_| { Cell::Refused(TWO_SPELLINGS_LIMIT) }
+        ),
+        flat!("cleanPodPolicy", "set", Bare, r#""All""#, clean),
+        flat!("cleanPodPolicy", "change", Flat, r#""All""#, clean),
+        flat!("cleanPodPolicy", "remove", Flat, "null", unset_clean),
+        flat!(
+            "cleanPodPolicy",
+            "set, and runPolicy has another value",
+            Nested,
+            r#""All""#,
+            |_| { Cell::Refused(TWO_SPELLINGS_CLEAN) }
+        ),
+        flat!("cleanPodPolicy", "set to an unknown value", Bare, r#""Some""#, |_| {
+            Cell::Refused(&[r#"Unsupported value: "Some": supported values: "All", "Running", "None""#])
+        }),
+        flat!("ttlSecondsAfterFinished", "set", Bare, "1", ttl),
+        flat!("ttlSecondsAfterFinished", "change", Flat, "1", ttl),
+        flat!("ttlSecondsAfterFinished", "remove", Flat, "null", no_ttl)
+            .given(r#"{"spec":{"ttlSecondsAfterFinished":0}}"#),
+        flat!(
+            "ttlSecondsAfterFinished",
+            "set, and runPolicy has another value",
+            Nested,
+            "1",
+            |_| { Cell::Refused(TWO_SPELLINGS_TTL) }
+        ),
+    ],
+};
+
+pub const RUN_POLICY: Group = Group {
+    title: "Policies under runPolicy",
+    about: "The spelling of Kubeflow. Each means the same as the flat one.",
+    rows: &[
+        nested!("activeDeadlineSeconds", "set", Bare, "1", deadline),
+        nested!("activeDeadlineSeconds", "change", Nested, "1", deadline),
+        nested!("activeDeadlineSeconds", "remove", Nested, "null", no_deadline)
+            .given(r#"{"spec":{"runPolicy":{"activeDeadlineSeconds":0}}}"#),
+        nested!("backoffLimit", "set", Bare, "0", limit),
+        nested!("backoffLimit", "change", Nested, "0", limit),
+        nested!("backoffLimit", "remove", Nested, "null", no_limit)
+            .given(r#"{"spec":{"runPolicy":{"backoffLimit":1}}}"#),
+        nested!("cleanPodPolicy", "set", Bare, r#""All""#, clean),
+        nested!("cleanPodPolicy", "change", Nested, r#""All""#, clean),
+        nested!("cleanPodPolicy", "remove", Nested, "null", unset_clean),
+        nested!("ttlSecondsAfterFinished", "set", Bare, "1", ttl),
+        nested!("ttlSecondsAfterFinished", "change", Nested, "1", ttl),
+        nested!("ttlSecondsAfterFinished", "remove", Nested, "null", no_ttl)
+            .given(r#"{"spec":{"runPolicy":{"ttlSecondsAfterFinished":0}}}"#),
+        flat!("runPolicy", "remove", Nested, "null", no_policy).given(
+            r#"{"spec":{"runPolicy":{"activeDeadlineSeconds":0,"backoffLimit":1,"ttlSecondsAfterFinished":0}}}"#,
+        ),
+        flat!(
+            "runPolicy",
+            "remove, with what is immutable in it",
+            Gang,
+            "null",
+            |phase| match phase {
+                Phase::Elsewhere => Cell::Refused(RUN_POLICY_ELSEWHERE),
+                _ => Cell::Refused(SCHEDULING_POLICY),
+            }
+        ),
+        nested!(
+            "managedBy",
+            "set to kueue.x-k8s.io/multikueue",
+            Bare,
+            r#""kueue.x-k8s.io/multikueue""#,
+            |phase| {
+                match phase {
+                    Phase::Elsewhere => Cell::NoEffect(SAME),
+                    _ => Cell::Refused(MANAGED_BY),
+                }
+            }
+        ),
+        nested!(
+            "managedBy",
+            "set to kubeflow.org/training-operator",
+            Bare,
+            r#""kubeflow.org/training-operator""#,
+            managed_here
+        ),
+        nested!("managedBy", "remove", Gang, "null", managed_here),
+    ],
+};
+
+pub const SUSPEND: Group = Group {
+    title: "Suspension",
+    about: "A suspended job has no pods and no services; its templates, `nprocPerNode` and `Worker.replicas` can be edited.",
+    rows: &[
+        nested!("suspend", "set to true", Bare, "true", |phase| match phase {
+            Phase::Suspended => Cell::NoEffect(SAME),
+            _ => live(phase, Effect::Suspends),
+        }),
+        nested!("suspend", "set to false", Bare, "false", resume),
+        nested!("suspend", "remove", Bare, "null", resume),
+        Row::new("spec", "remove", Bare, r#"{"spec":null}"#, |_| Cell::Refused(REQUIRED)),
+    ],
+};
+
+pub const SCHEDULING: Group = Group {
+    title: "Gang scheduling",
+    about: "What a gang scheduler was told when it admitted the job stays; only `minAvailable` can change.",
+    rows: &[
+        scheduling!("minAvailable", "set", Bare, "1", hint),
+        scheduling!("minAvailable", "change", Gang, "1", hint),
+        scheduling!("minAvailable", "remove", Gang, "null", hint),
+        nested!(
+            "schedulingPolicy",
+            "remove, with nothing but minAvailable in it",
+            Nested,
+            "null",
+            hint
+        ),
+        nested!("schedulingPolicy", "remove", Gang, "null", |_| Cell::Refused(
+            SCHEDULING_POLICY
+        )),
+        scheduling!("queue", "set", Bare, r#""x""#, |_| Cell::Refused(QUEUE)),
+        scheduling!("queue", "change", Gang, r#""x""#, |_| Cell::Refused(QUEUE)),
+        scheduling!("queue", "remove", Gang, "null", |_| Cell::Refused(QUEUE)),
+        scheduling!("priorityClass", "set", Bare, r#""x""#, |_| Cell::Refused(
+            PRIORITY_CLASS
+        )),
+        scheduling!("priorityClass", "change", Gang, r#""x""#, |_| Cell::Refused(
+            PRIORITY_CLASS
+        )),
+        scheduling!("priorityClass", "remove", Gang, "null", |_| Cell::Refused(
+            PRIORITY_CLASS
+        )),
+        scheduling!("minResources", "set", Bare, r#"{"cpu":"2"}"#, |_| Cell::Refused(
+            MIN_RESOURCES
+        )),
+        scheduling!("minResources", "change", Gang, r#"{"cpu":"2"}"#, |_| Cell::Refused(
+            MIN_RESOURCES
+        )),
+        scheduling!("minResources", "add a resource", Gang, r#"{"memory":"1Gi"}"#, |_| {
+            Cell::Refused(MIN_RESOURCES)
+        }),
+        scheduling!(
+            "minResources",
+            "remove its only resource",
+            Gang,
+            r#"{"cpu":null}"#,
+            |_| { Cell::Refused(MIN_RESOURCES) }
+        ),
+        scheduling!("minResources", "remove", Gang, "null", |_| Cell::Refused(MIN_RESOURCES)),
+        scheduling!("scheduleTimeoutSeconds", "set", Bare, "1", |_| Cell::Refused(
+            SCHEDULE_TIMEOUT
+        )),
+        scheduling!("scheduleTimeoutSeconds", "change", Gang, "1", |_| Cell::Refused(
+            SCHEDULE_TIMEOUT
+        )),
+        scheduling!("scheduleTimeoutSeconds", "remove", Gang, "null", |_| Cell::Refused(
+            SCHEDULE_TIMEOUT
+        )),
+    ],
+};
+
+const RUN_POLICY_ELSEWHERE: &[&str] = &[
+    MANAGED_BY[0],
+    SCHEDULING_POLICY[0],
+    SCHEDULING_POLICY[1],
+    SCHEDULING_POLICY[2],
+    SCHEDULING_POLICY[3],
+];
+
+/// What a finished job, one being deleted and one of another controller make of an edit of a policy.
+pub fn live(phase: Phase, effect: Effect) -> Cell {
+    match phase {
+        Phase::Succeeded | Phase::Failed => Cell::NoEffect(FINISHED),
+        _ => ours(phase, effect),
+    }
+}
+
+/// As [`live`], of a policy that holds for finished jobs.
+fn ours(phase: Phase, effect: Effect) -> Cell {
+    match phase {
+        Phase::Deleting => Cell::NoEffect(DELETING),
+        Phase::Elsewhere => Cell::NoEffect(ELSEWHERE),
+        _ => Cell::Enforced(effect),
+    }
+}
+
+fn deadline(phase: Phase) -> Cell {
+    live(phase, Effect::DeadlineHolds)
+}
+
+fn no_deadline(phase: Phase) -> Cell {
+    live(phase, Effect::DeadlineLifted)
+}
+
+fn limit(phase: Phase) -> Cell {
+    live(phase, Effect::LimitHolds)
+}
+
+fn no_limit(phase: Phase) -> Cell {
+    live(phase, Effect::LimitLifted)
+}
+
+fn clean(phase: Phase) -> Cell {
+    ours(phase, Effect::CleansAll)
+}
+
+fn unset_clean(phase: Phase) -> Cell {
+    match phase {
+        Phase::Succeeded => Cell::NoEffect(UNSET_KEEPS),
+        _ => ours(phase, Effect::CleansAsUnset),
+    }
+}
+
+fn ttl(phase: Phase) -> Cell {
+    ours(phase, Effect::Expires)
+}
+
+fn no_ttl(phase: Phase) -> Cell {
+    ours(phase, Effect::NeverExpires)
+}
+
+fn no_policy(phase: Phase) -> Cell {
+    match phase {
+        Phase::Elsewhere => Cell::Refused(MANAGED_BY),
+        _ => ours(phase, Effect::PoliciesGone),
+    }
+}
+
+fn managed_here(phase: Phase) -> Cell {
+    match phase {
+        Phase::Elsewhere => Cell::Refused(MANAGED_BY),
+        _ => Cell::NoEffect(DEFAULT),
+    }
+}
+
+fn resume(phase: Phase) -> Cell {
+    match phase {
+        Phase::Suspended => Cell::Enforced(Effect::Resumes),
+        Phase::Deleting => Cell::NoEffect(DELETING),
+        Phase::Elsewhere => Cell::NoEffect(ELSEWHERE),
+        _ => Cell::NoEffect(DEFAULT),
+    }
+}
+
+fn hint(phase: Phase) -> Cell {
+    Cell::NoEffect(match phase {
+        Phase::Succeeded | Phase::Failed => FINISHED,
+        Phase::Deleting => DELETING,
+        Phase::Elsewhere => ELSEWHERE,
+        _ => NO_GANG,
+    })
+}

@@ -1,0 +1,64 @@
+//! Why an edit has no effect, and what the API server says when it refuses one.
+
+pub const DELETING: &str = "The job is being deleted: nothing is done for it any more, and `observedGeneration` stays.";
+pub const ELSEWHERE: &str =
+    "`managedBy` says that another controller runs the job: this operator does nothing for it, and writes no status.";
+pub const FINISHED: &str = "The job has its verdict, which is final.";
+pub const POD_METADATA: &str = "Pods take labels and annotations from their template, not from the job.";
+pub const SAME: &str = "It is so already.";
+pub const DEFAULT: &str = "It is what an absent field means.";
+pub const UNSET_KEEPS: &str = "An absent policy keeps the pods of a job that succeeded, as None does.";
+pub const NO_GANG: &str =
+    "It is a hint for a gang scheduler, which this operator does not drive: it is stored for those who read it.";
+
+pub const REQUIRED: &[&str] = &["Required value"];
+pub const NO_NEW_FINALIZERS: &[&str] = &[concat!(
+    "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"example.com/other\"}"
+)];
+pub const TWO_SPELLINGS_DEADLINE: &[&str] = &[
+    "activeDeadlineSeconds and runPolicy.activeDeadlineSeconds are one policy in two spellings and differ: set both to the same value or remove one",
+];
+pub const TWO_SPELLINGS_LIMIT: &[&str] = &[
+    "backoffLimit and runPolicy.backoffLimit are one policy in two spellings and differ: set both to the same value or remove one",
+];
+pub const TWO_SPELLINGS_CLEAN: &[&str] = &[
+    "cleanPodPolicy and runPolicy.cleanPodPolicy are one policy in two spellings and differ: set both to the same value or remove one",
+];
+pub const TWO_SPELLINGS_TTL: &[&str] = &[
+    "ttlSecondsAfterFinished and runPolicy.ttlSecondsAfterFinished are one policy in two spellings and differ: set both to the same value or remove one",
+];
+pub const REPLICA_TYPES: &[&str] = &["replica types of a job cannot be added or removed: create a new job"];
+pub const UNKNOWN_TYPE: &[&str] = &[
+    "unknown replica type: the keys are Master and Worker, spelled so",
+    "replica types of a job cannot be added or removed: create a new job",
+];
+pub const ONE_MASTER: &[&str] = &["Master.replicas must be 1: further pods belong into Worker.replicas"];
+pub const TEMPLATE: &[&str] = &[
+    "template can change only while the job is suspended, since running pods would not follow: set spec.runPolicy.suspend to true first, or in the same edit",
+];
+pub const NPROC: &[&str] = &[
+    "nprocPerNode can change only while the job is suspended, since running pods would not follow: set spec.runPolicy.suspend to true first, or in the same edit",
+];
+pub const WORKERS: &[&str] = &[
+    "Worker.replicas of a job without elasticPolicy can change only while the job is suspended, since WORLD_SIZE of running pods cannot follow: set spec.runPolicy.suspend to true first, or in the same edit",
+];
+pub const UNBOUNDED_WORKERS: &[&str] = &[
+    "Worker.replicas of a job whose elasticPolicy has neither minReplicas nor maxReplicas can change only while the job is suspended, since PET_NNODES of running pods cannot follow: set spec.runPolicy.suspend to true first, or in the same edit",
+];
+pub const BOUNDS: &[&str] =
+    &["Worker.replicas must lie between elasticPolicy.minReplicas and elasticPolicy.maxReplicas"];
+pub const RESTART_POLICY: &[&str] = &["restartPolicy of a job cannot change: create a new job"];
+pub const ELASTIC_POLICY: &[&str] =
+    &["elasticPolicy of a job cannot change: edit Worker.replicas within its bounds, or create a new job"];
+pub const MANAGED_BY: &[&str] = &["spec.runPolicy.managedBy is immutable: create a new job"];
+pub const QUEUE: &[&str] = &["spec.runPolicy.schedulingPolicy.queue is immutable: create a new job"];
+pub const PRIORITY_CLASS: &[&str] = &["spec.runPolicy.schedulingPolicy.priorityClass is immutable: create a new job"];
+pub const MIN_RESOURCES: &[&str] = &["spec.runPolicy.schedulingPolicy.minResources is immutable: create a new job"];
+pub const SCHEDULE_TIMEOUT: &[&str] =
+    &["spec.runPolicy.schedulingPolicy.scheduleTimeoutSeconds is immutable: create a new job"];
+pub const SCHEDULING_POLICY: &[&str] = &[
+    "spec.runPolicy.schedulingPolicy.queue is immutable: create a new job",
+    "spec.runPolicy.schedulingPolicy.priorityClass is immutable: create a new job",
+    "spec.runPolicy.schedulingPolicy.minResources is immutable: create a new job",
+    "spec.runPolicy.schedulingPolicy.scheduleTimeoutSeconds is immutable: create a new job",
+];
