@@ -6,6 +6,7 @@
 
 mod children;
 mod index;
+mod metadata;
 mod stored_job;
 mod view;
 pub mod watch;

@@ -8,10 +8,8 @@ use kube::Resource;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::api::{JobStatus, PyTorchJob};
-
-/// Written by `kubectl apply`: the whole object once more, as text.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+use super::metadata;
+use crate::api::{JobStatus, PyTorchJob, PyTorchJobSpec};
 
 /// A stored job. One that cannot be decoded is kept with what can be told of it: decoding a list fails as a whole, so without this one
 /// bad object would stop the watch for all.
@@ -45,16 +43,12 @@ impl StoredJob {
 impl<'de> Deserialize<'de> for StoredJob {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
-        match serde_json::from_str::<PyTorchJob>(text.get()) {
-            Ok(mut job) => {
-                prune(&mut job.metadata);
-                Ok(Self::Decoded(Box::new(job)))
-            }
+        match serde_json::from_str::<Parts>(text.get()) {
+            Ok(Parts { metadata, spec, status }) => Ok(Self::Decoded(Box::new(PyTorchJob { metadata, spec, status }))),
             Err(error) => {
-                let mut metadata = serde_json::from_str::<OnlyMetadata>(text.get())
+                let metadata = serde_json::from_str::<OnlyMetadata>(text.get())
                     .map_err(serde::de::Error::custom)?
                     .metadata;
-                prune(&mut metadata);
                 let status = serde_json::from_str::<OnlyStatus>(text.get())
                     .map(|object| object.status)
                     .unwrap_or_default();
@@ -77,16 +71,18 @@ fn cause(text: &str, error: &serde_json::Error) -> String {
     }
 }
 
-/// Drops what is large and never read.
-fn prune(metadata: &mut ObjectMeta) {
-    metadata.managed_fields = None;
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.remove(LAST_APPLIED);
-    }
+/// A PyTorchJob.
+#[derive(Deserialize)]
+struct Parts {
+    #[serde(deserialize_with = "metadata::deserialize")]
+    metadata: ObjectMeta,
+    spec: PyTorchJobSpec,
+    status: Option<JobStatus>,
 }
 
 #[derive(Deserialize)]
 struct OnlyMetadata {
+    #[serde(deserialize_with = "metadata::deserialize")]
     metadata: ObjectMeta,
 }
 
@@ -138,7 +134,7 @@ mod tests {
     fn stored(spec: &serde_json::Value) -> StoredJob {
         let object = serde_json::json!({
             "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
-            "metadata": { "name": "job", "namespace": "ns", "uid": "u", "annotations": { LAST_APPLIED: "{}", "kept": "yes" } },
+            "metadata": { "name": "job", "namespace": "ns", "uid": "u" },
             "spec": spec,
             "status": { "conditions": null, "replicaStatuses": null, "startTime": "2026-01-01T00:00:00Z" },
         });
@@ -156,7 +152,6 @@ mod tests {
             job.spec.pytorch_replica_specs["Master"].template.get(),
             r#"{"spec":{"fieldOfTomorrow":[1,2.5]}}"#
         );
-        assert_eq!(job.metadata.annotations.unwrap().keys().collect::<Vec<_>>(), ["kept"]);
         assert!(
             job.status.unwrap().conditions.is_empty(),
             "null is what Go writes for an empty list"

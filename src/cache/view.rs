@@ -1,10 +1,11 @@
 //! Pods and services as they come from the API server, reduced to what is read.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::children::{Observed, Owner};
+use super::metadata;
 use crate::api::names;
 use crate::planner::{Failure, Phase, PodFact, ServiceFact};
 
@@ -13,7 +14,7 @@ use crate::planner::{Failure, Phase, PodFact, ServiceFact};
 #[resource(inherit = "k8s_openapi::api::core::v1::Pod")]
 pub struct PodView {
     /// Metadata, as far as it is read.
-    #[serde(deserialize_with = "metadata")]
+    #[serde(deserialize_with = "metadata::deserialize")]
     pub metadata: ObjectMeta,
     #[serde(default)]
     status: PodStatusView,
@@ -24,43 +25,17 @@ pub struct PodView {
 #[resource(inherit = "k8s_openapi::api::core::v1::Service")]
 pub struct ServiceView {
     /// Metadata, as far as it is read.
-    #[serde(deserialize_with = "metadata")]
+    #[serde(deserialize_with = "metadata::deserialize")]
     pub metadata: ObjectMeta,
 }
 
-/// The part of a HorizontalPodAutoscaler that is read.
+/// The part of a horizontal pod autoscaler that is read.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = "k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler")]
 pub struct AutoscalerView {
     /// Metadata, as far as it is read.
-    #[serde(deserialize_with = "metadata")]
+    #[serde(deserialize_with = "metadata::deserialize")]
     pub metadata: ObjectMeta,
-}
-
-/// Decodes what is read of the metadata. `managedFields`, a tree with a node for each field that anybody ever set, would take longer
-/// than the rest of the object.
-fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let view = MetadataView::deserialize(deserializer)?;
-    Ok(ObjectMeta {
-        name: view.name,
-        namespace: view.namespace,
-        uid: view.uid,
-        resource_version: view.resource_version,
-        deletion_timestamp: view.deletion_timestamp,
-        owner_references: view.owner_references,
-        ..ObjectMeta::default()
-    })
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct MetadataView {
-    name: Option<String>,
-    namespace: Option<String>,
-    uid: Option<String>,
-    resource_version: Option<String>,
-    deletion_timestamp: Option<Time>,
-    owner_references: Option<Vec<OwnerReference>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

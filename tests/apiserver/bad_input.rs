@@ -40,7 +40,7 @@ enum Stored {
 use Stored::{Fails, IsLeftAlone, Runs};
 
 fn spec(name: &str, patch: Value) -> Value {
-    with(job(name, 1), &json!({ "spec": patch }))
+    with(job(name, 1), &Value::from_iter([("spec", patch)]))
 }
 
 /// With something else in the place of a replica's spec.
@@ -85,7 +85,7 @@ fn types_and_numbers() -> Vec<Bad> {
         bad(
             spec("ttl-fraction", json!({ "ttlSecondsAfterFinished": 1.5 })),
             "spec.ttlSecondsAfterFinished",
-            "must be of type integer",
+            "must be of type int32",
             Fails("spec.ttlSecondsAfterFinished"),
         ),
         bad(
@@ -207,25 +207,25 @@ fn templates() -> Vec<Bad> {
     vec![
         bad(
             containers("containers-none", json!([])),
-            "spec.pytorchReplicaSpecs.Master.template.spec.containers",
+            "spec.pytorchReplicaSpecs[Master].template.spec.containers",
             "needs a container named pytorch: it is the one that trains",
             Fails("spec.pytorchReplicaSpecs[Master].template.spec.containers: needs a container named pytorch"),
         ),
         bad(
             containers("container-other", json!([{ "name": "main", "image": "image" }])),
-            "spec.pytorchReplicaSpecs.Master.template.spec.containers",
+            "spec.pytorchReplicaSpecs[Master].template.spec.containers",
             "needs a container named pytorch: it is the one that trains",
             Fails("spec.pytorchReplicaSpecs[Master].template.spec.containers: needs a container named pytorch"),
         ),
         bad(
             containers("image-missing", json!([{ "name": "pytorch" }])),
-            "spec.pytorchReplicaSpecs.Master.template.spec.containers",
+            "spec.pytorchReplicaSpecs[Master].template.spec.containers",
             "every container needs an image",
             Fails("spec.pytorchReplicaSpecs[Master].template.spec.containers[0].image: is required"),
         ),
         bad(
             containers("image-empty", json!([{ "name": "pytorch", "image": "" }])),
-            "spec.pytorchReplicaSpecs.Master.template.spec.containers",
+            "spec.pytorchReplicaSpecs[Master].template.spec.containers",
             "every container needs an image",
             Fails("spec.pytorchReplicaSpecs[Master].template.spec.containers[0].image: is required"),
         ),

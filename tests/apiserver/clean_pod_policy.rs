@@ -89,9 +89,10 @@ async fn all_deletes_everything_of_a_job_that_failed() {
 async fn a_deadline_leaves_the_pods_that_the_policy_says() {
     let rig = Rig::start().await;
     let at_its_deadline = async |name: &str, policy: Value, left: &[&str]| {
-        let policies = json!({ "spec": { "activeDeadlineSeconds": 2, "cleanPodPolicy": policy } });
-        rig.running(&with(job_with_policy(name, 1, "OnFailure"), &policies))
-            .await;
+        let policies = json!({ "spec": { "activeDeadlineSeconds": 6, "cleanPodPolicy": policy } });
+        let job = with(job_with_policy(name, 1, "OnFailure"), &policies);
+        let (_, pods) = rig.create_with_pods(&job).await;
+        rig.set_phase(&names(&pods)[0], &PodPhase::Running).await;
         rig.wait_finished(name).await;
         rig.settle(name).await;
         assert_eq!(rig.pod_names(name).await, replica_names(name, left));

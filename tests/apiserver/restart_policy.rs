@@ -151,6 +151,7 @@ async fn backoff_limit_holds_although_the_operator_is_killed_after_each_count() 
         rig.wait("limited", |job| job.status["restarts"] == restarts).await;
         rig.end_operator(End::Kill).await;
         rig.go_on().await;
+        rig.finish_deletion(&old).await;
         rig.wait_replaced(&old).await;
         rig.set_phase("limited-master-0", &PodPhase::Running).await;
         let job = rig.wait("limited", |job| job.is("Running")).await;
@@ -179,6 +180,7 @@ async fn without_deletion(rig: &Rig) -> std::path::PathBuf {
             { "apiGroups": ["kubeflow.org"], "resources": ["pytorchjobs"], "verbs": ["get", "list", "watch"] },
             { "apiGroups": ["kubeflow.org"], "resources": ["pytorchjobs/status"], "verbs": ["patch"] },
             { "apiGroups": [""], "resources": ["pods", "services"], "verbs": ["get", "list", "watch"] },
+            { "apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": ["get", "list", "watch"] },
             { "apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"] },
         ],
     }))

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{Patch, PatchParams, PostParams, Request},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, Request},
     core::Status,
 };
 use pytorchjob_test_cluster::{
@@ -205,6 +205,25 @@ impl Rig {
         wait_for(&self.pods(), &old.name_any(), TIMEOUT, |pod| pod.uid() != old.uid())
             .await
             .unwrap()
+    }
+
+    /// Waits until the deletion of this pod has begun, and sees to it that it ends.
+    ///
+    /// The API server deletes an ended pod in two steps, and gives up between them when the client of the request is gone, killed for
+    /// example. The kubelet takes the second step then.
+    pub async fn finish_deletion(&self, pod: &Pod) {
+        let name = pod.name_any();
+        let begun = |now: &Pod| now.uid() != pod.uid() || now.metadata.deletion_timestamp.is_some();
+        let now = wait_for(&self.pods(), &name, TIMEOUT, begun).await.unwrap();
+        if now.uid() == pod.uid() {
+            let this = Preconditions {
+                uid: pod.uid(),
+                resource_version: None,
+            };
+            let parameters = DeleteParams::default().grace_period(0).preconditions(this);
+            // It may be gone by now.
+            let _ = self.pods().delete(&name, &parameters).await;
+        }
     }
 
     pub async fn set_phase(&self, pod: &str, phase: &PodPhase) -> Pod {

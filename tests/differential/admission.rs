@@ -4,7 +4,7 @@
 //! server's own verdicts.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::{fmt, fs};
 
 use kube_cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::{Map, Value, json};
@@ -60,7 +60,7 @@ impl Admission {
         }
         set_defaults(&self.schema, &mut object);
         let mut problems = metadata_problems(&mut object["metadata"]);
-        structural("", &self.schema, &object, &mut problems);
+        structural(&Path(None), &self.schema, &object, &mut problems);
         if problems.is_empty()
             && let Err(errors) = self.cel.validate_compiled(&self.rules, &object, old)
         {
@@ -158,8 +158,20 @@ fn is_label(text: &str) -> bool {
     bytes.len() <= 63 && bytes.iter().all(|&letter| inner(letter)) && outer(bytes.first()) && outer(bytes.last())
 }
 
+/// Where in an object a value is.
+struct Path<'a>(Option<(&'a Path<'a>, &'a str)>);
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some((parent, name)) => write!(f, "{parent}.{name}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What the schema has against a value: types, bounds, enumerations, patterns, sizes, required fields, duplicate keys of lists.
-fn structural(path: &str, schema: &Value, value: &Value, problems: &mut Vec<String>) {
+fn structural(path: &Path<'_>, schema: &Value, value: &Value, problems: &mut Vec<String>) {
     if !has_type(schema, value) {
         return problems.push(format!("{path} has the wrong type"));
     }
@@ -174,11 +186,11 @@ fn structural(path: &str, schema: &Value, value: &Value, problems: &mut Vec<Stri
     }
     for (name, child) in value.as_object().into_iter().flatten() {
         if let Some(property) = member(schema, name) {
-            structural(&format!("{path}.{name}"), property, child, problems);
+            structural(&Path(Some((path, name))), property, child, problems);
         }
     }
-    for (index, child) in value.as_array().into_iter().flatten().enumerate() {
-        structural(&format!("{path}[{index}]"), &schema["items"], child, problems);
+    for child in value.as_array().into_iter().flatten() {
+        structural(&Path(Some((path, "[]"))), &schema["items"], child, problems);
     }
     if has_duplicates(schema, value) {
         problems.push(format!("{path} has two entries with the same key"));

@@ -140,6 +140,9 @@ pub fn compare(edited: &Value, created: &Value) -> Result<(), String> {
 }
 
 fn difference(path: &str, one: &Value, other: &Value) -> Option<(String, Value, Value)> {
+    if one == other {
+        return None;
+    }
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
             let mut keys: Vec<_> = one.keys().chain(other.keys()).collect();
@@ -155,7 +158,7 @@ fn difference(path: &str, one: &Value, other: &Value) -> Option<(String, Value, 
             .zip(other)
             .enumerate()
             .find_map(|(index, (one, other))| difference(&format!("{path}[{index}]"), one, other)),
-        _ => (one != other).then(|| (path.to_owned(), one.clone(), other.clone())),
+        _ => Some((path.to_owned(), one.clone(), other.clone())),
     }
 }
 

@@ -111,6 +111,9 @@ impl<'a> Walk<'a> {
         let (mut twins, mut tally) = (Tally::default(), Tally::default());
         take(&mut self.sim, step, &mut tally)?;
         self.tally.add(tally);
+        if step.edits() > 0 && tally.accepted == 0 {
+            return Ok(()); // Nothing has changed, so the state was compared before.
+        }
         law::sound(&self.sim)?;
         if self.sim.over() {
             take(&mut self.twin, step, &mut twins)?;

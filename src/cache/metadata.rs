@@ -1,0 +1,60 @@
+//! Metadata, as far as it is read.
+//!
+//! The rest is most of an object: `managedFields` has a node for each field that anybody ever set, and the annotations of an object that
+//! `kubectl apply` made hold the whole of it once more, as text. The parser skips them without allocating anything.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use serde::{Deserialize, Deserializer};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MetadataView {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    deletion_timestamp: Option<Time>,
+    owner_references: Option<Vec<OwnerReference>>,
+}
+
+/// Decodes what is read of the metadata.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let view = MetadataView::deserialize(deserializer)?;
+    Ok(ObjectMeta {
+        name: view.name,
+        namespace: view.namespace,
+        uid: view.uid,
+        resource_version: view.resource_version,
+        generation: view.generation,
+        deletion_timestamp: view.deletion_timestamp,
+        owner_references: view.owner_references,
+        ..ObjectMeta::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Object {
+        #[serde(deserialize_with = "deserialize")]
+        metadata: ObjectMeta,
+    }
+
+    #[test]
+    fn what_is_read_is_kept_and_what_is_large_is_not() {
+        let read = serde_json::json!({
+            "name": "job", "namespace": "ns", "uid": "u", "resourceVersion": "7", "generation": 3,
+            "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "ownerReferences": [{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "o", "controller": true }],
+        });
+        let mut stored = read.clone();
+        stored["annotations"] = serde_json::json!({ "kubectl.kubernetes.io/last-applied-configuration": "{}" });
+        stored["managedFields"] =
+            serde_json::json!([{ "manager": "kubectl", "fieldsType": "FieldsV1", "fieldsV1": { "f:spec": {} } }]);
+        let object: Object = serde_json::from_value(serde_json::json!({ "metadata": stored })).unwrap();
+        assert_eq!(serde_json::to_value(object.metadata).unwrap(), read);
+    }
+}
