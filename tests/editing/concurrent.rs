@@ -101,9 +101,9 @@ async fn two_managers_conflict_with_each_other_and_never_with_the_operator() {
         .filter(|entry| !["owner", "other"].contains(&entry.manager.as_deref().unwrap_or_default()))
     {
         assert_eq!(entry.subresource.as_deref(), Some("status"), "{entry:?}");
-        let owned = &entry.fields_v1.as_ref().unwrap().0;
+        let fields = &entry.fields_v1.as_ref().unwrap().0;
         assert_eq!(
-            owned.as_object().unwrap().keys().collect::<Vec<_>>(),
+            fields.as_object().unwrap().keys().collect::<Vec<_>>(),
             ["f:status"],
             "{entry:?}"
         );

@@ -72,9 +72,8 @@ impl Effect {
                 "the job is deleted when the new time has passed since `completionTime`, at most 1 s late; at once if it has passed already"
             }
             Expires => "the job is deleted that long after `completionTime`, at most 1 s late",
-            NeverExpires if phase.finished() => "the timer is disarmed at once, and the job stays",
+            NeverExpires | PoliciesGone if phase.finished() => "the timer is disarmed at once, and the job stays",
             NeverExpires => "the finished job stays",
-            PoliciesGone if phase.finished() => "the timer is disarmed at once, and the job stays",
             PoliciesGone if phase == Phase::Suspended => "the job is resumed, and none of its policies holds any more",
             PoliciesGone => "none of its policies holds any more, from now on",
             Suspends if phase == Phase::JustCreated => "no pod is created until the job is resumed",
