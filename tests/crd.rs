@@ -452,6 +452,19 @@ fn edits() -> Vec<Case> {
             job.clone().replicas(Role::Worker, 3),
         ),
         edit(
+            "Worker.replicas of a job whose elasticPolicy has neither minReplicas nor maxReplicas",
+            &unbounded(2),
+            unbounded(3).policy("suspend", true),
+            unbounded(3),
+        ),
+        // With "-worker-9" 63 characters, with "-worker-10" one more.
+        edit(
+            "metadata.name is too long for so many workers",
+            &stored(10),
+            stored(9),
+            stored(11),
+        ),
+        edit(
             "restartPolicy of a job cannot change",
             &held,
             held.clone().restart(Role::Worker, "OnFailure"),
@@ -500,6 +513,18 @@ fn edits() -> Vec<Case> {
             json!(2),
         ),
     ]
+}
+
+/// Elastic workers without bounds.
+fn unbounded(count: u32) -> JobBuilder {
+    workers(count).spec("/elasticPolicy", json!({}))
+}
+
+/// Elastic workers of a job that has a status, and a name that leaves room for ten.
+fn stored(count: u32) -> JobBuilder {
+    elastic_workers(count, 1, 20)
+        .named(&"x".repeat(54))
+        .field("/status", json!({}))
 }
 
 /// Messages of the rules that refuse `new`, as an edit of `old` if there is one.

@@ -116,6 +116,7 @@ impl Writes<'_> {
             job: &job,
             pods: &pods,
             services: &services,
+            autoscalers: &[],
             settings: &Settings::default(),
             now: clock::now(),
         });

@@ -8,15 +8,15 @@ use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use pytorchjob_test_cluster::{Audit, AuditEntry, AuditFilter, Cluster, Operator, Options, Process, User};
+use pytorchjob_test_cluster::{Audit, AuditEntry, AuditFilter, Cluster, Operator, Options, Process, User, repository};
 
 use crate::Result;
 use crate::recorder::Recorder;
 
 /// Namespace of the two service accounts.
-const ACCOUNTS: &str = "default";
-/// The operator's account, and the null operator's: both reach the API server in the same way, with the same rights.
-const OPERATOR: &str = "operator";
+const ACCOUNTS: &str = "kubeflow";
+/// The operator's account, and its cluster role.
+const OPERATOR: &str = "pytorchjob-operator";
 const NULL_OPERATOR: &str = "null-operator";
 
 /// A control plane with one node that takes any number of pods, and a recorder that sees what happens on it.
@@ -37,9 +37,7 @@ impl Rig {
         };
         let cluster = Cluster::start(options).await?;
         let admin = cluster.admin();
-        for name in [OPERATOR, NULL_OPERATOR] {
-            create_account(&admin, name).await?;
-        }
+        grant(&cluster, &admin).await?;
         let recorder = Recorder::start(&cluster.admin()).await?;
         Ok(Self {
             cluster,
@@ -99,9 +97,18 @@ fn account(name: &'static str) -> User<'static> {
     }
 }
 
-async fn create_account(admin: &Client, name: &str) -> Result<()> {
+/// Gives the operator the account and the rights that are shipped, and the null operator the same rights.
+async fn grant(cluster: &Cluster, admin: &Client) -> Result<()> {
+    let shipped = repository().join("config");
+    for file in [
+        "default/namespace.yaml",
+        "rbac/service-account.yaml",
+        "rbac/operator.yaml",
+    ] {
+        cluster.apply_kustomize(&shipped.join(file)).await?;
+    }
     let metadata = ObjectMeta {
-        name: Some(name.to_owned()),
+        name: Some(NULL_OPERATOR.to_owned()),
         ..ObjectMeta::default()
     };
     let account = ServiceAccount {
@@ -117,11 +124,11 @@ async fn create_account(admin: &Client, name: &str) -> Result<()> {
         role_ref: RoleRef {
             api_group: Some("rbac.authorization.k8s.io".to_owned()),
             kind: "ClusterRole".to_owned(),
-            name: "cluster-admin".to_owned(),
+            name: OPERATOR.to_owned(),
         },
         subjects: Some(vec![Subject {
             kind: "ServiceAccount".to_owned(),
-            name: name.to_owned(),
+            name: NULL_OPERATOR.to_owned(),
             namespace: Some(ACCOUNTS.to_owned()),
             ..Subject::default()
         }]),

@@ -29,7 +29,7 @@ pub struct ServiceView {
     pub metadata: ObjectMeta,
 }
 
-/// The part of a HorizontalPodAutoscaler that is read.
+/// The part of a horizontal pod autoscaler that is read.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = "k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler")]
 pub struct AutoscalerView {

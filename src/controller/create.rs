@@ -41,16 +41,11 @@ pub async fn create(context: &Context, target: &Target<'_>, actions: &[Action], 
         } else {
             Ok(())
         }
-    },);
+    });
     let others = slow_start(others, service).await;
     acted.created = pods.0;
-    acted.error = acted
-        .error
-        .take()
-        .or(pods.1)
-        .or(first.1)
-        .or(others.1)
-        .or(autoscaler.err());
+    let errors = [pods.1, first.1, others.1, autoscaler.err()];
+    acted.error = acted.error.take().or_else(|| errors.into_iter().flatten().next());
 }
 
 /// Makes the changes in batches of 1, 2, 4 and so on, and stops after the batch in which one failed: a quota that is used up then

@@ -63,6 +63,16 @@ pub enum Error {
         /// The API server's answer.
         source: Box<kube::Error>,
     },
+    /// The job could not be read, which is done only when it is unknown whether a status was stored.
+    #[error("cannot read pytorchjob {namespace}/{name}: {}", said(source))]
+    Read {
+        /// Namespace of the job.
+        namespace: String,
+        /// Name of the job.
+        name: String,
+        /// The API server's answer.
+        source: Box<kube::Error>,
+    },
     /// The status could not be stored.
     #[error("cannot store the status of pytorchjob {namespace}/{name}: {}", said(source))]
     Status {
@@ -99,7 +109,7 @@ impl Error {
             Self::Create { source, .. } | Self::Delete { source, .. } | Self::Status { source, .. } => {
                 is_fenced(source)
             }
-            Self::Deadline(_) | Self::Panicked(_) => false,
+            Self::Read { .. } | Self::Deadline(_) | Self::Panicked(_) => false,
         }
     }
 

@@ -31,6 +31,8 @@ struct Job {
     retry_at: Option<Instant>,
     unwritten_since: Option<Instant>,
     written_at: Option<Instant>,
+    /// A status was sent and nobody knows whether it was stored.
+    in_doubt: bool,
 }
 
 impl Memory {
@@ -63,6 +65,23 @@ impl Memory {
         let job = jobs.entry(job.to_owned()).or_default();
         job.unwritten_since = None;
         job.written_at = Some(now);
+    }
+
+    /// A status is about to be sent.
+    pub fn asked(&self, job: &str) {
+        self.jobs().entry(job.to_owned()).or_default().in_doubt = true;
+    }
+
+    /// It is known what became of it.
+    pub fn answered(&self, job: &str) {
+        if let Some(job) = self.jobs().get_mut(job) {
+            job.in_doubt = false;
+        }
+    }
+
+    /// Whether it is unknown what is stored.
+    pub fn in_doubt(&self, job: &str) -> bool {
+        self.jobs().get(job).is_some_and(|job| job.in_doubt)
     }
 
     /// A reconcile failed: how long to pause.

@@ -7,6 +7,7 @@ mod act;
 mod create;
 mod delete;
 mod error;
+mod latest;
 mod memory;
 mod queue;
 mod reconcile;

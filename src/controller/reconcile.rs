@@ -12,6 +12,7 @@ use tracing::debug;
 use super::Context;
 use super::act::{Acted, act};
 use super::error::{Error, Failed};
+use super::latest::latest;
 use super::store_status::store_status;
 use super::target::Target;
 use crate::api::names::reason;
@@ -31,13 +32,10 @@ const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 pub async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<Next, Failed> {
     let result = match stored.as_ref() {
         StoredJob::Undecodable(object) => refuse(&context, object, stored.object_ref(&())).await,
-        StoredJob::Decoded(job) => {
-            let own = context.index.with_own_status(job);
-            if own.is_some() {
-                context.metrics.overlay_hit("pytorchjobs");
-            }
-            one_pass(&context, Target::of(own.as_ref().unwrap_or(job))).await
-        }
+        StoredJob::Decoded(job) => match latest(&context, job).await {
+            Ok(latest) => one_pass(&context, Target::of(latest.as_ref().unwrap_or(job))).await,
+            Err(error) => Err(error.into()),
+        },
     };
     match result {
         Ok(next) => {

@@ -10,6 +10,7 @@ use super::Context;
 use super::error::Error;
 use crate::api::{JobStatus, PyTorchJob};
 use crate::cache::Own;
+use crate::platform::client::is_fenced;
 
 /// Replaces the status, if the job is still the one that was decided on, and remembers it until the watch shows it.
 ///
@@ -32,11 +33,17 @@ pub async fn store_status(context: &Context, metadata: &ObjectMeta, status: JobS
         .header(CONTENT_TYPE, "application/json-patch+json")
         .body(body)
         .map_err(|error| failed(kube::Error::HttpError(error)))?;
+    let uid = metadata.uid.as_deref().unwrap_or_default();
     let _permit = context.permit().await;
-    match context.client.request::<Stored>(request).await {
+    // Should this never return, because of a deadline or a panic, nobody knows what is stored either.
+    context.memory.asked(uid);
+    let answer = context.client.request::<Stored>(request).await;
+    if answer.as_ref().map_or_else(is_answer, |_| true) {
+        context.memory.answered(uid);
+    }
+    match answer {
         Ok(stored) => {
             let version = stored.metadata.resource_version.unwrap_or_default();
-            let uid = metadata.uid.as_deref().unwrap_or_default();
             context.index.status_written(uid, Own { version, status });
             Ok(())
         }
@@ -45,6 +52,11 @@ pub async fn store_status(context: &Context, metadata: &ObjectMeta, status: JobS
         }
         Err(source) => Err(failed(source)),
     }
+}
+
+/// Whether the error says that nothing was stored. After a server error, or none at all, the status may well be.
+fn is_answer(error: &kube::Error) -> bool {
+    is_fenced(error) || matches!(error, kube::Error::Api(status) if status.code < 500)
 }
 
 /// The part of the answer that is read.

@@ -40,7 +40,7 @@ enum Stored {
 use Stored::{Fails, IsLeftAlone, Runs};
 
 fn spec(name: &str, patch: Value) -> Value {
-    with(job(name, 1), &json!({ "spec": patch }))
+    with(job(name, 1), &Value::from_iter([("spec", patch)]))
 }
 
 /// With something else in the place of a replica's spec.

@@ -52,6 +52,7 @@ async fn a_job_of_four_pods_costs_at_most_thirteen_writes_and_no_read_until_it_h
     rig.wait_event("cost", "Normal", "PyTorchJobSucceeded").await;
 
     let written = writes(&rig, &audit, "");
+    println!("writes from creation to success: {}", written.len());
     assert!(written.len() <= 13, "{} writes: {written:#?}", written.len());
     assert!(
         written.len() >= 11,

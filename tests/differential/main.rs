@@ -49,11 +49,14 @@ fn walks(seeds: &[u64]) -> Vec<Result<Tally, Box<Violation>>> {
     let some = |nth: usize| {
         let (admission, operator) = (Admission::checked_in(), Operator::real());
         let mine = seeds.iter().skip(nth).step_by(threads);
-        mine.map(|&seed| walk(&admission, &operator, seed, STEPS)).collect::<Vec<_>>()
+        mine.map(|&seed| walk(&admission, &operator, seed, STEPS))
+            .collect::<Vec<_>>()
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|nth| scope.spawn(move || some(nth))).collect();
-        let done = workers.into_iter().flat_map(|worker| worker.join().expect("a walk ends"));
+        let done = workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("a walk ends"));
         done.collect()
     })
 }

@@ -153,9 +153,6 @@ async fn an_object_stored_without_the_rules_gets_its_verdict_and_can_be_labelled
         let patch = kube::api::Patch::Merge(patch);
         answer(raw.patch(name, &kube::api::PatchParams::default(), &patch).await)
     };
-    patch(json!({ "metadata": { "labels": { "team": "a" } } }))
-        .await
-        .unwrap();
     let status = json!({ "status": { "conditions": [{ "type": "Failed", "status": "True" }] } });
     let status = kube::api::Patch::Merge(&status);
     answer(
@@ -163,6 +160,9 @@ async fn an_object_stored_without_the_rules_gets_its_verdict_and_can_be_labelled
             .await,
     )
     .unwrap();
+    patch(json!({ "metadata": { "labels": { "team": "a" } } }))
+        .await
+        .unwrap();
     patch(json!({ "metadata": { "labels": { "team": "a" } } }))
         .await
         .unwrap();
@@ -242,10 +242,11 @@ async fn kubectl_explain_says_what_may_be_edited_and_when() {
 
 #[tokio::test]
 async fn the_longest_name_leaves_room_for_as_many_workers_as_it_had() {
-    let rig = Rig::new("names").await;
+    let (rig, _operator) = Rig::with_operator("names").await;
     // Fits up to worker-9.
     let name = "a".repeat(63 - "-worker-9".len());
     rig.create(&name, elastic(10, 1, 20)).await;
+    rig.until_observed(&name).await;
     let workers = |workers: u32| json!({ "spec": { "pytorchReplicaSpecs": { "Worker": { "replicas": workers } } } });
     let message = refused(rig.patch(&name, &workers(11)).await);
     assert_eq!(message.len(), 1);

@@ -92,7 +92,7 @@ fn expected(rights: &[(&str, &[&str])]) -> BTreeSet<String> {
 async fn the_operator_may_do_what_it_does_and_nothing_else() {
     let Some(cluster) = installed().await else { return };
     let everywhere: &[(&str, &[&str])] = &[
-        ("pytorchjobs.kubeflow.org", &["list", "watch", "delete"]),
+        ("pytorchjobs.kubeflow.org", &["get", "list", "watch", "delete"]),
         ("pytorchjobs/status.kubeflow.org", &["patch"]),
         ("pytorchjobs/finalizers.kubeflow.org", &["update"]),
         ("pods.", &["get", "list", "watch", "create", "delete"]),

@@ -1,0 +1,146 @@
+//! The job that a pass is about.
+
+use kube::Api;
+
+use super::Context;
+use super::error::Error;
+use super::target::Target;
+use crate::api::PyTorchJob;
+use crate::cache::StoredJob;
+
+/// The job as it has to be planned for, where that is not what the watch shows: with our own last status, or read anew when nobody knows
+/// whether our last status was stored. A plan made on the view before it could create a pod for a job that has its verdict.
+pub async fn latest(context: &Context, seen: &PyTorchJob) -> Result<Option<PyTorchJob>, Error> {
+    let own = context.index.with_own_status(seen);
+    if own.is_some() {
+        context.metrics.overlay_hit("pytorchjobs");
+    }
+    let known = own.as_ref().unwrap_or(seen);
+    let target = Target::of(known);
+    if !context.memory.in_doubt(target.uid) {
+        return Ok(own);
+    }
+    let api = Api::<StoredJob>::namespaced(context.client.clone(), target.namespace);
+    let _permit = context.permit().await;
+    match api.get(target.name).await {
+        Ok(StoredJob::Decoded(read)) if read.metadata.resource_version == known.metadata.resource_version => {
+            context.memory.answered(target.uid);
+            Ok(own)
+        }
+        // The doubt lasts until the watch has caught up.
+        Ok(StoredJob::Decoded(read)) if read.metadata.uid == known.metadata.uid => Ok(Some(*read)),
+        Ok(_) => Err(target.conflict()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Err(target.conflict()),
+        Err(source) => Err(Error::Read {
+            namespace: target.namespace.to_owned(),
+            name: target.name.to_owned(),
+            source: Box::new(source),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::super::reconcile::reconcile;
+    use super::*;
+    use crate::planner::Settings;
+    use crate::platform::events::EventSink;
+    use crate::platform::health::Health;
+    use crate::platform::metrics::Metrics;
+
+    /// An API server with one job, which stores a status and then fails to say so.
+    #[derive(Clone, Default)]
+    struct Server {
+        job: Arc<Mutex<Value>>,
+        requests: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Server {
+        fn answer(&self, request: &Request<Body>, body: &[u8]) -> (StatusCode, Value) {
+            let path = request.uri().path().to_owned();
+            self.requests
+                .lock()
+                .unwrap()
+                .push(format!("{} {path}", request.method()));
+            let mut job = self.job.lock().unwrap();
+            match *request.method() {
+                Method::PATCH if path.ends_with("/status") => {
+                    let patch: Value = serde_json::from_slice(body).unwrap();
+                    job["status"] = patch[1]["value"].clone();
+                    job["metadata"]["resourceVersion"] = json!("2");
+                    let lost = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 504, "reason": "Timeout", "message": "lost" });
+                    (StatusCode::GATEWAY_TIMEOUT, lost)
+                }
+                Method::GET => (StatusCode::OK, job.clone()),
+                _ => (StatusCode::CREATED, serde_json::from_slice(body).unwrap()),
+            }
+        }
+
+        fn client(&self) -> kube::Client {
+            let server = self.clone();
+            let service = tower::service_fn(move |request: Request<Body>| {
+                let server = server.clone();
+                async move {
+                    let (parts, body) = request.into_parts();
+                    let body = body.collect_bytes().await.unwrap();
+                    let (code, answer) = server.answer(&Request::from_parts(parts, Body::empty()), &body);
+                    let response = Response::builder()
+                        .status(code)
+                        .body(Body::from(answer.to_string().into_bytes()));
+                    Ok::<_, Infallible>(response.unwrap())
+                }
+            });
+            kube::Client::new(service, "default")
+        }
+
+        fn context(&self) -> Arc<Context> {
+            let metrics = Metrics::new().unwrap();
+            let (events, publisher) = EventSink::start(self.client(), None, metrics.clone());
+            drop(publisher);
+            Arc::new(Context {
+                client: self.client(),
+                index: Arc::default(),
+                settings: Settings::default(),
+                memory: super::super::memory::Memory::default(),
+                metrics,
+                events,
+                requests: tokio::sync::Semaphore::new(4),
+                health: Health::new(&[]),
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_status_write_without_answer_the_job_is_read_before_it_is_planned_again() {
+        let server = Server::default();
+        *server.job.lock().unwrap() = json!({
+            "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
+            "metadata": { "name": "job", "namespace": "ns", "uid": "u", "resourceVersion": "1", "generation": 1 },
+            "spec": { "activeDeadlineSeconds": 0, "pytorchReplicaSpecs": { "Master": { "template": { "spec": { "containers": [{ "name": "pytorch", "image": "i" }] } } } } },
+            "status": { "observedGeneration": 1, "startTime": "2026-01-01T00:00:00Z" },
+        });
+        let seen: Arc<StoredJob> = Arc::new(serde_json::from_str(&server.job.lock().unwrap().to_string()).unwrap());
+        let context = server.context();
+        reconcile(seen.clone(), context.clone())
+            .await
+            .expect_err("the answer is lost");
+        assert_eq!(
+            server.job.lock().unwrap()["status"]["conditions"][1]["type"],
+            "Failed",
+            "and yet the verdict is stored"
+        );
+
+        // The view is the old one; without reading anew the verdict would be decided once more, at another time.
+        reconcile(seen, context.clone()).await.unwrap();
+        let requests = server.requests.lock().unwrap().clone();
+        let job = "/apis/kubeflow.org/v1/namespaces/ns/pytorchjobs/job";
+        assert_eq!(requests, [format!("PATCH {job}/status"), format!("GET {job}")]);
+    }
+}
