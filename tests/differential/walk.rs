@@ -189,6 +189,13 @@ pub struct Violation {
     what: String,
 }
 
+impl Violation {
+    /// Steps that are left of the walk.
+    pub fn steps(&self) -> usize {
+        self.steps.len()
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
