@@ -9,7 +9,7 @@ use pytorchjob_test_cluster::{PodPhase, wait_gone};
 use serde_json::{Value, json};
 
 use super::base::Base;
-use super::phase::{Phase, overrun, succeed};
+use super::phase::{Phase, end, overrun, succeed};
 use crate::rig::{Rig, SOON, finished, is, status};
 
 /// How late a timer may be, its rounding to whole seconds included.
@@ -261,7 +261,8 @@ async fn cleans_as_unset(rig: &Rig, base: Base, phase: Phase, job: &str) {
 async fn expires(rig: &Rig, base: Base, phase: Phase, job: &str) {
     if !phase.finished() {
         running(rig, base, phase, job).await;
-        succeed(rig, base, job).await;
+        // Its verdict may be seen by nobody before the job is gone.
+        end(rig, base, job).await;
     }
     wait_gone(&rig.jobs, job, SOON).await.unwrap();
 }
