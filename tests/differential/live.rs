@@ -27,7 +27,7 @@ use crate::simulation::{Event, JOB, Operator, Pod as SimulatedPod, Simulation};
 use crate::walk::{Step, Tally, Walk};
 
 /// How long anything may take on a loaded machine.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 /// Steps between two comparisons with a new job.
 const COMPARED: usize = 12;
 
