@@ -193,6 +193,11 @@ impl<'a> Draft<'a> {
             false,
             Count::JobSucceeded,
         );
+        // As a rule the others end with the Master; one status then tells of the verdict and of the last pod. A failure does not wait:
+        // what still runs is to be stopped.
+        if self.world.pods.iter().any(|pod| !pod.finished()) {
+            self.urgency = Urgency::Condition;
+        }
     }
 
     fn fail(&mut self, reason: &'static str, message: String) {

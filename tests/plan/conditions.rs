@@ -56,6 +56,15 @@ fn the_master_makes_the_job_run_and_only_the_change_is_reported() {
 }
 
 #[test]
+fn a_success_waits_a_moment_for_pods_that_end_with_the_master() {
+    let mut scene = master_and_workers(2).running();
+    scene.phase("job-master-0", Phase::Succeeded);
+    assert_eq!(scene.plan().status.map(|write| write.urgency), Some(Urgency::Condition));
+    scene.everything(Phase::Succeeded);
+    assert_eq!(scene.plan().status.map(|write| write.urgency), Some(Urgency::Now));
+}
+
+#[test]
 fn success_is_one_status_with_verdict_completion_time_event_and_count() {
     for (job, message) in [
         (master(), "PyTorchJob job is successfully completed."),
