@@ -18,6 +18,7 @@ mod rig;
 mod start;
 mod table;
 mod throughput;
+mod writes;
 
 use std::error::Error;
 use std::time::Duration;
@@ -30,7 +31,15 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// No scenario takes a quarter of this.
 const SCENARIO_TIMEOUT: Duration = Duration::from_mins(10);
 
-const SCENARIOS: [&str; 6] = ["start", "latency", "throughput", "large", "deadline", "memory"];
+const SCENARIOS: [&str; 7] = [
+    "start",
+    "latency",
+    "writes",
+    "throughput",
+    "large",
+    "deadline",
+    "memory",
+];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -62,6 +71,7 @@ async fn scenario(name: &str, table: &mut Table) -> Result<()> {
     match name {
         "start" => start::measure(&rig, table).await,
         "latency" => latency::measure(&rig, table).await,
+        "writes" => writes::measure(&rig, table).await,
         "throughput" => throughput::measure(&rig, table).await,
         "large" => large::measure(&rig, table).await,
         "deadline" => deadline::measure(&rig, table).await,

@@ -1,5 +1,6 @@
 //! The control plane, and who works on it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -75,14 +76,39 @@ impl Rig {
     }
 }
 
-/// Requests of the operator since the mark.
-pub fn requests(audit: &Audit) -> Result<Vec<AuditEntry>> {
+/// Requests of the operator since the mark, by verb, resource and answer, each with its number. Watches are no requests of a job.
+pub fn requests(audit: &Audit) -> Result<BTreeMap<String, u32>> {
     let user = format!("system:serviceaccount:{ACCOUNTS}:{OPERATOR}");
     let filter = AuditFilter {
         user: Some(&user),
         ..AuditFilter::default()
     };
-    Ok(audit.entries(&filter)?)
+    let mut requests = BTreeMap::new();
+    for entry in audit
+        .entries(&filter)?
+        .into_iter()
+        .filter(|entry| entry.verb != "watch")
+    {
+        let subresource = if entry.subresource.is_empty() { "" } else { "/" };
+        let AuditEntry {
+            verb,
+            resource,
+            subresource: name,
+            code,
+            ..
+        } = entry;
+        *requests
+            .entry(format!("{verb} {resource}{subresource}{name} ({code})"))
+            .or_default() += 1;
+    }
+    Ok(requests)
+}
+
+/// Those of the requests that only read, or those that do not, per job.
+pub fn per_job(requests: &BTreeMap<String, u32>, reads: bool, jobs: u32) -> f64 {
+    let is_read = |request: &str| request.starts_with("get ") || request.starts_with("list ");
+    let matching = requests.iter().filter(|(request, _)| is_read(request) == reads);
+    f64::from(matching.map(|(_, count)| count).sum::<u32>()) / f64::from(jobs.max(1))
 }
 
 /// The operator, built with the profile of the bench, which is that of a release.
