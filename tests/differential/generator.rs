@@ -88,6 +88,7 @@ fn replica(replicas: u32) -> Value {
     json!({
         "replicas": replicas,
         "template": { "metadata": { "labels": { "app": "a" } }, "spec": {
+            "futureOne": "a",
             "automountServiceAccountToken": false,
             "initContainers": [{ "name": "first", "image": "i:1" }, { "name": "second", "image": "i:1" }],
             "containers": [

@@ -3,15 +3,21 @@
 mod admission;
 mod dice;
 mod edit;
+mod faults;
 mod generator;
 mod law;
+mod live;
 mod schema_walk;
 mod simulation;
 mod template_edits;
 mod walk;
 
 use std::num::NonZero;
+use std::path::Path;
 use std::{env, thread};
+
+use futures::future::join_all;
+use pytorchjob_test_cluster::{self as process, Cluster, not_applicable};
 
 use crate::admission::Admission;
 use crate::simulation::Operator;
@@ -23,6 +29,10 @@ const STEPS: usize = 40;
 const WALKS: u64 = 90;
 /// Transitions that must have been tried.
 const TRANSITIONS: usize = 2_000;
+/// Walks on the real API server, all at once.
+const LIVE_WALKS: usize = 14;
+/// Transitions that must have been tried there.
+const LIVE_TRANSITIONS: usize = 300;
 
 /// The seeds to walk from: the one in `DIFFERENTIAL_SEED`, or all.
 fn seeds() -> Vec<u64> {
@@ -65,34 +75,22 @@ fn a_job_edited_into_a_state_is_like_one_created_in_it() {
     assert!(seeds().len() == 1 || tally.transitions() >= TRANSITIONS, "{tally:?}");
 }
 
-#[test]
-fn zz_timing() {
-    use std::time::Instant;
-    let t = Instant::now();
-    let (admission, operator) = (Admission::checked_in(), Operator::real());
-    println!("admission {:?}", t.elapsed());
-    let mut dice = dice::Dice::new(3);
-    for _ in 0..6 {
-        let base = generator::base(&mut dice, "ns");
-        let t = Instant::now();
-        let x = admission.admit(base.clone(), None).unwrap();
-        println!("admit create {:?}", t.elapsed());
-        let t = Instant::now();
-        let mut y = x.clone();
-        y["spec"]["backoffLimit"] = 3.into();
-        drop(admission.admit(y, Some(&x)));
-        println!("admit update {:?}", t.elapsed());
-        let t = Instant::now();
-        let mut sim = simulation::Simulation::create(&admission, &operator, true, &base).unwrap();
-        println!("create {:?}", t.elapsed());
-        let t = Instant::now();
-        sim.rest().unwrap();
-        println!("rest {:?}", t.elapsed());
-        let t = Instant::now();
-        let tw = law::twin(&sim).unwrap();
-        println!("twin {:?}", t.elapsed());
-        let t = Instant::now();
-        law::compare(&law::image(&sim), &law::image(&tw)).unwrap();
-        println!("image {:?}", t.elapsed());
+#[tokio::test(flavor = "multi_thread")]
+async fn the_real_api_server_and_operator_go_the_same_way() {
+    let cluster = Cluster::shared().await;
+    if !cluster.is_ours() {
+        return not_applicable("needs an operator for all namespaces");
     }
+    let binary = Path::new(env!("CARGO_BIN_EXE_pytorchjob-operator"));
+    let operator = process::Operator::start(binary, cluster.admin_kubeconfig(), &[]).unwrap();
+    operator.ready().await.unwrap();
+    let seeds: Vec<_> = seeds().into_iter().take(LIVE_WALKS).collect();
+    let results = join_all(seeds.iter().map(|&seed| live::walk(cluster, seed, STEPS))).await;
+    let (walked, failures): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    let mut tally = Tally::default();
+    walked.into_iter().flatten().for_each(|walked| tally.add(walked));
+    println!("{} transitions: {tally:?}", tally.transitions());
+    let failures: Vec<_> = failures.into_iter().filter_map(Result::err).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    assert!(seeds.len() == 1 || tally.transitions() >= LIVE_TRANSITIONS, "{tally:?}");
 }

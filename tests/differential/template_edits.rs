@@ -30,12 +30,18 @@ pub fn patch(dice: &mut Dice, job: &Value) -> Value {
         5 => json!({ "spec": { "terminationGracePeriodSeconds": dice.pick(&[0, 30, 60]) } }),
         6 => json!({ "spec": null }),
         7 => json!({ "spec": { "fieldOfTheFuture": or_none(dice) } }),
-        8 => json!({ "spec": { dice.pick(&["futureOne", "futureTwo"]): or_none(dice) } }),
+        8 => renamed(dice),
         9 => json!({ "spec": { "initContainers": reordered(&template["spec"]["initContainers"]) } }),
         10 => json!({ "spec": { "containers": reordered(&template["spec"]["containers"]) } }),
         _ => json!({ "spec": { "containers": containers(dice, &template["spec"]["containers"]) } }),
     };
     json!({ "spec": { "pytorchReplicaSpecs": { role: { "template": patch } } } })
+}
+
+/// A field that is newer than the schema makes room for another one.
+fn renamed(dice: &mut Dice) -> Value {
+    let (old, new) = dice.pick(&[("futureOne", "futureTwo"), ("futureTwo", "futureOne")]);
+    json!({ "spec": { old: null, new: "a" } })
 }
 
 fn reordered(list: &Value) -> Value {

@@ -139,7 +139,9 @@ fn take(sim: &mut Simulation<'_>, step: &Step, tally: &mut Tally) -> Result<(), 
         Step::Pod(name, event) => sim.happen(name, event),
         Step::Run => {
             let names: Vec<_> = sim.pods.keys().cloned().collect();
-            names.iter().for_each(|name| sim.happen(name, &Event::Run));
+            for name in &names {
+                sim.happen(name, &Event::Run);
+            }
         }
         Step::Wait(seconds) => sim.wait(*seconds),
     }
@@ -187,6 +189,13 @@ pub struct Violation {
     base: Value,
     steps: Vec<Step>,
     what: String,
+}
+
+impl Violation {
+    /// Steps that are left of the walk.
+    pub fn steps(&self) -> usize {
+        self.steps.len()
+    }
 }
 
 impl fmt::Display for Violation {
