@@ -88,13 +88,24 @@ impl<T: Fact> Children<T> {
     /// We wrote an object.
     pub fn written(&mut self, object: Observed<T>, now: Instant) {
         self.note_listed(&object);
-        self.put(object, Some(now));
+        let key = (object.namespace.clone(), object.name.clone());
+        // The watch may be faster than the answer to the write, and does not show the object again.
+        let shown = |entry: &Entry<T>| {
+            entry.unseen.is_none()
+                && entry.uid == object.uid
+                && entry.version.is_some()
+                && entry.version == object.version
+        };
+        if !self.entry(&key).is_some_and(shown) {
+            self.put(object, Some(now));
+        }
     }
 
     /// We asked for the deletion of an object; it is on its way out until the watch shows it gone.
     pub fn delete_asked(&mut self, owner: &str, name: &str, uid: &str, now: Instant) {
         let entry = self.by_owner.get_mut(owner).and_then(|children| children.get_mut(name));
-        if let Some(entry) = entry.filter(|entry| entry.uid == uid) {
+        // The watch may be faster than the answer here, too: what it has shown to be ending is not waited for.
+        if let Some(entry) = entry.filter(|entry| entry.uid == uid && !entry.fact.terminating()) {
             entry.fact.terminate();
             entry.unseen = Some(now);
         }
@@ -359,6 +370,28 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(names(&mut children, "j").is_empty());
         assert_eq!(children.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_own_write_whose_answer_comes_after_the_watch_has_shown_it_is_not_forgotten() {
+        let mut children = Children::default();
+        children.applied(pod("early", "1", 10, Some("j")));
+        children.written(pod("early", "1", 10, Some("j")), Instant::now());
+        tokio::time::advance(UNSEEN).await;
+        assert_eq!(names(&mut children, "j"), ["early/1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_whose_answer_comes_after_the_watch_has_shown_its_begin_leaves_the_object_until_it_is_gone() {
+        let mut children = Children::default();
+        let mut ending = pod("ending", "1", 10, Some("j"));
+        ending.fact.terminating = true;
+        children.applied(ending.clone());
+        children.delete_asked("j", "ending", "1", Instant::now());
+        tokio::time::advance(UNSEEN).await;
+        let (pods, unseen) = children.of("ns", "j", Instant::now());
+        assert_eq!((pods.len(), unseen), (1, false));
+        assert!(pods[0].terminating);
     }
 
     #[tokio::test]

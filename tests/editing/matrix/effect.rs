@@ -102,7 +102,8 @@ impl Effect {
     /// Looks at the job until the effect is seen. The job is in this phase, and has been edited.
     pub async fn check(self, rig: &Rig, base: Base, phase: Phase, job: &str) {
         let keeps_suspended = matches!(self, Suspends | HoldsDeletion | EndsDeletion);
-        if !keeps_suspended && rig.job(job).await.spec.suspended() {
+        let stored = rig.jobs.get_opt(job).await.unwrap();
+        if !keeps_suspended && stored.is_some_and(|stored| stored.spec.suspended()) {
             rig.until_bare(job).await;
             rig.until(job, |job| is(job, ConditionType::Suspended)).await;
             rig.suspend(job, false).await;
