@@ -40,8 +40,8 @@ impl Rig {
         grant(&cluster, &admin).await?;
         let recorder = Recorder::start(&cluster.admin()).await?;
         Ok(Self {
-            cluster,
             recorder,
+            cluster,
             admin,
         })
     }

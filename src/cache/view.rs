@@ -169,7 +169,7 @@ fn observed<T>(metadata: ObjectMeta, fact: T) -> Observed<T> {
 mod tests {
     use super::*;
 
-    fn pod(status: serde_json::Value) -> PodFact {
+    fn pod(status: &serde_json::Value) -> PodFact {
         let pod = serde_json::json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": "job-worker-0", "namespace": "ns", "uid": "u", "resourceVersion": "7",
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn restarts_are_summed_over_init_and_regular_containers() {
-        let fact = pod(serde_json::json!({ "phase": "Running",
+        let fact = pod(&serde_json::json!({ "phase": "Running",
             "initContainerStatuses": [{ "name": "init-pytorch", "restartCount": 2 }],
             "containerStatuses": [{ "name": "pytorch", "restartCount": 3 }, { "name": "side", "restartCount": 1 }] }));
         assert_eq!((fact.phase, fact.restarts), (Phase::Running, 6));
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_by_the_training_container() {
-        let fact = pod(serde_json::json!({ "phase": "Failed", "reason": "ignored",
+        let fact = pod(&serde_json::json!({ "phase": "Failed", "reason": "ignored",
             "containerStatuses": [
                 { "name": "side", "state": { "terminated": { "exitCode": 9 } } },
                 { "name": "pytorch", "state": { "terminated": { "exitCode": 137, "reason": "OOMKilled", "message": "no memory" } } }] }));
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn an_evicted_pod_has_no_exit_code_and_the_pods_own_reason() {
-        let fact = pod(serde_json::json!({ "phase": "Failed", "reason": "Evicted", "message": "low on memory" }));
+        let fact = pod(&serde_json::json!({ "phase": "Failed", "reason": "Evicted", "message": "low on memory" }));
         let failure = fact.failure.unwrap();
         assert_eq!(
             (failure.exit_code, failure.reason.as_deref(), failure.message.as_deref()),
@@ -224,6 +224,6 @@ mod tests {
 
     #[test]
     fn a_pod_without_status_is_pending() {
-        assert_eq!(pod(serde_json::json!({})).phase, Phase::Pending);
+        assert_eq!(pod(&serde_json::json!({})).phase, Phase::Pending);
     }
 }

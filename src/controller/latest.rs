@@ -63,23 +63,23 @@ mod tests {
     }
 
     impl Server {
-        fn answer(&self, request: &Request<Body>, body: &[u8]) -> (StatusCode, Value) {
-            let path = request.uri().path().to_owned();
+        fn answer(&self, request: &Request<Body>, sent: &[u8]) -> (StatusCode, Value) {
+            let url = request.uri().path().to_owned();
             self.requests
                 .lock()
                 .unwrap()
-                .push(format!("{} {path}", request.method()));
+                .push(format!("{} {url}", request.method()));
             let mut job = self.job.lock().unwrap();
             match *request.method() {
-                Method::PATCH if path.ends_with("/status") => {
-                    let patch: Value = serde_json::from_slice(body).unwrap();
+                Method::PATCH if url.ends_with("/status") => {
+                    let patch: Value = serde_json::from_slice(sent).unwrap();
                     job["status"] = patch[1]["value"].clone();
                     job["metadata"]["resourceVersion"] = json!("2");
                     let lost = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 504, "reason": "Timeout", "message": "lost" });
                     (StatusCode::GATEWAY_TIMEOUT, lost)
                 }
                 Method::GET => (StatusCode::OK, job.clone()),
-                _ => (StatusCode::CREATED, serde_json::from_slice(body).unwrap()),
+                _ => (StatusCode::CREATED, serde_json::from_slice(sent).unwrap()),
             }
         }
 

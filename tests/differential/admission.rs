@@ -85,7 +85,9 @@ fn keeps_unknown(schema: &Value) -> bool {
 
 /// The schema of a member.
 fn member<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
-    schema["properties"].get(name).or(schema.get("additionalProperties"))
+    schema["properties"]
+        .get(name)
+        .or_else(|| schema.get("additionalProperties"))
 }
 
 /// Drops what the schema does not know.
@@ -158,7 +160,7 @@ fn is_label(text: &str) -> bool {
 }
 
 /// Where in an object a value is.
-struct Path<'a>(Option<(&'a Path<'a>, &'a str)>);
+struct Path<'a>(Option<(&'a Self, &'a str)>);
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -96,7 +96,9 @@ pub fn twin<'a>(sim: &Simulation<'a>) -> Result<Simulation<'a>, String> {
     twin.settle()?;
     if is_true(&sim.status(), ConditionType::Running) {
         let names: Vec<_> = twin.pods.keys().cloned().collect();
-        names.iter().for_each(|name| twin.happen(name, &Event::Run));
+        for name in &names {
+            twin.happen(name, &Event::Run);
+        }
         twin.settle()?;
     }
     twin.now = sim.now;

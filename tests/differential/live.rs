@@ -27,7 +27,7 @@ use crate::simulation::{Event, JOB, Operator, Pod as SimulatedPod, Simulation};
 use crate::walk::{Step, Tally, Walk};
 
 /// How long anything may take on a loaded machine.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 /// Steps between two comparisons with a new job.
 const COMPARED: usize = 12;
 
@@ -47,7 +47,9 @@ impl Live {
         let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &self.namespace, &resource);
         let object = serde_json::from_value(job.clone()).map_err(|error| error.to_string())?;
         let created = api.create(&PostParams::default(), &object).await;
-        created.map(drop).map_err(|error| format!("the job is not created: {error}"))
+        created
+            .map(drop)
+            .map_err(|error| format!("the job is not created: {error}"))
     }
 
     /// Whether the server accepts the edit.
@@ -89,7 +91,11 @@ impl Live {
         }
         let expected: BTreeMap<_, _> = sim.pods.iter().map(|(name, pod)| (name.clone(), phase(pod))).collect();
         let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
-        let seen = |pods: &[Pod]| pods.iter().map(|pod| (pod.name_any(), live_phase(pod))).eq(expected.clone());
+        let seen = |pods: &[Pod]| {
+            pods.iter()
+                .map(|pod| (pod.name_any(), live_phase(pod)))
+                .eq(expected.clone())
+        };
         wait_for_all(&pods, "", SOON, seen).await.map_err(text)?;
         let services = Api::<Service>::namespaced(self.client.clone(), &self.namespace);
         let seen = |services: &[Service]| services.iter().map(Service::name_any).eq(sim.services.keys().cloned());
@@ -101,7 +107,10 @@ impl Live {
     }
 
     async fn status_of(&self, sim: &Simulation<'_>) -> Result<(), String> {
-        let namespace = sim.stored()["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        let namespace = sim.stored()["metadata"]["namespace"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let here = |status: Value| status.to_string().replace(&namespace, &self.namespace);
         let expected = here(law::status(sim.status()));
         let seen = |job: &PyTorchJob| {
@@ -110,7 +119,8 @@ impl Live {
             acted && here(law::status(status)) == expected
         };
         let job = wait_for(&self.jobs(), JOB, SOON, seen).await;
-        job.map(drop).map_err(|error| format!("{error}\n    expected: {expected}"))
+        job.map(drop)
+            .map_err(|error| format!("{error}\n    expected: {expected}"))
     }
 
     /// What the job owns, as the API server shows it.
@@ -120,13 +130,21 @@ impl Live {
         let pods = pods.list(&every).await.map_err(text)?.items.into_iter().map(|pod| {
             let mut spec = json!(pod.spec);
             law::mask_environment(&mut spec, masked);
-            (pod.name_any(), json!({ "labels": pod.labels(), "annotations": pod.annotations(), "spec": spec }))
+            (
+                pod.name_any(),
+                json!({ "labels": pod.labels(), "annotations": pod.annotations(), "spec": spec }),
+            )
         });
         let pods: BTreeMap<_, _> = pods.collect();
         let services = Api::<Service>::namespaced(self.client.clone(), &self.namespace);
         let services = services.list(&every).await.map_err(text)?.items.into_iter();
         let services: BTreeMap<_, _> = services
-            .map(|service| (service.name_any(), json!({ "labels": service.labels(), "spec": service.spec })))
+            .map(|service| {
+                (
+                    service.name_any(),
+                    json!({ "labels": service.labels(), "spec": service.spec }),
+                )
+            })
             .collect();
         let autoscalers = Api::<HorizontalPodAutoscaler>::namespaced(self.client.clone(), &self.namespace);
         let autoscaler = autoscalers.get_opt(JOB).await.map_err(text)?;
@@ -176,7 +194,16 @@ pub async fn walk(cluster: &Cluster, seed: u64, length: usize) -> Result<Tally, 
     let mut dice = Dice::new(seed);
     let base = generator::base(&mut dice, &namespace);
     let mut steps = Vec::new();
-    let walked = steps_beside(cluster, &live, &mut dice, (&admission, &operator), &base, length, &mut steps).await;
+    let walked = steps_beside(
+        cluster,
+        &live,
+        &mut dice,
+        (&admission, &operator),
+        &base,
+        length,
+        &mut steps,
+    )
+    .await;
     walked.map_err(|what| {
         let steps: Vec<_> = steps.iter().map(|step| format!("  {step}\n")).collect();
         format!(
@@ -217,7 +244,9 @@ async fn steps_beside(
 fn single(step: Step, sim: &Simulation<'_>) -> Vec<Step> {
     match step {
         Step::Edits(edits) => edits.into_iter().map(|edit| Step::Edits(vec![edit])).collect(),
-        Step::Detour(edit) => [edit, Edit::back_to(&sim.stored())].map(|edit| Step::Edits(vec![edit])).into(),
+        Step::Detour(edit) => [edit, Edit::back_to(&sim.stored())]
+            .map(|edit| Step::Edits(vec![edit]))
+            .into(),
         other => vec![other],
     }
 }
@@ -242,8 +271,13 @@ async fn beside(live: &Live, walk: &mut Walk<'_>, step: &Step) -> Result<(), Str
             }
         }
         Step::Pod(name, event) => {
-            if let Some(pod) = before.pods.get(name).filter(|pod| *event == Event::Delete || !pod.fact.finished()) {
-                live.happen(name, event, pod.fact.restarts + i32::from(*event == Event::Restart)).await?;
+            if let Some(pod) = before
+                .pods
+                .get(name)
+                .filter(|pod| *event == Event::Delete || !pod.fact.finished())
+            {
+                live.happen(name, event, pod.fact.restarts + i32::from(*event == Event::Restart))
+                    .await?;
             }
         }
         Step::Run => {
@@ -278,7 +312,11 @@ async fn compare_with_new(cluster: &Cluster, live: &Live, sim: &Simulation<'_>) 
         for name in sim.pods.keys() {
             new.happen(name, &Event::Run, 0).await?;
         }
-        let runs = |job: &PyTorchJob| job.status.as_ref().is_some_and(|status| is_true(status, ConditionType::Running));
+        let runs = |job: &PyTorchJob| {
+            job.status
+                .as_ref()
+                .is_some_and(|status| is_true(status, ConditionType::Running))
+        };
         wait_for(&new.jobs(), JOB, SOON, runs).await.map_err(text)?;
     }
     if !sim.elsewhere() {

@@ -31,11 +31,11 @@ pub fn edit(dice: &mut Dice, schema: &Value, job: &Value, taste: Taste) -> Edit 
             Edit::put(&pointer, &value)
         };
     }
-    let patch = path
+    let merge = path
         .iter()
         .rev()
         .fold(value, |inner, name| json!({ name.as_str(): inner }));
-    Edit::Merge(json!({ "spec": patch }))
+    Edit::Merge(json!({ "spec": merge }))
 }
 
 /// A path through objects, and the schema at its end.

@@ -139,7 +139,9 @@ fn take(sim: &mut Simulation<'_>, step: &Step, tally: &mut Tally) -> Result<(), 
         Step::Pod(name, event) => sim.happen(name, event),
         Step::Run => {
             let names: Vec<_> = sim.pods.keys().cloned().collect();
-            names.iter().for_each(|name| sim.happen(name, &Event::Run));
+            for name in &names {
+                sim.happen(name, &Event::Run);
+            }
         }
         Step::Wait(seconds) => sim.wait(*seconds),
     }

@@ -2,7 +2,7 @@
 //!
 //! `matrix` holds the table from which `docs/editing.md` is written and every cell of which is exercised; the other modules hold what
 //! a table cannot say: order in time, several editors at once, other ways to write than a merge patch.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod concurrent;
 mod matrix;

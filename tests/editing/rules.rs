@@ -108,7 +108,7 @@ async fn both_spellings_change_together_or_one_is_removed() {
         );
         assert_eq!(
             refused(rig.patch(&name, &edit(&first, &second)).await),
-            [differ.clone()]
+            std::slice::from_ref(&differ)
         );
         assert_eq!(refused(rig.patch(&name, &edit(&second, &first)).await), [differ]);
         rig.edit(&name, edit(&second, &second)).await;

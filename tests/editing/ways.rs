@@ -59,7 +59,13 @@ impl Way {
                     .await;
                 answer(answered).map(drop).map_err(said)
             }
-            Self::KubectlReplace => kubectl(rig, &["replace"], spec).await,
+            Self::KubectlReplace => loop {
+                // kubectl reads the version itself, and leaves it to its user to try again.
+                match kubectl(rig, &["replace"], spec).await {
+                    Err(said) if said[0].contains("(Conflict)") => {}
+                    other => return other,
+                }
+            },
             Self::KubectlApply => kubectl(rig, &["apply"], spec).await,
         }
     }

@@ -9,7 +9,7 @@ use pytorchjob_test_cluster::{PodPhase, wait_gone};
 use serde_json::{Value, json};
 
 use super::base::Base;
-use super::phase::{Phase, overrun, succeed};
+use super::phase::{Phase, end, overrun, succeed};
 use crate::rig::{Rig, SOON, finished, is, status};
 
 /// How late a timer may be, its rounding to whole seconds included.
@@ -72,9 +72,8 @@ impl Effect {
                 "the job is deleted when the new time has passed since `completionTime`, at most 1 s late; at once if it has passed already"
             }
             Expires => "the job is deleted that long after `completionTime`, at most 1 s late",
-            NeverExpires if phase.finished() => "the timer is disarmed at once, and the job stays",
+            NeverExpires | PoliciesGone if phase.finished() => "the timer is disarmed at once, and the job stays",
             NeverExpires => "the finished job stays",
-            PoliciesGone if phase.finished() => "the timer is disarmed at once, and the job stays",
             PoliciesGone if phase == Phase::Suspended => "the job is resumed, and none of its policies holds any more",
             PoliciesGone => "none of its policies holds any more, from now on",
             Suspends if phase == Phase::JustCreated => "no pod is created until the job is resumed",
@@ -262,7 +261,8 @@ async fn cleans_as_unset(rig: &Rig, base: Base, phase: Phase, job: &str) {
 async fn expires(rig: &Rig, base: Base, phase: Phase, job: &str) {
     if !phase.finished() {
         running(rig, base, phase, job).await;
-        succeed(rig, base, job).await;
+        // Its verdict may be seen by nobody before the job is gone.
+        end(rig, base, job).await;
     }
     wait_gone(&rig.jobs, job, SOON).await.unwrap();
 }

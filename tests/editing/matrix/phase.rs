@@ -125,10 +125,15 @@ impl Phase {
 
 /// Lets the replicas that decide succeed, and waits for the verdict.
 pub async fn succeed(rig: &Rig, base: Base, job: &str) {
+    end(rig, base, job).await;
+    rig.until(job, |job| is(job, ConditionType::Succeeded)).await;
+}
+
+/// Lets the replicas that decide succeed.
+pub async fn end(rig: &Rig, base: Base, job: &str) {
     for replica in base.deciding() {
         rig.report(job, replica, PodPhase::Succeeded).await;
     }
-    rig.until(job, |job| is(job, ConditionType::Succeeded)).await;
 }
 
 /// Fails the job by a deadline that has passed, and takes the deadline away again. A worker has succeeded before and is kept.

@@ -12,9 +12,9 @@ pub const NO_GANG: &str =
     "It is a hint for a gang scheduler, which this operator does not drive: it is stored for those who read it.";
 
 pub const REQUIRED: &[&str] = &["Required value"];
-pub const NO_NEW_FINALIZERS: &[&str] = &[concat!(
-    "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"example.com/other\"}"
-)];
+pub const NO_NEW_FINALIZERS: &[&str] = &[
+    "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"example.com/other\"}",
+];
 pub const TWO_SPELLINGS_DEADLINE: &[&str] = &[
     "activeDeadlineSeconds and runPolicy.activeDeadlineSeconds are one policy in two spellings and differ: set both to the same value or remove one",
 ];
