@@ -88,23 +88,13 @@ impl<T: Fact> Children<T> {
     /// We wrote an object.
     pub fn written(&mut self, object: Observed<T>, now: Instant) {
         self.note_listed(&object);
-        let key = (object.namespace.clone(), object.name.clone());
-        // The watch may be faster than the answer to the write, and does not show the object again.
-        let shown = |entry: &Entry<T>| {
-            entry.unseen.is_none()
-                && entry.uid == object.uid
-                && entry.version.is_some()
-                && entry.version == object.version
-        };
-        if !self.entry(&key).is_some_and(shown) {
-            self.put(object, Some(now));
-        }
+        self.put(object, Some(now));
     }
 
     /// We asked for the deletion of an object; it is on its way out until the watch shows it gone.
     pub fn delete_asked(&mut self, owner: &str, name: &str, uid: &str, now: Instant) {
         let entry = self.by_owner.get_mut(owner).and_then(|children| children.get_mut(name));
-        // The watch may be faster than the answer here, too: what it has shown to be ending is not waited for.
+        // Where the watch was faster than the answer, it has shown this already and will not show it again.
         if let Some(entry) = entry.filter(|entry| entry.uid == uid && !entry.fact.terminating()) {
             entry.fact.terminate();
             entry.unseen = Some(now);
@@ -204,6 +194,11 @@ impl<T: Fact> Children<T> {
         if old.is_some_and(|old| old.uid == object.uid && old.fact.terminating()) {
             object.fact.terminate();
         }
+        // The watch may be faster than the answer to our own request, and shows no version of an object twice.
+        let shown = |old: &Entry<T>| {
+            old.unseen.is_none() && old.uid == object.uid && old.version.is_some() && old.version == object.version
+        };
+        let unseen = unseen.filter(|_| !old.is_some_and(shown));
         let mut touched: Vec<JobKey> = Vec::new();
         let moved = self
             .owner_of
@@ -359,6 +354,21 @@ mod tests {
             ),
             (0, 0, 0)
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_own_write_that_the_watch_has_shown_before_its_answer_came_is_not_forgotten() {
+        let mut children = Children::default();
+        children.applied(pod("made", "1", 10, Some("j")));
+        children.written(pod("made", "1", 10, Some("j")), Instant::now());
+        let mut terminating = pod("slow", "2", 12, Some("j"));
+        terminating.fact.terminating = true;
+        children.applied(pod("slow", "2", 11, Some("j")));
+        children.applied(terminating);
+        children.delete_asked("j", "slow", "2", Instant::now());
+        assert!(!children.of("ns", "j", Instant::now()).1, "nothing is left to be shown");
+        tokio::time::advance(UNSEEN * 2).await;
+        assert_eq!(names(&mut children, "j"), ["made/1", "slow/2"]);
     }
 
     #[tokio::test(start_paused = true)]
