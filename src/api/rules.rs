@@ -1,12 +1,7 @@
 //! The CEL rules of the CRD: what the API server refuses, and what it tells the user to do instead.
-//!
-//! They live in the CRD and not in a webhook, so there is nothing to run, no certificate to rotate, and `kubectl scale` is
-//! covered too. [`crate::planner::validate`] holds the same rules for objects that were stored without them; a test feeds
-//! both the same objects.
-//!
-//! Three traps, each met on a real API server. A rule that opens with "unless the field is absent" lets removal through, so
-//! transition rules compare effective values. A read of an absent field of `oldSelf` refuses the edit with an unreadable message,
-//! so each read is guarded by `has`. Costs multiply over the replica map unless it has `maxProperties`.
+//! [`crate::planner::validate`] holds them for objects that were stored without them. Traps met on a real API server: a rule that opens
+//! with "unless the field is absent" lets removal through; a read of an absent field of `oldSelf` refuses with an unreadable message;
+//! and `==` takes lists that merge by keys for sets, so a template whose containers only change places counts as unchanged.
 
 /// Where in the schema a rule stands, and so what `self` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +76,7 @@ macro_rules! one_value {
     };
 }
 
-/// Rules at the root are asked about every write, also of labels, finalizers and the status. An object that was stored without
-/// them must not be stuck, unable to get a verdict or to be let go; a new object has no status, which tells it from a stored one.
+/// The root is asked about every write, also of labels and status: a stored object must not be stuck. A new one has no status.
 macro_rules! new_object {
     () => {
         "has(self.status) || "
