@@ -50,6 +50,32 @@ macro_rules! same_workers {
     };
 }
 
+/// The same things in the same order in a list of containers. `==` takes a list that merges by its keys for a set; but init containers
+/// run one after the other, a variable may refer to those before it, and a service has the ports in the order of the container.
+macro_rules! same_order {
+    ($list:literal, $of:literal) => {
+        concat!(order!("self", $list, $of), " == ", order!("oldSelf", $list, $of))
+    };
+}
+
+macro_rules! order {
+    ($object:literal, $list:literal, $of:literal) => {
+        concat!(
+            "(has(",
+            $object,
+            ".pytorchReplicaSpecs[k].template.spec.",
+            $list,
+            ") ? ",
+            $object,
+            ".pytorchReplicaSpecs[k].template.spec.",
+            $list,
+            ".map(c, ",
+            $of,
+            ") : [])"
+        )
+    };
+}
+
 /// A policy that may stand flat or under `runPolicy` has one value.
 macro_rules! one_value {
     ($policy:literal) => {
@@ -222,7 +248,18 @@ pub const RULES: &[Rule] = &[
         ".pytorchReplicaSpecs",
         concat!(
             suspended!(),
-            " || self.pytorchReplicaSpecs.all(k, !(k in oldSelf.pytorchReplicaSpecs) || self.pytorchReplicaSpecs[k].template == oldSelf.pytorchReplicaSpecs[k].template)"
+            " || self.pytorchReplicaSpecs.all(k, !(k in oldSelf.pytorchReplicaSpecs) || (",
+            "self.pytorchReplicaSpecs[k].template == oldSelf.pytorchReplicaSpecs[k].template && ",
+            same_order!("containers", "c.name"),
+            " && ",
+            same_order!("containers", "has(c.env) ? c.env.map(e, e.name) : []"),
+            " && ",
+            same_order!("containers", "has(c.ports) ? c.ports.map(p, p.containerPort) : []"),
+            " && ",
+            same_order!("initContainers", "c.name"),
+            " && ",
+            same_order!("initContainers", "has(c.env) ? c.env.map(e, e.name) : []"),
+            "))"
         ),
         "template can change only while the job is suspended, since running pods would not follow: set spec.runPolicy.suspend to true first, or in the same edit",
     ),

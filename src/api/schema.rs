@@ -94,12 +94,26 @@ fn rewrite_template(template: &mut Value) {
         metadata.retain(|name, _| TEMPLATE_METADATA.contains(&name.as_str()));
     }
     let spec = &mut template["properties"]["spec"];
+    for list in ["containers", "initContainers"] {
+        bound_containers(&mut spec["properties"][list]);
+    }
     walk(spec, &mut |schema| {
         mark_lists(schema);
         if schema.contains_key("properties") {
             schema.insert("x-kubernetes-preserve-unknown-fields".into(), json!(true));
         }
     });
+}
+
+/// Without bounds the API server takes the rule on the order of containers, variables and ports for too expensive. A pod knows no such
+/// bounds, apart from the length of a container's name; nobody comes near them.
+fn bound_containers(containers: &mut Value) {
+    containers["maxItems"] = json!(64);
+    let container = &mut containers["items"]["properties"];
+    container["name"]["maxLength"] = json!(63);
+    container["env"]["maxItems"] = json!(1024);
+    container["env"]["items"]["properties"]["name"]["maxLength"] = json!(256);
+    container["ports"]["maxItems"] = json!(256);
 }
 
 /// Marks the lists of [`LIST_MAP_KEYS`] among the properties of `schema`. A key must be required or have a default.
