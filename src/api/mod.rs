@@ -7,6 +7,8 @@ mod pytorchjob;
 mod raw;
 mod replica;
 mod role;
+#[macro_use]
+mod rule_parts;
 mod rules;
 mod schema;
 mod status;

@@ -164,7 +164,7 @@ fn known(dice: &mut Dice, job: &Value) -> Value {
             json!({ "spec": { "pytorchReplicaSpecs": { "Worker": { "replicas": replicas } } } })
         }
         5..=7 => policy(dice),
-        8..=10 => template_edits::patch(dice, job, taste),
+        8..=10 => template_edits::patch(dice, job),
         11 => metadata(dice),
         12 => elastic(dice),
         13 => {

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use crate::dice::Dice;
-use crate::generator::Taste;
 
 /// A role of the job, or now and then one that it has not.
 pub fn role(dice: &mut Dice, job: &Value) -> &'static str {
@@ -17,7 +16,7 @@ pub fn role(dice: &mut Dice, job: &Value) -> &'static str {
 }
 
 /// A merge patch of a template. A merge patch replaces lists whole, so they are sent whole.
-pub fn patch(dice: &mut Dice, job: &Value, taste: Taste) -> Value {
+pub fn patch(dice: &mut Dice, job: &Value) -> Value {
     let role = role(dice, job);
     let template = &job["spec"]["pytorchReplicaSpecs"][role]["template"];
     let value = dice.pick(&["a", "b", "c"]);
@@ -32,9 +31,9 @@ pub fn patch(dice: &mut Dice, job: &Value, taste: Taste) -> Value {
         6 => json!({ "spec": null }),
         7 => json!({ "spec": { "fieldOfTheFuture": or_none(dice) } }),
         8 => renamed(dice),
-        9 => json!({ "spec": { "initContainers": reordered(&template["spec"]["initContainers"], taste) } }),
-        10 => json!({ "spec": { "containers": reordered(&template["spec"]["containers"], taste) } }),
-        _ => json!({ "spec": { "containers": containers(dice, &template["spec"]["containers"], taste) } }),
+        9 => json!({ "spec": { "initContainers": reordered(&template["spec"]["initContainers"]) } }),
+        10 => json!({ "spec": { "containers": reordered(&template["spec"]["containers"]) } }),
+        _ => json!({ "spec": { "containers": containers(dice, &template["spec"]["containers"]) } }),
     };
     json!({ "spec": { "pytorchReplicaSpecs": { role: { "template": patch } } } })
 }
@@ -45,18 +44,16 @@ fn renamed(dice: &mut Dice) -> Value {
     json!({ "spec": { old: null, new: "a" } })
 }
 
-/// The other way round. On the real API server the list stays as it is: `==` of CEL takes a list that merges by keys for a set there, and
-/// for a list in the simulation, so a template that only changes order is let through by the one and refused by the other.
-fn reordered(list: &Value, taste: Taste) -> Value {
+fn reordered(list: &Value) -> Value {
     let mut list = list.clone();
-    if let Some(items) = list.as_array_mut().filter(|_| taste == Taste::Anything) {
+    if let Some(items) = list.as_array_mut() {
         items.reverse();
     }
     list
 }
 
 /// The containers with a change in the one that trains.
-fn containers(dice: &mut Dice, old: &Value, taste: Taste) -> Value {
+fn containers(dice: &mut Dice, old: &Value) -> Value {
     let mut containers = old.clone();
     let Some(container) = containers
         .as_array_mut()
@@ -68,7 +65,7 @@ fn containers(dice: &mut Dice, old: &Value, taste: Taste) -> Value {
         0 => container["image"] = json!(dice.pick(&["t:1", "t:2", "t:3"])),
         1 => container["image"] = json!(dice.pick(&[json!(""), json!(7), Value::Null])),
         2 => container["name"] = json!("train"),
-        3 => container["env"] = reordered(&container["env"], taste),
+        3 => container["env"] = reordered(&container["env"]),
         4 => container["env"] = json!([{ "name": "A", "value": dice.pick(&["1", "2"]) }]),
         5 => {
             let port = dice.pick(&[23_456, 29_500]);
@@ -79,7 +76,7 @@ fn containers(dice: &mut Dice, old: &Value, taste: Taste) -> Value {
                 [("one", 8080), ("two", 9090)].map(|(name, port)| json!({ "name": name, "containerPort": port }));
             container["ports"] = json!(ports);
             if dice.one_in(2) {
-                container["ports"] = reordered(&container["ports"], taste);
+                container["ports"] = reordered(&container["ports"]);
             }
         }
         7 => container["resources"] = json!({ "limits": { "cpu": dice.pick(&[json!("1"), json!(2), json!(true)]) } }),
