@@ -172,6 +172,10 @@ impl Rig {
     /// Waits for these pods, lets them run, and waits until the job is Running.
     pub async fn run(&self, job: &str, replicas: &[&str]) -> PyTorchJob {
         self.until_pods(job, replicas).await;
+        // One that failed is about to be replaced under the same name.
+        let living = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) != Some("Failed");
+        let all = |pods: &[Pod]| pods.len() == replicas.len() && pods.iter().all(living);
+        wait_for_all(&self.pods, &selector(job), SOON, all).await.unwrap();
         for replica in replicas {
             self.report(job, replica, PodPhase::Running).await;
         }
