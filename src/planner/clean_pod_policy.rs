@@ -33,15 +33,9 @@ pub fn clean_up(world: &World<'_>, policy: CleanPodPolicy) -> Vec<Action> {
         .services
         .iter()
         .filter(|service| !service.terminating && !stays(&service.name));
-    pods.map(|pod| Action::DeletePod {
-        name: pod.name.clone(),
-        uid: pod.uid.clone(),
-    })
-    .chain(services.map(|service| Action::DeleteService {
-        name: service.name.clone(),
-        uid: service.uid.clone(),
-    }))
-    .collect()
+    pods.map(Action::delete_pod)
+        .chain(services.map(Action::delete_service))
+        .collect()
 }
 
 #[cfg(test)]

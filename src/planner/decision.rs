@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::world::{PodFact, ServiceFact};
 use crate::api::{JobStatus, Role};
 
 /// What to do about one job, now.
@@ -52,6 +53,26 @@ pub enum Action {
     CreateService(Role, u32),
     /// Delete the job itself, unless it has changed since it was read.
     DeleteJob,
+}
+
+impl Action {
+    /// Deletes this very pod.
+    #[must_use]
+    pub fn delete_pod(pod: &PodFact) -> Self {
+        Self::DeletePod {
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+        }
+    }
+
+    /// Deletes this very service.
+    #[must_use]
+    pub fn delete_service(service: &ServiceFact) -> Self {
+        Self::DeleteService {
+            name: service.name.clone(),
+            uid: service.uid.clone(),
+        }
+    }
 }
 
 /// A status to store.

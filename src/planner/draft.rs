@@ -8,10 +8,11 @@ use super::decision::{Count, Note, Plan, StatusWrite, Urgency};
 use super::replica_statuses::{self, Moment};
 use super::world::World;
 use super::{
-    autoscaler, backoff_limit, refusal_message, replicas, restart_policy, success, suspend, template, validate,
+    autoscaler, backoff_limit, clean_pod_policy, refusal_message, replicas, restart_policy, success, suspend, template,
+    validate,
 };
 use crate::api::names::reason;
-use crate::api::{ConditionType, JobStatus};
+use crate::api::{CleanPodPolicy, ConditionType, JobStatus};
 
 /// Decides about a job without verdict: refuse it, keep it suspended, or work on it.
 #[must_use]
@@ -77,7 +78,7 @@ impl<'a> Draft<'a> {
             self.urgency = Urgency::Now;
         }
         self.count_pods(Moment::Suspended);
-        self.plan.actions = replicas::delete_all(self.world);
+        self.plan.actions = clean_pod_policy::clean_up(self.world, CleanPodPolicy::All);
         self.plan.actions.extend(autoscaler::delete(self.world));
     }
 

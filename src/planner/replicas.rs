@@ -26,22 +26,6 @@ pub fn reconcile(world: &World<'_>) -> Vec<Action> {
     actions
 }
 
-/// Deletion of every pod and service of the job, for suspension.
-#[must_use]
-pub fn delete_all(world: &World<'_>) -> Vec<Action> {
-    let pods = world.pods.iter().filter(|pod| !pod.terminating);
-    let services = world.services.iter().filter(|service| !service.terminating);
-    pods.map(|pod| Action::DeletePod {
-        name: pod.name.clone(),
-        uid: pod.uid.clone(),
-    })
-    .chain(services.map(|service| Action::DeleteService {
-        name: service.name.clone(),
-        uid: service.uid.clone(),
-    }))
-    .collect()
-}
-
 /// Whether all that is left are pods on their way out, as after suspend and resume, or after somebody deleted them all. New pods
 /// wait until the old ones are gone, so that two generations never meet in one rendezvous. While others still work, a terminating
 /// pod holds up its own replica only, because it keeps its name.
@@ -64,14 +48,8 @@ fn surplus(world: &World<'_>) -> Vec<Action> {
         .iter()
         .filter(|service| !service.terminating && unwanted(&service.name).is_some());
     pods.into_iter()
-        .map(|(_, pod)| Action::DeletePod {
-            name: pod.name.clone(),
-            uid: pod.uid.clone(),
-        })
-        .chain(services.map(|service| Action::DeleteService {
-            name: service.name.clone(),
-            uid: service.uid.clone(),
-        }))
+        .map(|(_, pod)| Action::delete_pod(pod))
+        .chain(services.map(Action::delete_service))
         .collect()
 }
 
@@ -84,7 +62,9 @@ fn missing<'a>(world: &'a World<'_>, exists: impl Fn(&str) -> bool + 'a) -> impl
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::CleanPodPolicy;
     use crate::planner::Plan;
+    use crate::planner::clean_pod_policy::clean_up;
     use crate::planner::fixture::{self, Scene, master_and_workers, workers};
     use crate::planner::world::Phase;
 
@@ -245,7 +225,7 @@ mod tests {
         scene.phase("job-worker-0", Phase::Succeeded);
         scene.terminate("job-worker-1");
         scene.services[2].terminating = true;
-        let actions = delete_all(&scene.world());
+        let actions = clean_up(&scene.world(), CleanPodPolicy::All);
         assert_eq!(
             fixture::actions(&Plan {
                 actions,

@@ -105,10 +105,7 @@ pub fn replacements(world: &World<'_>) -> Vec<Action> {
     failed_replicas(world)
         .into_iter()
         .filter(|(_, pod)| counted.contains(&pod.uid))
-        .map(|(_, pod)| Action::DeletePod {
-            name: pod.name.clone(),
-            uid: pod.uid.clone(),
-        })
+        .map(|(_, pod)| Action::delete_pod(pod))
         .collect()
 }
 
