@@ -104,6 +104,16 @@ pub fn requests(audit: &Audit) -> Result<BTreeMap<String, u32>> {
     Ok(requests)
 }
 
+/// Prints the requests of a scenario, each with its number per job.
+pub fn print(scenario: &str, requests: &BTreeMap<String, u32>, jobs: u32) {
+    for (request, count) in requests {
+        eprintln!(
+            "{scenario}: {request}: {:.2} per job",
+            f64::from(*count) / f64::from(jobs)
+        );
+    }
+}
+
 /// Those of the requests that only read, or those that do not, per job.
 pub fn per_job(requests: &BTreeMap<String, u32>, reads: bool, jobs: u32) -> f64 {
     let is_read = |request: &str| request.starts_with("get ") || request.starts_with("list ");

@@ -72,6 +72,7 @@ pub async fn measure(rig: &Rig, table: &mut Table) -> Result<()> {
             Operator::Null => null.add(null_turn(rig, &namespace).await?),
         }
     }
+    rig::print("throughput", &ours.requests, ours.jobs);
     rows(&ours, &null, table);
     Ok(())
 }

@@ -37,9 +37,7 @@ pub async fn measure(rig: &Rig, table: &mut Table) -> Result<()> {
     tokio::time::sleep(SETTLE).await;
     let requests = rig::requests(&audit)?;
     operator.stop().await?;
-    for (request, count) in &requests {
-        eprintln!("writes: {request}: {:.2} per job", f64::from(*count) / f64::from(JOBS));
-    }
+    rig::print("writes", &requests, JOBS);
     let (writes, reads) = (
         rig::per_job(&requests, false, JOBS),
         rig::per_job(&requests, true, JOBS),

@@ -3,8 +3,12 @@
 //! The rest is most of an object: `managedFields` has a node for each field that anybody ever set, and the annotations of an object that
 //! `kubectl apply` made hold the whole of it once more, as text. The parser skips them without allocating anything.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::{Deserialize, Deserializer};
+
+use crate::api::names;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -16,6 +20,7 @@ struct MetadataView {
     generation: Option<i64>,
     deletion_timestamp: Option<Time>,
     owner_references: Option<Vec<OwnerReference>>,
+    labels: Option<BTreeMap<String, String>>,
 }
 
 /// Decodes what is read of the metadata.
@@ -29,6 +34,10 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectM
         generation: view.generation,
         deletion_timestamp: view.deletion_timestamp,
         owner_references: view.owner_references,
+        labels: view
+            .labels
+            .and_then(|mut labels| labels.remove_entry(names::LABEL_POD_TEMPLATE_HASH))
+            .map(|label| BTreeMap::from([label])),
         ..ObjectMeta::default()
     })
 }
@@ -45,12 +54,14 @@ mod tests {
 
     #[test]
     fn what_is_read_is_kept_and_what_is_large_is_not() {
-        let read = serde_json::json!({
+        let mut read = serde_json::json!({
             "name": "job", "namespace": "ns", "uid": "u", "resourceVersion": "7", "generation": 3,
             "deletionTimestamp": "2026-01-01T00:00:00Z",
             "ownerReferences": [{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "o", "controller": true }],
         });
+        read["labels"] = serde_json::json!({ names::LABEL_POD_TEMPLATE_HASH: "00" });
         let mut stored = read.clone();
+        stored["labels"]["team"] = serde_json::json!("a");
         stored["annotations"] = serde_json::json!({ "kubectl.kubernetes.io/last-applied-configuration": "{}" });
         stored["managedFields"] =
             serde_json::json!([{ "manager": "kubectl", "fieldsType": "FieldsV1", "fieldsV1": { "f:spec": {} } }]);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::children::{Observed, Owner};
 use super::metadata;
 use crate::api::names;
-use crate::planner::{Failure, Phase, PodFact, ServiceFact};
+use crate::planner::{Failure, Phase, PodFact, ServiceFact, template_hash};
 
 /// The part of a Pod that is read. The parser skips the rest without allocating it.
 #[derive(Clone, Debug, Deserialize, Resource)]
@@ -90,9 +90,15 @@ impl PodView {
             restarts: statuses()
                 .map(|status| status.restart_count)
                 .fold(0, i32::saturating_add),
+            template_hash: self.template_hash(),
             failure: (phase == Phase::Failed).then(|| Box::new(self.failure())),
         };
         observed(self.metadata, fact)
+    }
+
+    fn template_hash(&self) -> Option<u64> {
+        let labels = self.metadata.labels.as_ref()?;
+        template_hash::parse(labels.get(names::LABEL_POD_TEMPLATE_HASH)?)
     }
 
     fn phase(&self) -> Phase {

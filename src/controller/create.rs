@@ -16,8 +16,13 @@ use crate::cache::Fact;
 use crate::cache::watch::{AUTOSCALERS, Kind, PODS, SERVICES};
 use crate::planner::{Action, build_autoscaler, build_service, pod::Builder};
 
+/// Objects of a kind that a job asks for at once. Most jobs are small and wait for one answer; of a quota that is used up few refusals
+/// are taken.
+const FIRST_BATCH: usize = 4;
+
 /// Carries out the creations among `actions`: first the pods, whose start takes the longest, and beside them the service of the first
-/// replica, which the others look up to find each other; then the other services. Each kind has a slow start.
+/// replica, which the others look up to find each other; then the other services. Each kind has a slow start, the slower when the last
+/// pass has failed.
 pub async fn create(context: &Context, target: &Target<'_>, actions: &[Action], acted: &mut Acted) {
     let (mut pods, mut services, mut wants_autoscaler) = (Vec::new(), Vec::new(), false);
     for action in actions {
@@ -32,29 +37,42 @@ pub async fn create(context: &Context, target: &Target<'_>, actions: &[Action], 
         return;
     }
     let builder = Builder::new(target.job, &context.settings);
+    let batch = if context.memory.failing(target.uid) {
+        1
+    } else {
+        FIRST_BATCH
+    };
     let (first, others) = services.split_at(services.len().min(1));
     let pod = |(role, index)| create_pod(context, target, &builder, role, index);
     let service = |(role, index)| create_service(context, target, &builder, role, index);
-    let (pods, first, autoscaler) = tokio::join!(slow_start(&pods, pod), slow_start(first, service), async {
-        if wants_autoscaler {
-            create_autoscaler(context, target, &builder).await
-        } else {
-            Ok(())
+    let (pods, first, autoscaler) = tokio::join!(
+        slow_start(batch, &pods, pod),
+        slow_start(batch, first, service),
+        async {
+            if wants_autoscaler {
+                create_autoscaler(context, target, &builder).await
+            } else {
+                Ok(())
+            }
         }
-    });
-    let others = slow_start(others, service).await;
+    );
+    let others = slow_start(batch, others, service).await;
     acted.created = pods.0;
     let errors = [pods.1, first.1, others.1, autoscaler.err()];
     acted.error = acted.error.take().or_else(|| errors.into_iter().flatten().next());
 }
 
-/// Makes the changes in batches of 1, 2, 4 and so on, and stops after the batch in which one failed: a quota that is used up then
-/// costs one refused request, not a thousand.
-async fn slow_start<F, R>(replicas: &[(Role, u32)], make: impl Fn((Role, u32)) -> F) -> (Vec<R>, Option<Error>)
+/// Makes the changes in batches, each twice as large as the one before, and stops after the batch in which one failed: a quota that is
+/// used up then costs a few refused requests, not a thousand.
+async fn slow_start<F, R>(
+    mut batch: usize,
+    replicas: &[(Role, u32)],
+    make: impl Fn((Role, u32)) -> F,
+) -> (Vec<R>, Option<Error>)
 where
     F: Future<Output = Result<R, Error>>,
 {
-    let (mut results, mut batch, mut rest) = (Vec::with_capacity(replicas.len()), 1, replicas);
+    let (mut results, mut rest) = (Vec::with_capacity(replicas.len()), replicas);
     while !rest.is_empty() {
         let (now, later) = rest.split_at(batch.min(rest.len()));
         let answers = futures::future::join_all(now.iter().map(|&replica| make(replica))).await;
@@ -182,9 +200,18 @@ mod tests {
     #[tokio::test]
     async fn creations_start_slowly_and_stop_at_the_first_refusal() {
         let replicas: Vec<(Role, u32)> = (0..100).map(|index| (Role::Worker, index)).collect();
-        for (refused_from, asked, made) in [(0, 1, 0), (1, 3, 1), (2, 3, 2), (3, 7, 3), (100, 100, 100)] {
+        for (batch, refused_from, asked, made) in [
+            (1, 0, 1, 0),
+            (1, 1, 3, 1),
+            (1, 2, 3, 2),
+            (1, 3, 7, 3),
+            (1, 100, 100, 100),
+            (4, 0, 4, 0),
+            (4, 3, 4, 3),
+            (4, 5, 12, 5),
+        ] {
             let asks = std::cell::Cell::new(0);
-            let (results, failure) = slow_start(&replicas, |(_, index)| {
+            let (results, failure) = slow_start(batch, &replicas, |(_, index)| {
                 asks.set(asks.get() + 1);
                 async move {
                     if index < refused_from {
@@ -198,7 +225,7 @@ mod tests {
             assert_eq!(
                 (asks.get(), results.len()),
                 (asked, made),
-                "refused from {refused_from}"
+                "batch {batch}, refused from {refused_from}"
             );
             assert_eq!(failure.is_some(), refused_from < 100);
         }

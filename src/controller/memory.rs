@@ -10,9 +10,9 @@ use crate::planner::Urgency;
 use crate::platform::clock::jittered;
 
 /// How long a changed condition waits for the rest of its burst.
-const BURST: Duration = Duration::from_millis(100);
-/// Least time between two writes that only change counts.
-const COUNTS_APART: Duration = Duration::from_secs(1);
+const BURST: Duration = Duration::from_millis(200);
+/// How long counts wait for others to change, or for a condition to be written with them.
+const COUNTS: Duration = Duration::from_secs(1);
 /// First pause after a failure; it doubles with each further one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 /// Longest pause after a failure.
@@ -29,8 +29,10 @@ struct Job {
     failures: u32,
     /// No try counts before this time, or triggers by others would drive the pause to its maximum at once.
     retry_at: Option<Instant>,
+    /// Since when the stored status is not the right one.
     unwritten_since: Option<Instant>,
-    written_at: Option<Instant>,
+    /// Since when that is true of a condition.
+    condition_since: Option<Instant>,
     /// A status was sent and nobody knows whether it was stored.
     in_doubt: bool,
 }
@@ -43,11 +45,8 @@ impl Memory {
         let since = *job.unwritten_since.get_or_insert(now);
         let due = match urgency {
             Urgency::Now => now,
-            Urgency::Condition => since + BURST,
-            Urgency::Counts => job
-                .written_at
-                .map_or(since, |written| written + COUNTS_APART)
-                .max(since + BURST),
+            Urgency::Condition => *job.condition_since.get_or_insert(now) + BURST,
+            Urgency::Counts => since + COUNTS,
         };
         Some(due.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
     }
@@ -55,16 +54,8 @@ impl Memory {
     /// The stored status is the right one.
     pub fn status_settled(&self, job: &str) {
         if let Some(job) = self.jobs().get_mut(job) {
-            job.unwritten_since = None;
+            (job.unwritten_since, job.condition_since) = (None, None);
         }
-    }
-
-    /// The status was written.
-    pub fn status_written(&self, job: &str, now: Instant) {
-        let mut jobs = self.jobs();
-        let job = jobs.entry(job.to_owned()).or_default();
-        job.unwritten_since = None;
-        job.written_at = Some(now);
     }
 
     /// A status is about to be sent.
@@ -99,6 +90,11 @@ impl Memory {
             .map_or(FIRST_BACKOFF, |retry| retry.saturating_duration_since(now))
     }
 
+    /// Whether the last reconcile failed.
+    pub fn failing(&self, job: &str) -> bool {
+        self.jobs().get(job).is_some_and(|job| job.failures > 0)
+    }
+
     /// A reconcile succeeded.
     pub fn succeeded(&self, job: &str) {
         if let Some(job) = self.jobs().get_mut(job) {
@@ -122,10 +118,10 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_verdict_is_written_at_once_a_condition_after_its_burst_and_counts_once_a_second() {
+    async fn a_verdict_is_written_at_once_a_condition_after_its_burst_and_counts_after_a_second() {
         let (memory, start) = (Memory::default(), Instant::now());
         assert_eq!(memory.status_wait("j", Urgency::Now, start), None);
-        memory.status_written("j", start);
+        memory.status_settled("j");
 
         assert_eq!(memory.status_wait("j", Urgency::Condition, start), Some(BURST));
         assert_eq!(
@@ -134,23 +130,21 @@ mod tests {
             "the burst is measured from its begin"
         );
         assert_eq!(memory.status_wait("j", Urgency::Condition, start + BURST), None);
-        memory.status_written("j", start + BURST);
+        memory.status_settled("j");
 
-        let later = start + BURST * 2;
+        assert_eq!(memory.status_wait("j", Urgency::Counts, start), Some(COUNTS));
+        let later = start + COUNTS / 2;
         assert_eq!(
-            memory.status_wait("j", Urgency::Counts, later),
-            COUNTS_APART.checked_sub(BURST)
+            memory.status_wait("j", Urgency::Condition, later),
+            Some(BURST),
+            "the burst begins with the condition, not with the counts before it"
         );
         assert_eq!(
             memory.status_wait("j", Urgency::Now, later),
             None,
             "what is urgent does not wait for what is not"
         );
-        memory.status_settled("j");
-        assert_eq!(
-            memory.status_wait("j", Urgency::Counts, start + COUNTS_APART * 5),
-            Some(BURST)
-        );
+        assert_eq!(memory.status_wait("j", Urgency::Counts, start + COUNTS), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -92,7 +92,7 @@ async fn settle_status(context: &Context, target: &Target<'_>, plan: &Plan) -> R
         tell(context, &target.job.object_ref(&()), plan.notes.clone());
     }
     stored?;
-    context.memory.status_written(target.uid, Instant::now());
+    context.memory.status_settled(target.uid);
     plan.counts
         .iter()
         .for_each(|count| count_transition(context, target.namespace, *count));
@@ -118,7 +118,7 @@ async fn refuse(context: &Context, object: &Undecodable, regarding: ObjectRefere
         // First the event: of an object so broken the API server may refuse to store even a status.
         tell(context, &regarding, vec![note]);
         store_status(context, &object.metadata, status).await?;
-        context.memory.status_written(uid, Instant::now());
+        context.memory.status_settled(uid);
         count_transition(
             context,
             object.metadata.namespace.as_deref().unwrap_or_default(),

@@ -18,8 +18,9 @@ pub fn effective(policy: Option<CleanPodPolicy>, failed: bool) -> CleanPodPolicy
     })
 }
 
-/// The deletions that remain. Running includes pods that are pending, as in Kubeflow. A service goes with its pod, or after it when
-/// the pod is gone already; Kubeflow leaks the latter.
+/// The deletions that remain. Running includes pods that are pending, as in Kubeflow. The services of pods that are gone, whoever deleted
+/// them, go when no pod is on its way out any more: until then pods find each other, to save a checkpoint together for example. Kubeflow
+/// deletes a service together with its pod, and leaks it when the pod is gone already.
 #[must_use]
 pub fn clean_up(world: &World<'_>, policy: CleanPodPolicy) -> Vec<Action> {
     let goes = |pod: &&PodFact| match policy {
@@ -28,11 +29,11 @@ pub fn clean_up(world: &World<'_>, policy: CleanPodPolicy) -> Vec<Action> {
         CleanPodPolicy::None => false,
     };
     let pods = world.pods.iter().filter(goes).filter(|pod| !pod.terminating);
-    let stays = |name: &str| world.pod(name).is_some_and(|pod| !goes(&pod));
+    let needed = world.pods.iter().any(|pod| pod.terminating || goes(&pod));
     let services = world
         .services
         .iter()
-        .filter(|service| !service.terminating && !stays(&service.name));
+        .filter(|service| !needed && !service.terminating && world.pod(&service.name).is_none());
     pods.map(Action::delete_pod)
         .chain(services.map(Action::delete_service))
         .collect()
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn all_deletes_every_pod_and_service() {
+    fn all_deletes_every_pod() {
         assert_eq!(
             deletions(&scene(), CleanPodPolicy::All),
             [
@@ -96,35 +97,40 @@ mod tests {
                 "delete pod worker-1",
                 "delete pod worker-2",
                 "delete pod worker-3",
-                "delete service master-0",
-                "delete service worker-0",
-                "delete service worker-1",
-                "delete service worker-2",
-                "delete service worker-3",
-                "delete service worker-4",
             ]
         );
     }
 
     #[test]
-    fn running_deletes_what_has_not_finished_pending_pods_included_and_their_services() {
+    fn running_deletes_what_has_not_finished_pending_pods_included() {
         assert_eq!(
             deletions(&scene(), CleanPodPolicy::Running),
-            [
-                "delete pod worker-0",
-                "delete pod worker-1",
-                "delete pod worker-3",
-                "delete service worker-0",
-                "delete service worker-1",
-                "delete service worker-3",
-                "delete service worker-4",
-            ]
+            ["delete pod worker-0", "delete pod worker-1", "delete pod worker-3",]
         );
     }
 
     #[test]
     fn none_deletes_no_pod_and_no_service_that_a_pod_has() {
         assert_eq!(deletions(&scene(), CleanPodPolicy::None), ["delete service worker-4"]);
+    }
+
+    #[test]
+    fn services_stay_while_any_pod_terminates_and_go_when_the_last_one_is_gone() {
+        let mut scene = scene();
+        scene.services.truncate(2);
+        scene.pods.truncate(2);
+        for gone in ["job-master-0", "job-worker-0"] {
+            scene.pods.iter_mut().for_each(|pod| pod.terminating = true);
+            assert!(
+                deletions(&scene, CleanPodPolicy::All).is_empty(),
+                "before {gone} is gone"
+            );
+            scene.remove(gone);
+        }
+        assert_eq!(
+            deletions(&scene, CleanPodPolicy::All),
+            ["delete service master-0", "delete service worker-0"]
+        );
     }
 
     #[test]

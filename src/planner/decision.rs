@@ -87,9 +87,9 @@ pub struct StatusWrite {
 /// How soon a status must be stored. Pods of a job change in bursts; a write for each would cost more than the pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// Only counts changed: at most one write a second.
+    /// Only counts changed: a second later.
     Counts,
-    /// A condition changed: once the burst is over, a fraction of a second later.
+    /// A condition changed, or counts that others wait for: once the burst is over, a fraction of a second later.
     Condition,
     /// What follows depends on it being stored: verdicts, restarts, suspension, the first status.
     Now,

@@ -22,7 +22,7 @@ pub fn plan(world: &World<'_>, stored: JobStatus) -> Plan {
     if let Some(problems) = draft.refusal() {
         draft.count_pods(Moment::Working);
         draft.fail(reason::INVALID, problems);
-    } else if world.job.spec.suspended() {
+    } else if world.job.spec.suspended() || suspend::unfinished(world, &draft.stored) {
         draft.suspended();
     } else {
         draft.working();
@@ -78,6 +78,8 @@ impl<'a> Draft<'a> {
             self.urgency = Urgency::Now;
         }
         self.count_pods(Moment::Suspended);
+        // Quota is freed by these counts.
+        self.urgency = self.urgency.max(Urgency::Condition);
         self.plan.actions = clean_pod_policy::clean_up(self.world, CleanPodPolicy::All);
         self.plan.actions.extend(autoscaler::delete(self.world));
     }
@@ -148,8 +150,11 @@ impl<'a> Draft<'a> {
                 self.world.now,
             );
         }
-        self.plan.actions = replicas::reconcile(self.world);
-        self.plan.actions.extend(autoscaler::create(self.world));
+        // A resumption is stored before anything is created, or new pods would be taken for what the suspension left.
+        if !conditions::is_true(&self.stored, ConditionType::Suspended) {
+            self.plan.actions = replicas::reconcile(self.world);
+            self.plan.actions.extend(autoscaler::create(self.world));
+        }
     }
 
     fn out_of_restarts(&self, failures: &restart_policy::Failures<'_>) -> bool {
@@ -221,7 +226,6 @@ impl<'a> Draft<'a> {
             message,
         });
         self.plan.counts.push(count);
-        self.plan.actions.clear();
         self.urgency = Urgency::Now;
     }
 

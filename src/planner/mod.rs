@@ -33,6 +33,7 @@ mod service;
 mod success;
 mod suspend;
 mod template;
+pub mod template_hash;
 mod ttl_seconds_after_finished;
 pub mod validate;
 mod verdict;

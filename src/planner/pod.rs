@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::env::{self, Ports};
 use super::template;
 use super::world::Settings;
-use super::{init_container, restart_policy};
+use super::{init_container, restart_policy, template_hash};
 use crate::api::{PyTorchJob, Role, names};
 
 /// Builds the pods and services of one job. The templates are parsed once.
@@ -14,16 +14,19 @@ pub struct Builder<'a> {
     job: &'a PyTorchJob,
     settings: &'a Settings,
     templates: [Option<Value>; 2],
+    template_hash: u64,
 }
 
 impl<'a> Builder<'a> {
     /// Parses the templates.
     #[must_use]
     pub fn new(job: &'a PyTorchJob, settings: &'a Settings) -> Self {
+        let templates = template::of_roles(&job.spec);
         Self {
             job,
             settings,
-            templates: Role::ALL.map(|role| job.spec.replica(role).map(template::parse)),
+            template_hash: template_hash::of(&job.spec, &templates),
+            templates,
         }
     }
 
@@ -110,6 +113,10 @@ impl<'a> Builder<'a> {
             .cloned()
             .unwrap_or_default();
         labels.extend(self.labels(role, index));
+        labels.insert(
+            names::LABEL_POD_TEMPLATE_HASH.into(),
+            json!(template_hash::label(self.template_hash)),
+        );
         if role == Role::Master || (index == 0 && self.job.spec.replica(Role::Master).is_none()) {
             labels.insert(names::LABEL_JOB_ROLE.into(), json!(names::JOB_ROLE_MASTER));
         }
@@ -171,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_named_and_labelled_as_in_kubeflow() {
+    fn a_pod_is_named_and_labelled_as_in_kubeflow_and_says_what_it_was_built_from() {
         let pod = pod(master_and_workers(2), Role::Worker, 1);
         assert_eq!((&pod["apiVersion"], &pod["kind"]), (&json!("v1"), &json!("Pod")));
         let metadata = &pod["metadata"];
@@ -186,6 +193,7 @@ mod tests {
                 "training.kubeflow.org/job-name": "job",
                 "training.kubeflow.org/replica-type": "worker",
                 "training.kubeflow.org/replica-index": "1",
+                "training.kubeflow.org/pod-template-hash": "15bea8074df8c3cf",
             })
         );
     }

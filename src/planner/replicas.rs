@@ -6,7 +6,7 @@ use super::world::World;
 use crate::api::Role;
 
 /// The changes that bring pods and services to the wanted number: deletions first, then creations, Master before Worker, then by
-/// index; on scale-down the highest index goes first.
+/// index; on scale-down the highest index goes first, and its service when the pod is gone.
 ///
 /// The table of replicas is sized by the spec. Kubeflow sizes it by the highest index it sees, and so re-creates replicas that were
 /// scaled down while a higher one is still terminating.
@@ -43,10 +43,11 @@ fn surplus(world: &World<'_>) -> Vec<Action> {
         .filter_map(|pod| Some((unwanted(&pod.name)?, pod)))
         .collect();
     pods.sort_by(|(a, _), (b, _)| b.cmp(a));
+    let gone = |name: &str| world.pod(name).is_none();
     let services = world
         .services
         .iter()
-        .filter(|service| !service.terminating && unwanted(&service.name).is_some());
+        .filter(|service| !service.terminating && gone(&service.name) && unwanted(&service.name).is_some());
     pods.into_iter()
         .map(|(_, pod)| Action::delete_pod(pod))
         .chain(services.map(Action::delete_service))
@@ -139,16 +140,12 @@ mod tests {
     }
 
     #[test]
-    fn scaling_down_deletes_the_highest_indexes_first_and_their_services() {
-        assert_eq!(
-            changes(&workers_present(1, 3)),
-            [
-                "delete pod worker-2",
-                "delete pod worker-1",
-                "delete service worker-1",
-                "delete service worker-2"
-            ]
-        );
+    fn scaling_down_deletes_the_highest_indexes_first_and_their_services_once_they_are_gone() {
+        let mut scene = workers_present(1, 3);
+        assert_eq!(changes(&scene), ["delete pod worker-2", "delete pod worker-1"]);
+        scene.terminate("job-worker-1");
+        scene.remove("job-worker-2");
+        assert_eq!(changes(&scene), ["delete service worker-2"]);
     }
 
     #[test]
@@ -215,11 +212,11 @@ mod tests {
         scene.exit("job-worker-1", 1);
         let uid = scene.pod("job-worker-1").uid.clone();
         scene.job.status.get_or_insert_default().replaced_pods = vec![uid];
-        assert_eq!(changes(&scene), ["delete pod worker-1", "delete service worker-1"]);
+        assert_eq!(changes(&scene), ["delete pod worker-1"]);
     }
 
     #[test]
-    fn suspension_deletes_everything_that_is_not_on_its_way_out_whatever_its_name_or_phase() {
+    fn suspension_deletes_every_pod_that_is_not_on_its_way_out_whatever_its_name_or_phase() {
         let mut scene = workers_present(3, 3);
         scene.add_pod("job-launcher-0");
         scene.phase("job-worker-0", Phase::Succeeded);
@@ -231,13 +228,7 @@ mod tests {
                 actions,
                 ..Plan::default()
             }),
-            [
-                "delete pod launcher-0",
-                "delete pod worker-0",
-                "delete pod worker-2",
-                "delete service worker-0",
-                "delete service worker-1",
-            ]
+            ["delete pod launcher-0", "delete pod worker-0", "delete pod worker-2",]
         );
     }
 }

@@ -2,6 +2,7 @@
 
 use super::conditions::{clear, find, is_true, set, stored_time};
 use super::decision::Note;
+use super::template_hash;
 use super::world::World;
 use crate::api::names::reason;
 use crate::api::{ConditionType, JobStatus};
@@ -11,7 +12,14 @@ pub fn suspend(world: &World<'_>, status: &mut JobStatus) -> Option<Note> {
     if is_true(status, ConditionType::Suspended) {
         return None;
     }
-    let message = format!("PyTorchJob {} is suspended.", world.name());
+    let message = if world.job.spec.suspended() {
+        format!("PyTorchJob {} is suspended.", world.name())
+    } else {
+        format!(
+            "PyTorchJob {} is suspended until its pods are gone: they were built from templates that have changed.",
+            world.name()
+        )
+    };
     for condition in [ConditionType::Running, ConditionType::Restarting] {
         if find(status, condition).is_some() {
             clear(status, condition, reason::SUSPENDED, message.clone(), world.now);
@@ -29,6 +37,18 @@ pub fn suspend(world: &World<'_>, status: &mut JobStatus) -> Option<Note> {
         reason: reason::SUSPENDED,
         message,
     })
+}
+
+/// Whether a suspension is yet to be carried out although the job is suspended no longer: it was resumed before all that it owned had
+/// been asked to go, or nobody was there to see it and pods are left that were built from what stood in the spec before.
+#[must_use]
+pub fn unfinished(world: &World<'_>, status: &JobStatus) -> bool {
+    let left = || {
+        let mut pods = world.pods.iter().map(|pod| pod.terminating);
+        let mut services = world.services.iter().map(|service| service.terminating);
+        pods.any(|going| !going) || services.any(|going| !going)
+    };
+    (is_true(status, ConditionType::Suspended) && left()) || template_hash::any_outdated(world)
 }
 
 /// Ends a suspension, if there is one: `startTime` begins anew, and with it the deadline.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::decision::Note;
 use crate::api::names::{self, reason};
-use crate::api::{PyTorchJob, ReplicaSpec, Role};
+use crate::api::{PyTorchJob, PyTorchJobSpec, ReplicaSpec, Role};
 
 /// A port of the training container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,12 @@ pub struct Port {
 #[must_use]
 pub fn parse(spec: &ReplicaSpec) -> Value {
     spec.template.parse().unwrap_or(Value::Null)
+}
+
+/// The templates of both roles, Master first.
+#[must_use]
+pub fn of_roles(spec: &PyTorchJobSpec) -> [Option<Value>; 2] {
+    Role::ALL.map(|role| spec.replica(role).map(parse))
 }
 
 /// Position of the container that trains: the one named pytorch, or as in Kubeflow the first.

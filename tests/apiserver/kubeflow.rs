@@ -1,8 +1,11 @@
 //! The cases that the integration tests of Kubeflow's training operator 1.9 have for PyTorchJob, with the objects compared in full.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::{Resource, ResourceExt as _};
-use pytorchjob_test_cluster::{PodPhase, bind_pod, not_applicable, remove_pod, wait_for, wait_for_all};
+use pytorchjob_test_cluster::{PodPhase, bind_pod, not_applicable, remove_pod, wait_for, wait_for_all, wait_gone};
 use serde_json::{Value, json};
 
 use crate::{
@@ -56,6 +59,83 @@ fn expected_environment(rank: &str) -> Vec<(String, String)> {
     .to_vec()
 }
 
+/// One worker that an autoscaler may make three, and a port of its own.
+fn autoscaled(name: &str) -> Value {
+    let worker = json!({ "template": { "spec": { "containers": [{
+        "name": "pytorch",
+        "image": "registry.example/training:v1",
+        "ports": [{ "name": "pytorchjob-port", "containerPort": 8080, "protocol": "TCP" }],
+    }] } } });
+    let cpu = json!({ "type": "Resource",
+        "resource": { "name": "cpu", "target": { "type": "Utilization", "averageUtilization": 80 } } });
+    let patch = json!({ "spec": {
+        "pytorchReplicaSpecs": { "Master": null, "Worker": worker },
+        "elasticPolicy": {
+            "rdzvBackend": "c10d", "minReplicas": 1, "maxReplicas": 3, "maxRestarts": 3, "metrics": [cpu],
+        },
+    } });
+    with(job(name, 1), &patch)
+}
+
+async fn autoscaler(rig: &Rig, name: &str) -> HorizontalPodAutoscaler {
+    wait_for(&rig.api::<HorizontalPodAutoscaler>(), name, TIMEOUT, |_| true)
+        .await
+        .unwrap()
+}
+
+/// E6.
+#[tokio::test]
+async fn an_elastic_worker_gets_its_rendezvous_and_its_autoscaler_and_its_success_is_the_jobs() {
+    let rig = Rig::start().await;
+    let (created, pods) = rig.create_with_pods(&autoscaled("e6")).await;
+    let autoscaler = autoscaler(&rig, "e6").await;
+    let spec = autoscaler.spec.clone();
+    assert_eq!((spec.min_replicas, spec.max_replicas), (Some(1), 3));
+    assert_eq!(
+        (spec.scale_target_ref.kind.as_str(), spec.scale_target_ref.name.as_str()),
+        ("PyTorchJob", "e6")
+    );
+    let service = wait_for(&rig.services(), "e6-worker-0", TIMEOUT, |_: &Service| true)
+        .await
+        .unwrap();
+    let owner = owner(&created);
+    assert_eq!(
+        [owners(&autoscaler), owners(&pods[0]), owners(&service)],
+        [owner.clone(), owner.clone(), owner]
+    );
+    let environment = environment(&pods[0]);
+    for (name, value) in [
+        ("PET_RDZV_BACKEND", "c10d"),
+        ("PET_NNODES", "1:3"),
+        ("PET_RDZV_ENDPOINT", "e6-worker-0:8080"),
+        ("PET_MAX_RESTARTS", "3"),
+    ] {
+        assert!(
+            environment.contains(&(name.to_owned(), value.to_owned())),
+            "{name}: {environment:?}"
+        );
+    }
+
+    rig.set_phase("e6-worker-0", &PodPhase::Running).await;
+    rig.set_phase("e6-worker-0", &PodPhase::Succeeded).await;
+    let done = rig.wait("e6", |job| job.is("Succeeded")).await;
+    assert_eq!(done.count("Worker", "succeeded"), 1);
+}
+
+/// E7.
+#[tokio::test]
+async fn a_suspended_job_has_no_autoscaler_and_a_resumed_one_has_it_again() {
+    let rig = Rig::start().await;
+    rig.create_with_pods(&autoscaled("e7")).await;
+    let first = autoscaler(&rig, "e7").await;
+    rig.patch("e7", &suspend(true)).await;
+    wait_gone(&rig.api::<HorizontalPodAutoscaler>(), "e7", TIMEOUT)
+        .await
+        .unwrap();
+    rig.patch("e7", &suspend(false)).await;
+    assert_ne!(autoscaler(&rig, "e7").await.uid(), first.uid());
+}
+
 /// E1.
 #[tokio::test]
 async fn a_master_and_two_workers_get_pods_and_services_that_find_each_other() {
@@ -89,8 +169,13 @@ async fn a_master_and_two_workers_get_pods_and_services_that_find_each_other() {
         assert_eq!(spec["selector"], json!(service.labels()));
         assert_eq!(owners(service), owner(&created));
     }
+    let (ours, kubeflows): (Vec<_>, Vec<_>) = pods[0]
+        .labels()
+        .iter()
+        .partition(|(key, _)| key.as_str() == "training.kubeflow.org/pod-template-hash");
+    assert_eq!(ours.len(), 1);
     assert_eq!(
-        serde_json::to_value(pods[0].labels()).unwrap(),
+        json!(kubeflows.into_iter().collect::<BTreeMap<_, _>>()),
         json!({
             "training.kubeflow.org/operator-name": "pytorchjob-controller",
             "training.kubeflow.org/job-name": "e1",
@@ -180,7 +265,6 @@ async fn a_job_is_suspended_and_resumed_and_counts_pods_as_active_until_they_are
     assert!(running.second("startTime").is_some());
 
     rig.patch("e4", &suspend(true)).await;
-    rig.wait_service_names("e4", &[]).await;
     rig.wait_pods("e4", |pods| {
         pods.len() == 2 && pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_some())
     })
@@ -206,8 +290,14 @@ async fn a_job_is_suspended_and_resumed_and_counts_pods_as_active_until_they_are
     remove_pod(&rig.client, &rig.namespace, &replicas[1]).await.unwrap();
     let half = rig.wait("e4", |job| job.count("Worker", "active") == 0).await;
     assert_eq!(half.count("Master", "active"), 1, "it is still there");
+    assert_eq!(
+        rig.service_names("e4").await,
+        replicas,
+        "pods find each other until the last one is gone"
+    );
     remove_pod(&rig.client, &rig.namespace, &replicas[0]).await.unwrap();
     rig.wait("e4", |job| job.count("Master", "active") == 0).await;
+    rig.wait_service_names("e4", &[]).await;
     let suspended = rig.settle("e4").await;
     assert_eq!(suspended.second("startTime"), running.second("startTime"));
     assert_eq!(rig.pod_names("e4").await, [""; 0], "they stay gone");

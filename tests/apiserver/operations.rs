@@ -51,7 +51,7 @@ async fn writes_of(replica: &Operator) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_standby_is_ready_and_writes_nothing_until_it_takes_over_from_a_leader_that_is_stopped() {
+async fn a_standby_writes_nothing_until_the_leader_is_stopped_or_the_lease_of_a_killed_one_has_run_out() {
     let rig = Rig::start().await;
     rig.end_operator(End::Stop).await;
     let leader = replica(&rig, "first").await;
@@ -72,6 +72,18 @@ async fn a_standby_is_ready_and_writes_nothing_until_it_takes_over_from_a_leader
     // The lease lasts 15 s; it was handed over, not waited for.
     assert!(took < Duration::from_secs(5), "{took:?}");
     println!("hand-over after SIGTERM, until the next job was served: {took:?}");
+
+    let third = replica(&rig, "third").await;
+    standby.kill().await;
+    let killed = Instant::now();
+    rig.create(&job("orphan", 1)).await;
+    rig.wait("orphan", |job| job.is("Created")).await;
+    let took = killed.elapsed();
+    wait_leader(&rig, "third").await;
+    assert_ne!(writes_of(&third).await, [""; 0]);
+    // Nobody may act while the killed one might: it renewed its lease of 15 s at most two seconds before.
+    assert!(took > Duration::from_secs(10), "{took:?}");
+    println!("take-over after SIGKILL, until the next job was served: {took:?}");
 }
 
 /// Creates an object that has the name of a replica and nothing to do with the job.

@@ -68,6 +68,10 @@ async fn a_settled_job_causes_no_write_whatever_happens_around_it_or_to_the_oper
     rig.succeeded(&job("settled-finished", 1)).await;
     rig.settle("settled-running").await;
     rig.settle("settled-finished").await;
+    // Events are published beside the work they tell of; these are the last ones of their jobs.
+    rig.wait_event("settled-running", "Normal", "SuccessfulCreatePod").await;
+    rig.wait_event("settled-finished", "Normal", "PyTorchJobSucceeded")
+        .await;
     let Some(audit) = rig.cluster.audit().unwrap() else {
         return not_applicable("counts requests in the audit log");
     };

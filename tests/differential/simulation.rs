@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use pytorchjob_operator::api::{JobStatus, PyTorchJob, Role};
+use pytorchjob_operator::api::{JobStatus, PyTorchJob, Role, names};
 use pytorchjob_operator::planner::conditions::finished;
 use pytorchjob_operator::planner::pod::Builder;
 use pytorchjob_operator::planner::{
-    self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World, managed_elsewhere,
+    self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World, managed_elsewhere, template_hash,
 };
 use serde_json::{Value, json};
 
@@ -288,6 +288,9 @@ impl<'a> Simulation<'a> {
         let fact = PodFact {
             name: name.clone(),
             uid: format!("uid-{}", self.born),
+            template_hash: built["metadata"]["labels"][names::LABEL_POD_TEMPLATE_HASH]
+                .as_str()
+                .and_then(template_hash::parse),
             ..PodFact::default()
         };
         self.pods.insert(name, Pod { fact, built });

@@ -11,14 +11,14 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource as _, ResourceExt as _};
 use pytorchjob_operator::api::{ConditionType, PyTorchJob};
 use pytorchjob_test_cluster::{bind_pod, wait_for_all};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::rig::{Rig, SOON, active, bare, conditions, finished, is, merged, selector, status};
 
 const REPLICAS: [&str; 2] = ["master-0", "worker-0"];
 
 /// How long the storm of edits lasts, and how far apart they are.
-const STORM: Duration = Duration::from_secs(10);
+const STORM: Duration = Duration::from_secs(30);
 const GUST: Duration = Duration::from_millis(100);
 
 #[tokio::test]
@@ -136,10 +136,10 @@ async fn active_counts_pods_until_they_are_gone_and_new_ones_wait_for_the_last()
     let worker = json!({ "template": { "spec": { "containers": containers } } });
     let edit = json!({ "spec": { "runPolicy": { "suspend": false }, "pytorchReplicaSpecs": { "Worker": worker } } });
     rig.edit("job", edit).await;
-    let resumed = rig
+    let observed = rig
         .until("job", |job| status(job).observed_generation == job.metadata.generation)
         .await;
-    assert!(!is(&resumed, ConditionType::Suspended));
+    assert!(is(&observed, ConditionType::Suspended), "until the old pods are gone");
     rig.bury("job", "worker-0").await;
     let one_left = rig.until("job", |job| active(job, "Worker") == 0).await;
     assert_eq!(active(&one_left, "Master"), 1, "the Master is still there");
@@ -150,10 +150,69 @@ async fn active_counts_pods_until_they_are_gone_and_new_ones_wait_for_the_last()
     );
 
     rig.bury("job", "master-0").await;
-    let pods = rig.until_pods("job", &REPLICAS).await;
+    rig.until_pods("job", &REPLICAS).await;
     assert!(uids(&rig).await.is_disjoint(&old));
-    let image = |pod: &Pod| pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap();
-    assert_eq!(pods.iter().map(image).collect::<Vec<_>>(), ["training:1", "training:2"]);
+    assert_eq!(images(&rig).await, ["training:1", "training:2"]);
+}
+
+#[tokio::test]
+async fn a_suspension_that_nobody_saw_is_made_up_for_when_templates_were_edited_in_it() {
+    let (rig, operator) = Rig::with_operator("unseen").await;
+    rig.create("job", bare()).await;
+    rig.create("same", bare()).await;
+    rig.run("same", &REPLICAS).await;
+    rig.run("job", &REPLICAS).await;
+    let (old, same) = (uids(&rig).await, rig.pods_of("same").await);
+    operator.stop().await.unwrap();
+
+    let containers = json!([{ "name": "pytorch", "image": "training:2" }]);
+    let master = json!({ "template": { "spec": { "containers": containers } } });
+    rig.suspend("job", true).await;
+    rig.edit(
+        "job",
+        json!({ "spec": { "pytorchReplicaSpecs": { "Master": master } } }),
+    )
+    .await;
+    for job in ["job", "same"] {
+        rig.suspend(job, true).await;
+        rig.suspend(job, false).await;
+    }
+    let _operator = rig.start_operator().await;
+    until_replaced(&rig, &old).await;
+    let running = rig.run("job", &REPLICAS).await;
+    rig.until_services("job", &REPLICAS).await;
+    assert_eq!(images(&rig).await, ["training:2", "training:1"]);
+    assert_eq!(
+        conditions(&running),
+        [
+            "Created=True(PyTorchJobCreated)",
+            "Suspended=False(PyTorchJobResumed)",
+            "Running=True(PyTorchJobRunning)"
+        ]
+    );
+    rig.until_observed("same").await;
+    let uid = |pods: &[Pod]| pods.iter().map(Pod::uid).collect::<Vec<_>>();
+    assert_eq!(
+        uid(&rig.pods_of("same").await),
+        uid(&same),
+        "pods whose template is the same run on"
+    );
+}
+
+#[tokio::test]
+async fn renaming_a_field_that_the_schema_does_not_know_is_accepted_and_replaces_the_pods() {
+    let (rig, _operator) = Rig::with_operator("unknown-field").await;
+    let template =
+        |field: &str| json!({ "pytorchReplicaSpecs": { "Worker": { "template": { "spec": { field: "soon" } } } } });
+    rig.create("job", merged(bare(), &template("fieldOfTomorrow"))).await;
+    rig.run("job", &REPLICAS).await;
+    let old = uids(&rig).await;
+    let mut renamed = template("fieldOfTheDayAfter");
+    renamed["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["fieldOfTomorrow"] = Value::Null;
+    rig.edit("job", json!({ "spec": renamed })).await;
+    until_replaced(&rig, &old).await;
+    let running = rig.run("job", &REPLICAS).await;
+    assert_eq!(conditions(&running).last().unwrap(), "Running=True(PyTorchJobRunning)");
 }
 
 #[tokio::test]
@@ -255,6 +314,20 @@ async fn uids(rig: &Rig) -> BTreeSet<String> {
         .iter()
         .filter_map(kube::ResourceExt::uid)
         .collect()
+}
+
+/// Waits until the job has all its pods and none of the old ones.
+async fn until_replaced(rig: &Rig, old: &BTreeSet<String>) {
+    wait_for_all(&rig.pods, &selector("job"), SOON, |pods: &[Pod]| {
+        pods.len() == REPLICAS.len() && pods.iter().all(|pod| pod.uid().is_some_and(|uid| !old.contains(&uid)))
+    })
+    .await
+    .unwrap();
+}
+
+async fn images(rig: &Rig) -> Vec<String> {
+    let image = |pod: &Pod| pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap();
+    rig.pods_of("job").await.iter().map(image).collect()
 }
 
 async fn until_terminating(rig: &Rig) {

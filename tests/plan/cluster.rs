@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
-use crate::api::{CleanPodPolicy, PyTorchJob, Role};
+use crate::api::{CleanPodPolicy, PyTorchJob, RawJson, Role};
 use crate::fixture::at;
 use crate::planner::conditions::finished;
-use crate::planner::{self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World};
+use crate::planner::{self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World, template_hash};
 
 /// What becomes of one write of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub enum Step {
     Limit(Option<i32>, bool),
     /// The user scales an elastic job.
     Scale(i32),
+    /// The user gives all templates of a suspended job another image, and resumes it in the same edit or not.
+    Template(u8, bool),
     /// Time passes, in milliseconds.
     Wait(i64),
     /// The watch of jobs catches up.
@@ -249,7 +252,10 @@ impl Cluster {
     fn act(&mut self, action: &Action, answered: bool) -> Option<Written> {
         let job = self.stored.job.as_ref()?.metadata.name.clone().unwrap_or_default();
         match action {
-            Action::CreatePod(role, index) => self.create_pod(role.replica_name(&job, *index), answered),
+            Action::CreatePod(role, index) => {
+                let built_from = self.seen.job.as_ref().map(|job| template_hash::current(&job.spec));
+                self.create_pod(role.replica_name(&job, *index), built_from, answered)
+            }
             Action::CreateService(role, index) => self.create_service(role.replica_name(&job, *index), answered),
             Action::DeletePod { name, uid } => {
                 let before = self.stored.pods.get(name).filter(|pod| pod.uid == *uid)?.clone();
@@ -287,13 +293,14 @@ impl Cluster {
         }
     }
 
-    fn create_pod(&mut self, name: String, answered: bool) -> Option<Written> {
+    fn create_pod(&mut self, name: String, template_hash: Option<u64>, answered: bool) -> Option<Written> {
         if self.stored.pods.contains_key(&name) {
             return None;
         }
         let pod = PodFact {
             name: name.clone(),
             uid: self.uid(),
+            template_hash,
             ..PodFact::default()
         };
         self.stored.pods.insert(name.clone(), pod.clone());
@@ -370,6 +377,12 @@ impl Cluster {
             Step::Clean(policy, flat) => {
                 (spec.clean_pod_policy, spec.run_policy.clean_pod_policy) = spelt(policy, flat);
             }
+            Step::Template(image, resume) if spec.suspended() => {
+                spec.run_policy.suspend = Some(!resume);
+                for replica in spec.pytorch_replica_specs.values_mut() {
+                    replica.template = template(image);
+                }
+            }
             Step::Limit(limit, flat) => (spec.backoff_limit, spec.run_policy.backoff_limit) = spelt(limit, flat),
             Step::Scale(replicas) if spec.elastic_policy.is_some() => {
                 if let Some(workers) = spec.pytorch_replica_specs.get_mut(Role::Worker.key()) {
@@ -382,6 +395,11 @@ impl Cluster {
         job.metadata.resource_version = Some(self.version.to_string());
         job.metadata.generation = job.metadata.generation.map(|generation| generation + 1);
     }
+}
+
+fn template(image: u8) -> RawJson {
+    let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": format!("train:{image}") }] } });
+    RawJson::new(&template).expect("a template is JSON")
 }
 
 fn spelt<T>(value: Option<T>, flat: bool) -> (Option<T>, Option<T>) {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::api::{JobCondition, JobStatus, PyTorchJob, Role};
 use crate::planner::pod::Builder;
-use crate::planner::{self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World};
+use crate::planner::{self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World, template_hash};
 
 /// Name of every job that is not named otherwise.
 pub const JOB: &str = "job";
@@ -253,9 +253,11 @@ impl Scene {
         self.born += 1;
         let uid = format!("uid-{}", self.born);
         let place = self.pods.partition_point(|pod| pod.name.as_str() < name);
+        let spec = &self.job.spec;
         let pod = PodFact {
             name: name.into(),
             uid,
+            template_hash: Some(template_hash::current(spec)),
             ..PodFact::default()
         };
         self.pods.insert(place, pod);

@@ -12,7 +12,7 @@ use crate::api::{CleanPodPolicy, JobStatus, PyTorchJob, Role};
 use crate::cluster::{Cluster, Objects, Outcome, Step, Written};
 use crate::fixture::{JobBuilder, elastic_workers, master, master_and_workers, workers};
 use crate::planner::conditions::{finished, is_true};
-use crate::planner::{Action, Phase, Plan, PodFact, ServiceFact};
+use crate::planner::{Action, Phase, Plan, PodFact, ServiceFact, template_hash};
 
 proptest! {
     #![proptest_config(ProptestConfig {
@@ -108,7 +108,8 @@ impl History {
     fn replaced_pods_are_counted(&self, pod: &PodFact) {
         let Some(job) = &self.cluster.stored.job else { return };
         let status = job.status.clone().unwrap_or_default();
-        let working = self.cluster.seen.job.as_ref().is_some_and(|job| !job.spec.suspended()) && !finished(&status);
+        let suspended = |job: &PyTorchJob| job.spec.suspended() || job.status.as_ref().is_some_and(is_suspended);
+        let working = self.cluster.seen.job.as_ref().is_some_and(|job| !suspended(job)) && !finished(&status);
         let wanted = slot(job, &pod.name).is_some_and(|(role, index)| index < job.spec.replicas(role));
         let knew = pod.failed() && status.observed_generation == job.metadata.generation;
         assert!(
@@ -220,6 +221,11 @@ impl Told<'_> {
             .map_or_else(|| self.stored(), |write| write.status.clone())
     }
 
+    /// Whether the plan treats the job as suspended. A suspension does not end by being resumed: first all pods have to go.
+    fn suspended(&self) -> bool {
+        self.job.spec.suspended() || is_suspended(&self.status())
+    }
+
     fn wants(&self, (role, index): (Role, u32)) -> bool {
         index < self.job.spec.replicas(role)
     }
@@ -301,7 +307,7 @@ impl Told<'_> {
 
     /// S4.
     fn failures_are_counted_before_pods_are_replaced(&self) {
-        if finished(&self.stored()) || self.job.spec.suspended() {
+        if finished(&self.stored()) || self.suspended() {
             return;
         }
         for pod in self.deleted_pods() {
@@ -341,9 +347,16 @@ impl Told<'_> {
     /// S6.
     fn nothing_is_created_while_suspended(&self) {
         assert!(
-            !self.job.spec.suspended() || self.creations().count() == 0,
+            !(self.suspended() || is_suspended(&self.stored())) || self.creations().count() == 0,
             "S6: {:?}",
             self.plan.actions
+        );
+        let left = self.seen.pods.values().any(|pod| !pod.terminating);
+        let resumed = is_suspended(&self.stored()) && !is_suspended(&self.status());
+        assert!(
+            !(resumed && left) || finished(&self.status()),
+            "S6: resumed with pods of before: {:?}",
+            self.seen.pods
         );
     }
 
@@ -368,11 +381,11 @@ impl Told<'_> {
                 .unwrap_or_default();
             let deadline = message.contains("active longer");
             assert!(
-                !deadline || (left == Some(Duration::ZERO) && !self.job.spec.suspended()),
+                !deadline || (left == Some(Duration::ZERO) && !self.suspended()),
                 "S7: {left:?} too early"
             );
             assert_eq!(self.plan.requeue, None);
-        } else if self.job.spec.suspended() {
+        } else if self.suspended() {
             assert_eq!(self.plan.requeue, None, "S7: no deadline while suspended");
         } else {
             assert_ne!(
@@ -390,9 +403,7 @@ impl Told<'_> {
         for (role, counts) in &write.status.replica_statuses {
             let holds = |pod: &&PodFact| match pod.phase {
                 Phase::Running => true,
-                Phase::Pending | Phase::Unknown => {
-                    pod.terminating || (self.job.spec.suspended() && !finished(&self.stored()))
-                }
+                Phase::Pending | Phase::Unknown => pod.terminating || (self.suspended() && !finished(&self.stored())),
                 Phase::Succeeded | Phase::Failed => false,
             };
             let pods = self
@@ -427,9 +438,11 @@ fn settles(mut seen: Objects, now: Timestamp) {
             match action {
                 Action::CreatePod(role, index) => {
                     let name = role.replica_name("job", index);
+                    let job = seen.job.as_ref();
                     let pod = PodFact {
                         name: name.clone(),
                         uid: format!("{name}-{round}"),
+                        template_hash: job.map(|job| template_hash::current(&job.spec)),
                         ..PodFact::default()
                     };
                     seen.pods.insert(name, pod);
@@ -494,6 +507,13 @@ fn goal(stored: &Objects) {
             .collect();
         assert_eq!((&names, &services), (&wanted, &wanted), "L1: exactly what is wanted");
         assert!(is_true(&status, Running), "L1: {status:#?}");
+        let current = template_hash::current(&job.spec);
+        let built_from = |pod: &PodFact| pod.template_hash == Some(current);
+        assert!(
+            stored.pods.values().all(built_from),
+            "L1: a pod was built from something else than what the spec says: {:?}",
+            stored.pods
+        );
         for other in [Suspended, ConditionType::Restarting] {
             assert!(!is_true(&status, other), "L1: {status:#?}");
         }
@@ -529,6 +549,10 @@ fn stored_verdict(status: &JobStatus) -> Option<Verdict> {
         entry.message.clone(),
         completed,
     ))
+}
+
+fn is_suspended(status: &JobStatus) -> bool {
+    is_true(status, Suspended)
 }
 
 fn slot(job: &PyTorchJob, name: &str) -> Option<(Role, u32)> {
@@ -587,6 +611,7 @@ fn steps() -> impl Strategy<Value = Step> {
         4 => pick().prop_map(Step::Bury),
         1 => pick().prop_map(Step::DeleteService),
         2 => any::<bool>().prop_map(Step::Suspend),
+        1 => (0..3_u8, any::<bool>()).prop_map(|(image, resume)| Step::Template(image, resume)),
         1 => (prop::option::of(0..30_i64), any::<bool>()).prop_map(|(seconds, flat)| Step::Deadline(seconds, flat)),
         1 => (prop::option::of(0..30_i32), any::<bool>()).prop_map(|(seconds, flat)| Step::Ttl(seconds, flat)),
         1 => (clean, any::<bool>()).prop_map(|(policy, flat)| Step::Clean(policy, flat)),

@@ -226,6 +226,7 @@ fn suspended_time_does_not_count_and_resuming_starts_the_deadline_anew() {
     scene.wait(1_000);
     assert_eq!(scene.reconcile(), Plan::default(), "no deadline while suspended");
     scene.bury();
+    scene.settle();
     scene.suspend(false);
     assert_eq!(scene.reconcile().requeue, Some(Duration::from_secs(10)));
     assert_eq!(scene.status().start_time, Some(time(1_008)));
@@ -352,7 +353,7 @@ fn deadline_and_ttl_together_fail_the_job_then_delete_it() {
         Some("Failed=True(PyTorchJobFailed)")
     );
     let clean_up = scene.reconcile();
-    assert_eq!(actions(&clean_up).len(), 4, "two pods and two services");
+    assert_eq!(actions(&clean_up).len(), 2, "two pods");
     assert_eq!(
         clean_up.requeue,
         Some(Duration::from_secs(5)),

@@ -379,12 +379,20 @@ fn c_delete_pods_and_services() {
         ("Failed", "None", 0),
         ("Failed", "Running", 2),
     ] {
-        let plan = ended(policy, how).plan();
-        assert_eq!(pods(&plan), expected, "{how}, {policy}");
+        let mut scene = ended(policy, how);
+        let plan = scene.reconcile();
         assert_eq!(
-            plan.actions.len(),
-            2 * expected,
-            "{how}, {policy}: each with its service"
+            (pods(&plan), plan.actions.len()),
+            (expected, expected),
+            "{how}, {policy}"
+        );
+        let services = scene.services.len();
+        scene.bury();
+        scene.settle();
+        assert_eq!(
+            services - scene.services.len(),
+            expected,
+            "{how}, {policy}: each service after its pod"
         );
     }
 }
@@ -472,16 +480,15 @@ fn c_slice_sizes_follow_the_spec_alone_on_purpose() {
         }
         scene.scale(Role::Worker, replicas);
         let lines = |verb: &str, names: &[&str]| {
-            ["pod", "service"]
-                .map(|kind| {
-                    names
-                        .iter()
-                        .map(|name| format!("{verb} {kind} {name}"))
-                        .collect::<Vec<_>>()
-                })
-                .concat()
+            let names = names.iter();
+            names.map(|name| format!("{verb} {name}")).collect::<Vec<_>>()
         };
-        let expected = [lines("delete", deleted), lines("create", created)].concat();
+        let expected = [
+            lines("delete pod", deleted),
+            lines("create pod", created),
+            lines("create service", created),
+        ]
+        .concat();
         assert_eq!(
             actions(&scene.plan()),
             expected,

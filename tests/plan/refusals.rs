@@ -200,7 +200,7 @@ fn a_refused_job_obeys_its_ttl() {
 #[test]
 fn a_job_is_looked_at_once_for_each_generation() {
     let mut scene = master_and_workers(1).running();
-    scene.job.spec.nproc_per_node = Some("many".into());
+    scene.job.spec.ttl_seconds_after_finished = Some(-1);
     assert_eq!(
         scene.plan().status,
         None,

@@ -10,15 +10,7 @@ fn suspending_deletes_everything_keeps_the_start_and_says_so_once() {
     scene.wait(30);
     scene.suspend(true);
     let plan = scene.reconcile();
-    assert_eq!(
-        actions(&plan),
-        [
-            "delete pod master-0",
-            "delete pod worker-0",
-            "delete service master-0",
-            "delete service worker-0"
-        ]
-    );
+    assert_eq!(actions(&plan), ["delete pod master-0", "delete pod worker-0",]);
     assert_eq!(
         plan.notes.iter().map(|note| note.reason).collect::<Vec<_>>(),
         [reason::SUSPENDED]
@@ -65,7 +57,7 @@ fn suspension_takes_failed_and_succeeded_pods_too_and_a_pod_that_fails_then_is_n
     scene.exit("job-worker-1", 1);
     scene.suspend(true);
     let plan = scene.reconcile();
-    assert_eq!(plan.actions.len(), 8);
+    assert_eq!(plan.actions.len(), 4);
     assert_eq!(plan.counts, []);
     scene.bury();
     scene.settle();
@@ -99,14 +91,22 @@ fn a_restarting_job_is_not_restarting_while_it_is_suspended() {
 }
 
 #[test]
-fn resuming_waits_for_the_last_old_pod_and_then_creates_all() {
+fn a_resumed_job_stays_suspended_until_the_last_old_pod_is_gone_and_then_begins_anew() {
     let mut scene = master_and_workers(1).running();
     scene.suspend(true);
     scene.settle();
-    scene.wait(10);
     scene.suspend(false);
+    assert_eq!(scene.reconcile().actions, [], "old pods terminate");
+    scene.remove("job-master-0");
+    assert_eq!(scene.reconcile().actions, []);
+    assert_eq!(scene.status().observed_generation, scene.job.metadata.generation);
+    scene.wait(10);
+    scene.remove("job-worker-0");
+    assert_eq!(
+        actions(&scene.reconcile()),
+        ["delete service master-0", "delete service worker-0"]
+    );
     let plan = scene.reconcile();
-    assert_eq!(plan.actions, [], "old pods terminate");
     assert_eq!(
         plan.notes.iter().map(|note| note.reason).collect::<Vec<_>>(),
         [reason::RESUMED]
@@ -116,10 +116,73 @@ fn resuming_waits_for_the_last_old_pod_and_then_creates_all() {
         Some(time(10)),
         "the clock of the deadline starts anew"
     );
-    scene.remove("job-master-0");
-    assert_eq!(scene.reconcile().actions, []);
-    scene.remove("job-worker-0");
     assert_eq!(scene.reconcile().actions.len(), 4);
+}
+
+#[test]
+fn a_resumption_is_stored_before_anything_is_created() {
+    let mut scene = master_and_workers(1).policy("suspend", true).scene();
+    scene.settle();
+    scene.suspend(false);
+    let resumed = scene.reconcile();
+    assert_eq!((actions(&resumed).len(), resumed.status.is_some()), (0, true));
+    assert_eq!(scene.reconcile().actions.len(), 4);
+}
+
+#[test]
+fn a_job_resumed_before_all_its_pods_were_asked_to_go_lets_them_go_first() {
+    let mut scene = master_and_workers(1).running();
+    scene.suspend(true);
+    let plan = scene.store();
+    scene.apply(&plan.actions[0]);
+    scene.suspend(false);
+    let plan = scene.reconcile();
+    assert_eq!(actions(&plan), ["delete pod worker-0"]);
+    assert_eq!(plan.notes, [], "it was said before");
+    scene.bury();
+    assert_eq!(scene.reconcile().actions.len(), 2, "the services go after the pods");
+    assert_eq!(scene.reconcile().notes[0].reason, reason::RESUMED);
+    assert_eq!(scene.reconcile().actions.len(), 4);
+}
+
+#[test]
+fn a_suspension_that_nobody_saw_is_made_up_for_when_the_pods_are_older_than_the_templates() {
+    let mut scene = master_and_workers(1).running();
+    scene.phase("job-worker-0", Phase::Succeeded);
+    scene.wait(30);
+    scene.edit(|job| job.spec.nproc_per_node = Some("2".into()));
+    let plan = scene.reconcile();
+    assert_eq!(actions(&plan), ["delete pod master-0", "delete pod worker-0",]);
+    assert_eq!(
+        (plan.notes[0].reason, plan.notes[0].message.as_str()),
+        (
+            reason::SUSPENDED,
+            "PyTorchJob job is suspended until its pods are gone: they were built from templates that have changed."
+        )
+    );
+    scene.reconcile();
+    scene.bury();
+    scene.settle();
+    scene.everything(Phase::Running);
+    scene.settle();
+    assert_eq!(
+        scene.conditions(),
+        [
+            "Created=True(PyTorchJobCreated)",
+            "Suspended=False(PyTorchJobResumed)",
+            "Running=True(PyTorchJobRunning)"
+        ]
+    );
+    assert_eq!(scene.status().start_time, Some(time(30)));
+    assert_eq!(scene.plan(), Plan::default());
+}
+
+#[test]
+fn pods_of_kubeflows_operator_are_not_held_to_be_older_than_the_templates() {
+    let mut scene = master_and_workers(1).running();
+    scene.pods.iter_mut().for_each(|pod| pod.template_hash = None);
+    scene.edit(|job| job.spec.nproc_per_node = Some("2".into()));
+    assert_eq!(scene.plan().actions, []);
 }
 
 #[test]

@@ -60,8 +60,8 @@ impl Effect {
             DeadlineLifted => "the timer is disarmed at once",
             LimitHolds => "the restarts so far and the next ones are measured by the new limit at once",
             LimitLifted => "the next restart is not measured by it any more",
-            CleansAll if phase.finished() => "all pods and services are deleted at once",
-            CleansAll => "when the job has finished, all pods and services are deleted",
+            CleansAll if phase.finished() => "all pods are deleted at once, and then their services",
+            CleansAll => "when the job has finished, all pods are deleted, and then their services",
             CleansAsUnset if phase.finished() => {
                 "what still runs is deleted at once, as an absent policy says for a job that failed"
             }
@@ -77,9 +77,11 @@ impl Effect {
             PoliciesGone if phase == Phase::Suspended => "the job is resumed, and none of its policies holds any more",
             PoliciesGone => "none of its policies holds any more, from now on",
             Suspends if phase == Phase::JustCreated => "no pod is created until the job is resumed",
-            Suspends => "pods and services are deleted at once; `active` counts the pods until they are really gone",
+            Suspends => {
+                "pods are deleted at once, and then their services; `active` counts the pods until they are really gone"
+            }
             Resumes => {
-                "pods and services are created once the old pods are gone; `startTime` and with it the deadline begin anew"
+                "once the old pods are gone the job is resumed: pods and services are created; `startTime` and with it the deadline begin anew"
             }
             Scales(_) if matches!(phase, Phase::JustCreated | Phase::Suspended) => "as many workers are created",
             Scales(_) => "workers are created or deleted at once, the highest index first",
@@ -254,6 +256,11 @@ async fn cleans_as_unset(rig: &Rig, base: Base, phase: Phase, job: &str) {
     if !phase.finished() {
         running(rig, base, phase, job).await;
         rig.report(job, "worker-0", PodPhase::Succeeded).await;
+        let counted = |job: &PyTorchJob| {
+            let counts = status(job).replica_statuses;
+            counts.get("Worker").and_then(|workers| workers.succeeded) == Some(1)
+        };
+        rig.until(job, counted).await;
         overrun(rig, base, job).await;
     }
     rig.until_pods(job, &["worker-0"]).await;

@@ -1,0 +1,131 @@
+//! What a pod was built from, as a hash in a label of it.
+//!
+//! Templates, `nprocPerNode` and the number of workers of a job without elasticPolicy can be edited only while the job is suspended, so
+//! that no pod outlives them. Who was not there to see the suspension sees by the hash that a pod is older than the spec; Deployments
+//! tell their pods apart in the same way. Pods without the label, such as those of Kubeflow's operator, are never held to be outdated.
+
+use std::hash::Hasher as _;
+
+use fnv::FnvHasher;
+use serde_json::{Value, json};
+
+use super::template;
+use super::world::World;
+use crate::api::{PyTorchJobSpec, Role};
+
+/// The hash of what pods are built from and what a suspension alone allows to change. It must never depend on anything else, nor on
+/// the version of this program: a new hash replaces the pods of every running job.
+#[must_use]
+pub fn of(spec: &PyTorchJobSpec, templates: &[Option<Value>; 2]) -> u64 {
+    let replicas = Role::ALL.map(|role| spec.replicas(role));
+    let fixed = spec.elastic_policy.is_none().then_some(replicas);
+    let mut hasher = FnvHasher::default();
+    // The keys of an object are sorted, so equal values are equal texts.
+    hasher.write(json!([templates, spec.nproc_per_node, fixed]).to_string().as_bytes());
+    hasher.finish()
+}
+
+/// [`of`] the templates in the spec.
+#[must_use]
+pub fn current(spec: &PyTorchJobSpec) -> u64 {
+    of(spec, &template::of_roles(spec))
+}
+
+/// The value of the label.
+#[must_use]
+pub fn label(hash: u64) -> String {
+    format!("{hash:016x}")
+}
+
+/// Reads the label. A value that is none of ours is no hash.
+#[must_use]
+pub fn parse(label: &str) -> Option<u64> {
+    u64::from_str_radix(label, 16).ok()
+}
+
+/// Whether a pod that is not on its way out was built from something else than what the spec says now.
+#[must_use]
+pub fn any_outdated(world: &World<'_>) -> bool {
+    let built_from = || {
+        let live = world.pods.iter().filter(|pod| !pod.terminating);
+        live.filter_map(|pod| pod.template_hash)
+    };
+    built_from().next().is_some() && {
+        let current = current(&world.job.spec);
+        built_from().any(|hash| hash != current)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::fixture::{JobBuilder, elastic_workers, master_and_workers};
+
+    fn hash(job: JobBuilder) -> u64 {
+        current(&job.build().spec)
+    }
+
+    #[test]
+    fn the_hash_of_a_job_never_changes_or_an_upgrade_would_replace_all_pods_of_all_jobs() {
+        assert_eq!(label(hash(master_and_workers(2))), "15bea8074df8c3cf");
+        assert_eq!(label(hash(elastic_workers(2, 1, 3))), "121541d37734a1f1");
+    }
+
+    #[test]
+    fn what_only_a_suspension_allows_to_change_changes_the_hash_and_nothing_else_does() {
+        let job = || master_and_workers(2);
+        let image = |role| job().container(role, "/image", "registry.example/train:2".into());
+        for (edited, changes) in [
+            (image(Role::Master), true),
+            (image(Role::Worker), true),
+            (job().template(Role::Worker, "/spec/fieldOfTomorrow", 1.into()), true),
+            (job().template(Role::Worker, "/metadata/labels/team", "a".into()), true),
+            (job().spec("/nprocPerNode", "2".into()), true),
+            (job().replicas(Role::Worker, 3), true),
+            (job().field("/metadata/labels/team", "a".into()), false),
+            (job().policy("activeDeadlineSeconds", 5), false),
+            (job().policy("suspend", true), false),
+            (job().flat("backoffLimit", 5), false),
+        ] {
+            assert_eq!(hash(edited.clone()) != hash(job()), changes, "{edited:?}");
+        }
+    }
+
+    #[test]
+    fn the_workers_of_an_elastic_job_may_become_more_and_less() {
+        assert_eq!(hash(elastic_workers(2, 1, 3)), hash(elastic_workers(3, 1, 3)));
+    }
+
+    #[test]
+    fn the_order_of_keys_and_white_space_do_not_matter() {
+        let spec = |template: &str| {
+            let text = format!(r#"{{ "pytorchReplicaSpecs": {{ "Master": {{ "template": {template} }} }} }}"#);
+            current(&serde_json::from_str(&text).unwrap())
+        };
+        assert_eq!(
+            spec(r#"{"spec":{"containers":[{"name":"pytorch","image":"i"}]}}"#),
+            spec(r#"{ "spec": { "containers": [ { "image": "\u0069", "name": "pytorch" } ] } }"#)
+        );
+    }
+
+    #[test]
+    fn a_label_is_read_back_and_anything_else_is_no_hash() {
+        for hash in [0, 1, u64::MAX] {
+            assert_eq!(parse(&label(hash)), Some(hash));
+        }
+        for other in ["", "v1", "10000000000000000", "-1"] {
+            assert_eq!(parse(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_pod_on_its_way_out_and_one_without_the_label_are_not_outdated() {
+        let mut scene = master_and_workers(1).running();
+        scene.job.spec.nproc_per_node = Some("2".into());
+        assert!(any_outdated(&scene.world()));
+        scene.terminate("job-master-0");
+        assert!(any_outdated(&scene.world()), "the worker is");
+        scene.pod("job-worker-0").template_hash = None;
+        assert!(!any_outdated(&scene.world()));
+    }
+}
