@@ -158,6 +158,8 @@ async fn a_label_patch_changes_neither_the_generation_nor_the_pods_nor_the_statu
     let rig = Rig::start().await;
     rig.running(&job("labelled", 1)).await;
     let before = rig.settle("labelled").await;
+    // The last event about it; events are published beside the work they tell of.
+    rig.wait_event("labelled", "Normal", "SuccessfulCreatePod").await;
     let pods = rig.pods().list(&ListParams::default()).await.unwrap().items;
     let Some(audit) = rig.cluster.audit().unwrap() else {
         return not_applicable("counts requests in the audit log");
