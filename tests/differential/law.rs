@@ -18,7 +18,7 @@ use pytorchjob_operator::api::{ConditionType, JobStatus};
 use pytorchjob_operator::planner::conditions::is_true;
 use serde_json::{Map, Value, json};
 
-use crate::simulation::{Event, JOB, Simulation};
+use crate::simulation::{Event, JOB, Pod, Simulation};
 
 /// What of a job at rest is compared.
 pub fn image(sim: &Simulation<'_>) -> Value {
@@ -129,6 +129,22 @@ fn born(sim: &Simulation<'_>) -> Timestamp {
     let suspended = sim.stored()["spec"]["runPolicy"]["suspend"] == true;
     let start = sim.status().start_time.filter(|_| !suspended);
     start.map_or(sim.now, |start| start.0)
+}
+
+/// An edit restarts nothing: as long as the job is not suspended and has no verdict, a pod that is there after it was there before.
+pub fn kept(before: &Simulation<'_>, after: &Simulation<'_>) -> Result<(), String> {
+    let suspended = |sim: &Simulation<'_>| {
+        sim.stored()["spec"]["runPolicy"]["suspend"] == true || is_true(&sim.status(), ConditionType::Suspended)
+    };
+    if after.over() || suspended(before) || suspended(after) {
+        return Ok(());
+    }
+    let kept = |(name, pod): (&String, &Pod)| after.pods.get(name).is_none_or(|now| now.fact.uid == pod.fact.uid);
+    let mut live = before.pods.iter().filter(|(_, pod)| !pod.fact.terminating);
+    match live.find(|&entry| !kept(entry)) {
+        None => Ok(()),
+        Some((name, _)) => Err(format!("the edit replaces {name} of a job that is not suspended")),
+    }
 }
 
 /// Where the two differ first, and how.

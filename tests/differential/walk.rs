@@ -131,8 +131,10 @@ fn take(sim: &mut Simulation<'_>, step: &Step, tally: &mut Tally) -> Result<(), 
     match step {
         Step::Edits(edits) => {
             for edit in edits {
+                let before = sim.clone();
                 submit(sim, edit, tally);
                 sim.settle()?;
+                law::kept(&before, sim)?;
             }
         }
         Step::Detour(edit) => detour(sim, edit, tally)?,
@@ -166,6 +168,7 @@ fn detour(sim: &mut Simulation<'_>, edit: &Edit, tally: &mut Tally) -> Result<()
         return Ok(());
     }
     sim.rest()?;
+    law::kept(&start, sim)?;
     if sim.job.is_none() {
         return Ok(());
     }
