@@ -115,8 +115,9 @@ pub fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
             info!("asked to end");
             asked.cancel();
         });
-        controller::run(flags.options(), shutdown)
-            .await
+        // On a worker thread, where what it wakes runs next, and not on this one, which would have to be woken across threads.
+        tokio::spawn(controller::run(flags.options(), shutdown))
+            .await?
             .map_err(Box::<dyn Error>::from)
     });
     info!(error = result.as_ref().err().map(tracing::field::display), "ended");

@@ -4,13 +4,13 @@ use std::io::{IsTerminal, stderr};
 
 use tracing::Subscriber;
 use tracing_subscriber::{
-    EnvFilter,
-    filter::{LevelFilter, ParseError},
+    filter::{LevelFilter, ParseError, Targets},
     fmt::{self, MakeWriter},
+    layer::SubscriberExt,
     util::{SubscriberInitExt, TryInitError},
 };
 
-/// Environment variable that selects what is logged, for instance `info,kube=debug`.
+/// Environment variable that selects what is logged: levels by target, for instance `info,kube=debug`.
 pub const FILTER_ENV: &str = "RUST_LOG";
 
 /// How a log line is written.
@@ -39,36 +39,37 @@ pub enum Error {
     Installed(#[from] TryInitError),
 }
 
-/// Sends the log of the whole process to standard error. `filter` is the value of [`FILTER_ENV`]; without one,
-/// everything from `info` up is logged. Call once, before anything else logs.
+/// Sends the log of the whole process to standard error. `filter` is the value of [`FILTER_ENV`]; where it names no
+/// level, everything from `info` up is logged. Call once, before anything else logs.
 pub fn init(format: Format, filter: Option<&str>) -> Result<(), Error> {
     let filter = parse(filter)?;
     subscriber(format, filter, stderr().is_terminal(), stderr).try_init()?;
     Ok(())
 }
 
-fn parse(filter: Option<&str>) -> Result<EnvFilter, Error> {
-    let text = filter.unwrap_or_default();
-    EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .parse(text)
-        .map_err(|source| Error::Filter {
+fn parse(filter: Option<&str>) -> Result<Targets, Error> {
+    let targets = filter.filter(|text| !text.is_empty()).map(|text| {
+        text.parse().map_err(|source| Error::Filter {
             filter: text.to_owned(),
             source,
         })
+    });
+    let targets: Targets = targets.transpose()?.unwrap_or_default();
+    let default = targets.default_level().unwrap_or(LevelFilter::INFO);
+    Ok(targets.with_default(default))
 }
 
-fn subscriber<W>(format: Format, filter: EnvFilter, colours: bool, out: W) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(format: Format, filter: Targets, colours: bool, out: W) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let lines = fmt::Subscriber::builder()
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .with_ansi(colours)
         .with_writer(out);
     match format {
-        Format::Text => Box::new(lines.finish()),
-        Format::Json => Box::new(lines.json().flatten_event(true).finish()),
+        Format::Text => Box::new(lines.finish().with(filter)),
+        Format::Json => Box::new(lines.json().flatten_event(true).finish().with(filter)),
     }
 }
 
@@ -123,7 +124,10 @@ mod tests {
     #[test]
     fn info_is_the_default_and_the_filter_can_ask_for_more() {
         assert!(!logged(Format::Text, None).contains("nothing to do"));
-        assert!(!logged(Format::Text, Some("")).contains("nothing to do"));
+        for silent_on_us in ["", "kube=debug"] {
+            let text = logged(Format::Text, Some(silent_on_us));
+            assert!(text.contains("created") && !text.contains("nothing to do"), "{text}");
+        }
         assert!(logged(Format::Text, Some("debug")).contains("nothing to do"));
         assert!(!logged(Format::Text, Some("off")).contains("created"));
     }

@@ -34,7 +34,9 @@ fn an_operator_that_ignores_template_edits_on_resume_is_found() {
         // It does not see either that its pods are outdated, or it would replace them forever.
         plan: Box::new(|world| {
             let mut pods = world.pods.to_vec();
-            pods.iter_mut().for_each(|pod| pod.template_hash = None);
+            for pod in &mut pods {
+                pod.template_hash = None;
+            }
             planner::plan(&World { pods: &pods, ..*world })
         }),
         sees: |created, now| {
