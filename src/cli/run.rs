@@ -105,7 +105,9 @@ impl Flags {
 /// Runs the operator until SIGTERM or SIGINT.
 pub fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     logs::init(flags.log_format, std::env::var("RUST_LOG").ok().as_deref())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // One thread: a job takes some milliseconds of work and otherwise waits for the API server, which needs twenty times as much for it.
+    // More threads would mostly wake each other.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -115,9 +117,8 @@ pub fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
             info!("asked to end");
             asked.cancel();
         });
-        // On a worker thread, where what it wakes runs next, and not on this one, which would have to be woken across threads.
-        tokio::spawn(controller::run(flags.options(), shutdown))
-            .await?
+        controller::run(flags.options(), shutdown)
+            .await
             .map_err(Box::<dyn Error>::from)
     });
     info!(error = result.as_ref().err().map(tracing::field::display), "ended");
