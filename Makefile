@@ -20,7 +20,7 @@ build: ## Build the operator for release
 test: control-plane ## Run all tests, those against a real API server included
 	cargo test --locked --workspace
 
-test-kind: ## Run all tests against the cluster of KUBECONFIG, for example one of kind
+test-kind: control-plane ## Run the tests that a foreign cluster allows against the one of KUBECONFIG, for example of kind
 	PYTORCHJOB_TEST_KUBECONFIG="$${KUBECONFIG:-$$HOME/.kube/config}" cargo test --locked --workspace
 
 lint: ## Check formatting and run clippy on everything, warnings being errors
@@ -34,7 +34,7 @@ deny: ## Check licences, advisories, duplicates and sources of the dependencies 
 	cargo deny --locked check
 
 crds: ## Generate the CustomResourceDefinition from the types
-	cargo run --quiet --locked -- crd > target/crd.yaml && mv target/crd.yaml crds/kubeflow.org_pytorchjobs.yaml
+	mkdir -p target && cargo run --quiet --locked -- crd > target/crd.yaml && mv target/crd.yaml crds/kubeflow.org_pytorchjobs.yaml
 
 demo: control-plane ## Watch a job live through its edits on a real API server (KEEP=1 leaves the cluster running)
 	@cargo build --locked --bins --example demo && KEEP="$(KEEP)" cargo run --quiet --locked --example demo
@@ -48,8 +48,8 @@ image: ## Build the container image IMAGE
 install: ## Install the CustomResourceDefinition into the cluster of KUBECONFIG
 	kubectl apply --server-side -k config/crd
 
-deploy: ## Install everything into the cluster of KUBECONFIG
-	kubectl apply --server-side -k config/default
+deploy: ## Install everything, with the image IMAGE, into the cluster of KUBECONFIG
+	kubectl kustomize config/default | sed 's|image: pytorchjob-operator:dev|image: $(IMAGE)|' | kubectl apply --server-side --force-conflicts -f -
 
 ci: ## Run what the continuous integration runs
 	@.ci/run

@@ -60,6 +60,15 @@ pub struct ElasticPolicy {
     pub standalone: Option<bool>,
 }
 
+impl ElasticPolicy {
+    /// Whether the number of workers may change while they run: one bound at least is given, so the number is none itself. Without
+    /// bounds (as Kubeflow permits) torchrun is told to expect exactly as many workers as there are.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.min_replicas.is_some() || self.max_replicas.is_some()
+    }
+}
+
 /// One setting of the rendezvous.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]

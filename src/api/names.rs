@@ -3,7 +3,7 @@
 //! They are the contract with users, dashboards and the Python SDK, copied from Kubeflow training-operator 1.9 unless a
 //! comment says otherwise. No other module spells one of them out.
 
-/// Value of [`LABEL_OPERATOR_NAME`], source of events and name of the work queue in metrics.
+/// Value of [`LABEL_OPERATOR_NAME`], source of events, and value of the label `controller` in metrics.
 pub const CONTROLLER_NAME: &str = "pytorchjob-controller";
 
 /// Names the operator that made a pod or service; the watches select on it.
@@ -16,7 +16,8 @@ pub const LABEL_REPLICA_TYPE: &str = "training.kubeflow.org/replica-type";
 pub const LABEL_REPLICA_INDEX: &str = "training.kubeflow.org/replica-index";
 /// `master` on the one pod whose log is the job's log: the Master, or worker 0 of a job without Master. Pods only.
 pub const LABEL_JOB_ROLE: &str = "training.kubeflow.org/job-role";
-/// Hash of what the pod was built from, as far as only a suspension allows to change it. Pods only. An addition to Kubeflow's labels.
+/// Hash of that part of the spec a pod is built from that can change only while the job is suspended. Pods only. An addition to
+/// Kubeflow's labels.
 pub const LABEL_POD_TEMPLATE_HASH: &str = "training.kubeflow.org/pod-template-hash";
 /// Value of [`LABEL_JOB_ROLE`].
 pub const JOB_ROLE_MASTER: &str = "master";

@@ -58,16 +58,16 @@ pub struct RunPolicy {
     pub ttl_seconds_after_finished: Option<i32>,
 }
 
-/// Hints for a gang scheduler. Without one they have no effect.
+/// Hints for a gang scheduler. This operator drives none: they are stored and have no effect.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SchedulingPolicy {
-    /// Pods that must be schedulable together. Default: all. May be edited at any time.
+    /// Pods that must be schedulable together. May be edited at any time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_001))]
     pub min_available: Option<i32>,
 
-    /// Resources that must be free before the job starts. Default: the sum over the pods. Immutable.
+    /// Resources that must be free before the job starts. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_resources: Option<BTreeMap<String, Quantity>>,
 

@@ -14,7 +14,7 @@ pub enum RestartPolicy {
     OnFailure,
     /// A failed replica fails the job.
     Never,
-    /// Exit codes 1 to 127 fail the job, 128 and above replace the pod.
+    /// Exit codes below 128 fail the job, 128 and above replace the pod.
     ExitCode,
 }
 
@@ -22,8 +22,8 @@ pub enum RestartPolicy {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplicaSpec {
-    /// Number of pods. Default: 1. The Master has exactly one. Workers of an elastic job may be edited at any time within the
-    /// bounds of elasticPolicy, others only while the job is suspended.
+    /// Number of pods. Default: 1. The Master has exactly one. Workers of a job whose elasticPolicy has
+    /// minReplicas or maxReplicas may be edited at any time within these bounds, others only while the job is suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub replicas: Option<i32>,

@@ -91,7 +91,7 @@ pub struct JobCondition {
     /// Created, Running, Restarting, Succeeded, Suspended or Failed.
     #[serde(rename = "type")]
     pub type_: String,
-    /// True, False or Unknown.
+    /// True or False.
     pub status: String,
     /// Why, in one word for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]

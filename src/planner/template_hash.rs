@@ -1,7 +1,7 @@
 //! What a pod was built from, as a hash in a label of it.
 //!
-//! Templates, `nprocPerNode` and the number of workers of a job without elasticPolicy can be edited only while the job is suspended, so
-//! that no pod outlives them. Who was not there to see the suspension sees by the hash that a pod is older than the spec; Deployments
+//! Templates, `nprocPerNode` and the number of workers, unless an elasticPolicy bounds it, can be edited only while the job is suspended,
+//! so that no pod outlives them. Who was not there to see the suspension sees by the hash that a pod is older than the spec; Deployments
 //! tell their pods apart in the same way. Pods without the label, such as those of Kubeflow's operator, are never held to be outdated.
 
 use std::hash::Hasher as _;
@@ -11,14 +11,15 @@ use serde_json::{Value, json};
 
 use super::template;
 use super::world::World;
-use crate::api::{PyTorchJobSpec, Role};
+use crate::api::{ElasticPolicy, PyTorchJobSpec, Role};
 
 /// The hash of what pods are built from and what a suspension alone allows to change. It must never depend on anything else, nor on
 /// the version of this program: a new hash replaces the pods of every running job.
 #[must_use]
 pub fn of(spec: &PyTorchJobSpec, templates: &[Option<Value>; 2]) -> u64 {
     let replicas = Role::ALL.map(|role| spec.replicas(role));
-    let fixed = spec.elastic_policy.is_none().then_some(replicas);
+    let elastic = spec.elastic_policy.as_ref().is_some_and(ElasticPolicy::is_bounded);
+    let fixed = (!elastic).then_some(replicas);
     let mut hasher = FnvHasher::default();
     // The keys of an object are sorted, so equal values are equal texts.
     hasher.write(json!([templates, spec.nproc_per_node, fixed]).to_string().as_bytes());
@@ -59,7 +60,7 @@ pub fn any_outdated(world: &World<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::planner::fixture::{JobBuilder, elastic_workers, master_and_workers};
+    use crate::planner::fixture::{JobBuilder, elastic_workers, master_and_workers, workers};
 
     fn hash(job: JobBuilder) -> u64 {
         current(&job.build().spec)
@@ -92,8 +93,16 @@ mod tests {
     }
 
     #[test]
-    fn the_workers_of_an_elastic_job_may_become_more_and_less() {
+    fn the_workers_of_an_elastic_job_may_become_more_and_less_within_bounds_and_there_have_to_be_some() {
         assert_eq!(hash(elastic_workers(2, 1, 3)), hash(elastic_workers(3, 1, 3)));
+        let one_bound = |count| workers(count).spec("/elasticPolicy", json!({ "maxReplicas": 3 }));
+        assert_eq!(hash(one_bound(2)), hash(one_bound(3)));
+        let unbounded = |count| workers(count).spec("/elasticPolicy", json!({ "maxRestarts": 3 }));
+        assert_ne!(
+            hash(unbounded(2)),
+            hash(unbounded(3)),
+            "PET_NNODES is the number of workers"
+        );
     }
 
     #[test]

@@ -28,17 +28,26 @@ fn without_actions(world: &World<'_>, left_out: fn(&Action) -> bool) -> Plan {
     plan
 }
 
+fn blind_to_the_hash(world: &World<'_>) -> Plan {
+    let mut pods = world.pods.to_vec();
+    for pod in &mut pods {
+        pod.template_hash = None;
+    }
+    planner::plan(&World { pods: &pods, ..*world })
+}
+
+#[test]
+fn an_operator_that_misses_a_suspension_nobody_saw_is_found() {
+    let found = find(&Admission::checked_in(), &operator(blind_to_the_hash)).expect("the fault is found");
+    let text = found.to_string();
+    assert!(text.contains("unseen: "), "{text}");
+}
+
 #[test]
 fn an_operator_that_ignores_template_edits_on_resume_is_found() {
     let faulty = Operator {
         // It does not see either that its pods are outdated, or it would replace them forever.
-        plan: Box::new(|world| {
-            let mut pods = world.pods.to_vec();
-            for pod in &mut pods {
-                pod.template_hash = None;
-            }
-            planner::plan(&World { pods: &pods, ..*world })
-        }),
+        plan: Box::new(blind_to_the_hash),
         sees: |created, now| {
             let mut job = now.clone();
             for (role, spec) in &mut job.spec.pytorch_replica_specs {

@@ -14,7 +14,7 @@ use crate::walk::Step;
 pub enum Taste {
     /// Any: the simulation takes every pod.
     Anything,
-    /// What a real API server takes at the same moment: pods that it creates, and no time that has to pass.
+    /// What a real cluster takes at the same moment: pods that it creates, no time that has to pass, an operator that is always there.
     RealPods,
 }
 
@@ -113,6 +113,10 @@ pub fn step(dice: &mut Dice, sim: &Simulation<'_>, taste: Taste) -> Step {
             Step::Pod(dice.pick(&names), event(dice))
         }
         6 if taste == Taste::Anything => Step::Wait(dice.pick(&[1, 60, 3600, 7200])),
+        10 if taste == Taste::Anything => {
+            let suspend = |suspend| Edit::Merge(json!({ "spec": { "runPolicy": { "suspend": suspend } } }));
+            Step::Unseen(vec![suspend(true), edit(dice, sim, taste), suspend(false)])
+        }
         7 | 8 => Step::Detour(edit(dice, sim, taste)),
         9 => {
             let first = edit(dice, sim, taste);

@@ -94,13 +94,7 @@ pub fn twin<'a>(sim: &Simulation<'a>) -> Result<Simulation<'a>, String> {
         .fresh(born(sim))
         .map_err(|refusal| format!("no job can be created in the state it was edited into: {refusal}"))?;
     twin.settle()?;
-    if is_true(&sim.status(), ConditionType::Running) {
-        let names: Vec<_> = twin.pods.keys().cloned().collect();
-        for name in &names {
-            twin.happen(name, &Event::Run);
-        }
-        twin.settle()?;
-    }
+    have_run_like(&mut twin, sim)?;
     twin.now = sim.now;
     if twin.stored().get("status").is_some() {
         let mut status = twin.status();
@@ -111,6 +105,18 @@ pub fn twin<'a>(sim: &Simulation<'a>) -> Result<Simulation<'a>, String> {
     adopt(&mut twin, sim);
     twin.rest()?;
     Ok(twin)
+}
+
+/// Lets all pods of `sim` run for a moment when the other job has run since its start.
+pub fn have_run_like(sim: &mut Simulation<'_>, other: &Simulation<'_>) -> Result<(), String> {
+    if is_true(&other.status(), ConditionType::Running) {
+        let names: Vec<_> = sim.pods.keys().cloned().collect();
+        for name in &names {
+            sim.happen(name, &Event::Run);
+        }
+        sim.settle()?;
+    }
+    Ok(())
 }
 
 /// Takes the pods of `sim` to where those of the same names in `other` are.

@@ -16,6 +16,8 @@ use crate::simulation::{Event, Operator, Simulation};
 pub enum Step {
     /// Edits in a row. The operator acts after each of them, and pods that it deletes are still there at the next.
     Edits(Vec<Edit>),
+    /// Edits in a row while no operator is there.
+    Unseen(Vec<Edit>),
     /// An edit, and once the operator has come to rest the way back.
     Detour(Edit),
     /// Something happens to the pod of this name.
@@ -30,7 +32,7 @@ impl Step {
     /// Requests to edit in it, at most.
     pub fn edits(&self) -> usize {
         match self {
-            Self::Edits(edits) => edits.len(),
+            Self::Edits(edits) | Self::Unseen(edits) => edits.len(),
             Self::Detour(_) => 2,
             Self::Pod(..) | Self::Run | Self::Wait(_) => 0,
         }
@@ -39,11 +41,10 @@ impl Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = |edits: &[Edit]| edits.iter().map(ToString::to_string).collect::<Vec<_>>();
         match self {
-            Self::Edits(edits) => {
-                let edits: Vec<_> = edits.iter().map(ToString::to_string).collect();
-                f.write_str(&edits.join("\n    then "))
-            }
+            Self::Edits(edits) => f.write_str(&row(edits).join("\n    then ")),
+            Self::Unseen(edits) => write!(f, "unseen: {}", row(edits).join("\n    and ")),
             Self::Detour(edit) => write!(f, "{edit}\n    and back"),
             Self::Pod(name, event) => write!(f, "{name}: {event:?}"),
             Self::Run => f.write_str("all pods run"),
@@ -137,6 +138,11 @@ fn take(sim: &mut Simulation<'_>, step: &Step, tally: &mut Tally) -> Result<(), 
                 law::kept(&before, sim)?;
             }
         }
+        Step::Unseen(edits) => {
+            for edit in edits {
+                submit(sim, edit, tally);
+            }
+        }
         Step::Detour(edit) => detour(sim, edit, tally)?,
         Step::Pod(name, event) => sim.happen(name, event),
         Step::Run => {
@@ -179,6 +185,7 @@ fn detour(sim: &mut Simulation<'_>, edit: &Edit, tally: &mut Tally) -> Result<()
     if sim.over() {
         return Ok(());
     }
+    law::have_run_like(sim, &start)?;
     law::adopt(sim, &start);
     sim.rest()?;
     law::compare(&law::image(sim), &law::image(&start))

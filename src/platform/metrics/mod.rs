@@ -1,7 +1,7 @@
 //! What the operator counts, in Prometheus' text format.
 //!
 //! Names come from where dashboards already look: `training_operator_*` and the pod and service counters from Kubeflow
-//! 1.9, `controller_runtime_*` and `workqueue_*` from controller-runtime, `rest_client_*` and `leader_election_*` from
+//! 1.9, `controller_runtime_*` from controller-runtime, `rest_client_*` and `leader_election_*` from
 //! client-go. `pytorchjob_operator_*` are ours. A label holds a namespace, a kind or one of a few fixed words, never
 //! the name of a job or pod.
 
