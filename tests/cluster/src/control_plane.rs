@@ -64,18 +64,16 @@ impl ControlPlane {
         write("tokens.csv", &tokens.file())?;
         write("audit-policy.json", AUDIT_POLICY)?;
         let etcd = start_etcd(&directory).await?;
-        let (api_server, port) = start_api_server(&directory).await?;
+        let served = start_api_server(&directory, &tokens.admin, free_port).await?;
         let plane = Self {
             components: Vec::new(),
-            api_server,
+            api_server: served.process,
             etcd,
             directory,
             tokens,
-            port,
+            port: served.port,
         };
-        let access = plane.access(&plane.tokens.admin).await?;
-        plane.api_server_ready(&access).await?;
-        Ok((plane, access))
+        Ok((plane, served.access))
     }
 
     /// Starts kube-controller-manager. Its garbage collector learns of a new kind every 30 s only, so the kinds that
@@ -148,22 +146,12 @@ impl ControlPlane {
     pub(crate) async fn restart_api_server(&mut self, access: &Access) -> Result<(), Error> {
         self.api_server.kill().await;
         self.api_server = api_server(&self.directory, self.port)?;
-        self.api_server_ready(access).await
-    }
-
-    /// Access with one of the tokens of the control plane.
-    async fn access(&self, token: &str) -> Result<Access, Error> {
-        Access::new(
-            &format!("https://127.0.0.1:{}", self.port),
-            &self.directory.join("apiserver.crt"),
-            token,
-        )
-        .await
+        ready(&self.api_server, access).await
     }
 
     async fn write_kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf, Error> {
         let path = self.directory.join(format!("{name}.kubeconfig"));
-        self.access(token).await?.write(&path)?;
+        access(&self.directory, self.port, token).await?.write(&path)?;
         Ok(path)
     }
 
@@ -172,30 +160,31 @@ impl ControlPlane {
         self.components.push(Process::start(&locate(name)?, arguments, &log)?);
         Ok(())
     }
-
-    async fn api_server_ready(&self, access: &Access) -> Result<(), Error> {
-        let ready = async || {
-            let request = http::Request::get("/readyz")
-                .body(Vec::new())
-                .expect("a constant request");
-            Ok(access.client()?.request_text(request).await.is_ok())
-        };
-        poll_until(&self.api_server, ready).await
-    }
 }
 
-/// Asks again and again until `ready` says yes, the process has ended or it has had its time.
+/// A kube-apiserver that serves.
+struct Served {
+    process: Process,
+    port: u16,
+    access: Access,
+}
+
+/// Asks again and again until `ready` says yes, the process has ended or it has had its time. An answer that does not
+/// come does not keep the end from being noticed.
 async fn poll_until(process: &Process, ready: impl AsyncFn() -> Result<bool, Error>) -> Result<(), Error> {
     let poll = async {
         while !ready().await? {
-            process.check_running()?;
             tokio::time::sleep(POLL).await;
         }
         Ok(())
     };
-    tokio::time::timeout(START_TIMEOUT, poll)
-        .await
-        .unwrap_or_else(|_| Err(process.late("was not ready within", START_TIMEOUT)))
+    tokio::select! {
+        biased;
+        _ = process.exited() => process.check_running(),
+        result = tokio::time::timeout(START_TIMEOUT, poll) => {
+            result.unwrap_or_else(|_| Err(process.late("was not ready within", START_TIMEOUT)))
+        }
+    }
 }
 
 async fn start_etcd(directory: &Path) -> Result<Process, Error> {
@@ -218,20 +207,44 @@ async fn start_etcd(directory: &Path) -> Result<Process, Error> {
     Ok(etcd)
 }
 
-/// Starts kube-apiserver on a free port, and on another one when somebody was faster.
-async fn start_api_server(directory: &Path) -> Result<(Process, u16), Error> {
+/// Starts kube-apiserver on the first of `ports` that nobody else has taken, and waits until the API is served.
+async fn start_api_server(directory: &Path, token: &str, mut ports: impl FnMut() -> u16) -> Result<Served, Error> {
     loop {
-        let port = free_port();
+        let port = ports();
         let process = api_server(directory, port)?;
-        let listens = async || Ok(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok());
-        match poll_until(&process, listens).await {
+        match first_served(&process, directory, port, token).await {
+            Ok(access) => return Ok(Served { process, port, access }),
             Err(Error::Exited { log, .. }) if log.contains("address already in use") => {}
             Err(error) => return Err(error),
-            // Whoever took the port may be the one who answers: only a server that still runs has bound it.
-            Ok(()) if process.exit_status().is_some() => {}
-            Ok(()) => return Ok((process, port)),
         }
     }
+}
+
+/// Waits until a server that makes its certificate first is ready. Whoever else has taken the port may answer meanwhile,
+/// so nothing is believed that does not come with this certificate.
+async fn first_served(process: &Process, directory: &Path, port: u16, token: &str) -> Result<Access, Error> {
+    // The key is written after the certificate.
+    poll_until(process, async || Ok(directory.join("apiserver.key").exists())).await?;
+    let access = access(directory, port, token).await?;
+    ready(process, &access).await?;
+    Ok(access)
+}
+
+/// Waits until the server that `access` is for says that it is ready.
+async fn ready(process: &Process, access: &Access) -> Result<(), Error> {
+    let answer = async || {
+        let request = http::Request::get("/readyz")
+            .body(Vec::new())
+            .expect("a constant request");
+        Ok(access.client()?.request_text(request).await.is_ok())
+    };
+    poll_until(process, answer).await
+}
+
+/// Access to the server whose certificate is in `directory`, with one of its tokens.
+async fn access(directory: &Path, port: u16, token: &str) -> Result<Access, Error> {
+    let url = format!("https://127.0.0.1:{port}");
+    Access::new(&url, &directory.join("apiserver.crt"), token).await
 }
 
 fn api_server(directory: &Path, port: u16) -> Result<Process, Error> {
@@ -265,4 +278,32 @@ fn api_server(directory: &Path, port: u16) -> Result<Process, Error> {
         &arguments,
         &directory.join("kube-apiserver.log"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{iter, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_api_server_whose_port_somebody_else_has_taken_is_started_on_another_one() {
+        let directory = supervisor().directory("taken").unwrap();
+        let tokens = Tokens::random().unwrap();
+        fs::write(directory.join("tokens.csv"), tokens.file()).unwrap();
+        fs::write(directory.join("audit-policy.json"), AUDIT_POLICY).unwrap();
+        let _etcd = start_etcd(&directory).await.unwrap();
+        // It listens, so connecting to it succeeds, and it never answers.
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = other.local_addr().unwrap().port();
+
+        let mut ports = iter::once(taken).chain(iter::repeat_with(free_port));
+        let served = start_api_server(&directory, &tokens.admin, || ports.next().unwrap())
+            .await
+            .unwrap();
+
+        assert_ne!(served.port, taken);
+        assert_eq!(served.process.exit_status(), None);
+        assert!(served.access.client().unwrap().apiserver_version().await.is_ok());
+    }
 }

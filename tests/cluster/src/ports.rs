@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, TcpStream},
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -22,7 +22,9 @@ pub(crate) fn free_port() -> u16 {
     loop {
         let number = NEXT.fetch_add(1, Ordering::Relaxed) % u64::from(COUNT);
         let port = FIRST + u16::try_from(number).unwrap_or_default();
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        // A socket that was bound to look would be inherited by a process that another thread is just starting, and
+        // keep the port taken until that process runs its program.
+        if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             return port;
         }
     }
