@@ -4,6 +4,7 @@
 //! a table cannot say: order in time, several editors at once, other ways to write than a merge patch.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+mod autoscaler;
 mod concurrent;
 mod matrix;
 mod rig;

@@ -1,10 +1,9 @@
 //! Scaling elastic jobs.
 
 use k8s_openapi::api::autoscaling::v1::Scale;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Resource as _, ResourceExt as _};
+use kube::{Resource as _, ResourceExt as _};
 use pytorchjob_operator::api::ConditionType;
 use pytorchjob_test_cluster::{bind_pod, wait_for_all};
 use serde_json::{Value, json};
@@ -61,7 +60,7 @@ async fn kubectl_scale_works_within_the_bounds_and_is_refused_beyond() {
 }
 
 #[tokio::test]
-async fn the_scale_subresource_can_be_read_and_patched_and_put_by_an_autoscaler() {
+async fn the_scale_subresource_can_be_read_and_patched_and_put() {
     let (rig, _operator) = three_workers("subresource").await;
     rig.until("job", |job| active(job, "Worker") == 3).await;
     let mut read = rig.jobs.get_scale("job").await.unwrap();
@@ -71,7 +70,7 @@ async fn the_scale_subresource_can_be_read_and_patched_and_put_by_an_autoscaler(
 
     scale(&rig, 2).await.unwrap();
     rig.until_pods("job", &["worker-0", "worker-1"]).await;
-    // The operator may write the status in between, and then an autoscaler reads again.
+    // The operator may write the status in between, and then a client reads again.
     loop {
         read = rig.jobs.get_scale("job").await.unwrap();
         read.spec.as_mut().unwrap().replicas = Some(4);
@@ -84,23 +83,6 @@ async fn the_scale_subresource_can_be_read_and_patched_and_put_by_an_autoscaler(
         .await;
     let refusal = scale(&rig, 6).await.unwrap_err();
     assert_eq!((refusal.code, messages(&refusal)), (422, vec![BOUNDS.to_owned()]));
-
-    let autoscaler = json!({
-        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
-        "metadata": { "name": "job" },
-        "spec": {
-            "scaleTargetRef": { "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": "job" },
-            "minReplicas": 1, "maxReplicas": 5,
-            "metrics": [{ "type": "Resource", "resource": { "name": "cpu", "target": { "type": "Utilization", "averageUtilization": 80 } } }],
-        },
-    });
-    let api: Api<HorizontalPodAutoscaler> = Api::namespaced(rig.client.clone(), &rig.namespace);
-    let autoscaler = serde_json::from_value(autoscaler).unwrap();
-    let stored = api.create(&PostParams::default(), &autoscaler).await.unwrap();
-    let target = stored.spec.scale_target_ref;
-    let kind = rig.job("job").await;
-    assert_eq!(target.kind, pytorchjob_operator::api::PyTorchJob::kind(&()));
-    assert_eq!(target.name, kind.name_any());
 }
 
 #[tokio::test]

@@ -19,7 +19,8 @@ const POLL: Duration = Duration::from_millis(25);
 
 /// The controllers that the tests need. No kubelet runs, so nothing else would have work to do.
 const CONTROLLERS: &str = "garbage-collector-controller,namespace-controller,serviceaccount-controller,\
-    clusterrole-aggregation-controller,resourcequota-controller,endpoints-controller,endpointslice-controller";
+    clusterrole-aggregation-controller,resourcequota-controller,endpoints-controller,endpointslice-controller,\
+    horizontal-pod-autoscaler-controller";
 
 /// Requests are logged once, when they are answered; a watch when it begins as well. See [`crate::Audit`].
 const AUDIT_POLICY: &str = r#"{
@@ -93,6 +94,9 @@ impl ControlPlane {
                 "--kube-api-burst=1000".to_owned(),
                 "--concurrent-gc-syncs=20".to_owned(),
                 "--concurrent-namespace-syncs=10".to_owned(),
+                // An autoscaler looks every 15 s otherwise, and waits for 5 min before it takes pods away.
+                "--horizontal-pod-autoscaler-sync-period=1s".to_owned(),
+                "--horizontal-pod-autoscaler-downscale-stabilization=0s".to_owned(),
             ],
         )
     }
