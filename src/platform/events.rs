@@ -3,7 +3,7 @@
 //! They are worth less than the work they tell of: callers never wait for them, and one that cannot be delivered is
 //! logged, counted and forgotten.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -13,7 +13,7 @@ use kube::{
 use tokio::{
     sync::mpsc::{self, Receiver, Sender},
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -80,29 +80,40 @@ impl EventSink {
     }
 }
 
-/// A recorder keeps what it publishes for six minutes, and looks through all of it each time, in order to count repetitions.
-/// Only warnings repeat. A normal event tells of a transition, and a later one with the same reason tells of another, about
-/// other pods.
+/// How long after its last repetition a warning is counted on: as long as a [`Recorder`] remembers what it has published.
+const REMEMBERED: Duration = Duration::from_mins(6);
+
+/// A recorder remembers what it has published, in order to count repetitions. It takes an event about the same object with the same
+/// reason for one, whatever it says, and then keeps the first text; so each text has a recorder of its own, lest a second cause be
+/// told as the first. Only warnings repeat. A normal event tells of a transition, and a later one with the same reason tells of
+/// another, about other pods.
 struct Recorders {
     client: Client,
     reporter: Reporter,
-    warnings: Recorder,
+    /// By text, with the time of the last use.
+    warnings: HashMap<String, (Recorder, Instant)>,
 }
 
 impl Recorders {
     fn new(client: Client, reporter: Reporter) -> Self {
         Self {
-            warnings: Recorder::new(client.clone(), reporter.clone()),
             client,
             reporter,
+            warnings: HashMap::new(),
         }
     }
 
-    fn of(&self, event: &Event) -> Recorder {
-        match event.type_ {
-            EventType::Warning => self.warnings.clone(),
-            EventType::Normal => Recorder::new(self.client.clone(), self.reporter.clone()),
+    fn of(&mut self, event: &Event, now: Instant) -> Recorder {
+        let new = || Recorder::new(self.client.clone(), self.reporter.clone());
+        if event.type_ == EventType::Normal {
+            return new();
         }
+        self.warnings
+            .retain(|_, (_, used)| now.duration_since(*used) < REMEMBERED);
+        let text = event.note.clone().unwrap_or_default();
+        let (recorder, used) = self.warnings.entry(text).or_insert_with(|| (new(), now));
+        *used = now;
+        recorder.clone()
     }
 }
 
@@ -126,12 +137,12 @@ impl Drop for Publisher {
     }
 }
 
-async fn publish_all(mut items: Receiver<Item>, recorders: Recorders, stop: CancellationToken, metrics: Metrics) {
+async fn publish_all(mut items: Receiver<Item>, mut recorders: Recorders, stop: CancellationToken, metrics: Metrics) {
     loop {
         tokio::select! {
             () = stop.cancelled(), if !items.is_closed() => items.close(),
             item = items.recv() => match item {
-                Some(item) => publish(&recorders.of(&item.event), &item, &metrics).await,
+                Some(item) => publish(&recorders.of(&item.event, Instant::now()), &item, &metrics).await,
                 None => return,
             },
         }
@@ -264,11 +275,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_warning_that_repeats_is_counted_and_a_second_transition_is_an_event_of_its_own() {
-        for (type_, series) in [(EventType::Warning, Some(2)), (EventType::Normal, None)] {
+    async fn a_warning_that_repeats_is_counted_and_what_says_something_else_is_an_event_of_its_own() {
+        for (type_, notes, last) in [
+            (EventType::Warning, ["pod a", "pod a"], ("pod a", Some(2))),
+            (EventType::Warning, ["quota", "security"], ("security", None)),
+            (EventType::Normal, ["pod a", "pod b"], ("pod b", None)),
+            (EventType::Normal, ["pod a", "pod a"], ("pod a", None)),
+        ] {
             let server = Server::new(100, StatusCode::CREATED);
             let (sink, publisher) = EventSink::start(server.client(), None, Metrics::new().unwrap());
-            for note in ["pod a", "pod b"] {
+            for note in notes {
                 let event = Event {
                     type_,
                     ..event("Reason", note)
@@ -277,10 +293,26 @@ mod tests {
             }
             publisher.drain(Duration::from_secs(5)).await;
             let second = server.stored.lock().unwrap().pop().unwrap();
-            assert_eq!(second.series.map(|series| series.count), series);
-            let told = if series.is_some() { "pod a" } else { "pod b" };
-            assert_eq!(second.note.as_deref(), Some(told));
+            let told = (
+                second.note.as_deref().unwrap(),
+                second.series.map(|series| series.count),
+            );
+            assert_eq!(told, last);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_warning_that_does_not_come_again_is_forgotten() {
+        let server = Server::new(0, StatusCode::CREATED);
+        let mut recorders = Recorders::new(server.client(), Reporter::from("test"));
+        let start = Instant::now();
+        recorders.of(&event("Reason", "once"), start);
+        recorders.of(&event("Reason", "again"), start);
+        recorders.of(&event("Reason", "again"), start + REMEMBERED / 2);
+        recorders.of(&event("Reason", "later"), start + REMEMBERED);
+        let mut left: Vec<&str> = recorders.warnings.keys().map(String::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["again", "later"]);
     }
 
     #[tokio::test(start_paused = true)]
