@@ -59,7 +59,7 @@ pub async fn create(context: &Context, target: &Target<'_>, actions: &[Action], 
     let others = slow_start(batch, others, service).await;
     acted.created = pods.0;
     let errors = [pods.1, first.1, others.1, autoscaler.err()];
-    acted.error = acted.error.take().or_else(|| errors.into_iter().flatten().next());
+    acted.error = Error::gravest(acted.error.take().into_iter().chain(errors.into_iter().flatten()));
 }
 
 /// Makes the changes in batches, each twice as large as the one before, and stops after the batch in which one failed: a quota that is
@@ -76,15 +76,15 @@ where
     while !rest.is_empty() {
         let (now, later) = rest.split_at(batch.min(rest.len()));
         let answers = futures::future::join_all(now.iter().map(|&replica| make(replica))).await;
-        let mut first = None;
+        let mut errors = Vec::new();
         for answer in answers {
             match answer {
                 Ok(result) => results.push(result),
-                Err(error) => first = first.or(Some(error)),
+                Err(error) => errors.push(error),
             }
         }
-        if first.is_some() {
-            return (results, first);
+        if let Some(error) = Error::gravest(errors) {
+            return (results, Some(error));
         }
         rest = later;
         batch = (batch * 2).min(FAN_OUT);

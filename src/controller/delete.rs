@@ -29,7 +29,7 @@ pub async fn delete(context: &Context, target: &Target<'_>, actions: &[Action], 
             (Action::DeletePod { name, .. }, Ok(())) => acted.deleted.push(name.clone()),
             (_, Ok(())) => {}
             (_, Err(error)) => {
-                acted.error.get_or_insert(error);
+                acted.error = Error::gravest(acted.error.take().into_iter().chain([error]));
             }
         }
     }

@@ -113,6 +113,13 @@ impl Error {
         }
     }
 
+    /// The one of several to tell of and to back off from: the first that is not benign, or else the first.
+    #[must_use]
+    pub fn gravest(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
+        // Of equals, the first.
+        errors.into_iter().min_by_key(Self::is_benign)
+    }
+
     /// Whether the API server refused a status because of what else is in the object: an edit can help, another attempt cannot.
     #[must_use]
     pub fn is_invalid(&self) -> bool {
@@ -133,6 +140,26 @@ mod tests {
     use kube::core::Status;
 
     use super::*;
+
+    #[test]
+    fn a_namesake_that_goes_does_not_hide_a_refusal() {
+        let waits = || Error::NameTaken {
+            kind: "pod",
+            namespace: "ns".into(),
+            name: "job-master-0".into(),
+            owner: "PyTorchJob job".into(),
+            terminating: true,
+        };
+        let refused = |seconds| Error::Deadline(Duration::from_secs(seconds));
+        let told = |errors: Vec<Error>| Error::gravest(errors).map(|error| error.to_string());
+        assert_eq!(told(vec![]), None);
+        assert_eq!(told(vec![waits()]), Some(waits().to_string()));
+        assert_eq!(
+            told(vec![waits(), refused(1), refused(2)]),
+            Some(refused(1).to_string())
+        );
+        assert_eq!(told(vec![refused(1), waits()]), Some(refused(1).to_string()));
+    }
 
     #[test]
     fn a_refusal_is_told_in_the_words_of_the_api_server() {

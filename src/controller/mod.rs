@@ -41,7 +41,7 @@ use crate::platform::metrics::Metrics;
 
 /// Requests under way at once, over all jobs. kube opens a connection for each.
 const REQUESTS: usize = 64;
-/// Time for running reconciles, and again for events, to end on shutdown.
+/// Time for events, and again for requests of probes and metrics, to end on shutdown.
 const GRACE: Duration = Duration::from_secs(10);
 /// Action of every event: what the controller was doing.
 const EVENT_ACTION: &str = "Reconcile";

@@ -70,10 +70,9 @@ async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Fai
         error,
         due: plan.requeue.into_iter().chain(waiting).min(),
     };
-    match acted.error {
-        Some(error) => Err(failed(error)),
-        None => Ok(next(&plan, &owned, wait.map_err(failed)?)),
-    }
+    let (wait, refused) = wait.map_or_else(|error| (None, Some(error)), |wait| (wait, None));
+    Error::gravest(acted.error.into_iter().chain(refused))
+        .map_or_else(|| Ok(next(&plan, &owned, wait)), |error| Err(failed(error)))
 }
 
 /// Stores the status of the plan if it is due, and then says what happened. Returns how long it has to wait, zero when something
