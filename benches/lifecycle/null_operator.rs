@@ -12,7 +12,8 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::{Client, Resource};
 use pytorchjob_operator::api::{JobStatus, PyTorchJob, Role, names};
-use pytorchjob_operator::planner::{self, Phase, PodFact, ServiceFact, Settings, World, pod::Builder};
+use pytorchjob_operator::planner::build::pod::Builder;
+use pytorchjob_operator::planner::{self, Phase, PodFact, ServiceFact, Settings, World};
 use pytorchjob_operator::platform::clock;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -68,7 +69,7 @@ impl Writes<'_> {
         );
         let create = async |&(role, index): &(Role, u32)| {
             let pod = builder.pod(role, index);
-            let service = planner::build_service(&builder, role, index);
+            let service = planner::build::build_service(&builder, role, index);
             tokio::try_join!(
                 post::<IgnoredAny>(self.client, &pods, &pod),
                 post::<IgnoredAny>(self.client, &services, &service),

@@ -1,24 +1,24 @@
 //! What users write and read: the PyTorchJob resource, its schema and its names.
 
-mod elastic;
+mod elastic_policy;
 pub mod names;
-mod policy;
 mod pytorchjob;
 mod raw;
 mod replica;
-mod role;
+mod replica_type;
 #[macro_use]
-mod rule_parts;
+mod cel;
 mod rules;
+mod run_policy;
 mod schema;
 mod status;
 
-pub use elastic::{ElasticPolicy, RdzvConf};
-pub use policy::{CleanPodPolicy, RunPolicy, SchedulingPolicy};
+pub use elastic_policy::{ElasticPolicy, RdzvConf};
 pub use pytorchjob::{PyTorchJob, PyTorchJobSpec};
 pub use raw::RawJson;
 pub use replica::{ReplicaSpec, RestartPolicy};
-pub use role::Role;
+pub use replica_type::Role;
 pub use rules::{RULES, Rule, Scope};
+pub use run_policy::{CleanPodPolicy, RunPolicy, SchedulingPolicy};
 pub use schema::{crd, crd_yaml};
 pub use status::{ConditionType, FirstFailure, JobCondition, JobStatus, ReplicaStatus};

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use super::children::{Observed, Owner};
 use super::metadata;
 use crate::api::names;
-use crate::planner::{Failure, Phase, PodFact, ServiceFact, template_hash};
+use crate::planner::build::template_hash;
+use crate::planner::{Failure, Phase, PodFact, ServiceFact};
 
 /// The part of a Pod that is read. The parser skips the rest without allocating it.
 #[derive(Clone, Debug, Deserialize, Resource)]

@@ -6,7 +6,10 @@ use std::path::Path;
 
 use crate::cli::manifest::{self, Document};
 use crate::planner::validate::problems;
-use crate::planner::{Action, Settings, World, build_autoscaler, build_service, plan as decide, pod::Builder};
+use crate::planner::build::build_service;
+use crate::planner::build::pod::Builder;
+use crate::planner::policy::autoscaler::build as build_autoscaler;
+use crate::planner::{Action, Settings, World, plan as decide};
 use crate::platform::clock;
 
 /// The pods and services that would be created for each job, as YAML documents.

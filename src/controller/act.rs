@@ -7,7 +7,7 @@ use super::Context;
 use super::create::create;
 use super::delete::delete;
 use super::error::Error;
-use super::target::Target;
+use super::job_ref::Target;
 use crate::planner::Action;
 
 /// Requests of one job under way at once.

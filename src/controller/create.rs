@@ -10,11 +10,14 @@ use tokio::time::Instant;
 use super::Context;
 use super::act::{Acted, FAN_OUT};
 use super::error::Error;
-use super::target::Target;
+use super::job_ref::Target;
 use crate::api::Role;
 use crate::cache::Fact;
 use crate::cache::watch::{AUTOSCALERS, Kind, PODS, SERVICES};
-use crate::planner::{Action, build_autoscaler, build_service, pod::Builder};
+use crate::planner::Action;
+use crate::planner::build::build_service;
+use crate::planner::build::pod::Builder;
+use crate::planner::policy::autoscaler::build as build_autoscaler;
 
 /// Objects of a kind that a job asks for at once. Most jobs are small and wait for one answer; of a quota that is used up few refusals
 /// are taken.

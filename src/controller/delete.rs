@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Context;
 use super::act::{Acted, FAN_OUT};
 use super::error::Error;
-use super::target::Target;
+use super::job_ref::Target;
 use crate::api::PyTorchJob;
 use crate::cache::Fact;
 use crate::cache::watch::{AUTOSCALERS, Kind, PODS, SERVICES};

@@ -7,12 +7,12 @@ mod act;
 mod create;
 mod delete;
 mod error;
-mod latest;
-mod memory;
+mod job_ref;
+mod observe;
+mod pacing;
 mod queue;
 mod reconcile;
 mod store_status;
-mod target;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use self::memory::Memory;
+use self::pacing::Memory;
 use self::queue::Trigger;
 use crate::cache::{Index, StoredJob, watch};
 use crate::planner::{Note, Settings};

@@ -11,41 +11,23 @@
 //!
 //! One file a policy, named after the API field.
 
-pub mod active_deadline_seconds;
-mod autoscaler;
-pub mod backoff_limit;
-pub mod clean_pod_policy;
-pub mod conditions;
-mod decision;
-mod draft;
-mod elastic_policy;
-pub mod env;
+pub mod build;
+mod finished;
 #[cfg(test)]
 #[path = "../../tests/plan/fixture.rs"]
 #[allow(dead_code, reason = "shared with tests/plan, which uses the rest")]
 mod fixture;
-mod init_container;
-pub mod pod;
-mod replica_statuses;
-mod replicas;
-pub mod restart_policy;
-mod service;
-mod success;
-mod suspend;
-mod template;
-pub mod template_hash;
-mod ttl_seconds_after_finished;
+mod plan;
+pub mod policy;
+pub mod status;
+mod unfinished;
 pub mod validate;
-mod verdict;
 mod world;
 
-pub use autoscaler::build as build_autoscaler;
-pub use decision::{Action, Count, Note, Plan, StatusWrite, Urgency};
-pub use replica_statuses::selector;
-pub use service::build as build_service;
+pub use plan::{Action, Count, Note, Plan, StatusWrite, Urgency};
 pub use world::{Failure, Phase, PodFact, ServiceFact, Settings, World};
 
-use self::conditions::{finished, set, stored_time};
+use self::status::conditions::{finished, set, stored_time};
 use crate::api::names::{self, reason};
 use crate::api::{ConditionType, JobStatus, PyTorchJob};
 
@@ -56,9 +38,9 @@ pub fn plan(world: &World<'_>) -> Plan {
     if managed_elsewhere(world.job) || world.job.metadata.deletion_timestamp.is_some() {
         Plan::default()
     } else if finished(&status) {
-        verdict::after(world, &status)
+        finished::plan(world, &status)
     } else {
-        draft::plan(world, status)
+        unfinished::plan(world, status)
     }
 }
 

@@ -127,7 +127,7 @@ pub struct PodFact {
     pub terminating: bool,
     /// Container restarts in place, init containers included.
     pub restarts: i32,
-    /// What it was built from, as [`super::template_hash`] has it; nothing for a pod that is not ours.
+    /// What it was built from, as [`crate::planner::build::template_hash`] has it; nothing for a pod that is not ours.
     pub template_hash: Option<u64>,
     /// Why the pod failed, if it did.
     pub failure: Option<Box<Failure>>,

@@ -5,10 +5,11 @@ use std::fmt;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use pytorchjob_operator::api::{JobStatus, PyTorchJob, Role, names};
-use pytorchjob_operator::planner::conditions::finished;
-use pytorchjob_operator::planner::pod::Builder;
+use pytorchjob_operator::planner::build::pod::Builder;
+use pytorchjob_operator::planner::build::template_hash;
+use pytorchjob_operator::planner::status::conditions::finished;
 use pytorchjob_operator::planner::{
-    self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World, managed_elsewhere, template_hash,
+    self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World, managed_elsewhere,
 };
 use serde_json::{Value, json};
 
@@ -266,10 +267,10 @@ impl<'a> Simulation<'a> {
         match action {
             Action::CreatePod(role, index) => self.create_pod(*role, *index, builder().pod(*role, *index)),
             Action::CreateService(role, index) => {
-                let built = planner::build_service(&builder(), *role, *index);
+                let built = planner::build::build_service(&builder(), *role, *index);
                 self.services.insert(role.replica_name(JOB, *index), built);
             }
-            Action::CreateAutoscaler => self.autoscaler = planner::build_autoscaler(seen, &builder()),
+            Action::CreateAutoscaler => self.autoscaler = planner::policy::autoscaler::build(seen, &builder()),
             Action::DeletePod { name, uid } => self.delete_pod(name, uid),
             Action::DeleteService { name, .. } => drop(self.services.remove(name)),
             Action::DeleteAutoscaler { .. } => self.autoscaler = None,

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use crate::api::{CleanPodPolicy, PyTorchJob, RawJson, Role};
 use crate::fixture::at;
-use crate::planner::conditions::finished;
-use crate::planner::{self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World, template_hash};
+use crate::planner::build::template_hash;
+use crate::planner::status::conditions::finished;
+use crate::planner::{self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World};
 
 /// What becomes of one write of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -179,7 +179,7 @@ fn w15_the_worker_selector_survives_the_masters_success() {
     let mut scene = master_and_workers(1).running();
     scene.phase("job-master-0", Phase::Succeeded);
     scene.settle();
-    let selector = planner::selector("job", Role::Worker);
+    let selector = planner::status::replica_statuses::selector("job", Role::Worker);
     assert_eq!(scene.status().replica_statuses["Worker"].selector, Some(selector));
 }
 

@@ -8,8 +8,9 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::api::{JobCondition, JobStatus, PyTorchJob, Role};
-use crate::planner::pod::Builder;
-use crate::planner::{self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World, template_hash};
+use crate::planner::build::pod::Builder;
+use crate::planner::build::template_hash;
+use crate::planner::{self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World};
 
 /// Name of every job that is not named otherwise.
 pub const JOB: &str = "job";
@@ -399,7 +400,7 @@ impl Scene {
 
     /// The service that would be created for a replica.
     pub fn build_service(&self, role: Role, index: u32) -> Value {
-        planner::build_service(&Builder::new(&self.job, &self.settings), role, index)
+        planner::build::build_service(&Builder::new(&self.job, &self.settings), role, index)
     }
 }
 

@@ -11,8 +11,9 @@ use crate::api::ConditionType::{self, Failed, Running, Succeeded, Suspended};
 use crate::api::{CleanPodPolicy, JobStatus, PyTorchJob, Role};
 use crate::cluster::{Cluster, Objects, Outcome, Step, Written};
 use crate::fixture::{JobBuilder, elastic_workers, master, master_and_workers, workers};
-use crate::planner::conditions::{finished, is_true};
-use crate::planner::{Action, Phase, Plan, PodFact, ServiceFact, template_hash};
+use crate::planner::build::template_hash;
+use crate::planner::status::conditions::{finished, is_true};
+use crate::planner::{Action, Phase, Plan, PodFact, ServiceFact};
 
 proptest! {
     #![proptest_config(ProptestConfig {

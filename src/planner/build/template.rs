@@ -4,9 +4,9 @@
 
 use serde_json::Value;
 
-use super::decision::Note;
 use crate::api::names::{self, reason};
 use crate::api::{PyTorchJob, PyTorchJobSpec, ReplicaSpec, Role};
+use crate::planner::plan::Note;
 
 /// A port of the training container.
 #[derive(Clone, Debug, PartialEq, Eq)]

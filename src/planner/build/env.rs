@@ -1,8 +1,8 @@
 //! The environment of the training containers: how a process finds the others.
 
-use super::elastic_policy;
 use crate::api::names::env;
 use crate::api::{PyTorchJobSpec, Role};
+use crate::planner::build::elastic_env;
 
 /// `nprocPerNode` when unset.
 const DEFAULT_NPROC_PER_NODE: &str = "auto";
@@ -34,7 +34,7 @@ pub fn variables(
     }
     match &spec.elastic_policy {
         None => variables.push((env::PET_NNODES, spec.total_replicas().to_string())),
-        Some(policy) => variables.extend(elastic_policy::variables(job, spec, policy, ports.worker)),
+        Some(policy) => variables.extend(elastic_env::variables(job, spec, policy, ports.worker)),
     }
     variables
 }

@@ -1,11 +1,11 @@
 //! `runPolicy.suspend`: the job has no pods and services while it is true.
 
-use super::conditions::{clear, find, is_true, set, stored_time};
-use super::decision::Note;
-use super::template_hash;
-use super::world::World;
 use crate::api::names::reason;
 use crate::api::{ConditionType, JobStatus};
+use crate::planner::build::template_hash;
+use crate::planner::plan::Note;
+use crate::planner::status::conditions::{clear, find, is_true, set, stored_time};
+use crate::planner::world::World;
 
 /// Writes the conditions of a suspended job, in Kubeflow's order: `[Created, Running=False, Suspended]`. `startTime` stays.
 pub fn suspend(world: &World<'_>, status: &mut JobStatus) -> Option<Note> {

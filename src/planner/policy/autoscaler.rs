@@ -5,11 +5,11 @@
 
 use serde_json::{Value, json};
 
-use super::decision::Action;
-use super::elastic_policy;
-use super::pod::Builder;
-use super::world::World;
 use crate::api::{ElasticPolicy, PyTorchJob, names};
+use crate::planner::build::elastic_env;
+use crate::planner::build::pod::Builder;
+use crate::planner::plan::Action;
+use crate::planner::world::World;
 
 /// Creates the autoscaler if it is missing and the job asks for one.
 #[must_use]
@@ -30,7 +30,7 @@ pub fn delete<'a>(world: &World<'a>) -> impl Iterator<Item = Action> + use<'a> {
 #[must_use]
 pub fn build(job: &PyTorchJob, builder: &Builder<'_>) -> Option<Value> {
     let policy = policy(job)?;
-    let (min, max) = elastic_policy::bounds(&job.spec, policy);
+    let (min, max) = elastic_env::bounds(&job.spec, policy);
     let metrics: Value = policy.metrics.as_ref()?.parse().ok()?;
     Some(json!({
         "apiVersion": "autoscaling/v2",

@@ -4,7 +4,7 @@
 //! 1.9 counts only the first, only in pods that run, and forgets them with the pod. Here a replaced pod is counted in
 //! `status.restarts` before it is deleted, together with the container restarts it takes with it.
 
-use super::world::PodFact;
+use crate::planner::world::PodFact;
 
 /// Whether the job has had its restarts.
 ///

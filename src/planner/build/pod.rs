@@ -2,11 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::env::{self, Ports};
-use super::template;
-use super::world::Settings;
-use super::{init_container, restart_policy, template_hash};
 use crate::api::{PyTorchJob, Role, names};
+use crate::planner::build::env::{self, Ports};
+use crate::planner::build::init_container;
+use crate::planner::build::template;
+use crate::planner::build::template_hash;
+use crate::planner::policy::restart_policy;
+use crate::planner::world::Settings;
 
 /// Builds the pods and services of one job. The templates are parsed once.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 //! When a job runs, and when it has succeeded. Kubeflow's rules: with a Master, the Master alone decides both; without one, all
 //! workers must succeed, and any one of them suffices in an elastic job, where the others have nothing left to do.
 
-use super::world::{Phase, World};
 use crate::api::Role;
+use crate::planner::world::{Phase, PodFact, World};
 
 /// The message of the Succeeded condition, if the job has succeeded.
 #[must_use]
@@ -28,7 +28,7 @@ pub fn succeeded(world: &World<'_>) -> Option<String> {
 #[must_use]
 pub fn running(world: &World<'_>) -> Option<String> {
     let role = deciding_role(world)?;
-    (count(world, role, super::PodFact::running) > 0).then(|| match role {
+    (count(world, role, PodFact::running) > 0).then(|| match role {
         Role::Master => format!("PyTorchJob {} is running.", world.name()),
         Role::Worker => format!("PyTorchJob {}/{} is running.", world.namespace(), world.name()),
     })
@@ -38,8 +38,8 @@ fn deciding_role(world: &World<'_>) -> Option<Role> {
     Role::ALL.into_iter().find(|&role| world.job.spec.replicas(role) > 0)
 }
 
-fn count(world: &World<'_>, role: Role, matches: impl Fn(&super::PodFact) -> bool) -> usize {
-    let here = |pod: &&super::PodFact| {
+fn count(world: &World<'_>, role: Role, matches: impl Fn(&PodFact) -> bool) -> usize {
+    let here = |pod: &&PodFact| {
         world
             .slot(&pod.name)
             .is_some_and(|slot| slot.0 == role && world.wants(slot))

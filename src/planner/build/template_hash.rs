@@ -9,9 +9,9 @@ use std::hash::Hasher as _;
 use fnv::FnvHasher;
 use serde_json::{Value, json};
 
-use super::template;
-use super::world::World;
 use crate::api::{ElasticPolicy, PyTorchJobSpec, Role};
+use crate::planner::build::template;
+use crate::planner::world::World;
 
 /// The hash of what pods are built from and what a suspension alone allows to change. It must never depend on anything else, nor on
 /// the version of this program: a new hash replaces the pods of every running job.

@@ -2,17 +2,23 @@
 
 use std::time::Duration;
 
-use super::active_deadline_seconds::{self, remaining};
-use super::conditions::{self, set, stored_time};
-use super::decision::{Count, Note, Plan, StatusWrite, Urgency};
-use super::replica_statuses::{self, Moment};
-use super::world::World;
-use super::{
-    autoscaler, backoff_limit, clean_pod_policy, refusal_message, replicas, restart_policy, success, suspend, template,
-    validate,
-};
 use crate::api::names::reason;
 use crate::api::{CleanPodPolicy, ConditionType, JobStatus};
+use crate::planner::build::template;
+use crate::planner::plan::{Count, Note, Plan, StatusWrite, Urgency};
+use crate::planner::policy::active_deadline_seconds::{self, remaining};
+use crate::planner::policy::autoscaler;
+use crate::planner::policy::backoff_limit;
+use crate::planner::policy::clean_pod_policy;
+use crate::planner::policy::replicas;
+use crate::planner::policy::restart_policy;
+use crate::planner::policy::success;
+use crate::planner::policy::suspend;
+use crate::planner::refusal_message;
+use crate::planner::status::conditions::{self, set, stored_time};
+use crate::planner::status::replica_statuses::{self, Moment};
+use crate::planner::validate;
+use crate::planner::world::World;
 
 /// Decides about a job without verdict: refuse it, keep it suspended, or work on it.
 #[must_use]

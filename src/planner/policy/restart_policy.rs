@@ -4,9 +4,9 @@
 //! Such a pod is replaced in two steps. First the failure is counted in the status; only when that is stored, the pod is deleted,
 //! so that a crash in between can neither lose nor repeat a count.
 
-use super::decision::Action;
-use super::world::{Failure, PodFact, World};
 use crate::api::{FirstFailure, JobStatus, PyTorchJobSpec, RestartPolicy, Role};
+use crate::planner::plan::Action;
+use crate::planner::world::{Failure, PodFact, World};
 
 /// Exit codes from here on are signals (128 + n): not the program's own verdict, so worth another try.
 const RETRYABLE_FROM: i32 = 128;

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::world::Settings;
 use crate::api::{Role, names};
+use crate::planner::world::Settings;
 
 /// The container, or nothing for a replica that needs none: workers of a job with Master have it. It stands after the user's own.
 ///

@@ -5,9 +5,9 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::active_deadline_seconds::remaining;
-use super::conditions::find;
 use crate::api::{ConditionType, JobStatus};
+use crate::planner::policy::active_deadline_seconds::remaining;
+use crate::planner::status::conditions::find;
 
 /// What remains until a finished job is deleted: zero when it is time, nothing without a TTL.
 ///
@@ -31,8 +31,8 @@ fn completion(status: &JobStatus) -> Option<&Time> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::planner::conditions::{clear, set};
     use crate::planner::fixture::{at, time};
+    use crate::planner::status::conditions::{clear, set};
 
     fn finished(verdict: ConditionType, completion: Option<i64>) -> JobStatus {
         let mut status = JobStatus::default();

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::world::{Phase, PodFact, World};
 use crate::api::{ReplicaStatus, Role, names};
+use crate::planner::world::{Phase, PodFact, World};
 
 /// When the counts are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

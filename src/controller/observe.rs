@@ -4,7 +4,7 @@ use kube::Api;
 
 use super::Context;
 use super::error::Error;
-use super::target::Target;
+use super::job_ref::Target;
 use crate::api::PyTorchJob;
 use crate::cache::StoredJob;
 
@@ -108,7 +108,7 @@ mod tests {
                 client: self.client(),
                 index: Arc::default(),
                 settings: Settings::default(),
-                memory: super::super::memory::Memory::default(),
+                memory: super::super::pacing::Memory::default(),
                 metrics,
                 events,
                 requests: tokio::sync::Semaphore::new(4),

@@ -1,8 +1,8 @@
 //! `cleanPodPolicy`: what is deleted once the job has its verdict.
 
-use super::decision::Action;
-use super::world::{PodFact, World};
 use crate::api::CleanPodPolicy;
+use crate::planner::plan::Action;
+use crate::planner::world::{PodFact, World};
 
 /// The policy in force.
 ///

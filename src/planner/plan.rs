@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::world::{PodFact, ServiceFact};
 use crate::api::{JobStatus, Role};
+use crate::planner::world::{PodFact, ServiceFact};
 
 /// What to do about one job, now.
 #[derive(Clone, Debug, Default, PartialEq)]

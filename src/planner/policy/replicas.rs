@@ -1,9 +1,9 @@
 //! `replicas`: which pods and services to create and to delete.
 
-use super::decision::Action;
-use super::restart_policy;
-use super::world::World;
 use crate::api::Role;
+use crate::planner::plan::Action;
+use crate::planner::policy::restart_policy;
+use crate::planner::world::World;
 
 /// The changes that bring pods and services to the wanted number: deletions first, then creations, Master before Worker, then by
 /// index; on scale-down the highest index goes first, and its service when the pod is gone.
@@ -65,8 +65,8 @@ mod tests {
     use super::*;
     use crate::api::CleanPodPolicy;
     use crate::planner::Plan;
-    use crate::planner::clean_pod_policy::clean_up;
     use crate::planner::fixture::{self, Scene, master_and_workers, workers};
+    use crate::planner::policy::clean_pod_policy::clean_up;
     use crate::planner::world::Phase;
 
     fn changes(scene: &Scene) -> Vec<String> {

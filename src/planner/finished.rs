@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use super::conditions::is_true;
-use super::decision::{Action, Plan, StatusWrite, Urgency};
-use super::world::World;
-use super::{autoscaler, clean_pod_policy, replica_statuses, ttl_seconds_after_finished};
 use crate::api::{ConditionType, JobStatus};
+use crate::planner::plan::{Action, Plan, StatusWrite, Urgency};
+use crate::planner::policy::autoscaler;
+use crate::planner::policy::clean_pod_policy;
+use crate::planner::policy::ttl_seconds_after_finished;
+use crate::planner::status::conditions::is_true;
+use crate::planner::status::replica_statuses;
+use crate::planner::world::World;
 
 /// What remains to be done after the verdict in `stored`.
-pub fn after(world: &World<'_>, stored: &JobStatus) -> Plan {
+pub fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     let spec = &world.job.spec;
     let expires = ttl_seconds_after_finished::expires_in(stored, spec.ttl_seconds_after_finished(), world.now);
     if expires == Some(Duration::ZERO) {

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::pod::Builder;
-use super::template;
 use crate::api::Role;
+use crate::planner::build::pod::Builder;
+use crate::planner::build::template;
 
 /// The service of a replica. As in Kubeflow, and it publishes addresses that are not ready, since rendezvous has to happen before a pod
 /// can be ready; and it keeps the protocol of each port.

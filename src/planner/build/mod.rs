@@ -1,0 +1,11 @@
+//! What a job's objects are built from: its templates, the environment of its replicas, and the objects themselves.
+
+pub mod elastic_env;
+pub mod env;
+mod init_container;
+pub mod pod;
+mod service;
+pub mod template;
+pub mod template_hash;
+
+pub use service::build as build_service;

@@ -1,0 +1,4 @@
+//! The parts of a status and how they are derived.
+
+pub mod conditions;
+pub mod replica_statuses;
