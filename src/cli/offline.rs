@@ -5,10 +5,10 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::cli::manifest::{self, Document};
-use crate::planner::validate::problems;
 use crate::planner::build::build_service;
 use crate::planner::build::pod::Builder;
 use crate::planner::policy::autoscaler::build as build_autoscaler;
+use crate::planner::validate::problems;
 use crate::planner::{Action, Settings, World, plan as decide};
 use crate::platform::clock;
 

@@ -14,7 +14,7 @@
 pub mod build;
 mod finished;
 #[cfg(test)]
-#[path = "../../tests/plan/fixture.rs"]
+#[path = "../../tests/support/fixture.rs"]
 #[allow(dead_code, reason = "shared with tests/plan, which uses the rest")]
 mod fixture;
 mod plan;

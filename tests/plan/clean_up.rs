@@ -1,8 +1,8 @@
 //! `cleanPodPolicy` on live jobs: both spellings, both verdicts, every value, before and after the end.
 
 use crate::api::{CleanPodPolicy, Role};
-use crate::fixture::{Scene, actions, master, master_and_workers};
 use crate::planner::{Phase, Plan};
+use crate::support::fixture::{Scene, actions, master, master_and_workers};
 
 /// A job with a verdict and one pod of each kind: a failed or succeeded master, a running, a pending and a succeeded worker.
 fn finished(spelling: &str, policy: Option<&str>, failed: bool) -> Scene {

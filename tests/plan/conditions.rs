@@ -4,8 +4,8 @@ use serde_json::json;
 
 use crate::api::names::reason;
 use crate::api::{JobStatus, Role};
-use crate::fixture::{conditions, elastic_workers, master, master_and_workers, time, workers};
 use crate::planner::{self, Count, Phase, Plan, Urgency};
+use crate::support::fixture::{conditions, elastic_workers, master, master_and_workers, time, workers};
 
 fn notes(plan: &Plan) -> Vec<(&'static str, bool)> {
     plan.notes.iter().map(|note| (note.reason, note.warning)).collect()

@@ -9,11 +9,11 @@ use proptest::test_runner::FileFailurePersistence;
 
 use crate::api::ConditionType::{self, Failed, Running, Succeeded, Suspended};
 use crate::api::{CleanPodPolicy, JobStatus, PyTorchJob, Role};
-use crate::cluster::{Cluster, Objects, Outcome, Step, Written};
-use crate::fixture::{JobBuilder, elastic_workers, master, master_and_workers, workers};
 use crate::planner::build::template_hash;
 use crate::planner::status::conditions::{finished, is_true};
 use crate::planner::{Action, Phase, Plan, PodFact, ServiceFact};
+use crate::support::cluster::{Cluster, Objects, Outcome, Step, Written};
+use crate::support::fixture::{JobBuilder, elastic_workers, master, master_and_workers, workers};
 
 proptest! {
     #![proptest_config(ProptestConfig {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use k8s_openapi::jiff::SignedDuration;
 
 use crate::api::{JobStatus, Role};
-use crate::fixture::{JobBuilder, Scene, actions, at, master, master_and_workers, time, workers};
 use crate::planner::{Action, Count, Phase, Plan};
+use crate::support::fixture::{JobBuilder, Scene, actions, at, master, master_and_workers, time, workers};
 
 /// The job with a policy in the flat spelling, under runPolicy, and in both.
 fn spelt(job: &JobBuilder, policy: &str, value: i32) -> [JobBuilder; 3] {

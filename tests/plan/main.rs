@@ -1,19 +1,21 @@
-//! The planner as a whole: tables by API field, parity with Kubeflow, and laws that hold in every history.
+//! What needs no cluster: the planner by API field, parity with Kubeflow, laws that hold in every history, the definition, the
+//! documentation and the layout of the source.
 
 use pytorchjob_operator::{api, planner};
 
+mod architecture;
 mod clean_up;
-mod cluster;
 mod conditions;
-#[allow(
-    dead_code,
-    reason = "shared with the tests beside the code and with tests/crd.rs, which use the rest"
-)]
-mod fixture;
+mod crd;
+mod differential;
+mod docs;
+mod faults;
 mod laws;
 mod limits;
 mod parity;
 mod refusals;
 mod replicas;
 mod restarts;
+#[path = "../support/mod.rs"]
+mod support;
 mod suspension;

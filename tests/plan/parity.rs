@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 
 use crate::api::ConditionType::{Failed, Running, Succeeded, Suspended};
 use crate::api::{JobStatus, Role};
-use crate::fixture::{JobBuilder, Scene, UID, actions, elastic_workers, master, master_and_workers, time, workers};
 use crate::planner::policy::backoff_limit;
 use crate::planner::policy::restart_policy;
 use crate::planner::status::conditions::{finished, is_true};
 use crate::planner::{Phase, Plan, managed_elsewhere, validate};
+use crate::support::fixture::{
+    JobBuilder, Scene, UID, actions, elastic_workers, master, master_and_workers, time, workers,
+};
 
 fn env(pod: &Value, name: &str) -> Option<String> {
     let env = pod["spec"]["containers"][0]["env"].as_array()?;

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::api::names::reason;
 use crate::api::{JobStatus, Role};
-use crate::fixture::{JobBuilder, conditions, elastic_workers, master, master_and_workers, time, workers};
 use crate::planner::{Count, Phase, Plan};
+use crate::support::fixture::{JobBuilder, conditions, elastic_workers, master, master_and_workers, time, workers};
 
 /// Bad jobs, with the field that the message names.
 fn fatal() -> Vec<(&'static str, JobBuilder)> {
@@ -194,7 +194,7 @@ fn a_refused_job_obeys_its_ttl() {
         .scene();
     scene.settle();
     scene.wait(5);
-    assert_eq!(crate::fixture::actions(&scene.plan()), ["delete job"]);
+    assert_eq!(crate::support::fixture::actions(&scene.plan()), ["delete job"]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! `replicas` on live jobs: scaling, and what belongs to nobody.
 
 use crate::api::Role;
-use crate::fixture::{actions, elastic_workers, master_and_workers, workers};
 use crate::planner::{Phase, Plan};
+use crate::support::fixture::{actions, elastic_workers, master_and_workers, workers};
 
 #[test]
 fn scaling_an_elastic_job_up_adds_workers_and_leaves_the_others() {

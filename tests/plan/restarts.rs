@@ -2,8 +2,8 @@
 
 use crate::api::names::reason;
 use crate::api::{FirstFailure, Role};
-use crate::fixture::{Scene, actions, master, master_and_workers, time, workers};
 use crate::planner::{Count, Failure, Phase, Plan, Urgency};
+use crate::support::fixture::{Scene, actions, master, master_and_workers, time, workers};
 
 /// How worker 1 ends.
 #[derive(Clone, Copy, Debug)]

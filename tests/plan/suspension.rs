@@ -1,8 +1,8 @@
 //! `runPolicy.suspend` and `runPolicy.managedBy`.
 
 use crate::api::names::reason;
-use crate::fixture::{actions, master_and_workers, time};
 use crate::planner::{Phase, Plan, Urgency};
+use crate::support::fixture::{actions, master_and_workers, time};
 
 #[test]
 fn suspending_deletes_everything_keeps_the_start_and_says_so_once() {

@@ -1,0 +1,843 @@
+//! The CRD as checked in: what the API server will do with it, as far as that can be told without one.
+//!
+//! Schemas are checked here by a few lines of our own, CEL rules by `kube_cel`. The same objects go through
+//! `planner::validate`, which must come to the same verdict.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::LazyLock;
+
+use kube_cel::{CompiledSchema, Validator, compile_schema};
+use serde_json::{Map, Value, json};
+
+use crate::api::{PyTorchJob, RULES, Role, names};
+use crate::planner::validate;
+use crate::support::fixture::{JobBuilder, elastic_workers, master, master_and_workers, workers};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/kubeflow.org_pytorchjobs.yaml");
+
+/// The schema with its rules compiled, which takes a second.
+static COMPILED: LazyLock<CompiledSchema> = LazyLock::new(|| compile_schema(&schema()));
+
+fn checked_in() -> Value {
+    let text = fs::read_to_string(FILE).expect("the CRD is checked in");
+    serde_saphyr::from_str(&text).expect("the CRD is YAML")
+}
+
+fn version() -> Value {
+    checked_in()["spec"]["versions"][0].take()
+}
+
+fn schema() -> Value {
+    version()["schema"]["openAPIV3Schema"].take()
+}
+
+fn spec(schema: &Value) -> &Value {
+    &schema["properties"]["spec"]
+}
+
+fn pod_spec(schema: &Value) -> &Value {
+    &spec(schema)["properties"]["pytorchReplicaSpecs"]["additionalProperties"]["properties"]["template"]["properties"]["spec"]
+}
+
+/// Calls `visit` with the path of every schema.
+fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Map<String, Value>)) {
+    let Some(object) = schema.as_object() else { return };
+    visit(path, object);
+    for (name, property) in object
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        walk(&format!("{path}.{name}"), property, visit);
+    }
+    for nested in ["items", "additionalProperties"] {
+        if let Some(nested) = object.get(nested) {
+            walk(&format!("{path}[]"), nested, visit);
+        }
+    }
+}
+
+#[test]
+fn the_file_is_what_the_code_generates() {
+    let text = fs::read_to_string(FILE).expect("the CRD is checked in");
+    assert!(
+        text == crate::api::crd_yaml(),
+        "crds/kubeflow.org_pytorchjobs.yaml is out of date: run `make crds`"
+    );
+    assert!(
+        text.lines()
+            .next()
+            .is_some_and(|line| line.starts_with('#') && line.contains("make crds"))
+    );
+}
+
+#[test]
+fn plain_kubectl_apply_fits_it_into_its_annotation() {
+    let json = checked_in().to_string();
+    assert!(
+        json.len() < 262_144,
+        "{} bytes; all annotations of an object together have 262144",
+        json.len()
+    );
+}
+
+#[test]
+fn names_and_columns_are_kubeflows_with_the_wide_ones_behind() {
+    let crd = checked_in();
+    assert_eq!(crd["metadata"]["name"], "pytorchjobs.kubeflow.org");
+    let names = &crd["spec"]["names"];
+    assert_eq!(
+        (&names["kind"], &names["plural"]),
+        (&json!("PyTorchJob"), &json!("pytorchjobs"))
+    );
+    assert_eq!(
+        (&names["singular"], &crd["spec"]["scope"]),
+        (&json!("pytorchjob"), &json!("Namespaced"))
+    );
+    let version = version();
+    assert_eq!(
+        (&version["name"], &version["served"], &version["storage"]),
+        (&json!("v1"), &json!(true), &json!(true))
+    );
+    let columns = version["additionalPrinterColumns"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    assert_eq!(
+        columns[..2],
+        [
+            json!({ "jsonPath": ".status.conditions[-1:].type", "name": "State", "type": "string" }),
+            json!({ "jsonPath": ".metadata.creationTimestamp", "name": "Age", "type": "date" }),
+        ]
+    );
+    assert!(
+        columns[2..].iter().all(|column| column["priority"] == 1),
+        "ours show with -o wide alone"
+    );
+}
+
+#[test]
+fn status_and_scale_are_subresources_with_kubeflows_paths() {
+    assert_eq!(
+        version()["subresources"],
+        json!({
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.pytorchReplicaSpecs.Worker.replicas",
+                "statusReplicasPath": ".status.replicaStatuses.Worker.active",
+                "labelSelectorPath": ".status.replicaStatuses.Worker.selector",
+            },
+        })
+    );
+}
+
+#[test]
+fn spec_is_required_and_nothing_is_nullable() {
+    let schema = schema();
+    assert_eq!(schema["required"], json!(["spec"]));
+    assert_eq!(spec(&schema)["required"], json!(["pytorchReplicaSpecs"]));
+    walk("", &schema, &mut |path, object| {
+        assert!(!object.contains_key("nullable"), "{path} is nullable");
+    });
+}
+
+#[test]
+fn w17_run_policy_is_always_there() {
+    let schema = schema();
+    let policy = &spec(&schema)["properties"]["runPolicy"];
+    assert_eq!(policy["default"], json!({}));
+    assert_eq!(policy["properties"]["suspend"]["default"], json!(false));
+}
+
+#[test]
+fn nothing_else_of_our_own_has_a_default() {
+    let mut defaults = BTreeSet::new();
+    walk("", &schema(), &mut |path, object| {
+        if object.contains_key("default") && !path.contains(".template") {
+            defaults.insert(path.to_owned());
+        }
+    });
+    assert_eq!(
+        defaults.into_iter().collect::<Vec<_>>(),
+        [".spec.runPolicy", ".spec.runPolicy.suspend"]
+    );
+}
+
+#[test]
+fn w24_every_number_of_our_own_has_bounds() {
+    let mut numbers = 0;
+    walk("", spec(&schema()), &mut |path, object| {
+        let foreign = path.contains(".template") || path.contains(".metrics") || path.contains(".minResources");
+        if object.get("type") == Some(&json!("integer")) && !foreign {
+            assert!(
+                object.contains_key("minimum") && object.contains_key("maximum"),
+                "{path} has no bounds"
+            );
+            numbers += 1;
+        }
+    });
+    assert_eq!(numbers, 14);
+}
+
+#[test]
+fn w36_pod_fields_newer_than_the_schema_are_kept() {
+    let schema = schema();
+    let spec = pod_spec(&schema);
+    for path in [
+        "",
+        "/properties/containers/items",
+        "/properties/initContainers/items",
+        "/properties/containers/items/properties/securityContext",
+        "/properties/volumes/items",
+        "/properties/affinity",
+    ] {
+        let place = spec.pointer(path).expect("the schema has it");
+        assert_eq!(place["x-kubernetes-preserve-unknown-fields"], true, "{path}");
+        assert!(place["properties"].is_object(), "{path}: known fields keep their types");
+    }
+}
+
+#[test]
+fn lists_of_the_pod_merge_by_their_keys() {
+    let schema = schema();
+    for (path, keys) in [
+        ("/properties/containers", json!(["name"])),
+        ("/properties/initContainers", json!(["name"])),
+        ("/properties/containers/items/properties/env", json!(["name"])),
+        (
+            "/properties/containers/items/properties/ports",
+            json!(["containerPort", "protocol"]),
+        ),
+        (
+            "/properties/containers/items/properties/volumeMounts",
+            json!(["mountPath"]),
+        ),
+        ("/properties/volumes", json!(["name"])),
+        ("/properties/imagePullSecrets", json!(["name"])),
+    ] {
+        let list = pod_spec(&schema).pointer(path).expect("the schema has it");
+        assert_eq!(list["x-kubernetes-list-type"], "map", "{path}");
+        assert_eq!(list["x-kubernetes-list-map-keys"], keys, "{path}");
+    }
+}
+
+#[test]
+fn every_key_of_a_list_that_merges_is_required_or_has_a_default() {
+    walk("", &schema(), &mut |path, object| {
+        for key in object
+            .get("x-kubernetes-list-map-keys")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            let items = &object["items"];
+            let required = items["required"]
+                .as_array()
+                .is_some_and(|required| required.contains(key));
+            let default = key
+                .as_str()
+                .is_some_and(|key| !items["properties"][key]["default"].is_null());
+            assert!(required || default, "{path}: {key}");
+        }
+    });
+}
+
+#[test]
+fn template_metadata_is_what_a_pod_can_take_from_it() {
+    let schema = schema();
+    let template =
+        &spec(&schema)["properties"]["pytorchReplicaSpecs"]["additionalProperties"]["properties"]["template"];
+    let names: Vec<_> = template["properties"]["metadata"]["properties"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names, ["annotations", "finalizers", "labels", "name", "namespace"]);
+}
+
+#[test]
+fn our_own_fields_have_descriptions_and_the_pods_have_none() {
+    walk("", spec(&schema()), &mut |path, object| {
+        let pods = path.contains(".template.") || path.contains(".metrics[]");
+        if path.ends_with("[]") {
+            return;
+        }
+        assert_eq!(object.contains_key("description"), !pods, "{path}");
+    });
+}
+
+#[test]
+fn every_rule_is_in_the_schema_compiles_and_names_its_field() {
+    assert!(!COMPILED.has_errors());
+    let mut found = Vec::new();
+    walk("", &schema(), &mut |_, object| {
+        for rule in object
+            .get("x-kubernetes-validations")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            found.push((rule["rule"].clone(), rule["message"].clone()));
+        }
+    });
+    let expected: Vec<_> = RULES
+        .iter()
+        .map(|rule| (json!(rule.cel), json!(rule.message)))
+        .collect();
+    assert_eq!(found.len(), expected.len());
+    assert!(expected.iter().all(|rule| found.contains(rule)));
+}
+
+#[test]
+fn the_map_of_replicas_is_bounded_or_the_cost_of_its_rules_is_not() {
+    let schema = schema();
+    let replicas = &spec(&schema)["properties"]["pytorchReplicaSpecs"];
+    assert_eq!(
+        (&replicas["minProperties"], &replicas["maxProperties"]),
+        (&json!(1), &json!(2))
+    );
+}
+
+/// One rule: its message, an object (or an edit) it accepts and one it refuses.
+struct Case {
+    message: &'static str,
+    accepted: (Option<JobBuilder>, JobBuilder),
+    refused: (Option<JobBuilder>, JobBuilder),
+}
+
+fn create(message: &'static str, accepted: JobBuilder, refused: JobBuilder) -> Case {
+    Case {
+        message,
+        accepted: (None, accepted),
+        refused: (None, refused),
+    }
+}
+
+fn edit(message: &'static str, old: &JobBuilder, accepted: JobBuilder, refused: JobBuilder) -> Case {
+    Case {
+        message,
+        accepted: (Some(old.clone()), accepted),
+        refused: (Some(old.clone()), refused),
+    }
+}
+
+fn creations() -> Vec<Case> {
+    let elastic = || elastic_workers(2, 1, 3);
+    vec![
+        create(
+            "metadata.name must start with a letter",
+            master().named("a-1"),
+            master().named("0-test"),
+        ),
+        // With "-master-0" 63 and 64 characters.
+        create(
+            "metadata.name is too long",
+            master().named(&"x".repeat(54)),
+            master().named(&"x".repeat(55)),
+        ),
+        create(
+            "unknown replica type",
+            master_and_workers(1),
+            master().spec("/pytorchReplicaSpecs", json!({ "master": replica() })),
+        ),
+        create(
+            "Master.replicas must be 1",
+            master().replicas(Role::Master, 1),
+            master().replicas(Role::Master, 2),
+        ),
+        create(
+            "needs a container named pytorch",
+            master().template(
+                Role::Master,
+                "/spec/containers/1",
+                json!({ "name": "sidecar", "image": "s" }),
+            ),
+            master().container(Role::Master, "/name", json!("train")),
+        ),
+        create(
+            "every container needs an image",
+            master(),
+            master().container(Role::Master, "/image", json!("")),
+        ),
+        create(
+            "elasticPolicy needs pytorchReplicaSpecs.Worker",
+            elastic(),
+            master().spec("/elasticPolicy", json!({})),
+        ),
+        create(
+            "elasticPolicy.minReplicas must not exceed",
+            elastic_workers(2, 2, 2),
+            elastic().spec("/elasticPolicy", json!({ "minReplicas": 3, "maxReplicas": 2 })),
+        ),
+        create(
+            "Worker.replicas must lie between",
+            elastic_workers(3, 1, 3),
+            elastic_workers(4, 1, 3),
+        ),
+        create(
+            "elasticPolicy.nProcPerNode must not be used",
+            elastic().spec("/elasticPolicy/nProcPerNode", json!(2)),
+            elastic()
+                .spec("/elasticPolicy/nProcPerNode", json!(2))
+                .spec("/nprocPerNode", json!("2")),
+        ),
+        spellings(
+            "activeDeadlineSeconds and",
+            "activeDeadlineSeconds",
+            &json!(1),
+            &json!(2),
+        ),
+        spellings("backoffLimit and", "backoffLimit", &json!(1), &json!(2)),
+        spellings("cleanPodPolicy and", "cleanPodPolicy", &json!("All"), &json!("None")),
+        spellings(
+            "ttlSecondsAfterFinished and",
+            "ttlSecondsAfterFinished",
+            &json!(1),
+            &json!(2),
+        ),
+    ]
+}
+
+fn spellings(message: &'static str, policy: &str, one: &Value, other: &Value) -> Case {
+    let both = |second: &Value| master().flat(policy, one.clone()).policy(policy, second.clone());
+    create(message, both(one), both(other))
+}
+
+fn replica() -> Value {
+    json!({ "template": { "spec": { "containers": [{ "name": "pytorch", "image": "i" }] } } })
+}
+
+fn edits() -> Vec<Case> {
+    let job = master_and_workers(2);
+    let held = job.clone().policy("suspend", true);
+    let image = |job: &JobBuilder| {
+        job.clone()
+            .container(Role::Worker, "/image", json!("registry.example/train:2"))
+    };
+    let scheduled = |field: &str, value: Value| job.clone().policy("schedulingPolicy", json!({ field: value }));
+    let hint = |message, field: &str, value: Value, other: Value| {
+        let old = scheduled(field, value);
+        edit(
+            message,
+            &old,
+            old.clone().policy("backoffLimit", 3),
+            scheduled(field, other),
+        )
+    };
+    vec![
+        edit(
+            "replica types of a job cannot be added or removed",
+            &master(),
+            master().policy("backoffLimit", 1),
+            master_and_workers(1),
+        ),
+        edit(
+            "template can change only while the job is suspended",
+            &job,
+            image(&held),
+            image(&job),
+        ),
+        edit(
+            "Worker.replicas of a job without elasticPolicy",
+            &job,
+            held.clone().replicas(Role::Worker, 3),
+            job.clone().replicas(Role::Worker, 3),
+        ),
+        edit(
+            "Worker.replicas of a job whose elasticPolicy has neither minReplicas nor maxReplicas",
+            &unbounded(2),
+            unbounded(3).policy("suspend", true),
+            unbounded(3),
+        ),
+        // With "-worker-9" 63 characters, with "-worker-10" one more.
+        edit(
+            "metadata.name is too long for so many workers",
+            &stored(10),
+            stored(9),
+            stored(11),
+        ),
+        edit(
+            "restartPolicy of a job cannot change",
+            &held,
+            held.clone().restart(Role::Worker, "OnFailure"),
+            held.clone().restart(Role::Worker, "Never"),
+        ),
+        edit(
+            "nprocPerNode can change only while the job is suspended",
+            &job,
+            held.clone().spec("/nprocPerNode", json!("4")),
+            job.clone().spec("/nprocPerNode", json!("4")),
+        ),
+        edit(
+            "elasticPolicy of a job cannot change",
+            &elastic_workers(2, 1, 3),
+            elastic_workers(3, 1, 3),
+            elastic_workers(2, 1, 4),
+        ),
+        edit(
+            "spec.runPolicy.managedBy is immutable",
+            &job,
+            job.clone().policy("managedBy", names::MANAGED_BY_SELF),
+            job.clone().policy("managedBy", names::MANAGED_BY_MULTIKUEUE),
+        ),
+        hint(
+            "schedulingPolicy.queue is immutable",
+            "queue",
+            json!("initial-queue"),
+            json!("test"),
+        ),
+        hint(
+            "schedulingPolicy.priorityClass is immutable",
+            "priorityClass",
+            json!("high"),
+            json!("low"),
+        ),
+        hint(
+            "schedulingPolicy.minResources is immutable",
+            "minResources",
+            json!({ "cpu": "1" }),
+            json!({ "cpu": "2" }),
+        ),
+        hint(
+            "schedulingPolicy.scheduleTimeoutSeconds is immutable",
+            "scheduleTimeoutSeconds",
+            json!(1),
+            json!(2),
+        ),
+    ]
+}
+
+/// Elastic workers without bounds.
+fn unbounded(count: u32) -> JobBuilder {
+    workers(count).spec("/elasticPolicy", json!({}))
+}
+
+/// Elastic workers of a job that has a status, and a name that leaves room for ten.
+fn stored(count: u32) -> JobBuilder {
+    elastic_workers(count, 1, 20)
+        .named(&"x".repeat(54))
+        .field("/status", json!({}))
+}
+
+/// Messages of the rules that refuse `new`, as an edit of `old` if there is one.
+fn refusals(old: Option<&Value>, new: &Value) -> Vec<String> {
+    match Validator::new().validate_compiled(&COMPILED, new, old) {
+        Ok(()) => Vec::new(),
+        Err(errors) => errors.into_vec().into_iter().map(|error| error.message).collect(),
+    }
+}
+
+#[test]
+fn every_rule_accepts_one_object_and_refuses_another_with_its_message_alone() {
+    let mut covered = BTreeSet::new();
+    for case in creations().into_iter().chain(edits()) {
+        let (old, new) = (case.accepted.0.map(JobBuilder::json), case.accepted.1.json());
+        assert_eq!(refusals(old.as_ref(), &new), [""; 0], "{}", case.message);
+        let (old, new) = (case.refused.0.map(JobBuilder::json), case.refused.1.json());
+        let mut messages = refusals(old.as_ref(), &new);
+        // Nothing lies between bounds that exclude each other.
+        messages.retain(|message| !case.message.contains("must not exceed") || !message.contains("must lie between"));
+        assert_eq!(messages.len(), 1, "{}: {messages:?}", case.message);
+        assert!(messages[0].contains(case.message), "{}: {messages:?}", case.message);
+        covered.extend(messages);
+    }
+    let all: BTreeSet<_> = RULES.iter().map(|rule| rule.message.to_owned()).collect();
+    assert_eq!(covered, all, "every rule has a case");
+}
+
+#[test]
+fn the_planner_and_the_rules_agree_about_every_new_object() {
+    for case in creations() {
+        let accepted = validate::problems(&case.accepted.1.build());
+        assert_eq!(accepted, [], "{}", case.message);
+        let refused = validate::problems(&case.refused.1.build());
+        assert_eq!(refused.len(), 1, "{}: {refused:?}", case.message);
+    }
+}
+
+#[test]
+fn what_a_user_may_edit_at_any_time_is_accepted_in_either_spelling_and_removed_again() {
+    let running = master_and_workers(2);
+    for (policy, value) in [
+        ("activeDeadlineSeconds", json!(5)),
+        ("ttlSecondsAfterFinished", json!(0)),
+        ("cleanPodPolicy", json!("All")),
+        ("backoffLimit", json!(2)),
+    ] {
+        for edited in [
+            running.clone().flat(policy, value.clone()),
+            running.clone().policy(policy, value),
+        ] {
+            let (old, new) = (running.clone().json(), edited.json());
+            assert_eq!(refusals(Some(&old), &new), [""; 0], "{policy} set");
+            assert_eq!(refusals(Some(&new), &old), [""; 0], "{policy} removed");
+        }
+    }
+    for edited in [
+        running.clone().policy("suspend", true),
+        running.clone().field("/metadata/labels", json!({ "a": "b" })),
+        running.clone().policy("schedulingPolicy", json!({ "minAvailable": 2 })),
+    ] {
+        assert_eq!(refusals(Some(&running.clone().json()), &edited.json()), [""; 0]);
+    }
+}
+
+#[test]
+fn kueue_admits_with_resume_and_node_selector_in_one_edit() {
+    let held = master_and_workers(2).policy("suspend", true);
+    let admitted = master_and_workers(2).policy("suspend", false).template(
+        Role::Worker,
+        "/spec/nodeSelector",
+        json!({ "pool": "a" }),
+    );
+    assert_eq!(refusals(Some(&held.json()), &admitted.json()), [""; 0]);
+}
+
+#[test]
+fn removing_a_field_is_a_change_of_its_effective_value() {
+    let without = |job: JobBuilder, path: &str, field: &str| {
+        let mut json = job.json();
+        json.pointer_mut(path)
+            .and_then(Value::as_object_mut)
+            .map(|object| object.remove(field));
+        json
+    };
+    let workers = "/spec/pytorchReplicaSpecs/Worker";
+    for (job, path, field, accepted) in [
+        (master_and_workers(1), workers, "replicas", true),
+        (master_and_workers(2), workers, "replicas", false),
+        (
+            master_and_workers(1).restart(Role::Worker, "OnFailure"),
+            workers,
+            "restartPolicy",
+            true,
+        ),
+        (
+            master_and_workers(1).restart(Role::Worker, "Never"),
+            workers,
+            "restartPolicy",
+            false,
+        ),
+        (
+            master().spec("/nprocPerNode", json!("2")),
+            "/spec",
+            "nprocPerNode",
+            false,
+        ),
+        (elastic_workers(2, 1, 3), "/spec", "elasticPolicy", false),
+        (
+            master().policy("managedBy", names::MANAGED_BY_SELF),
+            "/spec/runPolicy",
+            "managedBy",
+            true,
+        ),
+        (
+            master().policy("managedBy", names::MANAGED_BY_MULTIKUEUE),
+            "/spec/runPolicy",
+            "managedBy",
+            false,
+        ),
+        (
+            master().policy("schedulingPolicy", json!({ "queue": "q" })),
+            "/spec/runPolicy",
+            "schedulingPolicy",
+            false,
+        ),
+        (
+            master().policy("schedulingPolicy", json!({ "minAvailable": 1 })),
+            "/spec/runPolicy",
+            "schedulingPolicy",
+            true,
+        ),
+        (master_and_workers(1), "/spec/pytorchReplicaSpecs", "Worker", false),
+    ] {
+        let (old, new) = (job.clone().json(), without(job, path, field));
+        assert_eq!(
+            refusals(Some(&old), &new).is_empty(),
+            accepted,
+            "{path}/{field} removed"
+        );
+        assert_eq!(refusals(Some(&new), &old).is_empty(), accepted, "{path}/{field} added");
+    }
+}
+
+/// What the schema alone has against an object: types, bounds, enumerations, patterns, required fields.
+fn structural(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>) {
+    let is_type = match schema["type"].as_str() {
+        _ if schema["x-kubernetes-int-or-string"] == true => value.is_i64() || value.is_string(),
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("integer") => value.is_i64(),
+        Some("boolean") => value.is_boolean(),
+        _ => true,
+    };
+    let beyond = |bound: &str, wrong: fn(f64, f64) -> bool| {
+        schema[bound]
+            .as_f64()
+            .zip(value.as_f64())
+            .is_some_and(|(bound, value)| wrong(value, bound))
+    };
+    let listed = schema["enum"].as_array().is_none_or(|values| values.contains(value));
+    let sizes = value.as_object().map(|object| object.len() as u64);
+    let crowded = sizes.is_some_and(|size| {
+        schema["maxProperties"].as_u64().is_some_and(|max| size > max)
+            || schema["minProperties"].as_u64().is_some_and(|min| size < min)
+    });
+    let matches = schema["pattern"].as_str().is_none_or(|pattern| matches(pattern, value));
+    if !is_type || !listed || !matches || crowded || beyond("minimum", |a, b| a < b) || beyond("maximum", |a, b| a > b)
+    {
+        found.push(path.to_owned());
+    }
+    for required in schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
+        if value.is_object() && value.get(required).is_none() {
+            found.push(format!("{path}.{required}"));
+        }
+    }
+    for (name, child) in value.as_object().into_iter().flatten() {
+        let property = schema["properties"]
+            .get(name)
+            .or_else(|| schema.get("additionalProperties"));
+        if let Some(property) = property {
+            structural(&format!("{path}.{name}"), property, child, found);
+        }
+    }
+    for (index, child) in value.as_array().into_iter().flatten().enumerate() {
+        structural(&format!("{path}[{index}]"), &schema["items"], child, found);
+    }
+}
+
+fn matches(pattern: &str, value: &Value) -> bool {
+    let rule =
+        json!({ "type": "string", "x-kubernetes-validations": [{ "rule": format!("self.matches('{pattern}')") }] });
+    Validator::new().validate(&rule, value, None).is_ok()
+}
+
+/// Bad input that the schema refuses, with the field it names.
+fn bad_input() -> Vec<(&'static str, Value)> {
+    let set = |path: &str, value: Value| master().spec(path, value).json();
+    let mut no_spec = master().json();
+    no_spec["spec"].take();
+    vec![
+        (".spec", no_spec),
+        (
+            ".spec.activeDeadlineSeconds",
+            set("/activeDeadlineSeconds", json!("soon")),
+        ),
+        (".spec.activeDeadlineSeconds", set("/activeDeadlineSeconds", json!(-1))),
+        (
+            ".spec.activeDeadlineSeconds",
+            set("/activeDeadlineSeconds", json!(2_147_483_648_i64)),
+        ),
+        (".spec.backoffLimit", set("/backoffLimit", json!(-1))),
+        (
+            ".spec.ttlSecondsAfterFinished",
+            set("/ttlSecondsAfterFinished", json!(-1)),
+        ),
+        (".spec.cleanPodPolicy", set("/cleanPodPolicy", json!("Some"))),
+        (".spec.cleanPodPolicy", set("/cleanPodPolicy", json!(""))),
+        (
+            ".spec.runPolicy.activeDeadlineSeconds",
+            set("/runPolicy/activeDeadlineSeconds", json!(-1)),
+        ),
+        (
+            ".spec.runPolicy.backoffLimit",
+            set("/runPolicy/backoffLimit", json!(-1)),
+        ),
+        (
+            ".spec.runPolicy.ttlSecondsAfterFinished",
+            set("/runPolicy/ttlSecondsAfterFinished", json!(-1)),
+        ),
+        (
+            ".spec.runPolicy.cleanPodPolicy",
+            set("/runPolicy/cleanPodPolicy", json!("all")),
+        ),
+        (
+            ".spec.runPolicy.managedBy",
+            set("/runPolicy/managedBy", json!("somebody")),
+        ),
+        (".spec.runPolicy.managedBy", set("/runPolicy/managedBy", json!(""))),
+        (".spec.runPolicy.suspend", set("/runPolicy/suspend", json!("yes"))),
+        (".spec.nprocPerNode", set("/nprocPerNode", json!("many"))),
+        (".spec.nprocPerNode", set("/nprocPerNode", json!("007"))),
+        (".spec.nprocPerNode", set("/nprocPerNode", json!("+4"))),
+        (".spec.pytorchReplicaSpecs", set("/pytorchReplicaSpecs", json!({}))),
+        (
+            ".spec.pytorchReplicaSpecs.Master.template.spec",
+            master().template(Role::Master, "", json!({})).json(),
+        ),
+        (
+            ".spec.pytorchReplicaSpecs.Master.template.spec.containers",
+            master().template(Role::Master, "/spec", json!({})).json(),
+        ),
+        (
+            ".spec.pytorchReplicaSpecs.Master.restartPolicy",
+            master().restart(Role::Master, "Sometimes").json(),
+        ),
+        (".spec.pytorchReplicaSpecs.Worker.replicas", workers(0).json()),
+        (".spec.pytorchReplicaSpecs.Worker.replicas", workers(10_001).json()),
+        (
+            ".spec.pytorchReplicaSpecs.Master.template.spec.containers[0].env",
+            master().container(Role::Master, "/env", json!("A=1")).json(),
+        ),
+        (
+            ".spec.elasticPolicy.minReplicas",
+            workers(1).spec("/elasticPolicy", json!({ "minReplicas": 0 })).json(),
+        ),
+        (
+            ".spec.elasticPolicy.rdzvPort",
+            workers(1).spec("/elasticPolicy", json!({ "rdzvPort": 70_000 })).json(),
+        ),
+    ]
+}
+
+#[test]
+fn bad_input_is_refused_by_the_schema_and_stored_all_the_same_by_the_planner_or_the_decoder() {
+    let schema = schema();
+    for (field, job) in bad_input() {
+        let mut found = Vec::new();
+        structural("", &schema, &job, &mut found);
+        assert_eq!(found, [field], "{job}");
+        let problems = serde_json::from_str::<PyTorchJob>(&job.to_string()).map(|job| validate::problems(&job));
+        assert!(
+            problems.is_err() || problems.is_ok_and(|problems| !problems.is_empty()),
+            "{field} goes unnoticed: {job}"
+        );
+    }
+}
+
+#[test]
+fn good_input_passes_the_schema() {
+    let schema = schema();
+    let whole = elastic_workers(2, 1, 3)
+        .policy(
+            "schedulingPolicy",
+            json!({ "minAvailable": 1, "minResources": { "cpu": 2, "memory": "4Gi" } }),
+        )
+        .container(
+            Role::Worker,
+            "/resources",
+            json!({ "limits": { "cpu": 2, "nvidia.com/gpu": "1" } }),
+        )
+        .container(Role::Worker, "/fieldOfTheFuture", json!([1, { "a": null }]));
+    for job in [
+        master(),
+        master_and_workers(3),
+        workers(1),
+        elastic_workers(2, 1, 3),
+        whole,
+    ] {
+        let mut found = Vec::new();
+        structural("", &schema, &job.clone().json(), &mut found);
+        assert_eq!(found, [""; 0]);
+        assert_eq!(validate::problems(&job.build()), []);
+    }
+}

@@ -1,0 +1,136 @@
+//! What the pages point to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pytorchjob_test_cluster::repository;
+
+use crate::docs::page::{page, pages};
+
+/// The text of every Rust file that may hold a test.
+fn sources() -> String {
+    fn collect(directory: &Path, text: &mut String) {
+        let mut entries: Vec<PathBuf> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        entries.sort();
+        for path in entries {
+            if path.is_dir() {
+                collect(&path, text);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let mut text = String::new();
+    for directory in ["src", "tests"] {
+        collect(&repository().join(directory), &mut text);
+    }
+    text
+}
+
+/// Pieces of code that are written as tests are: long, in lower case, with underscores. Series of metrics look alike and are no tests.
+fn tests_named_in(text: &str) -> impl Iterator<Item = &str> {
+    let metric = [
+        "controller_runtime_",
+        "process_",
+        "pytorchjob_operator_",
+        "training_operator_",
+    ];
+    let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+    text.split('`')
+        .filter(move |code| code.matches('_').count() > 3 && code.chars().all(plain))
+        .filter(move |code| !metric.iter().any(|prefix| code.starts_with(prefix)))
+}
+
+#[test]
+fn every_test_that_a_page_names_exists() {
+    let sources = sources();
+    for page in pages() {
+        for test in tests_named_in(&page.text) {
+            assert!(
+                sources.contains(&format!("fn {test}(")),
+                "{} names the test {test:?}, which does not exist",
+                page.path
+            );
+        }
+    }
+}
+
+#[test]
+fn every_claim_to_be_better_names_a_test() {
+    for row in page("README.md").table("## Better than the Go operator") {
+        let test = row[2].split(", ").next().unwrap_or_default();
+        assert!(tests_named_in(test).count() == 1, "no test is named for: {}", row[0]);
+    }
+}
+
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    for page in pages() {
+        let directory = repository().join(&page.path).parent().unwrap().to_owned();
+        let targets = page.text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://")) {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = if file.is_empty() {
+                repository().join(&page.path)
+            } else {
+                directory.join(file)
+            };
+            assert!(path.exists(), "{} links to {target}, which does not exist", page.path);
+            let known = anchor.is_empty() || anchors(&fs::read_to_string(&path).unwrap()).contains(&anchor.to_owned());
+            assert!(known, "{} links to {target}, and there is no such heading", page.path);
+        }
+    }
+}
+
+/// The anchors of the headings, as GitHub makes them.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |line: &str| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = title
+            .chars()
+            .filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+        kept.collect::<String>().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn every_make_target_that_a_page_names_exists() {
+    let makefile = fs::read_to_string(repository().join("Makefile")).unwrap();
+    for page in pages() {
+        let commands = page.text.split("make ").skip(1).zip(page.text.split("make "));
+        // `make X` as a command: at the beginning of a line or of a piece of code.
+        let commands = commands.filter(|(_, before)| before.is_empty() || before.ends_with(['\n', '`']));
+        for (after, _) in commands {
+            let target: String = after
+                .chars()
+                .take_while(|letter| letter.is_ascii_lowercase() || *letter == '-')
+                .collect();
+            assert!(
+                makefile.contains(&format!("\n{target}:")),
+                "{} names `make {target}`, which does not exist",
+                page.path
+            );
+        }
+    }
+}
+
+#[test]
+fn every_example_is_valid() {
+    for entry in fs::read_dir(repository().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let output = Command::new(env!("CARGO_BIN_EXE_pytorchjob-operator"))
+                .args(["validate", "--filename"])
+                .arg(&path)
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}: {output:?}", path.display());
+        }
+    }
+}

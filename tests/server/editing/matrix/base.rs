@@ -1,0 +1,106 @@
+//! The jobs that the edits of the table are made to.
+
+use serde_json::{Value, json};
+
+use crate::editing::rig::{bare, merged, template};
+
+/// A job to edit. Between them, they have every field that an edit changes or removes, and lack every one that an edit adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Base {
+    /// Master and Worker, and nothing that can be left out.
+    Bare,
+    /// The policies under `runPolicy`, and everything about the replicas that can be left out.
+    Nested,
+    /// The policies flat.
+    Flat,
+    /// `managedBy`, a whole `schedulingPolicy`, and restart policies that are not the default.
+    Gang,
+    /// Workers with an empty `elasticPolicy`.
+    ElasticBare,
+    /// Workers with a whole `elasticPolicy`.
+    Elastic,
+    /// A Master alone.
+    Master,
+    /// Workers alone.
+    Workers,
+}
+
+impl Base {
+    /// Its replicas.
+    pub const fn replicas(self) -> &'static [&'static str] {
+        match self {
+            Self::Bare | Self::Nested | Self::Flat | Self::Gang => &["master-0", "worker-0"],
+            Self::ElasticBare | Self::Elastic | Self::Workers => &["worker-0", "worker-1"],
+            Self::Master => &["master-0"],
+        }
+    }
+
+    /// The replicas whose state is the state of the job.
+    pub const fn deciding(self) -> &'static [&'static str] {
+        match self {
+            Self::ElasticBare | Self::Elastic | Self::Workers => &["worker-0", "worker-1"],
+            _ => &["master-0"],
+        }
+    }
+
+    /// Its spec.
+    pub fn spec(self) -> Value {
+        let workers = json!({ "pytorchReplicaSpecs": { "Worker": { "replicas": 2, "template": template() } } });
+        match self {
+            Self::Bare => bare(),
+            Self::Nested => merged(bare(), &nested()),
+            Self::Flat => merged(bare(), &policies()),
+            Self::Gang => merged(bare(), &gang()),
+            Self::Workers => workers,
+            Self::ElasticBare => merged(workers, &json!({ "elasticPolicy": {} })),
+            Self::Elastic => merged(workers, &json!({ "elasticPolicy": elastic_policy() })),
+            Self::Master => merged(bare(), &json!({ "pytorchReplicaSpecs": { "Worker": null } })),
+        }
+    }
+}
+
+/// The four policies that have two spellings, with values under which nothing happens for hours.
+fn policies() -> Value {
+    json!({ "activeDeadlineSeconds": 7200, "backoffLimit": 3, "cleanPodPolicy": "None", "ttlSecondsAfterFinished": 7200 })
+}
+
+fn nested() -> Value {
+    let replica = json!({ "replicas": 1, "restartPolicy": "OnFailure" });
+    json!({
+        "runPolicy": merged(policies(), &json!({ "schedulingPolicy": { "minAvailable": 2 } })),
+        "nprocPerNode": "2",
+        "pytorchReplicaSpecs": { "Master": replica, "Worker": replica },
+    })
+}
+
+fn gang() -> Value {
+    json!({
+        "runPolicy": {
+            "managedBy": "kubeflow.org/training-operator",
+            "schedulingPolicy": {
+                "minAvailable": 2,
+                "minResources": { "cpu": "1" },
+                "priorityClass": "high",
+                "queue": "research",
+                "scheduleTimeoutSeconds": 60,
+            },
+        },
+        "pytorchReplicaSpecs": { "Master": { "restartPolicy": "Always" }, "Worker": { "restartPolicy": "ExitCode" } },
+    })
+}
+
+fn elastic_policy() -> Value {
+    json!({
+        "maxReplicas": 3,
+        "maxRestarts": 5,
+        "metrics": [{ "type": "Resource", "resource": { "name": "cpu", "target": { "type": "Utilization", "averageUtilization": 80 } } }],
+        "minReplicas": 1,
+        "nProcPerNode": 1,
+        "rdzvBackend": "c10d",
+        "rdzvConf": [{ "key": "timeout", "value": "900" }],
+        "rdzvHost": "etcd",
+        "rdzvId": "42",
+        "rdzvPort": 2379,
+        "standalone": false,
+    })
+}

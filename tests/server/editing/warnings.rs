@@ -1,0 +1,94 @@
+//! `config/warnings`: said, and not refused.
+
+use std::time::Duration;
+
+use kube::client::Body;
+use pytorchjob_test_cluster::repository;
+use serde_json::{Value, json};
+
+use crate::editing::rig::{Rig, bare, elastic, merged};
+
+const DEPRECATED: &str = "spec.elasticPolicy.nProcPerNode is deprecated: create jobs with spec.nprocPerNode instead";
+const OVERWRITTEN: &str = "template.spec.restartPolicy of Worker will be overwritten by the restartPolicy of the replica type (OnFailure where it has none): set that one, and leave the template's out";
+
+/// Creates a job and returns the warnings of the answer.
+async fn warnings(rig: &Rig, name: &str, spec: &Value, dry_run: bool) -> Vec<String> {
+    let object =
+        json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": { "name": name }, "spec": spec });
+    let query = if dry_run { "?dryRun=All" } else { "" };
+    let path = format!(
+        "/apis/kubeflow.org/v1/namespaces/{}/pytorchjobs{query}",
+        rig.namespace.name()
+    );
+    let request = http::Request::post(path)
+        .header("Content-Type", "application/json")
+        .body(Body::from(serde_json::to_vec(&object).unwrap()));
+    let answer = rig.client.send(request.unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 201);
+    let headers = answer.headers().get_all("warning").iter();
+    headers.map(|header| header.to_str().unwrap().to_owned()).collect()
+}
+
+fn with_template_policy(policy: &str, replica_policy: Option<&str>) -> Value {
+    let template = json!({ "spec": { "restartPolicy": policy } });
+    let worker = json!({ "template": template, "restartPolicy": replica_policy });
+    merged(bare(), &json!({ "pytorchReplicaSpecs": { "Worker": worker } }))
+}
+
+#[tokio::test]
+async fn the_optional_policy_warns_of_what_is_deprecated_or_overwritten_and_refuses_nothing() {
+    let rig = Rig::new("warnings").await;
+    rig.cluster
+        .apply_kustomize(&repository().join("config/warnings"))
+        .await
+        .unwrap();
+    let deprecated = merged(elastic(1, 1, 2), &json!({ "elasticPolicy": { "nProcPerNode": 2 } }));
+    // The API server takes a moment to load a policy.
+    while warnings(&rig, "probe", &deprecated, true).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    let said = warnings(&rig, "deprecated", &deprecated, false).await;
+    assert!(said.len() == 1 && said[0].contains(DEPRECATED), "{said:?}");
+    for (name, spec, warned) in [
+        ("quiet", bare(), false),
+        ("same", with_template_policy("OnFailure", None), false),
+        ("exit-code", with_template_policy("Never", Some("ExitCode")), false),
+        ("other", with_template_policy("Never", None), true),
+        ("contradiction", with_template_policy("Always", Some("Never")), true),
+    ] {
+        let said = warnings(&rig, name, &spec, false).await;
+        let expected = said.len() == 1 && said[0].contains(OVERWRITTEN);
+        assert_eq!((expected, said.is_empty()), (warned, !warned), "{name}: {said:?}");
+        rig.job(name).await;
+    }
+    kubectl_prints_them(&rig).await;
+}
+
+async fn kubectl_prints_them(rig: &Rig) {
+    let patch = async |patch: &str| {
+        let namespace = rig.namespace.name();
+        let job = [
+            "patch",
+            "pytorchjob",
+            "deprecated",
+            "--namespace",
+            namespace,
+            "--type",
+            "merge",
+            "-p",
+            patch,
+        ];
+        rig.cluster
+            .kubectl(&[&job[..], &["--warnings-as-errors"]].concat())
+            .await
+    };
+    patch(r#"{"metadata":{"labels":{"team":"a"}}}"#).await.unwrap();
+    let said = patch(r#"{"spec":{"backoffLimit":3}}"#).await.unwrap_err().to_string();
+    assert!(said.contains("Warning:") && said.contains(DEPRECATED), "{said}");
+    assert_eq!(
+        rig.job("deprecated").await.spec.backoff_limit(),
+        Some(3),
+        "the request succeeded"
+    );
+}

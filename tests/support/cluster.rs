@@ -1,0 +1,420 @@
+//! A simulated cluster: an API server with one job, an environment that does what environments do, and an operator that sees all
+//! of it late, whose writes get refused or lost, and that may stop between any two of them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use crate::api::{CleanPodPolicy, PyTorchJob, RawJson, Role};
+use crate::planner::build::template_hash;
+use crate::planner::status::conditions::finished;
+use crate::planner::{self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World};
+use crate::support::fixture::at;
+
+/// What becomes of one write of the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done and answered.
+    Done,
+    /// Refused.
+    Refused,
+    /// Done, but the answer is lost.
+    Lost,
+    /// The operator stops before it, and starts again with fresh lists.
+    Crash,
+}
+
+/// One step of a history. A `usize` picks one of the objects that are there.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A pending pod starts.
+    Run(usize),
+    /// A running pod succeeds.
+    Succeed(usize),
+    /// A running pod fails with this exit code.
+    Fail(usize, i32),
+    /// A pod that has not finished is evicted.
+    Evict(usize),
+    /// The kubelet restarts a container in place.
+    Restart(usize),
+    /// Somebody deletes a pod.
+    DeletePod(usize),
+    /// A terminating pod ends badly, its object stays.
+    End(usize),
+    /// A terminating pod is gone.
+    Bury(usize),
+    /// Somebody deletes a service.
+    DeleteService(usize),
+    /// The user suspends or resumes the job.
+    Suspend(bool),
+    /// The user sets activeDeadlineSeconds, in the flat spelling or under runPolicy.
+    Deadline(Option<i64>, bool),
+    /// The user sets ttlSecondsAfterFinished.
+    Ttl(Option<i32>, bool),
+    /// The user sets cleanPodPolicy.
+    Clean(Option<CleanPodPolicy>, bool),
+    /// The user sets backoffLimit.
+    Limit(Option<i32>, bool),
+    /// The user scales an elastic job.
+    Scale(i32),
+    /// The user gives all templates of a suspended job another image, and resumes it in the same edit or not.
+    Template(u8, bool),
+    /// Time passes, in milliseconds.
+    Wait(i64),
+    /// The watch of jobs catches up.
+    SeeJob,
+    /// The watch of pods catches up, but for one in so many.
+    SeePods(usize),
+    /// The watch of services catches up.
+    SeeServices,
+    /// The operator plans, and its writes, beginning with this one, have these outcomes.
+    Operate(usize, Vec<Outcome>),
+}
+
+/// The objects, as stored or as somebody sees them.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    pub job: Option<PyTorchJob>,
+    pub pods: BTreeMap<String, PodFact>,
+    pub services: BTreeMap<String, ServiceFact>,
+}
+
+impl Objects {
+    /// What the planner makes of these objects.
+    pub fn plan(&self, now: Timestamp) -> Plan {
+        let Some(job) = &self.job else { return Plan::default() };
+        let pods: Vec<_> = self.pods.values().cloned().collect();
+        let services: Vec<_> = self.services.values().cloned().collect();
+        let settings = Settings::default();
+        planner::plan(&World {
+            job,
+            pods: &pods,
+            services: &services,
+            autoscalers: &[],
+            settings: &settings,
+            now,
+        })
+    }
+
+    /// Whether the job has its verdict.
+    pub fn finished(&self) -> bool {
+        self.job
+            .as_ref()
+            .and_then(|job| job.status.as_ref())
+            .is_some_and(finished)
+    }
+}
+
+/// The API server, and an operator's view of it.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    pub stored: Objects,
+    pub seen: Objects,
+    pub now: Timestamp,
+    /// Whether the answer to a status write was lost. The operator does not decide about the job before it has read it again: it
+    /// cannot know what it has said already.
+    pub in_doubt: bool,
+    born: u32,
+    version: u64,
+}
+
+/// A write that reached the API server.
+#[derive(Clone, Debug)]
+pub enum Written {
+    /// A new status.
+    Status,
+    /// A new pod.
+    Pod,
+    /// A new service.
+    Service,
+    /// This pod began to be deleted; as it was before.
+    Deleted(PodFact),
+    /// The job is gone.
+    Job,
+}
+
+impl Cluster {
+    /// A cluster with this job, which the operator knows.
+    pub fn new(job: PyTorchJob) -> Self {
+        let stored = Objects {
+            job: Some(job),
+            pods: BTreeMap::new(),
+            services: BTreeMap::new(),
+        };
+        Self {
+            seen: stored.clone(),
+            stored,
+            now: at(0),
+            in_doubt: false,
+            born: 0,
+            version: 1,
+        }
+    }
+
+    /// The operator sees everything as it is.
+    pub fn see(&mut self) {
+        self.in_doubt = false;
+        self.seen = self.stored.clone();
+    }
+
+    /// Lets the environment, the user or a watch make its step. [`Step::Operate`] is not one of these.
+    pub fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Run(n) => self.pod(
+                n,
+                |pod| pod.phase == Phase::Pending && !pod.terminating,
+                |pod| pod.phase = Phase::Running,
+            ),
+            Step::Succeed(n) => self.pod(n, running, |pod| pod.phase = Phase::Succeeded),
+            Step::Fail(n, code) => self.pod(n, running, |pod| fail(pod, Some(code))),
+            Step::Evict(n) => self.pod(n, |pod| !pod.finished() && !pod.terminating, |pod| fail(pod, None)),
+            Step::Restart(n) => self.pod(n, running, |pod| pod.restarts += 1),
+            Step::DeletePod(n) => {
+                let name = self.stored.pods.keys().nth(n % self.stored.pods.len().max(1)).cloned();
+                name.map(|name| self.delete_pod(&name)).unwrap_or_default();
+            }
+            Step::End(n) => self.pod(n, |pod| pod.terminating && !pod.finished(), |pod| fail(pod, Some(143))),
+            Step::Bury(n) => {
+                let dying: Vec<_> = self.stored.pods.values().filter(|pod| pod.terminating).collect();
+                if let Some(name) = dying.get(n % dying.len().max(1)).map(|pod| pod.name.clone()) {
+                    self.stored.pods.remove(&name);
+                }
+            }
+            Step::DeleteService(n) => {
+                let name = self
+                    .stored
+                    .services
+                    .keys()
+                    .nth(n % self.stored.services.len().max(1))
+                    .cloned();
+                name.map(|name| self.stored.services.remove(&name)).unwrap_or_default();
+            }
+            Step::Wait(milliseconds) => self.now += SignedDuration::from_millis(milliseconds),
+            Step::SeeJob => {
+                self.in_doubt = false;
+                self.seen.job.clone_from(&self.stored.job);
+            }
+            Step::SeePods(but) => self.see_pods(but),
+            Step::SeeServices => self.seen.services.clone_from(&self.stored.services),
+            ref edit => self.edit(edit),
+        }
+    }
+
+    /// Does what the plan says, each write with its outcome, the first ones done when they run out. Tells what reached the server.
+    pub fn carry_out(&mut self, plan: &Plan, first: usize, outcomes: &[Outcome]) -> Vec<Written> {
+        let mut writes: Vec<Option<&Action>> = plan.actions.iter().map(Some).collect();
+        if plan.status.is_some() {
+            writes.insert(0, None);
+        }
+        if !writes.is_empty() {
+            let first = first % writes.len();
+            writes.rotate_left(first);
+        }
+        let outcomes = outcomes.iter().copied().chain(std::iter::repeat(Outcome::Done));
+        let mut written = Vec::new();
+        for (write, outcome) in writes.into_iter().zip(outcomes) {
+            let answered = match outcome {
+                Outcome::Done => true,
+                Outcome::Lost => false,
+                Outcome::Refused => continue,
+                Outcome::Crash => {
+                    self.see();
+                    break;
+                }
+            };
+            written.extend(match write {
+                None => self.write_status(plan, answered),
+                Some(action) => self.act(action, answered),
+            });
+        }
+        written
+    }
+
+    fn write_status(&mut self, plan: &Plan, answered: bool) -> Option<Written> {
+        let seen = self.seen.job.as_ref()?.metadata.resource_version.clone();
+        let job = self
+            .stored
+            .job
+            .as_mut()
+            .filter(|job| job.metadata.resource_version == seen)?;
+        let text = serde_json::to_string(&plan.status.as_ref()?.status).expect("a status is JSON");
+        job.status = Some(serde_json::from_str(&text).expect("a status is read back"));
+        self.version += 1;
+        job.metadata.resource_version = Some(self.version.to_string());
+        if answered {
+            self.seen.job = Some(job.clone());
+        } else {
+            self.in_doubt = true;
+        }
+        Some(Written::Status)
+    }
+
+    fn act(&mut self, action: &Action, answered: bool) -> Option<Written> {
+        let job = self.stored.job.as_ref()?.metadata.name.clone().unwrap_or_default();
+        match action {
+            Action::CreatePod(role, index) => {
+                let built_from = self.seen.job.as_ref().map(|job| template_hash::current(&job.spec));
+                self.create_pod(role.replica_name(&job, *index), built_from, answered)
+            }
+            Action::CreateService(role, index) => self.create_service(role.replica_name(&job, *index), answered),
+            Action::DeletePod { name, uid } => {
+                let before = self.stored.pods.get(name).filter(|pod| pod.uid == *uid)?.clone();
+                self.delete_pod(name);
+                if answered {
+                    match self.stored.pods.get(name) {
+                        Some(pod) => self.seen.pods.insert(name.clone(), pod.clone()),
+                        None => self.seen.pods.remove(name),
+                    };
+                }
+                Some(Written::Deleted(before))
+            }
+            Action::DeleteService { name, uid } => {
+                self.stored.services.get(name).filter(|service| service.uid == *uid)?;
+                self.stored.services.remove(name);
+                if answered {
+                    self.seen.services.remove(name);
+                }
+                None
+            }
+            Action::CreateAutoscaler | Action::DeleteAutoscaler { .. } => unreachable!("no job here has metrics"),
+            Action::DeleteJob => {
+                let seen = self.seen.job.as_ref()?.metadata.resource_version.clone();
+                self.stored
+                    .job
+                    .as_ref()
+                    .filter(|job| job.metadata.resource_version == seen)?;
+                self.stored = Objects {
+                    job: None,
+                    pods: BTreeMap::new(),
+                    services: BTreeMap::new(),
+                };
+                Some(Written::Job)
+            }
+        }
+    }
+
+    fn create_pod(&mut self, name: String, template_hash: Option<u64>, answered: bool) -> Option<Written> {
+        if self.stored.pods.contains_key(&name) {
+            return None;
+        }
+        let pod = PodFact {
+            name: name.clone(),
+            uid: self.uid(),
+            template_hash,
+            ..PodFact::default()
+        };
+        self.stored.pods.insert(name.clone(), pod.clone());
+        if answered {
+            self.seen.pods.insert(name, pod);
+        }
+        Some(Written::Pod)
+    }
+
+    fn create_service(&mut self, name: String, answered: bool) -> Option<Written> {
+        if self.stored.services.contains_key(&name) {
+            return None;
+        }
+        let service = ServiceFact {
+            name: name.clone(),
+            uid: self.uid(),
+            terminating: false,
+        };
+        self.stored.services.insert(name.clone(), service.clone());
+        if answered {
+            self.seen.services.insert(name, service);
+        }
+        Some(Written::Service)
+    }
+
+    /// A running pod gets its grace period, any other is gone.
+    fn delete_pod(&mut self, name: &str) {
+        if let Some(pod) = self.stored.pods.get_mut(name) {
+            if pod.phase == Phase::Running {
+                pod.terminating = true;
+            } else {
+                self.stored.pods.remove(name);
+            }
+        }
+    }
+
+    fn uid(&mut self) -> String {
+        self.born += 1;
+        format!("uid-{}", self.born)
+    }
+
+    fn pod(&mut self, n: usize, eligible: impl Fn(&PodFact) -> bool, change: impl FnOnce(&mut PodFact)) {
+        let mut pods: Vec<_> = self.stored.pods.values_mut().filter(|pod| eligible(pod)).collect();
+        let count = pods.len().max(1);
+        if let Some(pod) = pods.get_mut(n % count) {
+            change(pod);
+        }
+    }
+
+    fn see_pods(&mut self, but: usize) {
+        let names: Vec<_> = self.stored.pods.keys().chain(self.seen.pods.keys()).cloned().collect();
+        for (_, name) in names.into_iter().enumerate().filter(|(n, _)| n % but.max(2) != 1) {
+            match self.stored.pods.get(&name) {
+                Some(pod) => self.seen.pods.insert(name, pod.clone()),
+                None => self.seen.pods.remove(&name),
+            };
+        }
+    }
+
+    fn edit(&mut self, edit: &Step) {
+        let Some(job) = &mut self.stored.job else { return };
+        let spec = &mut job.spec;
+        match *edit {
+            Step::Suspend(suspend) => spec.run_policy.suspend = Some(suspend),
+            Step::Deadline(seconds, flat) => {
+                (spec.active_deadline_seconds, spec.run_policy.active_deadline_seconds) = spelt(seconds, flat);
+            }
+            Step::Ttl(seconds, flat) => {
+                (
+                    spec.ttl_seconds_after_finished,
+                    spec.run_policy.ttl_seconds_after_finished,
+                ) = spelt(seconds, flat);
+            }
+            Step::Clean(policy, flat) => {
+                (spec.clean_pod_policy, spec.run_policy.clean_pod_policy) = spelt(policy, flat);
+            }
+            Step::Template(image, resume) if spec.suspended() => {
+                spec.run_policy.suspend = Some(!resume);
+                for replica in spec.pytorch_replica_specs.values_mut() {
+                    replica.template = template(image);
+                }
+            }
+            Step::Limit(limit, flat) => (spec.backoff_limit, spec.run_policy.backoff_limit) = spelt(limit, flat),
+            Step::Scale(replicas) if spec.elastic_policy.is_some() => {
+                if let Some(workers) = spec.pytorch_replica_specs.get_mut(Role::Worker.key()) {
+                    workers.replicas = Some(replicas);
+                }
+            }
+            _ => return,
+        }
+        self.version += 1;
+        job.metadata.resource_version = Some(self.version.to_string());
+        job.metadata.generation = job.metadata.generation.map(|generation| generation + 1);
+    }
+}
+
+fn template(image: u8) -> RawJson {
+    let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": format!("train:{image}") }] } });
+    RawJson::new(&template).expect("a template is JSON")
+}
+
+fn spelt<T>(value: Option<T>, flat: bool) -> (Option<T>, Option<T>) {
+    if flat { (value, None) } else { (None, value) }
+}
+
+fn running(pod: &PodFact) -> bool {
+    pod.phase == Phase::Running && !pod.terminating
+}
+
+fn fail(pod: &mut PodFact, exit_code: Option<i32>) {
+    pod.phase = Phase::Failed;
+    pod.failure = Some(Box::new(Failure {
+        exit_code,
+        ..Failure::default()
+    }));
+}

@@ -1,0 +1,209 @@
+//! The law: a job that was edited into a state is like one that was created in it.
+//!
+//! Compared are the spec, the job's labels and annotations, the pods, services and the autoscaler as they were built, the phases of the
+//! pods and the status. What is left out, each for its reason:
+//!
+//! * Times, UIDs, resource versions and the generation: they belong to the object and not to its state. `observedGeneration` is held to
+//!   `generation` instead.
+//! * The conditions `Suspended=False`, `Running=False` by a suspension, and `Restarting`: history. A job created in the same state has
+//!   not been suspended and has not lost a pod.
+//! * `restarts` and `firstFailure` are history as well, but `backoffLimit` is judged by them: the new job is given the old one's. So is
+//!   `Running=True`, which says that a job has run since its start: all pods of the new job run for a moment.
+//! * `WORLD_SIZE` in an elastic job with a Master: running pods keep the number of their start when the job is scaled. Those who join by
+//!   the elastic rendezvous get the number from torchrun, which overwrites the variable; Kubeflow's pods keep it in the same way.
+
+use k8s_openapi::jiff::Timestamp;
+use pytorchjob_operator::api::names::{env, reason};
+use pytorchjob_operator::api::{ConditionType, JobStatus};
+use pytorchjob_operator::planner::status::conditions::is_true;
+use serde_json::{Map, Value, json};
+
+use crate::support::differential::simulation::{Event, JOB, Pod, Simulation};
+
+/// What of a job at rest is compared.
+pub fn image(sim: &Simulation<'_>) -> Value {
+    let stored = sim.stored();
+    let masked = unsteady_variables(&stored["spec"]);
+    let pods: Map<String, Value> = sim
+        .pods
+        .iter()
+        .map(|(name, pod)| {
+            let mut built = pod.built.clone();
+            mask_environment(&mut built["spec"], masked);
+            let state = format!("{:?}, {} restarts", pod.fact.phase, pod.fact.restarts);
+            (name.clone(), json!({ "built": built, "state": state }))
+        })
+        .collect();
+    json!({
+        "job": {
+            "spec": stored["spec"],
+            "labels": stored["metadata"]["labels"],
+            "annotations": stored["metadata"]["annotations"],
+        },
+        "pods": pods,
+        "services": sim.services,
+        "autoscaler": sim.autoscaler,
+        "status": status(sim.status()),
+    })
+}
+
+/// The status without history and times.
+pub fn status(mut status: JobStatus) -> Value {
+    (status.start_time, status.completion_time) = (None, None);
+    status.observed_generation = None;
+    status.conditions.retain(|entry| {
+        let by_suspension = entry.reason.as_deref() == Some(reason::SUSPENDED);
+        let ended = entry.status == "False";
+        match entry.type_.as_str() {
+            "Restarting" => false,
+            "Suspended" => !ended,
+            "Running" => !(ended && by_suspension),
+            _ => true,
+        }
+    });
+    for entry in &mut status.conditions {
+        (entry.last_update_time, entry.last_transition_time) = (None, None);
+    }
+    json!(status)
+}
+
+/// The variables that differ between pods of different age.
+pub fn unsteady_variables(spec: &Value) -> &'static [&'static str] {
+    let elastic = !spec["elasticPolicy"].is_null();
+    if elastic && !spec["pytorchReplicaSpecs"]["Master"].is_null() {
+        &[env::WORLD_SIZE]
+    } else {
+        &[]
+    }
+}
+
+/// Removes the values of variables from the containers of a pod.
+pub fn mask_environment(spec: &mut Value, masked: &[&str]) {
+    for container in spec["containers"].as_array_mut().into_iter().flatten() {
+        for variable in container["env"].as_array_mut().into_iter().flatten() {
+            if variable["name"].as_str().is_some_and(|name| masked.contains(&name)) {
+                variable["value"].take();
+            }
+        }
+    }
+}
+
+/// A job created in the state of `sim`, whose pods are where those of `sim` are.
+pub fn twin<'a>(sim: &Simulation<'a>) -> Result<Simulation<'a>, String> {
+    let mut twin = sim
+        .fresh(born(sim))
+        .map_err(|refusal| format!("no job can be created in the state it was edited into: {refusal}"))?;
+    twin.settle()?;
+    have_run_like(&mut twin, sim)?;
+    twin.now = sim.now;
+    if twin.stored().get("status").is_some() {
+        let mut status = twin.status();
+        status.restarts = sim.status().restarts;
+        status.first_failure = sim.status().first_failure;
+        twin.set_status(&status);
+    }
+    adopt(&mut twin, sim);
+    twin.rest()?;
+    Ok(twin)
+}
+
+/// Lets all pods of `sim` run for a moment when the other job has run since its start.
+pub fn have_run_like(sim: &mut Simulation<'_>, other: &Simulation<'_>) -> Result<(), String> {
+    if is_true(&other.status(), ConditionType::Running) {
+        let names: Vec<_> = sim.pods.keys().cloned().collect();
+        for name in &names {
+            sim.happen(name, &Event::Run);
+        }
+        sim.settle()?;
+    }
+    Ok(())
+}
+
+/// Takes the pods of `sim` to where those of the same names in `other` are.
+pub fn adopt(sim: &mut Simulation<'_>, other: &Simulation<'_>) {
+    for (name, pod) in &mut sim.pods {
+        if let Some(other) = other.pods.get(name) {
+            pod.fact.phase = other.fact.phase;
+            pod.fact.restarts = other.fact.restarts;
+            pod.fact.failure.clone_from(&other.fact.failure);
+        }
+    }
+}
+
+/// When a job has to be created for its deadline to pass with that of `sim`.
+fn born(sim: &Simulation<'_>) -> Timestamp {
+    let suspended = sim.stored()["spec"]["runPolicy"]["suspend"] == true;
+    let start = sim.status().start_time.filter(|_| !suspended);
+    start.map_or(sim.now, |start| start.0)
+}
+
+/// An edit restarts nothing: as long as the job is not suspended and has no verdict, a pod that is there after it was there before.
+pub fn kept(before: &Simulation<'_>, after: &Simulation<'_>) -> Result<(), String> {
+    let suspended = |sim: &Simulation<'_>| {
+        sim.stored()["spec"]["runPolicy"]["suspend"] == true || is_true(&sim.status(), ConditionType::Suspended)
+    };
+    if after.over() || suspended(before) || suspended(after) {
+        return Ok(());
+    }
+    let kept = |(name, pod): (&String, &Pod)| after.pods.get(name).is_none_or(|now| now.fact.uid == pod.fact.uid);
+    let mut live = before.pods.iter().filter(|(_, pod)| !pod.fact.terminating);
+    match live.find(|&entry| !kept(entry)) {
+        None => Ok(()),
+        Some((name, _)) => Err(format!("the edit replaces {name} of a job that is not suspended")),
+    }
+}
+
+/// Where the two differ first, and how.
+pub fn compare(edited: &Value, created: &Value) -> Result<(), String> {
+    match difference("", edited, created) {
+        None => Ok(()),
+        Some((path, edited, created)) => Err(format!(
+            "{path} differs\n    edited into the state:  {edited}\n    created in the state:   {created}"
+        )),
+    }
+}
+
+fn difference(path: &str, one: &Value, other: &Value) -> Option<(String, Value, Value)> {
+    if one == other {
+        return None;
+    }
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            let mut keys: Vec<_> = one.keys().chain(other.keys()).collect();
+            keys.sort();
+            keys.into_iter().find_map(|key| {
+                let absent = &Value::Null;
+                let (one, other) = (one.get(key).unwrap_or(absent), other.get(key).unwrap_or(absent));
+                difference(&format!("{path}.{key}"), one, other)
+            })
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => one
+            .iter()
+            .zip(other)
+            .enumerate()
+            .find_map(|(index, (one, other))| difference(&format!("{path}[{index}]"), one, other)),
+        _ => Some((path.to_owned(), one.clone(), other.clone())),
+    }
+}
+
+/// What holds of every job at rest, without comparison.
+pub fn sound(sim: &Simulation<'_>) -> Result<(), String> {
+    if sim.job.is_none() {
+        return Ok(());
+    }
+    let (stored, status) = (sim.stored(), sim.status());
+    if let Some(entry) = status
+        .conditions
+        .iter()
+        .find(|entry| entry.reason.as_deref() == Some(reason::INVALID))
+    {
+        return Err(format!("accepted, and then failed as invalid: {:?}", entry.message));
+    }
+    if !sim.elsewhere() && status.observed_generation != stored["metadata"]["generation"].as_i64() {
+        return Err(format!(
+            "generation {} of {JOB} is not acted on: observedGeneration is {:?}",
+            stored["metadata"]["generation"], status.observed_generation
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,324 @@
+//! An API server with one job, the environment its pods live in, and an operator that runs to rest.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use pytorchjob_operator::api::{JobStatus, PyTorchJob, Role, names};
+use pytorchjob_operator::planner::build::pod::Builder;
+use pytorchjob_operator::planner::build::template_hash;
+use pytorchjob_operator::planner::status::conditions::finished;
+use pytorchjob_operator::planner::{
+    self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World, managed_elsewhere,
+};
+use serde_json::{Value, json};
+
+use crate::support::differential::admission::Admission;
+use crate::support::differential::edit::Edit;
+
+/// Name of every job.
+pub const JOB: &str = "job";
+/// UID of every simulated job, so that what refers to it is equal.
+pub const UID: &str = "5a5c1f0e-0000-4000-8000-000000000001";
+/// When every simulation begins.
+const START: i64 = 1_800_000_000;
+/// A job that needs more passes than this to come to rest never does.
+const MOST_PASSES: usize = 30;
+
+/// The deciding and building parts of an operator: the real ones, or a stand-in with a fault.
+pub struct Operator {
+    /// Decides.
+    pub plan: Box<dyn Fn(&World<'_>) -> Plan>,
+    /// The job that pods, services and autoscalers are built from. Gets the job at its creation and the current one.
+    pub sees: fn(created: &PyTorchJob, now: &PyTorchJob) -> PyTorchJob,
+}
+
+impl Operator {
+    /// The real one.
+    pub fn real() -> Self {
+        Self {
+            plan: Box::new(planner::plan),
+            sees: |_, now| now.clone(),
+        }
+    }
+}
+
+/// Something that happens to a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It runs.
+    Run,
+    /// All its containers end with 0.
+    Succeed,
+    /// Its containers end with this code.
+    Exit(i32),
+    /// Its node throws it out.
+    Evict,
+    /// The kubelet restarts a container.
+    Restart,
+    /// Somebody deletes it, and it is gone at once.
+    Delete,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pod {
+    /// What the operator sees.
+    pub fact: PodFact,
+    /// What it was created as.
+    pub built: Value,
+}
+
+/// A job, what it owns, and who acts on them.
+#[derive(Clone)]
+pub struct Simulation<'a> {
+    admission: &'a Admission,
+    operator: &'a Operator,
+    /// Deleted pods that run stay until [`Simulation::bury`], as on a node. Without nodes they vanish at once.
+    graceful: bool,
+    /// The job as stored; nothing once it has expired.
+    pub job: Option<Value>,
+    created: Value,
+    /// By name.
+    pub pods: BTreeMap<String, Pod>,
+    /// By name, as built.
+    pub services: BTreeMap<String, Value>,
+    /// As built.
+    pub autoscaler: Option<Value>,
+    /// The time.
+    pub now: Timestamp,
+    born: u32,
+}
+
+impl<'a> Simulation<'a> {
+    /// Creates a job, and lets nobody look at it yet.
+    pub fn create(
+        admission: &'a Admission,
+        operator: &'a Operator,
+        graceful: bool,
+        object: &Value,
+    ) -> Result<Self, String> {
+        let mut job = admission.admit(object.clone(), None)?;
+        job["metadata"]["uid"] = json!(UID);
+        job["metadata"]["generation"] = json!(1);
+        Ok(Self {
+            admission,
+            operator,
+            graceful,
+            created: job.clone(),
+            job: Some(job),
+            pods: BTreeMap::new(),
+            services: BTreeMap::new(),
+            autoscaler: None,
+            now: Timestamp::from_second(START).expect("a time within the calendar"),
+            born: 0,
+        })
+    }
+
+    /// A job as stored in `self`, created anew at `time` in a cluster of its own.
+    pub fn fresh(&self, time: Timestamp) -> Result<Self, String> {
+        let stored = self.stored();
+        let mut metadata = json!({ "name": JOB, "namespace": stored["metadata"]["namespace"] });
+        for field in ["labels", "annotations"] {
+            if let Some(value) = stored["metadata"].get(field) {
+                metadata[field] = value.clone();
+            }
+        }
+        let object = json!({
+            "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": metadata, "spec": stored["spec"],
+        });
+        let mut fresh = Self::create(self.admission, self.operator, self.graceful, &object)?;
+        fresh.now = time;
+        Ok(fresh)
+    }
+
+    /// The schema of `spec`.
+    pub fn schema(&self) -> &'a Value {
+        self.admission.spec()
+    }
+
+    /// The stored job; null once it has expired.
+    pub fn stored(&self) -> Value {
+        self.job.clone().unwrap_or_default()
+    }
+
+    /// The stored job, decoded.
+    pub fn decoded(&self) -> Result<PyTorchJob, String> {
+        decode(&self.stored())
+    }
+
+    /// The stored status.
+    pub fn status(&self) -> JobStatus {
+        serde_json::from_value(self.stored()["status"].clone()).unwrap_or_default()
+    }
+
+    /// Replaces the stored status.
+    pub fn set_status(&mut self, status: &JobStatus) {
+        if let Some(job) = &mut self.job {
+            job["status"] = json!(status);
+        }
+    }
+
+    /// Whether the job has its verdict or has expired.
+    pub fn over(&self) -> bool {
+        self.job.is_none() || finished(&self.status())
+    }
+
+    /// Whether another controller runs the job.
+    pub fn elsewhere(&self) -> bool {
+        self.decoded().is_ok_and(|job| managed_elsewhere(&job))
+    }
+
+    /// Sends an edit. A refused one changes nothing.
+    pub fn edit(&mut self, edit: &Edit) -> Result<(), String> {
+        let Some(old) = &self.job else { return Ok(()) };
+        let mut new = edit.apply(old)?;
+        new["status"] = old["status"].clone();
+        if new["status"].is_null() {
+            new.as_object_mut().map(|new| new.remove("status"));
+        }
+        let mut new = self.admission.admit(new, Some(old))?;
+        if new["spec"] != old["spec"] {
+            new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
+        }
+        self.job = Some(new);
+        Ok(())
+    }
+
+    /// Lets something happen to a pod, if it can happen to it.
+    pub fn happen(&mut self, name: &str, event: &Event) {
+        let Some(pod) = self.pods.get_mut(name) else { return };
+        let fact = &mut pod.fact;
+        let failure = |exit_code, reason: &str| {
+            Some(Box::new(Failure {
+                exit_code,
+                reason: Some(reason.into()),
+                message: exit_code.is_none().then(|| "thrown out".into()),
+            }))
+        };
+        match event {
+            Event::Delete => drop(self.pods.remove(name)),
+            _ if fact.finished() => {}
+            Event::Run => fact.phase = Phase::Running,
+            Event::Succeed => fact.phase = Phase::Succeeded,
+            Event::Exit(code) => (fact.phase, fact.failure) = (Phase::Failed, failure(Some(*code), "Error")),
+            Event::Evict => (fact.phase, fact.failure) = (Phase::Failed, failure(None, "Evicted")),
+            Event::Restart => (fact.phase, fact.restarts) = (Phase::Running, fact.restarts + 1),
+        }
+    }
+
+    /// Lets `seconds` pass.
+    pub fn wait(&mut self, seconds: i64) {
+        self.now += SignedDuration::from_secs(seconds);
+    }
+
+    /// Lets the operator work until it has nothing to do. Fails when that never comes, or when it is handed a job that it cannot read.
+    pub fn settle(&mut self) -> Result<(), String> {
+        for _ in 0..MOST_PASSES {
+            if self.job.is_none() {
+                return Ok(());
+            }
+            let job = self.decoded()?;
+            let plan = self.plan(&job);
+            if plan.actions.is_empty() && plan.status.is_none() {
+                return Ok(());
+            }
+            if let Some(write) = &plan.status {
+                self.set_status(&write.status);
+            }
+            let seen = (self.operator.sees)(&decode(&self.created)?, &job);
+            plan.actions.iter().for_each(|action| self.act(action, &seen));
+        }
+        Err(format!("does not come to rest in {MOST_PASSES} passes"))
+    }
+
+    /// [`Simulation::settle`], and the kubelet ends what is on its way out, until nothing is.
+    pub fn rest(&mut self) -> Result<(), String> {
+        self.settle()?;
+        while self.pods.values().any(|pod| pod.fact.terminating) {
+            self.pods.retain(|_, pod| !pod.fact.terminating);
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    fn plan(&self, job: &PyTorchJob) -> Plan {
+        let pods: Vec<_> = self.pods.values().map(|pod| pod.fact.clone()).collect();
+        let named = |name: &str| ServiceFact {
+            name: name.into(),
+            uid: format!("uid-of-{name}"),
+            terminating: false,
+        };
+        let services: Vec<_> = self.services.keys().map(|name| named(name)).collect();
+        let autoscalers: Vec<_> = self.autoscaler.iter().map(|_| named(JOB)).collect();
+        (self.operator.plan)(&World {
+            job,
+            pods: &pods,
+            services: &services,
+            autoscalers: &autoscalers,
+            settings: &Settings::default(),
+            now: self.now,
+        })
+    }
+
+    fn act(&mut self, action: &Action, seen: &PyTorchJob) {
+        let settings = Settings::default();
+        let builder = || Builder::new(seen, &settings);
+        match action {
+            Action::CreatePod(role, index) => self.create_pod(*role, *index, builder().pod(*role, *index)),
+            Action::CreateService(role, index) => {
+                let built = planner::build::build_service(&builder(), *role, *index);
+                self.services.insert(role.replica_name(JOB, *index), built);
+            }
+            Action::CreateAutoscaler => self.autoscaler = planner::policy::autoscaler::build(seen, &builder()),
+            Action::DeletePod { name, uid } => self.delete_pod(name, uid),
+            Action::DeleteService { name, .. } => drop(self.services.remove(name)),
+            Action::DeleteAutoscaler { .. } => self.autoscaler = None,
+            Action::DeleteJob => {
+                self.job = None;
+                self.pods.clear();
+                self.services.clear();
+                self.autoscaler = None;
+            }
+        }
+    }
+
+    fn create_pod(&mut self, role: Role, index: u32, built: Value) {
+        self.born += 1;
+        let name = role.replica_name(JOB, index);
+        let fact = PodFact {
+            name: name.clone(),
+            uid: format!("uid-{}", self.born),
+            template_hash: built["metadata"]["labels"][names::LABEL_POD_TEMPLATE_HASH]
+                .as_str()
+                .and_then(template_hash::parse),
+            ..PodFact::default()
+        };
+        self.pods.insert(name, Pod { fact, built });
+    }
+
+    fn delete_pod(&mut self, name: &str, uid: &str) {
+        let Some(pod) = self.pods.get_mut(name).filter(|pod| pod.fact.uid == *uid) else {
+            return;
+        };
+        if self.graceful && !pod.fact.finished() {
+            pod.fact.terminating = true;
+        } else {
+            self.pods.remove(name);
+        }
+    }
+}
+
+impl fmt::Debug for Simulation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulation")
+            .field("job", &self.job)
+            .field("pods", &self.pods)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Templates are kept as text, so a job decodes from text alone.
+pub fn decode(job: &Value) -> Result<PyTorchJob, String> {
+    serde_json::from_str(&job.to_string()).map_err(|error| format!("accepted, and cannot be decoded: {error}"))
+}

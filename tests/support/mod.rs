@@ -1,0 +1,6 @@
+//! What the two test binaries share.
+#![allow(dead_code, reason = "each of the two binaries uses the part it needs")]
+
+pub mod cluster;
+pub mod differential;
+pub mod fixture;
