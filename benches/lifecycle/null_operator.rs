@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::{Client, Resource};
-use pytorchjob_operator::api::{JobStatus, PyTorchJob, Role, names};
+use pytorchjob_operator::api::{JobStatus, PyTorchJob, ReplicaType, names};
 use pytorchjob_operator::planner::build::pod::Builder;
 use pytorchjob_operator::planner::{self, Phase, PodFact, ServiceFact, Settings, World};
 use pytorchjob_operator::platform::clock;
@@ -30,7 +30,7 @@ pub async fn run(client: &Client, recorder: &Recorder, job: &PyTorchJob) -> Resu
         metadata.name.as_deref().unwrap_or_default(),
     );
     let writes = Writes { client, namespace, job };
-    let replicas: Vec<(Role, u32)> = Role::ALL
+    let replicas: Vec<(ReplicaType, u32)> = ReplicaType::ALL
         .into_iter()
         .flat_map(|role| (0..job.spec.replicas(role)).map(move |index| (role, index)))
         .collect();
@@ -43,7 +43,7 @@ pub async fn run(client: &Client, recorder: &Recorder, job: &PyTorchJob) -> Resu
         })
         .await?;
     status = writes.status(status, &replicas, Phase::Running).await?;
-    let master = Role::Master.replica_name(name, 0);
+    let master = ReplicaType::Master.replica_name(name, 0);
     recorder
         .wait(namespace, name, |seen| {
             seen.pods.get(&master) == Some(&Phase::Succeeded)
@@ -60,14 +60,14 @@ struct Writes<'a> {
 }
 
 impl Writes<'_> {
-    async fn children(&self, replicas: &[(Role, u32)]) -> Result<()> {
+    async fn children(&self, replicas: &[(ReplicaType, u32)]) -> Result<()> {
         let settings = Settings::default();
         let builder = Builder::new(self.job, &settings);
         let (pods, services) = (
             Pod::url_path(&(), Some(self.namespace)),
             Service::url_path(&(), Some(self.namespace)),
         );
-        let create = async |&(role, index): &(Role, u32)| {
+        let create = async |&(role, index): &(ReplicaType, u32)| {
             let pod = builder.pod(role, index);
             let service = planner::build::build_service(&builder, role, index);
             tokio::try_join!(
@@ -79,7 +79,7 @@ impl Writes<'_> {
     }
 
     /// Stores the status that the planner wants for pods that are all in this phase, and returns it.
-    async fn status(&self, stored: JobStatus, replicas: &[(Role, u32)], phase: Phase) -> Result<JobStatus> {
+    async fn status(&self, stored: JobStatus, replicas: &[(ReplicaType, u32)], phase: Phase) -> Result<JobStatus> {
         let status = self.wanted_status(stored, replicas, phase)?;
         let name = self.job.metadata.name.as_deref().unwrap_or_default();
         let url = format!("{}/{name}/status", PyTorchJob::url_path(&(), Some(self.namespace)));
@@ -91,13 +91,13 @@ impl Writes<'_> {
         Ok(status)
     }
 
-    fn wanted_status(&self, stored: JobStatus, replicas: &[(Role, u32)], phase: Phase) -> Result<JobStatus> {
+    fn wanted_status(&self, stored: JobStatus, replicas: &[(ReplicaType, u32)], phase: Phase) -> Result<JobStatus> {
         let job = PyTorchJob {
             status: Some(stored),
             ..self.job.clone()
         };
         let job_name = self.job.metadata.name.as_deref().unwrap_or_default();
-        let name = |&(role, index): &(Role, u32)| role.replica_name(job_name, index);
+        let name = |&(role, index): &(ReplicaType, u32)| role.replica_name(job_name, index);
         let pods: Vec<PodFact> = replicas
             .iter()
             .map(|replica| PodFact {
@@ -125,7 +125,7 @@ impl Writes<'_> {
         Ok(write.status)
     }
 
-    async fn event(&self, reason: &str, replicas: &[(Role, u32)]) -> Result<()> {
+    async fn event(&self, reason: &str, replicas: &[(ReplicaType, u32)]) -> Result<()> {
         let regarding = self.job.object_ref(&());
         let now = clock::now();
         let job_name = self.job.metadata.name.as_deref().unwrap_or_default();

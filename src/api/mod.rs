@@ -17,7 +17,7 @@ pub use elastic_policy::{ElasticPolicy, RdzvConf};
 pub use pytorchjob::{PyTorchJob, PyTorchJobSpec};
 pub use raw::RawJson;
 pub use replica::{ReplicaSpec, RestartPolicy};
-pub use replica_type::Role;
+pub use replica_type::ReplicaType;
 pub use rules::{RULES, Rule, Scope};
 pub use run_policy::{CleanPodPolicy, RunPolicy, SchedulingPolicy};
 pub use schema::{crd, crd_yaml};

@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CleanPodPolicy, ElasticPolicy, JobStatus, ReplicaSpec, Role, RunPolicy};
+use super::{CleanPodPolicy, ElasticPolicy, JobStatus, ReplicaSpec, ReplicaType, RunPolicy};
 
 /// A distributed PyTorch training job.
 ///
@@ -115,13 +115,13 @@ impl PyTorchJobSpec {
 
     /// The spec of one replica type.
     #[must_use]
-    pub fn replica(&self, role: Role) -> Option<&ReplicaSpec> {
+    pub fn replica(&self, role: ReplicaType) -> Option<&ReplicaSpec> {
         self.pytorch_replica_specs.get(role.key())
     }
 
     /// Pods wanted of one type: 0 without that type, 1 when unset.
     #[must_use]
-    pub fn replicas(&self, role: Role) -> u32 {
+    pub fn replicas(&self, role: ReplicaType) -> u32 {
         self.replica(role)
             .map_or(0, |spec| spec.replicas.map_or(1, |n| u32::try_from(n).unwrap_or(0)))
     }
@@ -129,6 +129,6 @@ impl PyTorchJobSpec {
     /// Pods wanted of all types.
     #[must_use]
     pub fn total_replicas(&self) -> u32 {
-        Role::ALL.into_iter().map(|role| self.replicas(role)).sum()
+        ReplicaType::ALL.into_iter().map(|role| self.replicas(role)).sum()
     }
 }

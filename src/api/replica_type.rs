@@ -4,14 +4,14 @@ use std::fmt;
 
 /// Type of a replica. The order is the order of every list this program makes: Master first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
+pub enum ReplicaType {
     /// The one pod with rank 0. Its success is the success of the job.
     Master,
     /// Any other pod.
     Worker,
 }
 
-impl Role {
+impl ReplicaType {
     /// Both roles, in order.
     pub const ALL: [Self; 2] = [Self::Master, Self::Worker];
 
@@ -58,7 +58,7 @@ impl Role {
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for ReplicaType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.key())
     }
@@ -70,11 +70,11 @@ mod tests {
 
     #[test]
     fn a_replica_name_is_read_back_as_it_was_written() {
-        for role in Role::ALL {
+        for role in ReplicaType::ALL {
             for index in [0, 7, 10_000] {
                 let name = role.replica_name("a-worker-1", index);
                 assert_eq!(
-                    Role::parse_replica_name("a-worker-1", &name),
+                    ReplicaType::parse_replica_name("a-worker-1", &name),
                     Some((role, index)),
                     "{name}"
                 );
@@ -97,13 +97,13 @@ mod tests {
             "job-worker-0-x",
             "job-worker-99999999999",
         ] {
-            assert_eq!(Role::parse_replica_name("job", name), None, "{name}");
+            assert_eq!(ReplicaType::parse_replica_name("job", name), None, "{name}");
         }
     }
 
     #[test]
     fn keys_are_exact() {
-        assert_eq!(Role::from_key("Master"), Some(Role::Master));
-        assert_eq!(Role::from_key("master"), None);
+        assert_eq!(ReplicaType::from_key("Master"), Some(ReplicaType::Master));
+        assert_eq!(ReplicaType::from_key("master"), None);
     }
 }

@@ -11,7 +11,7 @@ use super::Context;
 use super::act::{Acted, FAN_OUT};
 use super::error::Error;
 use super::job_ref::Target;
-use crate::api::Role;
+use crate::api::ReplicaType;
 use crate::cache::Fact;
 use crate::cache::watch::{AUTOSCALERS, Kind, PODS, SERVICES};
 use crate::planner::Action;
@@ -69,8 +69,8 @@ pub async fn create(context: &Context, target: &Target<'_>, actions: &[Action], 
 /// used up then costs a few refused requests, not a thousand.
 async fn slow_start<F, R>(
     mut batch: usize,
-    replicas: &[(Role, u32)],
-    make: impl Fn((Role, u32)) -> F,
+    replicas: &[(ReplicaType, u32)],
+    make: impl Fn((ReplicaType, u32)) -> F,
 ) -> (Vec<R>, Option<Error>)
 where
     F: Future<Output = Result<R, Error>>,
@@ -99,7 +99,7 @@ async fn create_pod(
     context: &Context,
     target: &Target<'_>,
     builder: &Builder<'_>,
-    role: Role,
+    role: ReplicaType,
     index: u32,
 ) -> Result<String, Error> {
     let name = role.replica_name(target.name, index);
@@ -112,7 +112,7 @@ async fn create_service(
     context: &Context,
     target: &Target<'_>,
     builder: &Builder<'_>,
-    role: Role,
+    role: ReplicaType,
     index: u32,
 ) -> Result<(), Error> {
     let name = role.replica_name(target.name, index);
@@ -202,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn creations_start_slowly_and_stop_at_the_first_refusal() {
-        let replicas: Vec<(Role, u32)> = (0..100).map(|index| (Role::Worker, index)).collect();
+        let replicas: Vec<(ReplicaType, u32)> = (0..100).map(|index| (ReplicaType::Worker, index)).collect();
         for (batch, refused_from, asked, made) in [
             (1, 0, 1, 0),
             (1, 1, 3, 1),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::{JobStatus, Role};
+use crate::api::{JobStatus, ReplicaType};
 use crate::planner::world::{PodFact, ServiceFact};
 
 /// What to do about one job, now.
@@ -48,9 +48,9 @@ pub enum Action {
     /// Create the autoscaler of the job.
     CreateAutoscaler,
     /// Create the pod of a replica.
-    CreatePod(Role, u32),
+    CreatePod(ReplicaType, u32),
     /// Create the service of a replica.
-    CreateService(Role, u32),
+    CreateService(ReplicaType, u32),
     /// Delete the job itself, unless it has changed since it was read.
     DeleteJob,
 }

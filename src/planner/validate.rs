@@ -6,7 +6,7 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 
-use crate::api::{PyTorchJob, ReplicaSpec, Role, names};
+use crate::api::{PyTorchJob, ReplicaSpec, ReplicaType, names};
 
 /// Longest name of a service, and of a label value.
 const MAX_NAME: usize = 63;
@@ -80,7 +80,7 @@ fn name(job: &PyTorchJob, found: &mut Found) {
             "must start with a letter, consist of lower-case letters, digits and '-', and not end with '-': services are named after the job",
         );
     }
-    let longest = Role::ALL.into_iter().filter(|&role| job.spec.replicas(role) > 0);
+    let longest = ReplicaType::ALL.into_iter().filter(|&role| job.spec.replicas(role) > 0);
     let longest = longest
         .map(|role| role.replica_name(name, job.spec.replicas(role) - 1).len())
         .max();
@@ -102,7 +102,7 @@ fn replica_types(job: &PyTorchJob, found: &mut Found) {
     }
     for (key, spec) in specs {
         let field = format!("spec.pytorchReplicaSpecs[{key}]");
-        let Some(role) = Role::from_key(key) else {
+        let Some(role) = ReplicaType::from_key(key) else {
             found.fatal(
                 field,
                 "unknown replica type: the keys are Master and Worker, spelled so",
@@ -110,7 +110,7 @@ fn replica_types(job: &PyTorchJob, found: &mut Found) {
             continue;
         };
         match spec.replicas {
-            Some(replicas) if role == Role::Master && replicas != 1 => {
+            Some(replicas) if role == ReplicaType::Master && replicas != 1 => {
                 found.fatal(
                     format!("{field}.replicas"),
                     "must be 1: further pods belong into Worker.replicas",
@@ -154,13 +154,13 @@ fn template(field: &str, spec: &ReplicaSpec, found: &mut Found) {
 
 fn elastic(job: &PyTorchJob, found: &mut Found) {
     let Some(policy) = &job.spec.elastic_policy else { return };
-    if job.spec.replica(Role::Worker).is_none() {
+    if job.spec.replica(ReplicaType::Worker).is_none() {
         return found.fatal(
             "spec.elasticPolicy",
             "needs pytorchReplicaSpecs.Worker: workers are what is elastic",
         );
     }
-    let workers = i64::from(job.spec.replicas(Role::Worker));
+    let workers = i64::from(job.spec.replicas(ReplicaType::Worker));
     let (min, max) = (policy.min_replicas.map(i64::from), policy.max_replicas.map(i64::from));
     if min.zip(max).is_some_and(|(min, max)| min > max) {
         found.tolerable(

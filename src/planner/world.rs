@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{JobStatus, PyTorchJob, Role};
+use crate::api::{JobStatus, PyTorchJob, ReplicaType};
 
 /// A snapshot of one job and what it owns, and the time.
 #[derive(Clone, Copy, Debug)]
@@ -60,20 +60,20 @@ impl World<'_> {
 
     /// Where a pod or service of this name belongs.
     #[must_use]
-    pub fn slot(&self, name: &str) -> Option<(Role, u32)> {
-        Role::parse_replica_name(self.name(), name)
+    pub fn slot(&self, name: &str) -> Option<(ReplicaType, u32)> {
+        ReplicaType::parse_replica_name(self.name(), name)
     }
 
     /// Whether the job wants a replica there.
     #[must_use]
-    pub fn wants(&self, (role, index): (Role, u32)) -> bool {
+    pub fn wants(&self, (role, index): (ReplicaType, u32)) -> bool {
         index < self.job.spec.replicas(role)
     }
 
     /// Every replica the job wants, Master first, then by index.
-    pub fn wanted(&self) -> impl Iterator<Item = (Role, u32)> {
+    pub fn wanted(&self) -> impl Iterator<Item = (ReplicaType, u32)> {
         let spec = &self.job.spec;
-        Role::ALL
+        ReplicaType::ALL
             .into_iter()
             .flat_map(move |role| (0..spec.replicas(role)).map(move |index| (role, index)))
     }

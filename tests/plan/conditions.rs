@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::api::names::reason;
-use crate::api::{JobStatus, Role};
+use crate::api::{JobStatus, ReplicaType};
 use crate::planner::{self, Count, Phase, Plan, Urgency};
 use crate::support::fixture::{conditions, elastic_workers, master, master_and_workers, time, workers};
 
@@ -100,7 +100,7 @@ fn success_is_one_status_with_verdict_completion_time_event_and_count() {
 #[test]
 fn w16_a_job_that_succeeds_while_a_replica_fails_has_one_verdict() {
     for policy in ["Never", "OnFailure", "ExitCode"] {
-        let mut scene = elastic_workers(2, 1, 2).restart(Role::Worker, policy).running();
+        let mut scene = elastic_workers(2, 1, 2).restart(ReplicaType::Worker, policy).running();
         scene.phase("job-worker-0", Phase::Succeeded);
         scene.exit("job-worker-1", 1);
         scene.reconcile();
@@ -168,7 +168,7 @@ fn an_edit_of_a_finished_job_is_acknowledged_and_changes_no_verdict() {
 #[test]
 fn a_template_restart_policy_is_warned_about_once() {
     let mut scene = master()
-        .template(Role::Master, "/spec/restartPolicy", json!("Always"))
+        .template(ReplicaType::Master, "/spec/restartPolicy", json!("Always"))
         .scene();
     assert_eq!(notes(&scene.reconcile()), [(reason::TEMPLATE_RESTART_POLICY, true)]);
     assert_eq!(notes(&scene.reconcile()), []);
@@ -179,7 +179,7 @@ fn w15_the_worker_selector_survives_the_masters_success() {
     let mut scene = master_and_workers(1).running();
     scene.phase("job-master-0", Phase::Succeeded);
     scene.settle();
-    let selector = planner::status::replica_statuses::selector("job", Role::Worker);
+    let selector = planner::status::replica_statuses::selector("job", ReplicaType::Worker);
     assert_eq!(scene.status().replica_statuses["Worker"].selector, Some(selector));
 }
 

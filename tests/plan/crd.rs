@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use kube_cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::{Map, Value, json};
 
-use crate::api::{PyTorchJob, RULES, Role, names};
+use crate::api::{PyTorchJob, RULES, ReplicaType, names};
 use crate::planner::validate;
 use crate::support::fixture::{JobBuilder, elastic_workers, master, master_and_workers, workers};
 
@@ -345,22 +345,22 @@ fn creations() -> Vec<Case> {
         ),
         create(
             "Master.replicas must be 1",
-            master().replicas(Role::Master, 1),
-            master().replicas(Role::Master, 2),
+            master().replicas(ReplicaType::Master, 1),
+            master().replicas(ReplicaType::Master, 2),
         ),
         create(
             "needs a container named pytorch",
             master().template(
-                Role::Master,
+                ReplicaType::Master,
                 "/spec/containers/1",
                 json!({ "name": "sidecar", "image": "s" }),
             ),
-            master().container(Role::Master, "/name", json!("train")),
+            master().container(ReplicaType::Master, "/name", json!("train")),
         ),
         create(
             "every container needs an image",
             master(),
-            master().container(Role::Master, "/image", json!("")),
+            master().container(ReplicaType::Master, "/image", json!("")),
         ),
         create(
             "elasticPolicy needs pytorchReplicaSpecs.Worker",
@@ -415,7 +415,7 @@ fn edits() -> Vec<Case> {
     let held = job.clone().policy("suspend", true);
     let image = |job: &JobBuilder| {
         job.clone()
-            .container(Role::Worker, "/image", json!("registry.example/train:2"))
+            .container(ReplicaType::Worker, "/image", json!("registry.example/train:2"))
     };
     let scheduled = |field: &str, value: Value| job.clone().policy("schedulingPolicy", json!({ field: value }));
     let hint = |message, field: &str, value: Value, other: Value| {
@@ -443,8 +443,8 @@ fn edits() -> Vec<Case> {
         edit(
             "Worker.replicas of a job without elasticPolicy",
             &job,
-            held.clone().replicas(Role::Worker, 3),
-            job.clone().replicas(Role::Worker, 3),
+            held.clone().replicas(ReplicaType::Worker, 3),
+            job.clone().replicas(ReplicaType::Worker, 3),
         ),
         edit(
             "Worker.replicas of a job whose elasticPolicy has neither minReplicas nor maxReplicas",
@@ -462,8 +462,8 @@ fn edits() -> Vec<Case> {
         edit(
             "restartPolicy of a job cannot change",
             &held,
-            held.clone().restart(Role::Worker, "OnFailure"),
-            held.clone().restart(Role::Worker, "Never"),
+            held.clone().restart(ReplicaType::Worker, "OnFailure"),
+            held.clone().restart(ReplicaType::Worker, "Never"),
         ),
         edit(
             "nprocPerNode can change only while the job is suspended",
@@ -589,7 +589,7 @@ fn what_a_user_may_edit_at_any_time_is_accepted_in_either_spelling_and_removed_a
 fn kueue_admits_with_resume_and_node_selector_in_one_edit() {
     let held = master_and_workers(2).policy("suspend", true);
     let admitted = master_and_workers(2).policy("suspend", false).template(
-        Role::Worker,
+        ReplicaType::Worker,
         "/spec/nodeSelector",
         json!({ "pool": "a" }),
     );
@@ -610,13 +610,13 @@ fn removing_a_field_is_a_change_of_its_effective_value() {
         (master_and_workers(1), workers, "replicas", true),
         (master_and_workers(2), workers, "replicas", false),
         (
-            master_and_workers(1).restart(Role::Worker, "OnFailure"),
+            master_and_workers(1).restart(ReplicaType::Worker, "OnFailure"),
             workers,
             "restartPolicy",
             true,
         ),
         (
-            master_and_workers(1).restart(Role::Worker, "Never"),
+            master_and_workers(1).restart(ReplicaType::Worker, "Never"),
             workers,
             "restartPolicy",
             false,
@@ -772,21 +772,21 @@ fn bad_input() -> Vec<(&'static str, Value)> {
         (".spec.pytorchReplicaSpecs", set("/pytorchReplicaSpecs", json!({}))),
         (
             ".spec.pytorchReplicaSpecs.Master.template.spec",
-            master().template(Role::Master, "", json!({})).json(),
+            master().template(ReplicaType::Master, "", json!({})).json(),
         ),
         (
             ".spec.pytorchReplicaSpecs.Master.template.spec.containers",
-            master().template(Role::Master, "/spec", json!({})).json(),
+            master().template(ReplicaType::Master, "/spec", json!({})).json(),
         ),
         (
             ".spec.pytorchReplicaSpecs.Master.restartPolicy",
-            master().restart(Role::Master, "Sometimes").json(),
+            master().restart(ReplicaType::Master, "Sometimes").json(),
         ),
         (".spec.pytorchReplicaSpecs.Worker.replicas", workers(0).json()),
         (".spec.pytorchReplicaSpecs.Worker.replicas", workers(10_001).json()),
         (
             ".spec.pytorchReplicaSpecs.Master.template.spec.containers[0].env",
-            master().container(Role::Master, "/env", json!("A=1")).json(),
+            master().container(ReplicaType::Master, "/env", json!("A=1")).json(),
         ),
         (
             ".spec.elasticPolicy.minReplicas",
@@ -823,11 +823,11 @@ fn good_input_passes_the_schema() {
             json!({ "minAvailable": 1, "minResources": { "cpu": 2, "memory": "4Gi" } }),
         )
         .container(
-            Role::Worker,
+            ReplicaType::Worker,
             "/resources",
             json!({ "limits": { "cpu": 2, "nvidia.com/gpu": "1" } }),
         )
-        .container(Role::Worker, "/fieldOfTheFuture", json!([1, { "a": null }]));
+        .container(ReplicaType::Worker, "/fieldOfTheFuture", json!([1, { "a": null }]));
     for job in [
         master(),
         master_and_workers(3),

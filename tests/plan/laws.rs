@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
 use crate::api::ConditionType::{self, Failed, Running, Succeeded, Suspended};
-use crate::api::{CleanPodPolicy, JobStatus, PyTorchJob, Role};
+use crate::api::{CleanPodPolicy, JobStatus, PyTorchJob, ReplicaType};
 use crate::planner::build::template_hash;
 use crate::planner::status::conditions::{finished, is_true};
 use crate::planner::{Action, Phase, Plan, PodFact, ServiceFact};
@@ -227,11 +227,11 @@ impl Told<'_> {
         self.job.spec.suspended() || is_suspended(&self.status())
     }
 
-    fn wants(&self, (role, index): (Role, u32)) -> bool {
+    fn wants(&self, (role, index): (ReplicaType, u32)) -> bool {
         index < self.job.spec.replicas(role)
     }
 
-    fn creations(&self) -> impl Iterator<Item = (Role, u32, bool)> {
+    fn creations(&self) -> impl Iterator<Item = (ReplicaType, u32, bool)> {
         self.plan.actions.iter().filter_map(|action| match action {
             Action::CreatePod(role, index) => Some((*role, *index, true)),
             Action::CreateService(role, index) => Some((*role, *index, false)),
@@ -502,7 +502,7 @@ fn goal(stored: &Objects) {
             "L1: {status:#?}"
         );
     } else {
-        let roles = Role::ALL.into_iter();
+        let roles = ReplicaType::ALL.into_iter();
         let wanted: BTreeSet<_> = roles
             .flat_map(|role| (0..job.spec.replicas(role)).map(move |index| role.replica_name("job", index)))
             .collect();
@@ -556,8 +556,8 @@ fn is_suspended(status: &JobStatus) -> bool {
     is_true(status, Suspended)
 }
 
-fn slot(job: &PyTorchJob, name: &str) -> Option<(Role, u32)> {
-    Role::parse_replica_name(job.metadata.name.as_deref()?, name)
+fn slot(job: &PyTorchJob, name: &str) -> Option<(ReplicaType, u32)> {
+    ReplicaType::parse_replica_name(job.metadata.name.as_deref()?, name)
 }
 
 fn jobs() -> impl Strategy<Value = PyTorchJob> {
@@ -570,7 +570,7 @@ fn jobs() -> impl Strategy<Value = PyTorchJob> {
     let restart = || prop::sample::select(vec!["Always", "OnFailure", "Never", "ExitCode", ""]);
     (shapes, restart(), restart(), any::<bool>(), prop::option::of(0..4_i32)).prop_map(
         |(job, first, second, suspended, limit)| {
-            let job = [(Role::Master, first), (Role::Worker, second)]
+            let job = [(ReplicaType::Master, first), (ReplicaType::Worker, second)]
                 .into_iter()
                 .fold(job, restarted);
             let job = if suspended { job.policy("suspend", true) } else { job };
@@ -582,7 +582,7 @@ fn jobs() -> impl Strategy<Value = PyTorchJob> {
     )
 }
 
-fn restarted(job: JobBuilder, (role, policy): (Role, &str)) -> JobBuilder {
+fn restarted(job: JobBuilder, (role, policy): (ReplicaType, &str)) -> JobBuilder {
     let has_role = job.clone().build().spec.replica(role).is_some();
     if has_role { job.restart(role, policy) } else { job }
 }

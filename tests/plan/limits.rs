@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::SignedDuration;
 
-use crate::api::{JobStatus, Role};
+use crate::api::{JobStatus, ReplicaType};
 use crate::planner::{Action, Count, Phase, Plan};
 use crate::support::fixture::{JobBuilder, Scene, actions, at, master, master_and_workers, time, workers};
 
@@ -46,7 +46,7 @@ fn w2_the_limit_bounds_replaced_pods_across_the_whole_life_of_the_job() {
 fn w2_the_limit_bounds_restarts_by_exit_code() {
     for limit in [0, 2] {
         let job = workers(1)
-            .restart(Role::Worker, "ExitCode")
+            .restart(ReplicaType::Worker, "ExitCode")
             .policy("backoffLimit", limit);
         let replaced = replacements_until_failure(job.running(), |scene| scene.exit("job-worker-0", 137));
         assert_eq!(replaced, limit);
@@ -265,7 +265,7 @@ fn w5_after_a_deadline_nothing_runs_on_and_what_has_finished_stays() {
 }
 
 fn finished(job: JobBuilder, failed: bool) -> Scene {
-    let mut scene = job.restart(Role::Master, "Never").running();
+    let mut scene = job.restart(ReplicaType::Master, "Never").running();
     scene.wait(100);
     scene.everything(if failed { Phase::Failed } else { Phase::Succeeded });
     scene.settle();

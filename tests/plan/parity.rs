@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::api::ConditionType::{Failed, Running, Succeeded, Suspended};
-use crate::api::{JobStatus, Role};
+use crate::api::{JobStatus, ReplicaType};
 use crate::planner::policy::backoff_limit;
 use crate::planner::policy::restart_policy;
 use crate::planner::status::conditions::{finished, is_true};
@@ -32,7 +32,7 @@ fn owners() -> Value {
     }])
 }
 
-fn with_port(job: JobBuilder, role: Role, port: u16) -> JobBuilder {
+fn with_port(job: JobBuilder, role: ReplicaType, port: u16) -> JobBuilder {
     job.container(
         role,
         "/ports",
@@ -42,13 +42,20 @@ fn with_port(job: JobBuilder, role: Role, port: u16) -> JobBuilder {
 
 #[test]
 fn e1_master_and_two_workers_get_pods_services_ports_environment_and_succeed_with_the_master() {
-    let job = with_port(with_port(master_and_workers(2), Role::Master, 8080), Role::Worker, 8080);
+    let job = with_port(
+        with_port(master_and_workers(2), ReplicaType::Master, 8080),
+        ReplicaType::Worker,
+        8080,
+    );
     let mut scene = job.scene();
     scene.settle();
     assert_eq!(scene.pod_names(), ["job-master-0", "job-worker-0", "job-worker-1"]);
     assert_eq!(scene.service_names(), scene.pod_names());
 
-    let (pod, service) = (scene.build_pod(Role::Master, 0), scene.build_service(Role::Master, 0));
+    let (pod, service) = (
+        scene.build_pod(ReplicaType::Master, 0),
+        scene.build_service(ReplicaType::Master, 0),
+    );
     assert_eq!(
         pod["spec"]["containers"][0]["ports"],
         json!([{ "name": "pytorchjob-port", "containerPort": 8080, "protocol": "TCP" }])
@@ -157,9 +164,12 @@ fn e5_a_job_managed_by_multikueue_is_left_alone_suspended_or_not() {
 #[test]
 fn e6_an_elastic_job_gets_its_rendezvous_and_succeeds_with_its_worker() {
     let job = elastic_workers(1, 1, 3).spec("/elasticPolicy/maxRestarts", json!(3));
-    let mut scene = with_port(job, Role::Worker, 8080).scene();
+    let mut scene = with_port(job, ReplicaType::Worker, 8080).scene();
     scene.settle();
-    let (pod, service) = (scene.build_pod(Role::Worker, 0), scene.build_service(Role::Worker, 0));
+    let (pod, service) = (
+        scene.build_pod(ReplicaType::Worker, 0),
+        scene.build_service(ReplicaType::Worker, 0),
+    );
     for (name, expected) in [
         ("PET_RDZV_BACKEND", "c10d"),
         ("PET_NNODES", "1:3"),
@@ -229,11 +239,14 @@ fn t_elastic_environment_is_exactly_the_variables_of_the_policy() {
             .filter(|name| name.starts_with("PET_RDZV") || name == "PET_MAX_RESTARTS" || name == "PET_NNODES")
             .collect()
     };
-    assert_eq!(elastic(&workers(1).scene().build_pod(Role::Worker, 0)), ["PET_NNODES"]);
+    assert_eq!(
+        elastic(&workers(1).scene().build_pod(ReplicaType::Worker, 0)),
+        ["PET_NNODES"]
+    );
     let pod = workers(1)
         .spec("/elasticPolicy", full)
         .scene()
-        .build_pod(Role::Worker, 0);
+        .build_pod(ReplicaType::Worker, 0);
     assert_eq!(elastic(&pod).len(), 6);
     assert_eq!(env(&pod, "PET_RDZV_ENDPOINT").as_deref(), Some("localhost:1234"));
     assert_eq!(
@@ -245,9 +258,9 @@ fn t_elastic_environment_is_exactly_the_variables_of_the_policy() {
 #[test]
 fn t_init_containers_are_on_workers_of_jobs_with_a_master() {
     for (job, role, expected) in [
-        (workers(1), Role::Worker, 0),
-        (master_and_workers(1), Role::Worker, 1),
-        (master_and_workers(1), Role::Master, 0),
+        (workers(1), ReplicaType::Worker, 0),
+        (master_and_workers(1), ReplicaType::Worker, 1),
+        (master_and_workers(1), ReplicaType::Master, 0),
     ] {
         let pod = job.scene().build_pod(role, 0);
         assert_eq!(
@@ -270,20 +283,20 @@ fn t_validation_gives_kubeflows_verdicts() {
         (false, master().named("0-test"), "name"),
         (
             false,
-            master().template(Role::Master, "/spec/containers", json!([])),
+            master().template(ReplicaType::Master, "/spec/containers", json!([])),
             "no containers",
         ),
         (
             false,
-            master().container(Role::Master, "/image", json!("")),
+            master().container(ReplicaType::Master, "/image", json!("")),
             "empty image",
         ),
         (
             false,
-            master().container(Role::Master, "/name", json!("x")),
+            master().container(ReplicaType::Master, "/name", json!("x")),
             "no container named pytorch",
         ),
-        (false, master().replicas(Role::Master, 2), "two masters"),
+        (false, master().replicas(ReplicaType::Master, 2), "two masters"),
         (
             true,
             elastic().spec("/elasticPolicy/nProcPerNode", json!(2)),
@@ -318,7 +331,7 @@ fn t_a_master_without_replicas_is_one_master_on_purpose() {
         [],
         "Kubeflow refuses the absent number although its default is the only legal value"
     );
-    assert_eq!(job.spec.replicas(Role::Master), 1);
+    assert_eq!(job.spec.replicas(ReplicaType::Master), 1);
 }
 
 #[test]
@@ -332,7 +345,7 @@ fn t_elastic_bounds_default_to_each_other_and_to_the_workers() {
         let pod = workers(2)
             .spec("/elasticPolicy", policy.clone())
             .scene()
-            .build_pod(Role::Worker, 0);
+            .build_pod(ReplicaType::Worker, 0);
         assert_eq!(env(&pod, "PET_NNODES").as_deref(), Some(expected), "{policy}");
     }
 }
@@ -341,7 +354,7 @@ fn t_elastic_bounds_default_to_each_other_and_to_the_workers() {
 fn t_processes_default_to_auto_elastic_or_not() {
     for job in [workers(1), elastic_workers(1, 1, 1)] {
         assert_eq!(
-            env(&job.scene().build_pod(Role::Worker, 0), "PET_NPROC_PER_NODE").as_deref(),
+            env(&job.scene().build_pod(ReplicaType::Worker, 0), "PET_NPROC_PER_NODE").as_deref(),
             Some("auto")
         );
     }
@@ -461,9 +474,9 @@ fn c_set_restart_policy() {
         ("Always", "Always"),
         ("OnFailure", "OnFailure"),
     ] {
-        let job = master().restart(Role::Master, policy).build();
+        let job = master().restart(ReplicaType::Master, policy).build();
         assert_eq!(
-            restart_policy::of_pod(restart_policy::effective(&job.spec, Role::Master)),
+            restart_policy::of_pod(restart_policy::effective(&job.spec, ReplicaType::Master)),
             expected
         );
     }
@@ -482,7 +495,7 @@ fn c_slice_sizes_follow_the_spec_alone_on_purpose() {
             scene.add_pod(extra).phase = Phase::Running;
             scene.add_service(extra);
         }
-        scene.scale(Role::Worker, replicas);
+        scene.scale(ReplicaType::Worker, replicas);
         let lines = |verb: &str, names: &[&str]| {
             let names = names.iter();
             names.map(|name| format!("{verb} {name}")).collect::<Vec<_>>()
@@ -555,7 +568,7 @@ fn c_is_finished_and_the_other_predicates() {
 #[test]
 fn c_is_retryable_exit_code() {
     for (code, retried) in [(1, false), (2, false), (3, false), (130, true), (138, true)] {
-        let mut scene = workers(2).restart(Role::Worker, "ExitCode").running();
+        let mut scene = workers(2).restart(ReplicaType::Worker, "ExitCode").running();
         scene.exit("job-worker-0", code);
         scene.reconcile();
         assert_eq!(!finished(&scene.status()), retried, "{code}");
@@ -620,7 +633,7 @@ fn c_the_scenario_table() {
         (elastic_workers(2, 1, 2), "Never", "SF", "Succeeded"),
         (elastic_workers(2, 1, 2), "OnFailure", "SF", "Succeeded"),
     ] {
-        let mut scene = job.restart(Role::Worker, policy).scene();
+        let mut scene = job.restart(ReplicaType::Worker, policy).scene();
         scene.settle();
         for (pod, letter) in scene.pods.iter_mut().zip(pods.chars()) {
             pod.phase = match letter {

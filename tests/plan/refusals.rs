@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::api::names::reason;
-use crate::api::{JobStatus, Role};
+use crate::api::{JobStatus, ReplicaType};
 use crate::planner::{Count, Phase, Plan};
 use crate::support::fixture::{JobBuilder, conditions, elastic_workers, master, master_and_workers, time, workers};
 
 /// Bad jobs, with the field that the message names.
 fn fatal() -> Vec<(&'static str, JobBuilder)> {
-    let no_containers = master().template(Role::Master, "/spec/containers", json!([]));
+    let no_containers = master().template(ReplicaType::Master, "/spec/containers", json!([]));
     vec![
         ("metadata.name", master().named("0-test")),
         ("metadata.name", master().named("UPPER")),
@@ -24,16 +24,16 @@ fn fatal() -> Vec<(&'static str, JobBuilder)> {
         ),
         (
             "spec.pytorchReplicaSpecs[Master].replicas",
-            master().replicas(Role::Master, 2),
+            master().replicas(ReplicaType::Master, 2),
         ),
         (
             "spec.pytorchReplicaSpecs[Master].replicas",
-            master().replicas(Role::Master, 0),
+            master().replicas(ReplicaType::Master, 0),
         ),
         ("spec.pytorchReplicaSpecs[Worker].replicas", workers(0)),
         (
             "spec.pytorchReplicaSpecs[Worker].replicas",
-            workers(1).replicas(Role::Worker, -1),
+            workers(1).replicas(ReplicaType::Worker, -1),
         ),
         ("spec.pytorchReplicaSpecs[Worker].replicas", workers(10_001)),
         (
@@ -42,23 +42,23 @@ fn fatal() -> Vec<(&'static str, JobBuilder)> {
         ),
         (
             "spec.pytorchReplicaSpecs[Master].template.spec.containers",
-            master().container(Role::Master, "/name", json!("other")),
+            master().container(ReplicaType::Master, "/name", json!("other")),
         ),
         (
             "spec.pytorchReplicaSpecs[Master].template.spec.containers[0].image",
-            master().container(Role::Master, "/image", json!("")),
+            master().container(ReplicaType::Master, "/image", json!("")),
         ),
         (
             "spec.pytorchReplicaSpecs[Master].template.spec.containers[0].image",
-            master().container(Role::Master, "/image", Value::Null),
+            master().container(ReplicaType::Master, "/image", Value::Null),
         ),
         (
             "spec.pytorchReplicaSpecs[Master].template",
-            master().template(Role::Master, "/spec/containers", json!("none")),
+            master().template(ReplicaType::Master, "/spec/containers", json!("none")),
         ),
         (
             "spec.pytorchReplicaSpecs[Master].template.spec",
-            master().template(Role::Master, "", json!({})),
+            master().template(ReplicaType::Master, "", json!({})),
         ),
         ("spec.elasticPolicy", master().spec("/elasticPolicy", json!({}))),
         ("spec.activeDeadlineSeconds", master().flat("activeDeadlineSeconds", -1)),
@@ -169,7 +169,7 @@ fn a_job_that_can_run_all_the_same_runs_with_one_warning() {
 fn all_causes_are_told_at_once() {
     let mut scene = master()
         .named("0")
-        .replicas(Role::Master, 2)
+        .replicas(ReplicaType::Master, 2)
         .flat("backoffLimit", -3)
         .scene();
     scene.reconcile();
@@ -181,7 +181,10 @@ fn all_causes_are_told_at_once() {
 
 #[test]
 fn a_suspended_job_that_cannot_run_is_refused_too() {
-    let mut scene = master().replicas(Role::Master, 2).policy("suspend", true).scene();
+    let mut scene = master()
+        .replicas(ReplicaType::Master, 2)
+        .policy("suspend", true)
+        .scene();
     scene.reconcile();
     assert_eq!(scene.conditions()[1], "Failed=True(InvalidPyTorchJobSpec)");
 }
@@ -189,7 +192,7 @@ fn a_suspended_job_that_cannot_run_is_refused_too() {
 #[test]
 fn a_refused_job_obeys_its_ttl() {
     let mut scene = master()
-        .replicas(Role::Master, 2)
+        .replicas(ReplicaType::Master, 2)
         .policy("ttlSecondsAfterFinished", 5)
         .scene();
     scene.settle();
@@ -216,16 +219,16 @@ fn w23_a_replica_without_containers_does_not_panic_anything() {
         json!({ "spec": { "containers": [] } }),
         json!({ "spec": null }),
     ] {
-        let scene = workers(1).template(Role::Worker, "", template.clone()).scene();
+        let scene = workers(1).template(ReplicaType::Worker, "", template.clone()).scene();
         assert_eq!(scene.plan().actions, [], "{template}");
-        assert!(scene.build_pod(Role::Worker, 0).is_object(), "{template}");
-        assert!(scene.build_service(Role::Worker, 0).is_object(), "{template}");
+        assert!(scene.build_pod(ReplicaType::Worker, 0).is_object(), "{template}");
+        assert!(scene.build_service(ReplicaType::Worker, 0).is_object(), "{template}");
     }
 }
 
 #[test]
 fn a_verdict_of_another_operator_is_not_replaced_by_a_refusal() {
-    let mut scene = master().replicas(Role::Master, 2).scene();
+    let mut scene = master().replicas(ReplicaType::Master, 2).scene();
     let status = json!({ "conditions": [{ "type": "Succeeded", "status": "True", "reason": "PyTorchJobSucceeded" }] });
     let status: JobStatus = serde_json::from_value(status).expect("the status decodes");
     scene.job.status = Some(status);

@@ -1,13 +1,13 @@
 //! `replicas` on live jobs: scaling, and what belongs to nobody.
 
-use crate::api::Role;
+use crate::api::ReplicaType;
 use crate::planner::{Phase, Plan};
 use crate::support::fixture::{actions, elastic_workers, master_and_workers, workers};
 
 #[test]
 fn scaling_an_elastic_job_up_adds_workers_and_leaves_the_others() {
     let mut scene = elastic_workers(1, 1, 3).running();
-    scene.scale(Role::Worker, 3);
+    scene.scale(ReplicaType::Worker, 3);
     assert_eq!(
         actions(&scene.reconcile()),
         [
@@ -26,7 +26,7 @@ fn scaling_an_elastic_job_up_adds_workers_and_leaves_the_others() {
 #[test]
 fn b21_scaling_down_under_slow_termination_creates_nothing_again() {
     let mut scene = elastic_workers(5, 1, 5).running();
-    scene.scale(Role::Worker, 2);
+    scene.scale(ReplicaType::Worker, 2);
     scene.reconcile();
     for gone in ["worker-2", "worker-4", "worker-3"] {
         assert!(actions(&scene.reconcile()).is_empty(), "before {gone} is gone");
@@ -46,9 +46,9 @@ fn b21_scaling_down_under_slow_termination_creates_nothing_again() {
 #[test]
 fn scaling_down_and_up_again_waits_for_the_old_pod_of_each_name() {
     let mut scene = elastic_workers(3, 1, 3).running();
-    scene.scale(Role::Worker, 1);
+    scene.scale(ReplicaType::Worker, 1);
     scene.settle();
-    scene.scale(Role::Worker, 3);
+    scene.scale(ReplicaType::Worker, 3);
     assert_eq!(scene.reconcile().actions, [], "their services are still there");
     scene.remove("job-worker-2");
     assert_eq!(actions(&scene.reconcile()), ["create pod worker-2"]);
@@ -57,7 +57,7 @@ fn scaling_down_and_up_again_waits_for_the_old_pod_of_each_name() {
 #[test]
 fn success_of_a_replica_that_is_no_longer_wanted_is_no_success() {
     let mut scene = elastic_workers(2, 1, 2).running();
-    scene.scale(Role::Worker, 1);
+    scene.scale(ReplicaType::Worker, 1);
     scene.phase("job-worker-1", Phase::Succeeded);
     scene.settle();
     assert_eq!(scene.status().completion_time, None);
@@ -69,7 +69,7 @@ fn a_suspended_job_can_be_resized_and_comes_back_in_its_new_size() {
     scene.suspend(true);
     scene.settle();
     scene.bury();
-    scene.scale(Role::Worker, 1);
+    scene.scale(ReplicaType::Worker, 1);
     scene.suspend(false);
     scene.settle();
     assert_eq!(scene.pod_names(), ["job-master-0", "job-worker-0"]);

@@ -1,7 +1,7 @@
 //! `restartPolicy`: every policy, every way to fail, and the two steps in which a failed replica is replaced.
 
 use crate::api::names::reason;
-use crate::api::{FirstFailure, Role};
+use crate::api::{FirstFailure, ReplicaType};
 use crate::planner::{Count, Failure, Phase, Plan, Urgency};
 use crate::support::fixture::{Scene, actions, master, master_and_workers, time, workers};
 
@@ -18,7 +18,7 @@ enum End {
 }
 
 fn ended(policy: &str, end: End) -> Scene {
-    let mut scene = master_and_workers(2).restart(Role::Worker, policy).running();
+    let mut scene = master_and_workers(2).restart(ReplicaType::Worker, policy).running();
     let name = "job-worker-1";
     match end {
         End::Exit(code) => scene.exit(name, code),
@@ -283,8 +283,8 @@ fn w3_a_permanent_exit_code_fails_the_job_with_a_completion_time_and_without_a_r
 fn policies_of_the_roles_are_independent() {
     let job = || {
         master_and_workers(1)
-            .restart(Role::Master, "Never")
-            .restart(Role::Worker, "OnFailure")
+            .restart(ReplicaType::Master, "Never")
+            .restart(ReplicaType::Worker, "OnFailure")
     };
     let mut scene = job().running();
     scene.exit("job-worker-0", 1);
@@ -301,7 +301,7 @@ fn policies_of_the_roles_are_independent() {
 
 #[test]
 fn a_failed_surplus_replica_is_no_failure() {
-    let mut scene = workers(1).restart(Role::Worker, "Never").running();
+    let mut scene = workers(1).restart(ReplicaType::Worker, "Never").running();
     scene.add_pod("job-worker-5");
     scene.exit("job-worker-5", 1);
     let plan = scene.reconcile();
@@ -326,7 +326,7 @@ fn w4_a_pod_stuck_terminating_causes_no_write_while_it_lasts() {
 
 #[test]
 fn a_drained_node_does_not_fail_a_job_that_never_restarts() {
-    let mut scene = master().restart(Role::Master, "Never").running();
+    let mut scene = master().restart(ReplicaType::Master, "Never").running();
     scene.terminate("job-master-0");
     scene.phase("job-master-0", Phase::Failed);
     scene.settle();

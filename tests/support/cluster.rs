@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::api::{CleanPodPolicy, PyTorchJob, RawJson, Role};
+use crate::api::{CleanPodPolicy, PyTorchJob, RawJson, ReplicaType};
 use crate::planner::build::template_hash;
 use crate::planner::status::conditions::finished;
 use crate::planner::{self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World};
@@ -386,7 +386,7 @@ impl Cluster {
             }
             Step::Limit(limit, flat) => (spec.backoff_limit, spec.run_policy.backoff_limit) = spelt(limit, flat),
             Step::Scale(replicas) if spec.elastic_policy.is_some() => {
-                if let Some(workers) = spec.pytorch_replica_specs.get_mut(Role::Worker.key()) {
+                if let Some(workers) = spec.pytorch_replica_specs.get_mut(ReplicaType::Worker.key()) {
                     workers.replicas = Some(replicas);
                 }
             }

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::{JobCondition, JobStatus, PyTorchJob, Role};
+use crate::api::{JobCondition, JobStatus, PyTorchJob, ReplicaType};
 use crate::planner::build::pod::Builder;
 use crate::planner::build::template_hash;
 use crate::planner::{self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World};
@@ -108,22 +108,22 @@ impl JobBuilder {
     }
 
     /// Sets the restart policy of a role.
-    pub fn restart(self, role: Role, policy: &str) -> Self {
+    pub fn restart(self, role: ReplicaType, policy: &str) -> Self {
         self.spec(&format!("/pytorchReplicaSpecs/{role}/restartPolicy"), json!(policy))
     }
 
     /// Sets the number of replicas of a role.
-    pub fn replicas(self, role: Role, replicas: i64) -> Self {
+    pub fn replicas(self, role: ReplicaType, replicas: i64) -> Self {
         self.spec(&format!("/pytorchReplicaSpecs/{role}/replicas"), json!(replicas))
     }
 
     /// Puts `value` at `path` below the pod template of a role.
-    pub fn template(self, role: Role, path: &str, value: Value) -> Self {
+    pub fn template(self, role: ReplicaType, path: &str, value: Value) -> Self {
         self.spec(&format!("/pytorchReplicaSpecs/{role}/template{path}"), value)
     }
 
     /// Puts `value` at `path` below the training container of a role.
-    pub fn container(self, role: Role, path: &str, value: Value) -> Self {
+    pub fn container(self, role: ReplicaType, path: &str, value: Value) -> Self {
         self.template(role, &format!("/spec/containers/0{path}"), value)
     }
 
@@ -352,7 +352,7 @@ impl Scene {
     }
 
     /// Sets the number of replicas of a role.
-    pub fn scale(&mut self, role: Role, replicas: i32) {
+    pub fn scale(&mut self, role: ReplicaType, replicas: i32) {
         self.edit(|job| {
             let spec = job
                 .spec
@@ -394,12 +394,12 @@ impl Scene {
     }
 
     /// The pod that would be created for a replica.
-    pub fn build_pod(&self, role: Role, index: u32) -> Value {
+    pub fn build_pod(&self, role: ReplicaType, index: u32) -> Value {
         Builder::new(&self.job, &self.settings).pod(role, index)
     }
 
     /// The service that would be created for a replica.
-    pub fn build_service(&self, role: Role, index: u32) -> Value {
+    pub fn build_service(&self, role: ReplicaType, index: u32) -> Value {
         planner::build::build_service(&Builder::new(&self.job, &self.settings), role, index)
     }
 }

@@ -1,7 +1,7 @@
 //! `elasticPolicy`: the environment that torchrun's elastic rendezvous reads.
 
 use crate::api::names::env;
-use crate::api::{ElasticPolicy, PyTorchJobSpec, Role};
+use crate::api::{ElasticPolicy, PyTorchJobSpec, ReplicaType};
 
 /// Backend when none is named.
 const DEFAULT_BACKEND: &str = "c10d";
@@ -17,7 +17,7 @@ pub fn variables(
     let host = policy
         .rdzv_host
         .clone()
-        .unwrap_or_else(|| Role::Worker.replica_name(job, 0));
+        .unwrap_or_else(|| ReplicaType::Worker.replica_name(job, 0));
     let port = policy
         .rdzv_port
         .map_or_else(|| worker_port.to_string(), |port| port.to_string());
@@ -56,7 +56,7 @@ pub fn variables(
 pub fn bounds(spec: &PyTorchJobSpec, policy: &ElasticPolicy) -> (i64, i64) {
     let min = policy.min_replicas.or(policy.max_replicas).map(i64::from);
     let max = policy.max_replicas.or(policy.min_replicas).map(i64::from);
-    let workers = i64::from(spec.replicas(Role::Worker));
+    let workers = i64::from(spec.replicas(ReplicaType::Worker));
     (min.unwrap_or(workers), max.unwrap_or(workers))
 }
 

@@ -1,7 +1,7 @@
 //! The environment of the training containers: how a process finds the others.
 
 use crate::api::names::env;
-use crate::api::{PyTorchJobSpec, Role};
+use crate::api::{PyTorchJobSpec, ReplicaType};
 use crate::planner::build::elastic_env;
 
 /// `nprocPerNode` when unset.
@@ -21,12 +21,12 @@ pub struct Ports {
 pub fn variables(
     job: &str,
     spec: &PyTorchJobSpec,
-    role: Role,
+    role: ReplicaType,
     index: u32,
     ports: Ports,
 ) -> Vec<(&'static str, String)> {
     let mut variables = vec![(env::PYTHONUNBUFFERED, "1".to_owned())];
-    if spec.replica(Role::Master).is_some() {
+    if spec.replica(ReplicaType::Master).is_some() {
         variables.extend(static_rendezvous(job, spec, role, index, ports.master));
     }
     if let Some(processes) = nproc_per_node(spec) {
@@ -42,11 +42,11 @@ pub fn variables(
 fn static_rendezvous(
     job: &str,
     spec: &PyTorchJobSpec,
-    role: Role,
+    role: ReplicaType,
     index: u32,
     port: u64,
 ) -> [(&'static str, String); 7] {
-    let address = Role::Master.replica_name(job, 0);
+    let address = ReplicaType::Master.replica_name(job, 0);
     let rank = rank(role, index).to_string();
     let port = port.to_string();
     [
@@ -61,10 +61,10 @@ fn static_rendezvous(
 }
 
 /// Rank of the pod among the pods; torchrun multiplies by the processes itself.
-const fn rank(role: Role, index: u32) -> u32 {
+const fn rank(role: ReplicaType, index: u32) -> u32 {
     match role {
-        Role::Master => index,
-        Role::Worker => index + 1,
+        ReplicaType::Master => index,
+        ReplicaType::Worker => index + 1,
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
         worker: 3333,
     };
 
-    fn lines(job: JobBuilder, role: Role, index: u32) -> Vec<String> {
+    fn lines(job: JobBuilder, role: ReplicaType, index: u32) -> Vec<String> {
         let variables = variables("job", &job.build().spec, role, index, PORTS);
         variables
             .into_iter()
@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn value(job: JobBuilder, name: &str) -> Option<String> {
-        let variables = variables("job", &job.build().spec, Role::Worker, 0, PORTS);
+        let variables = variables("job", &job.build().spec, ReplicaType::Worker, 0, PORTS);
         variables
             .into_iter()
             .find(|(other, _)| *other == name)
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn master_and_workers_get_the_static_rendezvous_in_kubeflows_order() {
         assert_eq!(
-            lines(master_and_workers(3), Role::Worker, 1),
+            lines(master_and_workers(3), ReplicaType::Worker, 1),
             [
                 "PYTHONUNBUFFERED=1",
                 "MASTER_PORT=2222",
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn the_master_has_rank_zero_and_its_own_address() {
         assert_eq!(
-            lines(master().spec("/nprocPerNode", "8".into()), Role::Master, 0),
+            lines(master().spec("/nprocPerNode", "8".into()), ReplicaType::Master, 0),
             [
                 "PYTHONUNBUFFERED=1",
                 "MASTER_PORT=2222",
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn workers_alone_get_no_rank_address_or_world_size() {
         assert_eq!(
-            lines(workers(3), Role::Worker, 2),
+            lines(workers(3), ReplicaType::Worker, 2),
             ["PYTHONUNBUFFERED=1", "PET_NPROC_PER_NODE=auto", "PET_NNODES=3"]
         );
     }
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn elastic_workers_get_the_elastic_rendezvous() {
         assert_eq!(
-            lines(elastic_workers(2, 1, 3), Role::Worker, 0),
+            lines(elastic_workers(2, 1, 3), ReplicaType::Worker, 0),
             [
                 "PYTHONUNBUFFERED=1",
                 "PET_NPROC_PER_NODE=auto",
@@ -179,7 +179,7 @@ mod tests {
     fn an_elastic_job_with_a_master_gets_both() {
         let job = master_and_workers(2).spec("/elasticPolicy/maxReplicas", 4.into());
         assert_eq!(
-            lines(job, Role::Master, 0)[5..],
+            lines(job, ReplicaType::Master, 0)[5..],
             [
                 "WORLD_SIZE=3",
                 "RANK=0",
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn the_deprecated_number_of_processes_takes_the_place_of_the_default() {
         let job = elastic_workers(2, 1, 3).spec("/elasticPolicy/nProcPerNode", 6.into());
-        let lines = lines(job, Role::Worker, 0);
+        let lines = lines(job, ReplicaType::Worker, 0);
         let processes: Vec<_> = lines
             .iter()
             .filter(|line| line.starts_with("PET_NPROC_PER_NODE"))

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{PyTorchJob, Role, names};
+use crate::api::{PyTorchJob, ReplicaType, names};
 use crate::planner::build::env::{self, Ports};
 use crate::planner::build::init_container;
 use crate::planner::build::template;
@@ -35,14 +35,14 @@ impl<'a> Builder<'a> {
     /// The pod of a replica: labels, annotations, finalizers and spec of the template, and what makes it a member of the job. Whatever
     /// else the template holds, fields newer than our schema included, is carried over as it is.
     #[must_use]
-    pub fn pod(&self, role: Role, index: u32) -> Value {
+    pub fn pod(&self, role: ReplicaType, index: u32) -> Value {
         let template = self.template(role);
         let mut spec = template.get("spec").cloned().unwrap_or_else(|| json!({}));
         spec["restartPolicy"] = json!(restart_policy::of_pod(restart_policy::effective(&self.job.spec, role)));
         add_default_port(&mut spec, template);
         self.add_environment(&mut spec, role, index);
-        if role == Role::Worker
-            && self.job.spec.replica(Role::Master).is_some()
+        if role == ReplicaType::Worker
+            && self.job.spec.replica(ReplicaType::Master).is_some()
             && let Some(container) = init_container::build(self.name(), self.settings)
         {
             push(&mut spec["initContainers"], container);
@@ -52,7 +52,7 @@ impl<'a> Builder<'a> {
 
     /// The template of a role; `null` for a role the job does not have.
     #[must_use]
-    pub fn template(&self, role: Role) -> &Value {
+    pub fn template(&self, role: ReplicaType) -> &Value {
         self.templates[role as usize].as_ref().unwrap_or(&Value::Null)
     }
 
@@ -71,7 +71,7 @@ impl<'a> Builder<'a> {
 
     /// Labels that pods and services share.
     #[must_use]
-    pub fn labels(&self, role: Role, index: u32) -> Map<String, Value> {
+    pub fn labels(&self, role: ReplicaType, index: u32) -> Map<String, Value> {
         let mut labels = self.job_labels();
         labels.insert(names::LABEL_REPLICA_TYPE.into(), json!(role.label()));
         labels.insert(names::LABEL_REPLICA_INDEX.into(), json!(index.to_string()));
@@ -108,7 +108,7 @@ impl<'a> Builder<'a> {
         self.job.metadata.name.as_deref().unwrap_or_default()
     }
 
-    fn pod_metadata(&self, template: &Value, role: Role, index: u32) -> Map<String, Value> {
+    fn pod_metadata(&self, template: &Value, role: ReplicaType, index: u32) -> Map<String, Value> {
         let mut labels = template
             .pointer("/metadata/labels")
             .and_then(Value::as_object)
@@ -119,7 +119,7 @@ impl<'a> Builder<'a> {
             names::LABEL_POD_TEMPLATE_HASH.into(),
             json!(template_hash::label(self.template_hash)),
         );
-        if role == Role::Master || (index == 0 && self.job.spec.replica(Role::Master).is_none()) {
+        if role == ReplicaType::Master || (index == 0 && self.job.spec.replica(ReplicaType::Master).is_none()) {
             labels.insert(names::LABEL_JOB_ROLE.into(), json!(names::JOB_ROLE_MASTER));
         }
         let mut metadata = self.metadata(&role.replica_name(self.name(), index), labels);
@@ -131,10 +131,10 @@ impl<'a> Builder<'a> {
         metadata
     }
 
-    fn add_environment(&self, spec: &mut Value, role: Role, index: u32) {
+    fn add_environment(&self, spec: &mut Value, role: ReplicaType, index: u32) {
         let ports = Ports {
-            master: template::rendezvous_port(self.template(Role::Master)),
-            worker: template::rendezvous_port(self.template(Role::Worker)),
+            master: template::rendezvous_port(self.template(ReplicaType::Master)),
+            worker: template::rendezvous_port(self.template(ReplicaType::Worker)),
         };
         let variables = env::variables(self.name(), &self.job.spec, role, index, ports);
         for container in spec["containers"].as_array_mut().into_iter().flatten() {
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use crate::planner::fixture::{JobBuilder, UID, elastic_workers, master, master_and_workers, workers};
 
-    fn pod(job: JobBuilder, role: Role, index: u32) -> Value {
+    fn pod(job: JobBuilder, role: ReplicaType, index: u32) -> Value {
         job.scene().build_pod(role, index)
     }
 
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_pod_is_named_and_labelled_as_in_kubeflow_and_says_what_it_was_built_from() {
-        let pod = pod(master_and_workers(2), Role::Worker, 1);
+        let pod = pod(master_and_workers(2), ReplicaType::Worker, 1);
         assert_eq!((&pod["apiVersion"], &pod["kind"]), (&json!("v1"), &json!("Pod")));
         let metadata = &pod["metadata"];
         assert_eq!(
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn the_job_is_the_controlling_owner() {
         assert_eq!(
-            pod(master(), Role::Master, 0)["metadata"]["ownerReferences"],
+            pod(master(), ReplicaType::Master, 0)["metadata"]["ownerReferences"],
             json!([{
                 "apiVersion": "kubeflow.org/v1",
                 "kind": "PyTorchJob",
@@ -218,11 +218,11 @@ mod tests {
     #[test]
     fn the_job_role_is_on_the_master_or_without_one_on_worker_0() {
         for (job, role, index, expected) in [
-            (master_and_workers(2), Role::Master, 0, true),
-            (master_and_workers(2), Role::Worker, 0, false),
-            (workers(2), Role::Worker, 0, true),
-            (workers(2), Role::Worker, 1, false),
-            (elastic_workers(2, 1, 3), Role::Worker, 0, true),
+            (master_and_workers(2), ReplicaType::Master, 0, true),
+            (master_and_workers(2), ReplicaType::Worker, 0, false),
+            (workers(2), ReplicaType::Worker, 0, true),
+            (workers(2), ReplicaType::Worker, 1, false),
+            (elastic_workers(2, 1, 3), ReplicaType::Worker, 0, true),
         ] {
             let label = pod(job, role, index)["metadata"]["labels"]["training.kubeflow.org/job-role"].clone();
             let expected = if expected { json!("master") } else { Value::Null };
@@ -240,7 +240,11 @@ mod tests {
             "finalizers": ["example.com/keep"],
             "ownerReferences": [{ "name": "mine" }],
         });
-        let pod = pod(master().template(Role::Master, "/metadata", metadata), Role::Master, 0);
+        let pod = pod(
+            master().template(ReplicaType::Master, "/metadata", metadata),
+            ReplicaType::Master,
+            0,
+        );
         let metadata = &pod["metadata"];
         assert_eq!(
             (&metadata["name"], &metadata["namespace"]),
@@ -261,19 +265,24 @@ mod tests {
             ("Never", "Never"),
             ("ExitCode", "Never"),
         ] {
-            let job =
-                master()
-                    .restart(Role::Master, policy)
-                    .template(Role::Master, "/spec/restartPolicy", json!("Always"));
-            assert_eq!(pod(job, Role::Master, 0)["spec"]["restartPolicy"], expected, "{policy}");
+            let job = master().restart(ReplicaType::Master, policy).template(
+                ReplicaType::Master,
+                "/spec/restartPolicy",
+                json!("Always"),
+            );
+            assert_eq!(
+                pod(job, ReplicaType::Master, 0)["spec"]["restartPolicy"],
+                expected,
+                "{policy}"
+            );
         }
         assert_eq!(
-            pod(master(), Role::Master, 0)["spec"]["restartPolicy"],
+            pod(master(), ReplicaType::Master, 0)["spec"]["restartPolicy"],
             "OnFailure",
             "unset"
         );
         assert_eq!(
-            pod(master().restart(Role::Master, ""), Role::Master, 0)["spec"]["restartPolicy"],
+            pod(master().restart(ReplicaType::Master, ""), ReplicaType::Master, 0)["spec"]["restartPolicy"],
             "OnFailure",
             "empty"
         );
@@ -282,9 +291,13 @@ mod tests {
     #[test]
     fn fields_newer_than_our_schema_survive() {
         let job = master()
-            .template(Role::Master, "/spec/fieldOfTheFuture", json!({ "a": [1, 2.5, null] }))
-            .container(Role::Master, "/alsoNew", json!("x"));
-        let spec = pod(job, Role::Master, 0)["spec"].clone();
+            .template(
+                ReplicaType::Master,
+                "/spec/fieldOfTheFuture",
+                json!({ "a": [1, 2.5, null] }),
+            )
+            .container(ReplicaType::Master, "/alsoNew", json!("x"));
+        let spec = pod(job, ReplicaType::Master, 0)["spec"].clone();
         assert_eq!(spec["fieldOfTheFuture"], json!({ "a": [1, 2.5, null] }));
         assert_eq!(spec["containers"][0]["alsoNew"], "x");
     }
@@ -292,11 +305,11 @@ mod tests {
     #[test]
     fn quantities_written_as_numbers_stay_as_written() {
         let job = master().container(
-            Role::Master,
+            ReplicaType::Master,
             "/resources",
             json!({ "limits": { "cpu": 2, "memory": "4Gi" } }),
         );
-        let limits = pod(job, Role::Master, 0)["spec"]["containers"][0]["resources"]["limits"].clone();
+        let limits = pod(job, ReplicaType::Master, 0)["spec"]["containers"][0]["resources"]["limits"].clone();
         assert_eq!(limits, json!({ "cpu": 2, "memory": "4Gi" }));
     }
 
@@ -304,21 +317,21 @@ mod tests {
     fn our_variables_follow_the_users_in_every_container_and_in_no_init_container() {
         let job = master()
             .container(
-                Role::Master,
+                ReplicaType::Master,
                 "/env",
                 json!([{ "name": "RANK", "value": "9" }, { "name": "MINE", "value": "1" }]),
             )
             .template(
-                Role::Master,
+                ReplicaType::Master,
                 "/spec/containers/1",
                 json!({ "name": "sidecar", "image": "s" }),
             )
             .template(
-                Role::Master,
+                ReplicaType::Master,
                 "/spec/initContainers",
                 json!([{ "name": "prepare", "image": "p" }]),
             );
-        let pod = pod(job, Role::Master, 0);
+        let pod = pod(job, ReplicaType::Master, 0);
         let spec = &pod["spec"];
         let train = names(&spec["containers"][0]["env"]);
         assert_eq!(train[..3], ["RANK", "MINE", "PYTHONUNBUFFERED"]);
@@ -336,13 +349,13 @@ mod tests {
     fn workers_of_a_job_with_master_wait_for_it_after_the_users_init_containers() {
         let mine = json!([{ "name": "prepare", "image": "p" }]);
         for (job, role, expected) in [
-            (master_and_workers(1), Role::Worker, &["init-pytorch"][..]),
-            (master_and_workers(1), Role::Master, &[]),
-            (workers(1), Role::Worker, &[]),
-            (elastic_workers(1, 1, 1), Role::Worker, &[]),
+            (master_and_workers(1), ReplicaType::Worker, &["init-pytorch"][..]),
+            (master_and_workers(1), ReplicaType::Master, &[]),
+            (workers(1), ReplicaType::Worker, &[]),
+            (elastic_workers(1, 1, 1), ReplicaType::Worker, &[]),
             (
-                master_and_workers(1).template(Role::Worker, "/spec/initContainers", mine),
-                Role::Worker,
+                master_and_workers(1).template(ReplicaType::Worker, "/spec/initContainers", mine),
+                ReplicaType::Worker,
                 &["prepare", "init-pytorch"],
             ),
         ] {
@@ -352,9 +365,13 @@ mod tests {
 
     #[test]
     fn the_default_port_goes_to_the_training_container_after_the_users() {
-        let job = master().container(Role::Master, "/ports", json!([{ "name": "http", "containerPort": 80 }]));
+        let job = master().container(
+            ReplicaType::Master,
+            "/ports",
+            json!([{ "name": "http", "containerPort": 80 }]),
+        );
         assert_eq!(
-            pod(job, Role::Master, 0)["spec"]["containers"][0]["ports"],
+            pod(job, ReplicaType::Master, 0)["spec"]["containers"][0]["ports"],
             json!([
                 { "name": "http", "containerPort": 80 },
                 { "name": "pytorchjob-port", "containerPort": 23456, "protocol": "TCP" },
@@ -362,8 +379,8 @@ mod tests {
         );
         let named = json!([{ "name": "pytorchjob-port", "containerPort": 29500 }]);
         let pod = pod(
-            master().container(Role::Master, "/ports", named.clone()),
-            Role::Master,
+            master().container(ReplicaType::Master, "/ports", named.clone()),
+            ReplicaType::Master,
             0,
         );
         assert_eq!(pod["spec"]["containers"][0]["ports"], named);
@@ -373,10 +390,10 @@ mod tests {
     fn the_ports_in_the_environment_are_those_of_the_templates() {
         let port = |number: u16| json!([{ "name": "pytorchjob-port", "containerPort": number }]);
         let job = master_and_workers(1)
-            .container(Role::Master, "/ports", port(29500))
-            .container(Role::Worker, "/ports", port(29501))
+            .container(ReplicaType::Master, "/ports", port(29500))
+            .container(ReplicaType::Worker, "/ports", port(29501))
             .spec("/elasticPolicy", json!({}));
-        let pod = pod(job, Role::Worker, 0);
+        let pod = pod(job, ReplicaType::Worker, 0);
         let value = |name: &str| {
             let env = pod["spec"]["containers"][0]["env"]
                 .as_array()
@@ -392,7 +409,7 @@ mod tests {
 
     #[test]
     fn a_built_pod_is_a_pod() {
-        let pod = pod(master_and_workers(1), Role::Worker, 0);
+        let pod = pod(master_and_workers(1), ReplicaType::Worker, 0);
         let typed: k8s_openapi::api::core::v1::Pod = serde_json::from_value(pod).expect("the pod decodes");
         assert_eq!(typed.spec.map(|spec| spec.containers.len()), Some(1));
     }

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::api::Role;
+use crate::api::ReplicaType;
 use crate::planner::build::pod::Builder;
 use crate::planner::build::template;
 
 /// The service of a replica. As in Kubeflow, and it publishes addresses that are not ready, since rendezvous has to happen before a pod
 /// can be ready; and it keeps the protocol of each port.
 #[must_use]
-pub fn build(builder: &Builder<'_>, role: Role, index: u32) -> Value {
+pub fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Value {
     let ports: Vec<Value> = template::ports(builder.template(role))
         .into_iter()
         .map(|port| json!({ "name": port.name, "port": port.number, "protocol": port.protocol }))
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn a_service_is_headless_selects_its_replica_and_publishes_addresses_that_are_not_ready() {
-        let service = master_and_workers(2).scene().build_service(Role::Worker, 1);
+        let service = master_and_workers(2).scene().build_service(ReplicaType::Worker, 1);
         let labels = json!({
             "training.kubeflow.org/operator-name": "pytorchjob-controller",
             "training.kubeflow.org/job-name": "job",
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_job_role_is_no_part_of_the_selector() {
-        let service = master().scene().build_service(Role::Master, 0);
+        let service = master().scene().build_service(ReplicaType::Master, 0);
         assert_eq!(service["spec"]["selector"][names::LABEL_JOB_ROLE], Value::Null);
         assert_eq!(service["metadata"]["labels"][names::LABEL_JOB_ROLE], Value::Null);
     }
@@ -82,9 +82,9 @@ mod tests {
     fn w25_every_port_has_a_name_and_its_protocol_in_the_order_of_the_template() {
         let ports = json!([{ "containerPort": 8080 }, { "name": "dns", "containerPort": 53, "protocol": "UDP" }]);
         let service = master()
-            .container(Role::Master, "/ports", ports)
+            .container(ReplicaType::Master, "/ports", ports)
             .scene()
-            .build_service(Role::Master, 0);
+            .build_service(ReplicaType::Master, 0);
         assert_eq!(
             service["spec"]["ports"],
             json!([

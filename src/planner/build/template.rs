@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::api::names::{self, reason};
-use crate::api::{PyTorchJob, PyTorchJobSpec, ReplicaSpec, Role};
+use crate::api::{PyTorchJob, PyTorchJobSpec, ReplicaSpec, ReplicaType};
 use crate::planner::plan::Note;
 
 /// A port of the training container.
@@ -28,7 +28,7 @@ pub fn parse(spec: &ReplicaSpec) -> Value {
 /// The templates of both roles, Master first.
 #[must_use]
 pub fn of_roles(spec: &PyTorchJobSpec) -> [Option<Value>; 2] {
-    Role::ALL.map(|role| spec.replica(role).map(parse))
+    ReplicaType::ALL.map(|role| spec.replica(role).map(parse))
 }
 
 /// Position of the container that trains: the one named pytorch, or as in Kubeflow the first.
@@ -92,7 +92,7 @@ pub fn restart_policy_note(job: &PyTorchJob) -> Option<Note> {
             .filter(|policy| !policy.is_empty())
             .map(|_| ())
     };
-    Role::ALL.into_iter().find_map(sets_policy).map(|()| Note {
+    ReplicaType::ALL.into_iter().find_map(sets_policy).map(|()| Note {
         warning: true,
         reason: reason::TEMPLATE_RESTART_POLICY,
         message: "Restart policy in pod template will be overwritten by restart policy in replica spec".into(),
@@ -235,9 +235,9 @@ mod tests {
             |job: JobBuilder, role, policy: &str| job.template(role, "/spec/restartPolicy", policy.into());
         for (job, expected) in [
             (master(), false),
-            (in_template(master(), Role::Master, ""), false),
-            (in_template(master(), Role::Master, "Always"), true),
-            (in_template(master_and_workers(1), Role::Worker, "Never"), true),
+            (in_template(master(), ReplicaType::Master, ""), false),
+            (in_template(master(), ReplicaType::Master, "Always"), true),
+            (in_template(master_and_workers(1), ReplicaType::Worker, "Never"), true),
         ] {
             let note = restart_policy_note(&job.clone().build());
             assert_eq!(note.is_some(), expected, "{job:?}");

@@ -9,7 +9,7 @@ use std::hash::Hasher as _;
 use fnv::FnvHasher;
 use serde_json::{Value, json};
 
-use crate::api::{ElasticPolicy, PyTorchJobSpec, Role};
+use crate::api::{ElasticPolicy, PyTorchJobSpec, ReplicaType};
 use crate::planner::build::template;
 use crate::planner::world::World;
 
@@ -17,7 +17,7 @@ use crate::planner::world::World;
 /// the version of this program: a new hash replaces the pods of every running job.
 #[must_use]
 pub fn of(spec: &PyTorchJobSpec, templates: &[Option<Value>; 2]) -> u64 {
-    let replicas = Role::ALL.map(|role| spec.replicas(role));
+    let replicas = ReplicaType::ALL.map(|role| spec.replicas(role));
     let elastic = spec.elastic_policy.as_ref().is_some_and(ElasticPolicy::is_bounded);
     let fixed = (!elastic).then_some(replicas);
     let mut hasher = FnvHasher::default();
@@ -77,12 +77,18 @@ mod tests {
         let job = || master_and_workers(2);
         let image = |role| job().container(role, "/image", "registry.example/train:2".into());
         for (edited, changes) in [
-            (image(Role::Master), true),
-            (image(Role::Worker), true),
-            (job().template(Role::Worker, "/spec/fieldOfTomorrow", 1.into()), true),
-            (job().template(Role::Worker, "/metadata/labels/team", "a".into()), true),
+            (image(ReplicaType::Master), true),
+            (image(ReplicaType::Worker), true),
+            (
+                job().template(ReplicaType::Worker, "/spec/fieldOfTomorrow", 1.into()),
+                true,
+            ),
+            (
+                job().template(ReplicaType::Worker, "/metadata/labels/team", "a".into()),
+                true,
+            ),
             (job().spec("/nprocPerNode", "2".into()), true),
-            (job().replicas(Role::Worker, 3), true),
+            (job().replicas(ReplicaType::Worker, 3), true),
             (job().field("/metadata/labels/team", "a".into()), false),
             (job().policy("activeDeadlineSeconds", 5), false),
             (job().policy("suspend", true), false),

@@ -1,6 +1,6 @@
 //! `replicas`: which pods and services to create and to delete.
 
-use crate::api::Role;
+use crate::api::ReplicaType;
 use crate::planner::plan::Action;
 use crate::planner::policy::restart_policy;
 use crate::planner::world::World;
@@ -54,7 +54,10 @@ fn surplus(world: &World<'_>) -> Vec<Action> {
         .collect()
 }
 
-fn missing<'a>(world: &'a World<'_>, exists: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = (Role, u32)> + 'a {
+fn missing<'a>(
+    world: &'a World<'_>,
+    exists: impl Fn(&str) -> bool + 'a,
+) -> impl Iterator<Item = (ReplicaType, u32)> + 'a {
     world
         .wanted()
         .filter(move |&(role, index)| !exists(&role.replica_name(world.name(), index)))
@@ -81,7 +84,7 @@ mod tests {
     fn workers_present(wanted: u32, present: u32) -> Scene {
         let mut scene = workers(wanted).scene();
         for index in 0..present {
-            let name = Role::Worker.replica_name("job", index);
+            let name = ReplicaType::Worker.replica_name("job", index);
             scene.add_pod(&name).phase = Phase::Running;
             scene.add_service(&name);
         }

@@ -4,7 +4,7 @@
 //! Such a pod is replaced in two steps. First the failure is counted in the status; only when that is stored, the pod is deleted,
 //! so that a crash in between can neither lose nor repeat a count.
 
-use crate::api::{FirstFailure, JobStatus, PyTorchJobSpec, RestartPolicy, Role};
+use crate::api::{FirstFailure, JobStatus, PyTorchJobSpec, ReplicaType, RestartPolicy};
 use crate::planner::plan::Action;
 use crate::planner::world::{Failure, PodFact, World};
 
@@ -17,7 +17,7 @@ pub struct Failures<'a> {
     /// Failures of this kind end the job; the message says how.
     pub fatal: Option<String>,
     /// Pods to replace, Master first.
-    pub replace: Vec<(Role, &'a PodFact)>,
+    pub replace: Vec<(ReplicaType, &'a PodFact)>,
     /// The failure to remember, if it is the first of the job.
     pub first: Option<&'a PodFact>,
     /// Number of new failures.
@@ -30,7 +30,7 @@ pub fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
     let mut found = Failures::default();
     let mut new = failed_replicas(world);
     new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid));
-    for role in Role::ALL {
+    for role in ReplicaType::ALL {
         let policy = effective(&world.job.spec, role);
         let of_role = new.iter().filter(|((other, _), _)| *other == role);
         let failed: Vec<&PodFact> = of_role.map(|(_, pod)| *pod).collect();
@@ -57,7 +57,7 @@ pub fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
 
 /// The policy of a role. Kubeflow's default, although the field's documentation there says Never.
 #[must_use]
-pub fn effective(spec: &PyTorchJobSpec, role: Role) -> RestartPolicy {
+pub fn effective(spec: &PyTorchJobSpec, role: ReplicaType) -> RestartPolicy {
     spec.replica(role)
         .and_then(|spec| spec.restart_policy)
         .unwrap_or(RestartPolicy::OnFailure)
@@ -121,7 +121,7 @@ pub fn message(world: &World<'_>, failures: &Failures<'_>) -> Option<String> {
 }
 
 /// The failed pods of wanted replicas, in the order of the replicas.
-fn failed_replicas<'a>(world: &World<'a>) -> Vec<((Role, u32), &'a PodFact)> {
+fn failed_replicas<'a>(world: &World<'a>) -> Vec<((ReplicaType, u32), &'a PodFact)> {
     let failed = world.pods.iter().filter(|pod| pod.failed());
     let mut replicas: Vec<_> = failed
         .filter_map(|pod| Some((world.slot(&pod.name).filter(|&slot| world.wants(slot))?, pod)))

@@ -1,7 +1,7 @@
 //! When a job runs, and when it has succeeded. Kubeflow's rules: with a Master, the Master alone decides both; without one, all
 //! workers must succeed, and any one of them suffices in an elastic job, where the others have nothing left to do.
 
-use crate::api::Role;
+use crate::api::ReplicaType;
 use crate::planner::world::{Phase, PodFact, World};
 
 /// The message of the Succeeded condition, if the job has succeeded.
@@ -11,12 +11,12 @@ pub fn succeeded(world: &World<'_>) -> Option<String> {
     let wanted = world.job.spec.replicas(role) as usize;
     let done = count(world, role, |pod| pod.phase == Phase::Succeeded);
     let enough = match role {
-        Role::Master => done >= wanted,
-        Role::Worker => done >= wanted || (world.job.spec.elastic_policy.is_some() && done > 0),
+        ReplicaType::Master => done >= wanted,
+        ReplicaType::Worker => done >= wanted || (world.job.spec.elastic_policy.is_some() && done > 0),
     };
     enough.then(|| match role {
-        Role::Master => format!("PyTorchJob {} is successfully completed.", world.name()),
-        Role::Worker => format!(
+        ReplicaType::Master => format!("PyTorchJob {} is successfully completed.", world.name()),
+        ReplicaType::Worker => format!(
             "PyTorchJob {}/{} successfully completed.",
             world.namespace(),
             world.name()
@@ -29,16 +29,18 @@ pub fn succeeded(world: &World<'_>) -> Option<String> {
 pub fn running(world: &World<'_>) -> Option<String> {
     let role = deciding_role(world)?;
     (count(world, role, PodFact::running) > 0).then(|| match role {
-        Role::Master => format!("PyTorchJob {} is running.", world.name()),
-        Role::Worker => format!("PyTorchJob {}/{} is running.", world.namespace(), world.name()),
+        ReplicaType::Master => format!("PyTorchJob {} is running.", world.name()),
+        ReplicaType::Worker => format!("PyTorchJob {}/{} is running.", world.namespace(), world.name()),
     })
 }
 
-fn deciding_role(world: &World<'_>) -> Option<Role> {
-    Role::ALL.into_iter().find(|&role| world.job.spec.replicas(role) > 0)
+fn deciding_role(world: &World<'_>) -> Option<ReplicaType> {
+    ReplicaType::ALL
+        .into_iter()
+        .find(|&role| world.job.spec.replicas(role) > 0)
 }
 
-fn count(world: &World<'_>, role: Role, matches: impl Fn(&PodFact) -> bool) -> usize {
+fn count(world: &World<'_>, role: ReplicaType, matches: impl Fn(&PodFact) -> bool) -> usize {
     let here = |pod: &&PodFact| {
         world
             .slot(&pod.name)
@@ -55,7 +57,7 @@ mod tests {
     /// The scene with pods in these phases: `R`unning, `S`ucceeded, `F`ailed, `P`ending, `T`erminating while it runs, `-` absent.
     fn scene(job: JobBuilder, master: &str, workers: &str) -> Scene {
         let mut scene = job.scene();
-        for (role, letters) in Role::ALL.into_iter().zip([master, workers]) {
+        for (role, letters) in ReplicaType::ALL.into_iter().zip([master, workers]) {
             for (index, letter) in (0..).zip(letters.chars()) {
                 let phase = match letter {
                     'R' | 'T' => Phase::Running,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{ReplicaStatus, Role, names};
+use crate::api::{ReplicaStatus, ReplicaType, names};
 use crate::planner::world::{Phase, PodFact, World};
 
 /// When the counts are taken.
@@ -68,7 +68,7 @@ pub fn ready(world: &World<'_>) -> String {
 
 /// The label selector of a role's pods, keys sorted, as in Kubeflow. The scale subresource hands it to autoscalers.
 #[must_use]
-pub fn selector(job: &str, role: Role) -> String {
+pub fn selector(job: &str, role: ReplicaType) -> String {
     format!(
         "{}={job},{}={},{}={}",
         names::LABEL_JOB_NAME,
@@ -79,9 +79,11 @@ pub fn selector(job: &str, role: Role) -> String {
     )
 }
 
-fn roles(world: &World<'_>) -> impl Iterator<Item = Role> {
+fn roles(world: &World<'_>) -> impl Iterator<Item = ReplicaType> {
     let spec = &world.job.spec;
-    Role::ALL.into_iter().filter(move |&role| spec.replica(role).is_some())
+    ReplicaType::ALL
+        .into_iter()
+        .filter(move |&role| spec.replica(role).is_some())
 }
 
 fn holds_resources(pod: &PodFact, moment: Moment) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use pytorchjob_operator::api::{JobStatus, PyTorchJob, Role, names};
+use pytorchjob_operator::api::{JobStatus, PyTorchJob, ReplicaType, names};
 use pytorchjob_operator::planner::build::pod::Builder;
 use pytorchjob_operator::planner::build::template_hash;
 use pytorchjob_operator::planner::status::conditions::finished;
@@ -283,7 +283,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn create_pod(&mut self, role: Role, index: u32, built: Value) {
+    fn create_pod(&mut self, role: ReplicaType, index: u32, built: Value) {
         self.born += 1;
         let name = role.replica_name(JOB, index);
         let fact = PodFact {
