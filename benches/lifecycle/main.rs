@@ -7,6 +7,7 @@
 //! `cargo bench --bench lifecycle` runs everything, `cargo bench --bench lifecycle -- latency memory` only these scenarios. A figure that
 //! misses its goal is marked in the table; the exit code is non-zero when a scenario could not be carried out.
 
+mod admission;
 mod deadline;
 mod jobs;
 mod large;
@@ -31,7 +32,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// No scenario takes a quarter of this.
 const SCENARIO_TIMEOUT: Duration = Duration::from_mins(10);
 
-const SCENARIOS: [&str; 7] = [
+const SCENARIOS: [&str; 8] = [
+    "admission",
     "start",
     "latency",
     "writes",
@@ -66,6 +68,9 @@ async fn main() -> Result<()> {
 
 /// Runs one scenario on a control plane of its own.
 async fn scenario(name: &str, table: &mut Table) -> Result<()> {
+    if name == "admission" {
+        return admission::measure(table).await;
+    }
     eprintln!("{name}: starting a control plane");
     let rig = Rig::start().await?;
     match name {

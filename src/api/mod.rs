@@ -1,13 +1,14 @@
 //! What users write and read: the PyTorchJob resource, its schema and its names.
 
+pub(crate) mod bounds;
+mod cel;
 mod elastic_policy;
 pub mod names;
 mod pytorchjob;
 mod raw;
 mod replica;
 mod replica_type;
-#[macro_use]
-mod cel;
+mod rule;
 mod rules;
 mod run_policy;
 mod schema;
@@ -18,7 +19,8 @@ pub use pytorchjob::{PyTorchJob, PyTorchJobSpec};
 pub use raw::RawJson;
 pub use replica::{ReplicaSpec, RestartPolicy};
 pub use replica_type::ReplicaType;
-pub use rules::{RULES, Rule, Scope};
-pub use run_policy::{CleanPodPolicy, RunPolicy, SchedulingPolicy};
+pub use rule::{Rule, Scope};
+pub use rules::RULES;
+pub use run_policy::{CleanPodPolicy, RunPolicy, SchedulingPolicy, Word};
 pub use schema::{crd, crd_yaml};
 pub use status::{ConditionType, FirstFailure, JobCondition, JobStatus, ReplicaStatus};

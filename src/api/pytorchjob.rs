@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use kube::CustomResource;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{CleanPodPolicy, ElasticPolicy, JobStatus, ReplicaSpec, ReplicaType, RunPolicy};
+use super::{CleanPodPolicy, ElasticPolicy, JobStatus, ReplicaSpec, ReplicaType, RunPolicy, Word};
 
 /// A distributed PyTorch training job.
 ///
@@ -57,7 +57,8 @@ pub struct PyTorchJobSpec {
 
     /// Same as runPolicy.cleanPodPolicy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub clean_pod_policy: Option<CleanPodPolicy>,
+    #[schemars(with = "Option<CleanPodPolicy>")]
+    pub clean_pod_policy: Option<Word<CleanPodPolicy>>,
 
     /// Same as runPolicy.ttlSecondsAfterFinished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,9 +73,13 @@ pub struct PyTorchJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elastic_policy: Option<ElasticPolicy>,
 
-    /// Processes per pod: auto, cpu, gpu or a number. Default: auto. May be edited only while the job is suspended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^(auto|cpu|gpu|[1-9][0-9]{0,3})$"))]
+    /// Processes per pod, as torchrun takes them: a number from 1 to 9999, auto, cpu, gpu, or another kind of device, such as xpu.
+    /// Default: auto. May be edited only while the job is suspended.
+    #[serde(
+        default,
+        deserialize_with = "number_or_word",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub nproc_per_node: Option<String>,
 
     /// The replicas by type: Master, Worker or both. The types are immutable.
@@ -82,22 +87,28 @@ pub struct PyTorchJobSpec {
 }
 
 impl PyTorchJobSpec {
-    /// The deadline in seconds; flat wins.
+    /// The deadline in seconds; flat wins. A negative one, which only other definitions store, is none.
     #[must_use]
     pub fn active_deadline_seconds(&self) -> Option<i64> {
-        self.active_deadline_seconds.or(self.run_policy.active_deadline_seconds)
+        let written = self.active_deadline_seconds.or(self.run_policy.active_deadline_seconds);
+        written.filter(|seconds| *seconds >= 0)
     }
 
-    /// The limit of restarts; flat wins.
+    /// The limit of restarts; flat wins. A negative one, which only other definitions store, is none.
     #[must_use]
     pub fn backoff_limit(&self) -> Option<i32> {
-        self.backoff_limit.or(self.run_policy.backoff_limit)
+        let written = self.backoff_limit.or(self.run_policy.backoff_limit);
+        written.filter(|limit| *limit >= 0)
     }
 
     /// What to delete at the end; flat wins. Nothing is defaulted: unset has a meaning of its own.
     #[must_use]
     pub fn clean_pod_policy(&self) -> Option<CleanPodPolicy> {
-        self.clean_pod_policy.or(self.run_policy.clean_pod_policy)
+        let written = self
+            .clean_pod_policy
+            .as_ref()
+            .or(self.run_policy.clean_pod_policy.as_ref());
+        written.and_then(Word::known)
     }
 
     /// Seconds a finished job is kept; flat wins.
@@ -131,4 +142,19 @@ impl PyTorchJobSpec {
     pub fn total_replicas(&self) -> u32 {
         ReplicaType::ALL.into_iter().map(|role| self.replicas(role)).sum()
     }
+}
+
+/// A number is a common slip. Empty is the unset value of charts, and means the default.
+fn number_or_word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a number or a word")]
+    enum Written {
+        Number(i64),
+        Word(String),
+    }
+    Ok(match Option::<Written>::deserialize(deserializer)? {
+        None => None,
+        Some(Written::Number(number)) => Some(number.to_string()),
+        Some(Written::Word(word)) => (!word.is_empty()).then_some(word),
+    })
 }

@@ -1,242 +1,276 @@
 //! The CEL rules of the CRD: what the API server refuses, and what it tells the user to do instead.
 //! [`crate::planner::validate`] holds them for objects that were stored without them. Traps met on a real API server: a rule that opens
-//! with "unless the field is absent" lets removal through; a read of an absent field of `oldSelf` refuses with an unreadable message;
-//! and `==` takes lists that merge by keys for sets, so the order in templates is compared besides.
+//! with "unless the field is absent" lets removal through; and a read of an absent field of `oldSelf` refuses with an unreadable message.
+//!
+//! The API server evaluates every rule on every write, also of labels and status, so each costs all users time: a rule opens with what
+//! is cheap and usually decides. What concerns one object alone stands at the root for new objects, where no edit of a job that was
+//! stored without the rule can meet it, or at the smallest part that it is about, where a write that leaves this part alone passes.
 
-/// Where in the schema a rule stands, and so what `self` is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// The whole object; of `metadata` only the name is visible.
-    Root,
-    /// `spec`.
-    Spec,
-    /// One entry of `spec.pytorchReplicaSpecs`.
-    Replica,
+use std::sync::LazyLock;
+
+use crate::api::cel::names_fit;
+use crate::api::cel::of_a_new_object;
+use crate::api::cel::or_else;
+use crate::api::cel::same;
+use crate::api::cel::same_workers;
+use crate::api::cel::suspended;
+use crate::api::cel::within_bounds;
+use crate::api::rule::Rule;
+use crate::api::rule::Scope;
+use crate::api::rule::rule;
+
+/// The policies that may stand flat or under `runPolicy`.
+const TWO_SPELLINGS: [&str; 4] = [
+    "activeDeadlineSeconds",
+    "backoffLimit",
+    "cleanPodPolicy",
+    "ttlSecondsAfterFinished",
+];
+
+/// Every rule, in the order of the generated CRD.
+pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+    let two_spellings = TWO_SPELLINGS.into_iter().map(one_value);
+    [names(), replicas(), elastic_policy()]
+        .into_iter()
+        .flatten()
+        .chain(two_spellings)
+        .chain(only_while_suspended())
+        .chain(immutable())
+        .collect()
+});
+
+fn names() -> Vec<Rule> {
+    vec![
+        rule(
+            Scope::Root,
+            ".metadata.name",
+            of_a_new_object("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')"),
+            "metadata.name must start with a letter, consist of lower-case letters, digits and '-', and not end with '-': \
+             services are named after the job",
+        ),
+        rule(
+            Scope::Root,
+            ".metadata.name",
+            of_a_new_object(&names_fit()),
+            "metadata.name is too long: with role and index, as in NAME-worker-0, it must fit in 63 characters, \
+             the limit of service names",
+        ),
+        rule(
+            Scope::Root,
+            ".metadata.name",
+            format!(
+                "self.spec.pytorchReplicaSpecs.all(k, k in oldSelf.spec.pytorchReplicaSpecs && {} <= {}) || {}",
+                or_else("self.spec.pytorchReplicaSpecs[k].replicas", "1"),
+                or_else("oldSelf.spec.pytorchReplicaSpecs[k].replicas", "1"),
+                names_fit()
+            ),
+            "metadata.name is too long for so many workers: NAME-worker-INDEX must fit in 63 characters, \
+             the limit of service names: take fewer workers, or create a new job with a shorter name",
+        ),
+    ]
 }
 
-/// One rule.
-#[derive(Clone, Copy, Debug)]
-pub struct Rule {
-    /// Where it stands.
-    pub scope: Scope,
-    /// The field that the error names, relative to the scope.
-    pub field: &'static str,
-    /// The CEL expression; true means accepted.
-    pub cel: &'static str,
-    /// What is allowed, and what to do instead.
-    pub message: &'static str,
+fn replicas() -> Vec<Rule> {
+    vec![
+        rule(
+            Scope::Replicas,
+            "",
+            "self.all(k, k == 'Master' || k == 'Worker')",
+            "unknown replica type: the keys are Master and Worker, spelled so",
+        ),
+        rule(
+            Scope::Replicas,
+            "",
+            "!('Master' in self) || !has(self['Master'].replicas) || self['Master'].replicas == 1",
+            "Master.replicas must be 1: further pods belong into Worker.replicas",
+        ),
+        rule(
+            Scope::Replica,
+            ".template.spec.containers",
+            "self.template.spec.containers.exists(c, c.name == 'pytorch')",
+            "template.spec.containers needs a container named pytorch: it is the one that trains",
+        ),
+        rule(
+            Scope::Replica,
+            ".template.spec.containers",
+            "self.template.spec.containers.all(c, has(c.image) && size(c.image) > 0)",
+            "template.spec.containers: every container needs an image",
+        ),
+    ]
 }
 
-const fn rule(scope: Scope, field: &'static str, cel: &'static str, message: &'static str) -> Rule {
-    Rule {
-        scope,
-        field,
-        cel,
-        message,
-    }
+/// A job that is stored outside of its bounds can still be suspended.
+fn elastic_policy() -> Vec<Rule> {
+    const OUT_OF_BOUNDS: &str =
+        "Worker.replicas must lie between elasticPolicy.minReplicas and elasticPolicy.maxReplicas";
+    const TWICE: &str = "elasticPolicy.nProcPerNode must not be used together with nprocPerNode: keep nprocPerNode, the other is deprecated";
+    vec![
+        rule(
+            Scope::Root,
+            ".spec.elasticPolicy",
+            of_a_new_object("!has(self.spec.elasticPolicy) || 'Worker' in self.spec.pytorchReplicaSpecs"),
+            "elasticPolicy needs pytorchReplicaSpecs.Worker: workers are what is elastic",
+        ),
+        rule(
+            Scope::Root,
+            ".spec.elasticPolicy",
+            of_a_new_object(
+                "!has(self.spec.elasticPolicy) || !has(self.spec.elasticPolicy.minReplicas) || \
+                 !has(self.spec.elasticPolicy.maxReplicas) || \
+                 self.spec.elasticPolicy.minReplicas <= self.spec.elasticPolicy.maxReplicas",
+            ),
+            "elasticPolicy.minReplicas must not exceed elasticPolicy.maxReplicas",
+        ),
+        rule(
+            Scope::Root,
+            ".spec.pytorchReplicaSpecs",
+            of_a_new_object(&within_bounds("self.spec")),
+            OUT_OF_BOUNDS,
+        ),
+        rule(
+            Scope::Spec,
+            ".pytorchReplicaSpecs",
+            format!("{} || {}", within_bounds("self"), same_workers()),
+            OUT_OF_BOUNDS,
+        ),
+        rule(
+            Scope::Root,
+            ".spec.elasticPolicy",
+            of_a_new_object(
+                "!has(self.spec.elasticPolicy) || !has(self.spec.elasticPolicy.nProcPerNode) || !has(self.spec.nprocPerNode)",
+            ),
+            TWICE,
+        ),
+        rule(
+            Scope::Spec,
+            ".elasticPolicy",
+            "!has(self.elasticPolicy) || !has(self.elasticPolicy.nProcPerNode) || !has(self.nprocPerNode) || \
+             has(oldSelf.nprocPerNode)",
+            TWICE,
+        ),
+    ]
 }
 
 /// A policy that may stand flat or under `runPolicy` has one value.
-macro_rules! one_value {
-    ($policy:literal) => {
-        rule(
-            Scope::Spec,
-            concat!(".", $policy),
-            concat!(
-                "!has(self.",
-                $policy,
-                ") || !has(self.runPolicy.",
-                $policy,
-                ") || self.",
-                $policy,
-                " == self.runPolicy.",
-                $policy
-            ),
-            concat!(
-                $policy,
-                " and runPolicy.",
-                $policy,
-                " are one policy in two spellings and differ: set both to the same value or remove one"
-            ),
-        )
-    };
+fn one_value(policy: &str) -> Rule {
+    rule(
+        Scope::Spec,
+        &format!(".{policy}"),
+        format!("!has(self.{policy}) || !has(self.runPolicy.{policy}) || self.{policy} == self.runPolicy.{policy}"),
+        format!(
+            "{policy} and runPolicy.{policy} are one policy in two spellings and differ: \
+             set both to the same value or remove one"
+        ),
+    )
 }
 
-/// Every rule, in the order of the generated CRD.
-pub const RULES: &[Rule] = &[
-    rule(
-        Scope::Root,
-        ".metadata.name",
-        concat!(
-            new_object!(),
-            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')"
+/// What running pods cannot follow.
+fn only_while_suspended() -> Vec<Rule> {
+    const ADVICE: &str = "set spec.runPolicy.suspend to true first, or in the same edit";
+    let suspended = suspended();
+    let same_workers = same_workers();
+    vec![
+        rule(
+            Scope::Spec,
+            ".pytorchReplicaSpecs",
+            format!(
+                "{suspended} || self.pytorchReplicaSpecs.all(k, !(k in oldSelf.pytorchReplicaSpecs) || \
+                 self.pytorchReplicaSpecs[k].template == oldSelf.pytorchReplicaSpecs[k].template)"
+            ),
+            format!(
+                "template can change only while the job is suspended, since running pods would not follow: {ADVICE}"
+            ),
         ),
-        "metadata.name must start with a letter, consist of lower-case letters, digits and '-', and not end with '-': services are named after the job",
-    ),
-    rule(
-        Scope::Root,
-        ".metadata.name",
-        concat!(new_object!(), names_fit!()),
-        "metadata.name is too long: with role and index, as in NAME-worker-0, it must fit in 63 characters, the limit of service names",
-    ),
-    rule(
-        Scope::Root,
-        ".metadata.name",
-        concat!(
-            "self.spec.pytorchReplicaSpecs.all(k, k in oldSelf.spec.pytorchReplicaSpecs && ",
-            "(has(self.spec.pytorchReplicaSpecs[k].replicas) ? self.spec.pytorchReplicaSpecs[k].replicas : 1) <= ",
-            "(has(oldSelf.spec.pytorchReplicaSpecs[k].replicas) ? oldSelf.spec.pytorchReplicaSpecs[k].replicas : 1)) || ",
-            names_fit!()
+        rule(
+            Scope::Spec,
+            ".pytorchReplicaSpecs",
+            format!("has(self.elasticPolicy) || {suspended} || {same_workers}"),
+            format!(
+                "Worker.replicas of a job without elasticPolicy can change only while the job is suspended, \
+                 since WORLD_SIZE of running pods cannot follow: {ADVICE}"
+            ),
         ),
-        "metadata.name is too long for so many workers: NAME-worker-INDEX must fit in 63 characters, the limit of service names: take fewer workers, or create a new job with a shorter name",
-    ),
-    rule(
-        Scope::Spec,
-        ".pytorchReplicaSpecs",
-        "self.pytorchReplicaSpecs.all(k, k == 'Master' || k == 'Worker')",
-        "unknown replica type: the keys are Master and Worker, spelled so",
-    ),
-    rule(
-        Scope::Spec,
-        ".pytorchReplicaSpecs",
-        "!('Master' in self.pytorchReplicaSpecs) || !has(self.pytorchReplicaSpecs['Master'].replicas) || self.pytorchReplicaSpecs['Master'].replicas == 1",
-        "Master.replicas must be 1: further pods belong into Worker.replicas",
-    ),
-    rule(
-        Scope::Replica,
-        ".template.spec.containers",
-        "self.template.spec.containers.exists(c, c.name == 'pytorch')",
-        "template.spec.containers needs a container named pytorch: it is the one that trains",
-    ),
-    rule(
-        Scope::Replica,
-        ".template.spec.containers",
-        "self.template.spec.containers.all(c, has(c.image) && size(c.image) > 0)",
-        "template.spec.containers: every container needs an image",
-    ),
-    rule(
-        Scope::Spec,
-        ".elasticPolicy",
-        "!has(self.elasticPolicy) || 'Worker' in self.pytorchReplicaSpecs",
-        "elasticPolicy needs pytorchReplicaSpecs.Worker: workers are what is elastic",
-    ),
-    rule(
-        Scope::Spec,
-        ".elasticPolicy",
-        "!has(self.elasticPolicy) || !has(self.elasticPolicy.minReplicas) || !has(self.elasticPolicy.maxReplicas) || self.elasticPolicy.minReplicas <= self.elasticPolicy.maxReplicas",
-        "elasticPolicy.minReplicas must not exceed elasticPolicy.maxReplicas",
-    ),
-    rule(
-        Scope::Spec,
-        ".pytorchReplicaSpecs",
-        "!has(self.elasticPolicy) || !('Worker' in self.pytorchReplicaSpecs) || ((!has(self.elasticPolicy.minReplicas) || self.elasticPolicy.minReplicas <= (has(self.pytorchReplicaSpecs['Worker'].replicas) ? self.pytorchReplicaSpecs['Worker'].replicas : 1)) && (!has(self.elasticPolicy.maxReplicas) || (has(self.pytorchReplicaSpecs['Worker'].replicas) ? self.pytorchReplicaSpecs['Worker'].replicas : 1) <= self.elasticPolicy.maxReplicas))",
-        "Worker.replicas must lie between elasticPolicy.minReplicas and elasticPolicy.maxReplicas",
-    ),
-    rule(
-        Scope::Spec,
-        ".elasticPolicy",
-        "!has(self.elasticPolicy) || !has(self.elasticPolicy.nProcPerNode) || !has(self.nprocPerNode)",
-        "elasticPolicy.nProcPerNode must not be used together with nprocPerNode: keep nprocPerNode, the other is deprecated",
-    ),
-    one_value!("activeDeadlineSeconds"),
-    one_value!("backoffLimit"),
-    one_value!("cleanPodPolicy"),
-    one_value!("ttlSecondsAfterFinished"),
-    rule(
-        Scope::Spec,
-        ".pytorchReplicaSpecs",
-        "self.pytorchReplicaSpecs.all(k, k in oldSelf.pytorchReplicaSpecs) && oldSelf.pytorchReplicaSpecs.all(k, k in self.pytorchReplicaSpecs)",
-        "replica types of a job cannot be added or removed: create a new job",
-    ),
-    rule(
-        Scope::Spec,
-        ".pytorchReplicaSpecs",
-        concat!(
-            suspended!(),
-            " || self.pytorchReplicaSpecs.all(k, !(k in oldSelf.pytorchReplicaSpecs) || (",
-            "self.pytorchReplicaSpecs[k].template == oldSelf.pytorchReplicaSpecs[k].template && ",
-            same_order!("containers", "c.name"),
-            " && ",
-            same_order!("containers", "has(c.env) ? c.env.map(e, e.name) : []"),
-            " && ",
-            same_order!("containers", "has(c.ports) ? c.ports.map(p, p.containerPort) : []"),
-            " && ",
-            same_order!("initContainers", "c.name"),
-            " && ",
-            same_order!("initContainers", "has(c.env) ? c.env.map(e, e.name) : []"),
-            "))"
+        rule(
+            Scope::Spec,
+            ".pytorchReplicaSpecs",
+            format!(
+                "!has(self.elasticPolicy) || has(self.elasticPolicy.minReplicas) || has(self.elasticPolicy.maxReplicas) || \
+                 {suspended} || {same_workers}"
+            ),
+            format!(
+                "Worker.replicas of a job whose elasticPolicy has neither minReplicas nor maxReplicas can change only \
+                 while the job is suspended, since PET_NNODES of running pods cannot follow: {ADVICE}"
+            ),
         ),
-        "template can change only while the job is suspended, since running pods would not follow: set spec.runPolicy.suspend to true first, or in the same edit",
-    ),
-    rule(
-        Scope::Spec,
-        ".pytorchReplicaSpecs",
-        concat!(suspended!(), " || has(self.elasticPolicy) || ", same_workers!()),
-        "Worker.replicas of a job without elasticPolicy can change only while the job is suspended, since WORLD_SIZE of running pods cannot follow: set spec.runPolicy.suspend to true first, or in the same edit",
-    ),
-    rule(
-        Scope::Spec,
-        ".pytorchReplicaSpecs",
-        concat!(
-            suspended!(),
-            " || !has(self.elasticPolicy) || has(self.elasticPolicy.minReplicas) || has(self.elasticPolicy.maxReplicas) || ",
-            same_workers!()
+        rule(
+            Scope::Spec,
+            ".nprocPerNode",
+            format!("{} || {suspended}", same("nprocPerNode")),
+            format!(
+                "nprocPerNode can change only while the job is suspended, since running pods would not follow: {ADVICE}"
+            ),
         ),
-        "Worker.replicas of a job whose elasticPolicy has neither minReplicas nor maxReplicas can change only while the job is suspended, since PET_NNODES of running pods cannot follow: set spec.runPolicy.suspend to true first, or in the same edit",
-    ),
-    rule(
-        Scope::Spec,
-        ".pytorchReplicaSpecs",
-        concat!(
-            "self.pytorchReplicaSpecs.all(k, !(k in oldSelf.pytorchReplicaSpecs) || ",
-            "(has(self.pytorchReplicaSpecs[k].restartPolicy) ? self.pytorchReplicaSpecs[k].restartPolicy : 'OnFailure') == ",
-            "(has(oldSelf.pytorchReplicaSpecs[k].restartPolicy) ? oldSelf.pytorchReplicaSpecs[k].restartPolicy : 'OnFailure'))"
+    ]
+}
+
+fn immutable() -> Vec<Rule> {
+    let restart_policy = |object: &str| {
+        let path = format!("{object}.pytorchReplicaSpecs[k].restartPolicy");
+        format!("(has({path}) && {path} != '' ? {path} : 'OnFailure')")
+    };
+    let manager = |object: &str| {
+        or_else(
+            &format!("{object}.runPolicy.managedBy"),
+            "'kubeflow.org/training-operator'",
+        )
+    };
+    let mut rules = vec![
+        rule(
+            Scope::Replicas,
+            "",
+            "self.all(k, k in oldSelf) && oldSelf.all(k, k in self)",
+            "replica types of a job cannot be added or removed: create a new job",
         ),
-        "restartPolicy of a job cannot change: create a new job",
-    ),
-    rule(
-        Scope::Spec,
-        ".nprocPerNode",
-        concat!(suspended!(), " || ", same!("nprocPerNode")),
-        "nprocPerNode can change only while the job is suspended, since running pods would not follow: set spec.runPolicy.suspend to true first, or in the same edit",
-    ),
-    rule(
-        Scope::Spec,
-        ".elasticPolicy",
-        same!("elasticPolicy"),
-        "elasticPolicy of a job cannot change: edit Worker.replicas within its bounds, or create a new job",
-    ),
-    rule(
-        Scope::Spec,
-        ".runPolicy.managedBy",
-        concat!(
-            "(has(self.runPolicy.managedBy) ? self.runPolicy.managedBy : 'kubeflow.org/training-operator') == ",
-            "(has(oldSelf.runPolicy.managedBy) ? oldSelf.runPolicy.managedBy : 'kubeflow.org/training-operator')"
+        rule(
+            Scope::Spec,
+            ".pytorchReplicaSpecs",
+            format!(
+                "self.pytorchReplicaSpecs.all(k, !(k in oldSelf.pytorchReplicaSpecs) || {} == {})",
+                restart_policy("self"),
+                restart_policy("oldSelf")
+            ),
+            "restartPolicy of a job cannot change: create a new job",
         ),
-        "spec.runPolicy.managedBy is immutable: create a new job",
-    ),
+        rule(
+            Scope::Spec,
+            ".elasticPolicy",
+            same("elasticPolicy"),
+            "elasticPolicy of a job cannot change: edit Worker.replicas within its bounds, or create a new job",
+        ),
+        rule(
+            Scope::Spec,
+            ".runPolicy.managedBy",
+            format!("{} == {}", manager("self"), manager("oldSelf")),
+            "spec.runPolicy.managedBy is immutable: create a new job",
+        ),
+    ];
+    rules.extend(["queue", "priorityClass", "minResources", "scheduleTimeoutSeconds"].map(scheduling));
+    rules
+}
+
+/// A field of `runPolicy.schedulingPolicy` keeps its value, also when the parent comes or goes.
+fn scheduling(field: &str) -> Rule {
+    let parent = "runPolicy.schedulingPolicy";
+    let has = |object: &str| format!("(has({object}.{parent}) && has({object}.{parent}.{field}))");
     rule(
         Scope::Spec,
-        ".runPolicy.schedulingPolicy.queue",
-        same_scheduling!("queue"),
-        "spec.runPolicy.schedulingPolicy.queue is immutable: create a new job",
-    ),
-    rule(
-        Scope::Spec,
-        ".runPolicy.schedulingPolicy.priorityClass",
-        same_scheduling!("priorityClass"),
-        "spec.runPolicy.schedulingPolicy.priorityClass is immutable: create a new job",
-    ),
-    rule(
-        Scope::Spec,
-        ".runPolicy.schedulingPolicy.minResources",
-        same_scheduling!("minResources"),
-        "spec.runPolicy.schedulingPolicy.minResources is immutable: create a new job",
-    ),
-    rule(
-        Scope::Spec,
-        ".runPolicy.schedulingPolicy.scheduleTimeoutSeconds",
-        same_scheduling!("scheduleTimeoutSeconds"),
-        "spec.runPolicy.schedulingPolicy.scheduleTimeoutSeconds is immutable: create a new job",
-    ),
-];
+        &format!(".{parent}.{field}"),
+        format!(
+            "(!has(self.{parent}) && !has(oldSelf.{parent})) || ({new} == {old} && \
+             (!{new} || self.{parent}.{field} == oldSelf.{parent}.{field}))",
+            new = has("self"),
+            old = has("oldSelf")
+        ),
+        format!("spec.{parent}.{field} is immutable: create a new job"),
+    )
+}

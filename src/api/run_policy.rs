@@ -18,6 +18,32 @@ pub enum CleanPodPolicy {
     None,
 }
 
+/// A policy as it is stored: the definitions of Kubeflow take any word.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged, expecting = "expected a string")]
+pub enum Word<T> {
+    /// One that has a meaning.
+    Known(T),
+    /// Any other. It counts as unset, and is a reason to refuse a job that has not started.
+    Other(String),
+}
+
+impl<T> From<T> for Word<T> {
+    fn from(value: T) -> Self {
+        Self::Known(value)
+    }
+}
+
+impl<T: Copy> Word<T> {
+    /// The meaning, if it has one.
+    pub(crate) const fn known(&self) -> Option<T> {
+        match self {
+            Self::Known(value) => Some(*value),
+            Self::Other(_) => None,
+        }
+    }
+}
+
 /// Policies about the job as a whole, in the place where Kubeflow 1.3 to 1.9 has them.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -36,7 +62,8 @@ pub struct RunPolicy {
 
     /// What to delete when the job has finished. May be edited at any time, also then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub clean_pod_policy: Option<CleanPodPolicy>,
+    #[schemars(with = "Option<CleanPodPolicy>")]
+    pub clean_pod_policy: Option<Word<CleanPodPolicy>>,
 
     /// Who runs the job: absent or kubeflow.org/training-operator for this operator, kueue.x-k8s.io/multikueue to leave it alone.
     /// Immutable.

@@ -4,27 +4,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-use super::rules::{RULES, Scope};
+use super::rule::Scope;
+use super::rules::RULES;
 use super::{PyTorchJob, names};
-
-/// Lists of a pod spec that are maps, by the names of field and keys, as in Kubernetes' own schema. With them server-side
-/// apply merges such a list entry by entry; without them it replaces the whole list.
-const LIST_MAP_KEYS: &[(&str, &[&str])] = &[
-    ("claims", &["name"]),
-    ("containers", &["name"]),
-    ("env", &["name"]),
-    ("ephemeralContainers", &["name"]),
-    ("hostAliases", &["ip"]),
-    ("imagePullSecrets", &["name"]),
-    ("initContainers", &["name"]),
-    ("ports", &["containerPort", "protocol"]),
-    ("resourceClaims", &["name"]),
-    ("schedulingGates", &["name"]),
-    ("topologySpreadConstraints", &["topologyKey", "whenUnsatisfiable"]),
-    ("volumeDevices", &["devicePath"]),
-    ("volumeMounts", &["mountPath"]),
-    ("volumes", &["name"]),
-];
 
 /// Metadata that a pod can take from its template, as in Kubeflow's CRD.
 const TEMPLATE_METADATA: [&str; 5] = ["annotations", "finalizers", "labels", "name", "namespace"];
@@ -33,7 +15,7 @@ const TEMPLATE_METADATA: [&str; 5] = ["annotations", "finalizers", "labels", "na
 ///
 /// Departs from the derived one in this: descriptions stand only on our own fields, so that it fits into the annotation of a
 /// plain `kubectl apply`; nothing is nullable, so that `null` means "remove" everywhere; pod fields newer than the schema are
-/// kept; lists merge under server-side apply; the rules of [`super::RULES`] are in it.
+/// kept; a list of a template is one value, as the template is while the job runs; the rules of [`super::RULES`] are in it.
 ///
 /// # Panics
 /// When the derived schema lacks a field that is post-processed here, which a test would have shown.
@@ -74,6 +56,15 @@ fn rewrite(root: &mut Value) {
     root["properties"]["spec"]["properties"]["runPolicy"]["properties"]["suspend"]["default"] = json!(false);
     root["properties"]["spec"]["properties"]["runPolicy"]["properties"]["managedBy"]["enum"] =
         json!([names::MANAGED_BY_SELF, names::MANAGED_BY_MULTIKUEUE]);
+    let processes = &mut root["properties"]["spec"]["properties"]["nprocPerNode"];
+    *processes = json!({
+        "description": processes["description"],
+        "x-kubernetes-int-or-string": true,
+        "anyOf": [{ "type": "integer" }, { "type": "string" }],
+        "minimum": 1,
+        "maximum": 9_999,
+        "pattern": "^([1-9][0-9]{0,3}|[a-z][a-z0-9_]{0,62})?$",
+    });
     strip_descriptions(
         &mut root["properties"]["spec"]["properties"]["elasticPolicy"]["properties"]["metrics"]["items"],
     );
@@ -81,7 +72,12 @@ fn rewrite(root: &mut Value) {
     let replicas = &mut root["properties"]["spec"]["properties"]["pytorchReplicaSpecs"];
     replicas["minProperties"] = json!(1);
     replicas["maxProperties"] = json!(2);
-    rewrite_template(&mut replicas["additionalProperties"]["properties"]["template"]);
+    let replica = &mut replicas["additionalProperties"]["properties"];
+    // Typed Go clients write an unset restart policy as an empty one.
+    if let Some(policies) = replica["restartPolicy"]["enum"].as_array_mut() {
+        policies.push(json!(""));
+    }
+    rewrite_template(&mut replica["template"]);
     add_rules(root);
 }
 
@@ -94,65 +90,39 @@ fn rewrite_template(template: &mut Value) {
         metadata.retain(|name, _| TEMPLATE_METADATA.contains(&name.as_str()));
     }
     let spec = &mut template["properties"]["spec"];
-    for list in ["containers", "initContainers"] {
-        bound_containers(&mut spec["properties"][list]);
-    }
     walk(spec, &mut |schema| {
-        mark_lists(schema);
+        set_pod_defaults(schema);
         if schema.contains_key("properties") {
             schema.insert("x-kubernetes-preserve-unknown-fields".into(), json!(true));
         }
     });
 }
 
-/// Without bounds the API server takes the rule on the order of containers, variables and ports for too expensive. A pod knows no such
-/// bounds, apart from the length of a container's name; nobody comes near them.
-fn bound_containers(containers: &mut Value) {
-    containers["maxItems"] = json!(64);
-    let container = &mut containers["items"]["properties"];
-    container["name"]["maxLength"] = json!(63);
-    container["env"]["maxItems"] = json!(1024);
-    container["env"]["items"]["properties"]["name"]["maxLength"] = json!(256);
-    container["ports"]["maxItems"] = json!(256);
-}
-
-/// Marks the lists of [`LIST_MAP_KEYS`] among the properties of `schema`. A key must be required or have a default.
-fn mark_lists(schema: &mut Map<String, Value>) {
+/// Kubeflow's definition has these, and `null` in such a field means the default to the API server.
+fn set_pod_defaults(schema: &mut Map<String, Value>) {
     let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
         return;
     };
-    for (field, keys) in LIST_MAP_KEYS {
-        let Some(list) = properties.get_mut(*field).filter(|list| list["type"] == "array") else {
-            continue;
-        };
-        if !keys.iter().all(|key| list["items"]["properties"].get(key).is_some()) {
-            continue;
-        }
-        list["x-kubernetes-list-type"] = json!("map");
-        list["x-kubernetes-list-map-keys"] = json!(keys);
-        for key in *keys {
-            let required = list["items"]["required"]
-                .as_array()
-                .is_some_and(|required| required.iter().any(|name| name == key));
-            if !required {
-                let default = if *key == "protocol" { "TCP" } else { "" };
-                list["items"]["properties"][key]["default"] = json!(default);
-            }
-        }
+    if let Some(ports) = properties.get_mut("ports").filter(|ports| ports["type"] == "array") {
+        ports["items"]["properties"]["protocol"]["default"] = json!("TCP");
+    }
+    if let Some(secrets) = properties.get_mut("imagePullSecrets") {
+        secrets["items"]["properties"]["name"]["default"] = json!("");
     }
 }
 
 fn add_rules(root: &mut Value) {
-    for rule in RULES {
+    for rule in RULES.iter() {
         let schema = match rule.scope {
             Scope::Root => &mut *root,
             Scope::Spec => &mut root["properties"]["spec"],
+            Scope::Replicas => &mut root["properties"]["spec"]["properties"]["pytorchReplicaSpecs"],
             Scope::Replica => {
                 &mut root["properties"]["spec"]["properties"]["pytorchReplicaSpecs"]["additionalProperties"]
             }
         };
         let mut validation = json!({ "rule": rule.cel, "message": rule.message });
-        if !rule.field.starts_with(".metadata") {
+        if !rule.field.is_empty() && !rule.field.starts_with(".metadata") {
             validation["fieldPath"] = json!(rule.field);
         }
         let Some(schema) = schema.as_object_mut() else { continue };

@@ -184,9 +184,11 @@ impl<'a> Draft<'a> {
         {
             return None;
         }
+        // Whoever started the job found that it can run: it goes on, whatever this operator would have said first.
+        let started = self.stored.start_time.is_some() || !self.world.pods.is_empty();
         let (fatal, tolerable): (Vec<_>, Vec<_>) = validate::problems(self.world.job)
             .into_iter()
-            .partition(|problem| problem.fatal);
+            .partition(|problem| problem.fatal && !started);
         let warnings = tolerable.iter().map(|problem| Note {
             warning: true,
             reason: reason::INVALID,

@@ -6,14 +6,8 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 
-use crate::api::{PyTorchJob, ReplicaSpec, ReplicaType, names};
-
-/// Longest name of a service, and of a label value.
-const MAX_NAME: usize = 63;
-/// Most pods of one role.
-const MAX_REPLICAS: i32 = 10_000;
-/// Longest time in seconds.
-const MAX_SECONDS: i64 = 2_147_483_647;
+use crate::api::bounds::{MAX_NAME, MAX_REPLICAS, MAX_SECONDS};
+use crate::api::{PyTorchJob, ReplicaSpec, ReplicaType, Word, names};
 
 /// Something wrong with a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +34,7 @@ pub fn problems(job: &PyTorchJob) -> Vec<Problem> {
     name(job, &mut found);
     replica_types(job, &mut found);
     elastic(job, &mut found);
+    words(job, &mut found);
     numbers(job, &mut found);
     hints(job, &mut found);
     processes(job, &mut found);
@@ -53,19 +48,15 @@ struct Found(Vec<Problem>);
 
 impl Found {
     fn fatal(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Problem {
-            field: field.into(),
-            message: message.into(),
-            fatal: true,
-        });
+        self.push(field.into(), message.into(), true);
     }
 
     fn tolerable(&mut self, field: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Problem {
-            field: field.into(),
-            message: message.into(),
-            fatal: false,
-        });
+        self.push(field.into(), message.into(), false);
+    }
+
+    fn push(&mut self, field: String, message: String, fatal: bool) {
+        self.0.push(Problem { field, message, fatal });
     }
 }
 
@@ -80,11 +71,9 @@ fn name(job: &PyTorchJob, found: &mut Found) {
             "must start with a letter, consist of lower-case letters, digits and '-', and not end with '-': services are named after the job",
         );
     }
-    let longest = ReplicaType::ALL.into_iter().filter(|&role| job.spec.replicas(role) > 0);
-    let longest = longest
-        .map(|role| role.replica_name(name, job.spec.replicas(role) - 1).len())
-        .max();
-    if longest.is_some_and(|longest| longest > MAX_NAME) {
+    let types = ReplicaType::ALL.into_iter().filter(|&role| job.spec.replicas(role) > 0);
+    let lengths = types.map(|role| role.replica_name(name, job.spec.replicas(role) - 1).len());
+    if lengths.max().is_some_and(|longest| longest > MAX_NAME) {
         found.fatal(
             "metadata.name",
             format!("is too long: with role and index, as in NAME-worker-0, it must fit in {MAX_NAME} characters, the limit of service names"),
@@ -103,10 +92,8 @@ fn replica_types(job: &PyTorchJob, found: &mut Found) {
     for (key, spec) in specs {
         let field = format!("spec.pytorchReplicaSpecs[{key}]");
         let Some(role) = ReplicaType::from_key(key) else {
-            found.fatal(
-                field,
-                "unknown replica type: the keys are Master and Worker, spelled so",
-            );
+            let message = "unknown replica type: the keys are Master and Worker, spelled so";
+            found.fatal(field, message);
             continue;
         };
         match spec.replicas {
@@ -181,6 +168,17 @@ fn elastic(job: &PyTorchJob, found: &mut Found) {
     }
 }
 
+fn words(job: &PyTorchJob, found: &mut Found) {
+    for (field, policy) in [
+        ("spec.cleanPodPolicy", &job.spec.clean_pod_policy),
+        ("spec.runPolicy.cleanPodPolicy", &job.spec.run_policy.clean_pod_policy),
+    ] {
+        if let Some(Word::Other(word)) = policy {
+            found.fatal(field, format!("is {word:?} and must be All, Running or None"));
+        }
+    }
+}
+
 fn numbers(job: &PyTorchJob, found: &mut Found) {
     let (spec, run) = (&job.spec, &job.spec.run_policy);
     for (field, value) in [
@@ -234,13 +232,23 @@ fn hints(job: &PyTorchJob, found: &mut Found) {
     }
 }
 
+/// torchrun knows auto, cpu, gpu and the names of devices, and a device of tomorrow is a word too.
 fn processes(job: &PyTorchJob, found: &mut Found) {
     let number = |value: &str| {
         (1..=4).contains(&value.len()) && !value.starts_with('0') && value.bytes().all(|letter| letter.is_ascii_digit())
     };
-    let known = |value: &str| matches!(value, "auto" | "cpu" | "gpu") || number(value);
-    if job.spec.nproc_per_node.as_deref().is_some_and(|value| !known(value)) {
-        found.fatal("spec.nprocPerNode", "must be auto, cpu, gpu or a number from 1 to 9999");
+    let inner = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'_';
+    let word = |value: &str| {
+        value.len() <= MAX_NAME
+            && value.starts_with(|first: char| first.is_ascii_lowercase())
+            && value.bytes().all(inner)
+    };
+    let value = job.spec.nproc_per_node.as_deref();
+    if value.is_some_and(|value| !number(value) && !word(value)) {
+        found.fatal(
+            "spec.nprocPerNode",
+            "must be a number from 1 to 9999, auto, cpu, gpu or another kind of device in one lower-case word",
+        );
     }
 }
 
@@ -269,7 +277,10 @@ fn spellings(job: &PyTorchJob, found: &mut Found) {
             differ(spec.active_deadline_seconds, run.active_deadline_seconds),
         ),
         ("backoffLimit", differ(spec.backoff_limit, run.backoff_limit)),
-        ("cleanPodPolicy", differ(spec.clean_pod_policy, run.clean_pod_policy)),
+        (
+            "cleanPodPolicy",
+            differ(spec.clean_pod_policy.as_ref(), run.clean_pod_policy.as_ref()),
+        ),
         (
             "ttlSecondsAfterFinished",
             differ(spec.ttl_seconds_after_finished, run.ttl_seconds_after_finished),

@@ -66,17 +66,17 @@ fn the_policy_can_be_changed_after_the_end_in_either_direction() {
     let mut scene = finished("flat", None, false);
     scene.settle();
     assert_eq!(scene.pods.len(), 4);
-    scene.edit(|job| job.spec.clean_pod_policy = Some(CleanPodPolicy::Running));
+    scene.edit(|job| job.spec.clean_pod_policy = Some(CleanPodPolicy::Running.into()));
     assert_eq!(scene.reconcile().actions.len(), 2, "two pods");
     scene.bury();
-    scene.edit(|job| job.spec.clean_pod_policy = Some(CleanPodPolicy::None));
+    scene.edit(|job| job.spec.clean_pod_policy = Some(CleanPodPolicy::None.into()));
     scene.settle();
     assert_eq!(
         scene.pod_names(),
         ["job-master-0", "job-worker-2"],
         "None deletes nothing more"
     );
-    scene.edit(|job| job.spec.clean_pod_policy = Some(CleanPodPolicy::All));
+    scene.edit(|job| job.spec.clean_pod_policy = Some(CleanPodPolicy::All.into()));
     scene.settle();
     assert!(scene.pods.is_empty() && scene.services.is_empty());
     assert_eq!(

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::api::names::reason;
 use crate::api::{JobStatus, ReplicaType};
-use crate::planner::{Count, Phase, Plan};
+use crate::planner::{Action, Count, Phase, Plan};
 use crate::support::fixture::{JobBuilder, conditions, elastic_workers, master, master_and_workers, time, workers};
 
 /// Bad jobs, with the field that the message names.
@@ -76,11 +76,16 @@ fn fatal() -> Vec<(&'static str, JobBuilder)> {
             "spec.runPolicy.ttlSecondsAfterFinished",
             master().policy("ttlSecondsAfterFinished", -1),
         ),
-        ("spec.nprocPerNode", master().spec("/nprocPerNode", json!("many"))),
+        ("spec.nprocPerNode", master().spec("/nprocPerNode", json!("two words"))),
         ("spec.nprocPerNode", master().spec("/nprocPerNode", json!("+4"))),
         ("spec.nprocPerNode", master().spec("/nprocPerNode", json!("0"))),
         ("spec.nprocPerNode", master().spec("/nprocPerNode", json!("10000"))),
-        ("spec.nprocPerNode", master().spec("/nprocPerNode", json!(""))),
+        ("spec.nprocPerNode", master().spec("/nprocPerNode", json!(-1))),
+        ("spec.cleanPodPolicy", master().flat("cleanPodPolicy", "Sometimes")),
+        (
+            "spec.runPolicy.cleanPodPolicy",
+            master().policy("cleanPodPolicy", "all"),
+        ),
     ]
 }
 
@@ -162,6 +167,41 @@ fn a_job_that_can_run_all_the_same_runs_with_one_warning() {
         assert!(!plan.actions.is_empty());
         scene.everything(Phase::Running);
         assert_eq!(scene.reconcile().notes, [], "{field}: told once");
+    }
+}
+
+#[test]
+fn a_job_that_has_started_goes_on_with_a_warning_whatever_is_wrong_with_it() {
+    for (field, job) in fatal() {
+        let mut scene = job.scene();
+        let conditions = json!([{ "type": "Running", "status": "True", "reason": "PyTorchJobRunning" }]);
+        let status = json!({ "conditions": conditions, "startTime": time(0) });
+        scene.job.status = Some(serde_json::from_value(status).expect("the status decodes"));
+        let plan = scene.reconcile();
+        let warnings = plan.notes.iter().filter(|note| note.reason == reason::INVALID);
+        let told = warnings.filter(|note| note.message.starts_with(field)).count();
+        assert_eq!(told, 1, "{field}: {:?}", plan.notes);
+        assert!(!plan.counts.contains(&Count::JobFailed), "{field}");
+        let deletes = |action: &Action| matches!(action, Action::DeletePod { .. } | Action::DeleteJob);
+        assert!(!plan.actions.iter().any(deletes), "{field}: {:?}", plan.actions);
+    }
+}
+
+#[test]
+fn what_means_unset_or_a_number_in_disguise_is_accepted() {
+    for job in [
+        master().spec("/nprocPerNode", json!("")),
+        master().spec("/nprocPerNode", json!(8)),
+        master().spec("/nprocPerNode", json!("xpu")),
+        master().spec("/nprocPerNode", json!("npu")),
+        master().restart(ReplicaType::Master, ""),
+    ] {
+        let scene = job.clone().scene();
+        assert!(
+            !scene.plan().actions.is_empty(),
+            "{:?}",
+            job.json()["spec"]["nprocPerNode"]
+        );
     }
 }
 

@@ -8,8 +8,8 @@ use pytorchjob_test_cluster::{Cluster, Options, not_applicable, repository, wait
 use serde_json::{Value, json};
 
 use crate::{
-    job::{Job, job, with},
-    rig::{BINARY, Rig, TIMEOUT, install_identity},
+    job::{Job, job},
+    rig::{BINARY, Rig, TIMEOUT, install_identity, refusal},
 };
 
 /// The file of the definition that is shipped.
@@ -130,39 +130,79 @@ async fn the_example_applied_twice_is_unchanged_the_second_time() {
     );
 }
 
-#[tokio::test]
-async fn two_managers_that_apply_variables_of_one_container_keep_each_others() {
-    let rig = Rig::start().await;
-    let applied = async |manager: &str, job: &Value| -> Job {
-        rig.jobs()
-            .patch("shared", &PatchParams::apply(manager), &Patch::Apply(job))
-            .await
-            .unwrap()
-    };
-    let variable = |name: &str, value: &str| {
-        let mut container = json!({ "name": "pytorch", "env": [{ "name": name, "value": value }] });
-        if name == "FIRST" {
-            container["image"] = json!("registry.example/training:v1");
-        }
-        json!({
-            "apiVersion": "kubeflow.org/v1",
-            "kind": "PyTorchJob",
-            "metadata": { "name": "shared" },
-            "spec": { "pytorchReplicaSpecs": { "Master": { "template": { "spec": { "containers": [container] } } } } },
-        })
-    };
-    // Templates can be edited while the job is suspended.
-    let suspended = json!({ "spec": { "runPolicy": { "suspend": true } } });
-    applied("one", &with(variable("FIRST", "1"), &suspended)).await;
-    let both = applied("two", &variable("SECOND", "2")).await;
-    let container = |job: &Job| job.spec["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0].clone();
-    assert_eq!(
-        container(&both)["env"],
-        json!([{ "name": "FIRST", "value": "1" }, { "name": "SECOND", "value": "2" }])
-    );
-    assert_eq!(container(&both)["image"], "registry.example/training:v1");
+/// A job whose Master has one container with one variable, as `manager` applies it.
+fn with_variable(name: &str) -> Value {
+    let container = json!({
+        "name": "pytorch",
+        "image": "registry.example/training:v1",
+        "env": [{ "name": name, "value": "1" }],
+    });
+    json!({
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "PyTorchJob",
+        "metadata": { "name": "shared" },
+        "spec": {
+            "runPolicy": { "suspend": true },
+            "pytorchReplicaSpecs": { "Master": { "template": { "spec": { "containers": [container] } } } },
+        },
+    })
+}
 
-    let changed = applied("two", &variable("SECOND", "3")).await;
-    assert_eq!(container(&changed)["env"][0]["value"], "1", "the other's is left alone");
-    assert_eq!(container(&changed)["env"][1]["value"], "3");
+fn variables(job: &Job) -> Value {
+    job.spec["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]["env"].clone()
+}
+
+#[tokio::test]
+async fn a_list_of_a_template_belongs_to_one_manager_and_another_is_told_so() {
+    let rig = Rig::start().await;
+    let jobs = rig.jobs();
+    let apply = async |params: &PatchParams, job: &Value| jobs.patch("shared", params, &Patch::Apply(job)).await;
+    apply(&PatchParams::apply("one"), &with_variable("FIRST"))
+        .await
+        .unwrap();
+    let refused = apply(&PatchParams::apply("two"), &with_variable("SECOND")).await;
+    assert_eq!(refusal(refused).code, 409);
+    let forced = PatchParams::apply("two").force();
+    let job = apply(&forced, &with_variable("SECOND")).await.unwrap();
+    assert_eq!(variables(&job), json!([{ "name": "SECOND", "value": "1" }]));
+}
+
+/// Marks containers and their variables as lists that merge by name, as definitions of Kubeflow have it.
+fn merge_by_name(definition: &mut Value) {
+    let containers = &mut pod_schema(definition)["containers"];
+    for list in ["/items/properties/env", ""] {
+        let list = containers.pointer_mut(list).unwrap();
+        list["x-kubernetes-list-type"] = json!("map");
+        list["x-kubernetes-list-map-keys"] = json!(["name"]);
+    }
+}
+
+#[tokio::test]
+async fn what_was_applied_under_a_definition_whose_lists_merge_can_be_applied_again_under_ours() {
+    let cluster = empty_cluster().await;
+    if !cluster.is_ours() {
+        return not_applicable("replaces the definition");
+    }
+    let shipped = serde_json::to_value(pytorchjob_operator::api::crd()).unwrap();
+    let mut merging = shipped.clone();
+    merge_by_name(&mut merging);
+    cluster.install_crd(&merging.to_string()).await.unwrap();
+    let rig = Rig::start_on(cluster, install_identity(cluster).await).await;
+    let jobs = rig.jobs();
+    let apply = async |job: &Value| {
+        jobs.patch("shared", &PatchParams::apply("one"), &Patch::Apply(job))
+            .await
+    };
+    let owned = |job: &Job| serde_json::to_string(&job.metadata.managed_fields).unwrap();
+    let before = apply(&with_variable("FIRST")).await.unwrap();
+    assert!(owned(&before).contains("FIRST"), "{}", owned(&before));
+
+    cluster.install_crd(&shipped.to_string()).await.unwrap();
+    wait_for(&jobs, "shared", TIMEOUT, |_| true).await.unwrap();
+    let mut after = apply(&with_variable("SECOND")).await.unwrap();
+    // The API server serves the new definition a moment after it has stored it.
+    while owned(&after).contains("SECOND") {
+        after = apply(&with_variable("SECOND")).await.unwrap();
+    }
+    assert_eq!(variables(&after), json!([{ "name": "SECOND", "value": "1" }]));
 }

@@ -26,4 +26,5 @@ mod status_codes;
 mod steady_state;
 #[path = "../support/mod.rs"]
 mod support;
+mod taken_over;
 mod timers;

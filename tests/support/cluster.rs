@@ -376,7 +376,7 @@ impl Cluster {
                 ) = spelt(seconds, flat);
             }
             Step::Clean(policy, flat) => {
-                (spec.clean_pod_policy, spec.run_policy.clean_pod_policy) = spelt(policy, flat);
+                (spec.clean_pod_policy, spec.run_policy.clean_pod_policy) = spelt(policy.map(Into::into), flat);
             }
             Step::Template(image, resume) if spec.suspended() => {
                 spec.run_policy.suspend = Some(!resume);

@@ -204,7 +204,7 @@ fn forget_rules(value: &mut Value) {
 #[test]
 fn every_message_says_what_is_allowed_or_what_to_do() {
     let advice = [": ", " must ", " needs ", " can change only "];
-    for rule in RULES {
+    for rule in RULES.iter() {
         assert!(
             advice.iter().any(|advice| rule.message.contains(advice)),
             "{}",

@@ -24,14 +24,10 @@ impl Admission {
         Self::of(checked_in_schema())
     }
 
-    /// The CRD without the rule of `spec` whose message begins so.
+    /// The CRD without the rule whose message begins so.
     pub fn without(message: &str) -> Self {
         let mut schema = checked_in_schema();
-        let rules = schema["properties"]["spec"]["x-kubernetes-validations"].as_array_mut();
-        let rules = rules.expect("the schema has rules");
-        let before = rules.len();
-        rules.retain(|rule| !rule["message"].as_str().is_some_and(|text| text.starts_with(message)));
-        assert_eq!(rules.len() + 1, before, "one rule says: {message}");
+        assert_eq!(remove_rule(&mut schema, message), 1, "one rule says: {message}");
         Self::of(schema)
     }
 
@@ -77,6 +73,22 @@ fn checked_in_schema() -> Value {
     let text = fs::read_to_string(FILE).expect("the CRD is checked in");
     let mut crd: Value = serde_saphyr::from_str(&text).expect("the CRD is YAML");
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take()
+}
+
+/// Removes the rules whose message begins so, wherever they stand, and returns how many there were.
+fn remove_rule(schema: &mut Value, message: &str) -> usize {
+    let Some(object) = schema.as_object_mut() else { return 0 };
+    let mut removed = 0;
+    if let Some(rules) = object.get_mut("x-kubernetes-validations").and_then(Value::as_array_mut) {
+        let before = rules.len();
+        rules.retain(|rule| !rule["message"].as_str().is_some_and(|text| text.starts_with(message)));
+        removed = before - rules.len();
+    }
+    removed
+        + object
+            .values_mut()
+            .map(|child| remove_rule(child, message))
+            .sum::<usize>()
 }
 
 fn keeps_unknown(schema: &Value) -> bool {

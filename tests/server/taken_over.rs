@@ -1,0 +1,180 @@
+//! What the definitions of Kubeflow 1.3 to 1.9 let in stays writable under ours. They know types and required fields, and hardly any rule.
+
+use std::fs;
+
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use pytorchjob_operator::api::crd;
+use pytorchjob_test_cluster::{Cluster, Options, not_applicable};
+use serde_json::{Value, json};
+
+use crate::bad_input::WITHOUT_RULES;
+use crate::job::{Job, job, with};
+use crate::rig::{create, refusal};
+
+/// What those definitions let in, as changes of a job with one Master and one Worker.
+fn oddities() -> Vec<(&'static str, Value)> {
+    let master = |patch: Value| json!({ "spec": { "pytorchReplicaSpecs": { "Master": patch } } });
+    let worker = |patch: Value| json!({ "spec": { "pytorchReplicaSpecs": { "Worker": patch } } });
+    let pod = |patch: Value| master(json!({ "template": { "spec": patch } }));
+    let container = |patch: Value| {
+        let container = with(json!({ "name": "pytorch", "image": "i" }), &patch);
+        pod(json!({ "containers": [container] }))
+    };
+    let policy = |patch: Value| json!({ "spec": { "runPolicy": patch } });
+    let elastic = |patch: Value| json!({ "spec": { "elasticPolicy": patch } });
+    let repeated = json!([{ "name": "A", "value": "1" }, { "name": "A", "value": "2" }]);
+    let ports = json!([{ "containerPort": 80 }, { "containerPort": 80 }]);
+    let mounts = json!([{ "name": "v", "mountPath": "/a" }, { "name": "v", "mountPath": "/a" }]);
+    vec![
+        ("env-twice", container(json!({ "env": repeated }))),
+        ("port-twice", container(json!({ "ports": ports }))),
+        ("mount-twice", container(json!({ "volumeMounts": mounts }))),
+        ("secret-without-name", pod(json!({ "imagePullSecrets": [{}] }))),
+        (
+            "secret-twice",
+            pod(json!({ "imagePullSecrets": [{ "name": "a" }, { "name": "a" }] })),
+        ),
+        (
+            "memory-misspelt",
+            container(json!({ "resources": { "limits": { "memory": "16GB" } } })),
+        ),
+        ("field-unknown", pod(json!({ "nodeselector": { "a": "b" } }))),
+        ("nproc-empty", json!({ "spec": { "nprocPerNode": "" } })),
+        (
+            "nproc-words",
+            json!({ "spec": { "nprocPerNode": "as many as possible" } }),
+        ),
+        ("nproc-xpu", json!({ "spec": { "nprocPerNode": "xpu" } })),
+        ("ttl-negative", policy(json!({ "ttlSecondsAfterFinished": -1 }))),
+        ("deadline-negative", policy(json!({ "activeDeadlineSeconds": -1 }))),
+        ("limit-negative", policy(json!({ "backoffLimit": -1 }))),
+        ("clean-empty", policy(json!({ "cleanPodPolicy": "" }))),
+        ("clean-all", policy(json!({ "cleanPodPolicy": "all" }))),
+        ("manager-empty", policy(json!({ "managedBy": "" }))),
+        ("restart-empty", master(json!({ "restartPolicy": "" }))),
+        ("workers-none", worker(json!({ "replicas": 0 }))),
+        ("elastic-below", elastic(json!({ "minReplicas": 2, "maxReplicas": 4 }))),
+        (
+            "elastic-reversed",
+            elastic(json!({ "minReplicas": 4, "maxReplicas": 2 })),
+        ),
+        ("elastic-zero", elastic(json!({ "minReplicas": 0, "maxRestarts": -1 }))),
+        (
+            "nproc-twice",
+            json!({ "spec": { "nprocPerNode": "2", "elasticPolicy": { "nProcPerNode": 2 } } }),
+        ),
+        (
+            "a-name-that-with-role-and-index-is-longer-than-a-service-may-be",
+            json!({}),
+        ),
+    ]
+}
+
+/// Each oddity alone, and each with the next.
+fn jobs() -> Vec<Value> {
+    let all = oddities();
+    let alone = all.iter().map(|(name, oddity)| with(job(name, 1), oddity));
+    let pairs = all.windows(2).enumerate().map(|(index, pair)| {
+        let both = with(job(&format!("pair-{index}"), 1), &pair[0].1);
+        with(both, &pair[1].1)
+    });
+    alone.chain(pairs).collect()
+}
+
+/// The writes that must pass, each with what it is called.
+fn edits() -> Vec<(&'static str, Value)> {
+    let policy = |patch: Value| json!({ "spec": { "runPolicy": patch } });
+    vec![
+        ("label", json!({ "metadata": { "labels": { "team": "a" } } })),
+        ("annotation", json!({ "metadata": { "annotations": { "note": "a" } } })),
+        ("suspend", policy(json!({ "suspend": true }))),
+        ("resume", policy(json!({ "suspend": false }))),
+        ("deadline", policy(json!({ "activeDeadlineSeconds": 3600 }))),
+        ("limit", policy(json!({ "backoffLimit": 3 }))),
+        ("ttl", policy(json!({ "ttlSecondsAfterFinished": 60 }))),
+        ("clean", policy(json!({ "cleanPodPolicy": "Running" }))),
+        ("flat clean", json!({ "spec": { "cleanPodPolicy": "Running" } })),
+        (
+            "finalizer",
+            json!({ "metadata": { "finalizers": ["example.com/hold"] } }),
+        ),
+    ]
+}
+
+fn status(type_: &str) -> Patch<Value> {
+    let time = "2026-01-01T00:00:00Z";
+    let condition = json!({ "type": type_, "status": "True", "reason": "R", "lastTransitionTime": time });
+    Patch::Merge(json!({ "status": { "startTime": time, "conditions": [condition] } }))
+}
+
+/// Stores them all as running jobs under a definition without rules, then installs ours.
+async fn under_our_definition(cluster: &Cluster, namespace: &str, jobs: &Api<Job>) {
+    let client = cluster.admin();
+    for job in self::jobs() {
+        let stored = create(&client, namespace, &job).await.unwrap();
+        let params = PatchParams::default();
+        jobs.patch_status(stored.name(), &params, &status("Running"))
+            .await
+            .unwrap();
+    }
+    let ours = serde_json::to_string(&crd()).unwrap();
+    cluster.install_crd(&ours).await.unwrap();
+    // The API server applies the rules a moment after the definition has changed.
+    let bad = serde_json::from_value(with(job("bad", 1), &json!({ "spec": { "backoffLimit": -1 } }))).unwrap();
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    while jobs.create(&dry_run, &bad).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_definitions_of_kubeflow_let_in_stays_writable_under_ours() {
+    let options = Options {
+        crds: Vec::new(),
+        ..Options::default()
+    };
+    let cluster = Cluster::start(options).await.unwrap();
+    if !cluster.is_ours() {
+        return not_applicable("replaces the definition");
+    }
+    let file = cluster.directory().join("without-rules.yaml");
+    fs::write(&file, WITHOUT_RULES).unwrap();
+    cluster.apply_kustomize(&file).await.unwrap();
+    let namespace = cluster.namespace("taken-over").await.unwrap();
+    let jobs = Api::<Job>::namespaced(cluster.admin(), &namespace);
+    under_our_definition(&cluster, &namespace, &jobs).await;
+
+    let params = PatchParams::default();
+    let mut refused = Vec::new();
+    for job in self::jobs() {
+        let name = job["metadata"]["name"].as_str().unwrap();
+        let mut check = |what: &str, answer: Result<Job, kube::Error>| {
+            if answer.is_err() {
+                refused.push(format!("{name}: {what}: {}", refusal(answer).message));
+            }
+        };
+        check("status", jobs.patch_status(name, &params, &status("Restarting")).await);
+        for (what, edit) in edits() {
+            check(what, jobs.patch(name, &params, &Patch::Merge(&edit)).await);
+        }
+        let foreground = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Foreground),
+            ..DeleteParams::default()
+        };
+        jobs.delete(name, &foreground).await.unwrap();
+        check(
+            "status while deleted",
+            jobs.patch_status(name, &params, &status("Failed")).await,
+        );
+        let released = json!({ "metadata": { "finalizers": null } });
+        check(
+            "no finalizers",
+            jobs.patch(name, &params, &Patch::Merge(&released)).await,
+        );
+    }
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
