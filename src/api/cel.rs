@@ -26,17 +26,19 @@ pub(crate) fn same_workers() -> String {
     )
 }
 
-/// Whether the bounds of the elastic policy hold the number of workers; true without policy or workers.
+/// Whether the bounds of the elastic policy hold the number of workers; true without policy or workers. A missing bound equals the
+/// other one, as in [`crate::api::ElasticPolicy::bounds`].
 pub(crate) fn within_bounds(spec: &str) -> String {
     let workers = workers(spec);
-    let bound = |bound: &str, than: &str| {
-        let path = format!("{spec}.elasticPolicy.{bound}");
-        format!("(!has({path}) || {workers} {than} {path})")
+    let policy = format!("{spec}.elasticPolicy");
+    let bound = |bound: &str, other: &str| {
+        let other = or_else(&format!("{policy}.{other}"), &workers);
+        or_else(&format!("{policy}.{bound}"), &other)
     };
     format!(
-        "!has({spec}.elasticPolicy) || !('Worker' in {spec}.pytorchReplicaSpecs) || ({} && {})",
-        bound("minReplicas", ">="),
-        bound("maxReplicas", "<=")
+        "!has({policy}) || !('Worker' in {spec}.pytorchReplicaSpecs) || ({workers} >= {} && {workers} <= {})",
+        bound("minReplicas", "maxReplicas"),
+        bound("maxReplicas", "minReplicas")
     )
 }
 

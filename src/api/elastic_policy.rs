@@ -61,6 +61,15 @@ pub struct ElasticPolicy {
 }
 
 impl ElasticPolicy {
+    /// Fewest and most of `workers` workers: a missing bound equals the other one, and both missing equal the number of workers.
+    #[must_use]
+    pub fn bounds(&self, workers: u32) -> (i64, i64) {
+        let min = self.min_replicas.or(self.max_replicas).map(i64::from);
+        let max = self.max_replicas.or(self.min_replicas).map(i64::from);
+        let workers = i64::from(workers);
+        (min.unwrap_or(workers), max.unwrap_or(workers))
+    }
+
     /// Whether the number of workers may change while they run: one bound at least is given, so the number is none itself. Without
     /// bounds (as Kubeflow permits) torchrun is told to expect exactly as many workers as there are.
     #[must_use]

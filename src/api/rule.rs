@@ -7,6 +7,12 @@ pub enum Scope {
     Root,
     /// `spec`.
     Spec,
+    /// `spec.elasticPolicy`.
+    ElasticPolicy,
+    /// `spec.runPolicy`.
+    RunPolicy,
+    /// `spec.runPolicy.schedulingPolicy`.
+    SchedulingPolicy,
     /// `spec.pytorchReplicaSpecs`.
     Replicas,
     /// One entry of `spec.pytorchReplicaSpecs`.

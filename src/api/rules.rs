@@ -112,13 +112,9 @@ fn elastic_policy() -> Vec<Rule> {
             "elasticPolicy needs pytorchReplicaSpecs.Worker: workers are what is elastic",
         ),
         rule(
-            Scope::Root,
-            ".spec.elasticPolicy",
-            of_a_new_object(
-                "!has(self.spec.elasticPolicy) || !has(self.spec.elasticPolicy.minReplicas) || \
-                 !has(self.spec.elasticPolicy.maxReplicas) || \
-                 self.spec.elasticPolicy.minReplicas <= self.spec.elasticPolicy.maxReplicas",
-            ),
+            Scope::ElasticPolicy,
+            ".minReplicas",
+            "!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
             "elasticPolicy.minReplicas must not exceed elasticPolicy.maxReplicas",
         ),
         rule(
@@ -254,23 +250,36 @@ fn immutable() -> Vec<Rule> {
             "spec.runPolicy.managedBy is immutable: create a new job",
         ),
     ];
-    rules.extend(["queue", "priorityClass", "minResources", "scheduleTimeoutSeconds"].map(scheduling));
+    rules.extend(scheduling());
     rules
 }
 
-/// A field of `runPolicy.schedulingPolicy` keeps its value, also when the parent comes or goes.
-fn scheduling(field: &str) -> Rule {
-    let parent = "runPolicy.schedulingPolicy";
-    let has = |object: &str| format!("(has({object}.{parent}) && has({object}.{parent}.{field}))");
-    rule(
-        Scope::Spec,
-        &format!(".{parent}.{field}"),
+/// `runPolicy.schedulingPolicy` keeps its fields but for minAvailable, also when it comes or goes itself.
+fn scheduling() -> Vec<Rule> {
+    const FIELDS: [&str; 4] = ["queue", "priorityClass", "minResources", "scheduleTimeoutSeconds"];
+    let message = |field: &str| format!("spec.runPolicy.schedulingPolicy.{field} is immutable: create a new job");
+    let fields = FIELDS.map(|field| {
+        rule(
+            Scope::SchedulingPolicy,
+            &format!(".{field}"),
+            same(field),
+            message(field),
+        )
+    });
+    let has_none = |object: &str| {
+        let policy = format!("{object}.schedulingPolicy");
+        let absent = FIELDS.map(|field| format!("!has({policy}.{field})"));
+        format!("(!has({policy}) || ({}))", absent.join(" && "))
+    };
+    let parent = rule(
+        Scope::RunPolicy,
+        ".schedulingPolicy",
         format!(
-            "(!has(self.{parent}) && !has(oldSelf.{parent})) || ({new} == {old} && \
-             (!{new} || self.{parent}.{field} == oldSelf.{parent}.{field}))",
-            new = has("self"),
-            old = has("oldSelf")
+            "has(self.schedulingPolicy) == has(oldSelf.schedulingPolicy) || ({} && {})",
+            has_none("self"),
+            has_none("oldSelf")
         ),
-        format!("spec.{parent}.{field} is immutable: create a new job"),
-    )
+        "spec.runPolicy.schedulingPolicy is immutable but for minAvailable: create a new job",
+    );
+    [parent].into_iter().chain(fields).collect()
 }

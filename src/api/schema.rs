@@ -8,6 +8,9 @@ use super::rule::Scope;
 use super::rules::RULES;
 use super::{PyTorchJob, names};
 
+/// What Kubernetes takes for a quantity, such as `16Gi`.
+const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+
 /// Metadata that a pod can take from its template, as in Kubeflow's CRD.
 const TEMPLATE_METADATA: [&str; 5] = ["annotations", "finalizers", "labels", "name", "namespace"];
 
@@ -51,6 +54,7 @@ fn rewrite(root: &mut Value) {
         schema.remove("default");
         schema.remove("title");
         unwrap_description(schema);
+        mark_quantities(schema);
     });
     root["properties"]["spec"]["properties"]["runPolicy"]["default"] = json!({});
     root["properties"]["spec"]["properties"]["runPolicy"]["properties"]["suspend"]["default"] = json!(false);
@@ -98,6 +102,23 @@ fn rewrite_template(template: &mut Value) {
     });
 }
 
+/// The derived schema does not tell quantities from ports: maps of either kind, and these two fields, hold quantities.
+fn mark_quantities(schema: &mut Map<String, Value>) {
+    let mark = |value: Option<&mut Value>| {
+        if let Some(value) = value.filter(|value| value["x-kubernetes-int-or-string"] == true) {
+            value["pattern"] = json!(QUANTITY);
+        }
+    };
+    mark(schema.get_mut("additionalProperties"));
+    for field in ["sizeLimit", "divisor"] {
+        mark(
+            schema
+                .get_mut("properties")
+                .and_then(|properties| properties.get_mut(field)),
+        );
+    }
+}
+
 /// Kubeflow's definition has these, and `null` in such a field means the default to the API server.
 fn set_pod_defaults(schema: &mut Map<String, Value>) {
     let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
@@ -116,6 +137,11 @@ fn add_rules(root: &mut Value) {
         let schema = match rule.scope {
             Scope::Root => &mut *root,
             Scope::Spec => &mut root["properties"]["spec"],
+            Scope::ElasticPolicy => &mut root["properties"]["spec"]["properties"]["elasticPolicy"],
+            Scope::RunPolicy => &mut root["properties"]["spec"]["properties"]["runPolicy"],
+            Scope::SchedulingPolicy => {
+                &mut root["properties"]["spec"]["properties"]["runPolicy"]["properties"]["schedulingPolicy"]
+            }
             Scope::Replicas => &mut root["properties"]["spec"]["properties"]["pytorchReplicaSpecs"],
             Scope::Replica => {
                 &mut root["properties"]["spec"]["properties"]["pytorchReplicaSpecs"]["additionalProperties"]

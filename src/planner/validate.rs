@@ -147,14 +147,14 @@ fn elastic(job: &PyTorchJob, found: &mut Found) {
             "needs pytorchReplicaSpecs.Worker: workers are what is elastic",
         );
     }
-    let workers = i64::from(job.spec.replicas(ReplicaType::Worker));
-    let (min, max) = (policy.min_replicas.map(i64::from), policy.max_replicas.map(i64::from));
-    if min.zip(max).is_some_and(|(min, max)| min > max) {
+    let workers = job.spec.replicas(ReplicaType::Worker);
+    let (min, max) = policy.bounds(workers);
+    if min > max {
         found.tolerable(
             "spec.elasticPolicy.minReplicas",
             "must not exceed elasticPolicy.maxReplicas",
         );
-    } else if min.is_some_and(|min| workers < min) || max.is_some_and(|max| workers > max) {
+    } else if !(min..=max).contains(&i64::from(workers)) {
         found.tolerable(
             "spec.pytorchReplicaSpecs[Worker].replicas",
             "must lie between elasticPolicy.minReplicas and elasticPolicy.maxReplicas",

@@ -375,6 +375,15 @@ fn replica() -> Value {
     json!({ "template": { "spec": { "containers": [{ "name": "pytorch", "image": "i" }] } } })
 }
 
+fn replica_types() -> Case {
+    edit(
+        "replica types of a job cannot be added or removed",
+        &master(),
+        master().policy("backoffLimit", 1),
+        master_and_workers(1),
+    )
+}
+
 fn edits() -> Vec<Case> {
     let job = master_and_workers(2);
     let held = job.clone().policy("suspend", true);
@@ -393,12 +402,7 @@ fn edits() -> Vec<Case> {
         )
     };
     vec![
-        edit(
-            "replica types of a job cannot be added or removed",
-            &master(),
-            master().policy("backoffLimit", 1),
-            master_and_workers(1),
-        ),
+        replica_types(),
         edit(
             "template can change only while the job is suspended",
             &job,
@@ -447,6 +451,12 @@ fn edits() -> Vec<Case> {
             &job,
             job.clone().policy("managedBy", names::MANAGED_BY_SELF),
             job.clone().policy("managedBy", names::MANAGED_BY_MULTIKUEUE),
+        ),
+        edit(
+            "schedulingPolicy is immutable but for minAvailable",
+            &job,
+            scheduled("minAvailable", json!(1)),
+            scheduled("queue", json!("test")),
         ),
         hint(
             "schedulingPolicy.queue is immutable",
@@ -681,8 +691,12 @@ fn structural(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>
 }
 
 fn matches(pattern: &str, value: &Value) -> bool {
+    // Of an integer or string, only the string has to match.
+    if !value.is_string() {
+        return true;
+    }
     let rule =
-        json!({ "type": "string", "x-kubernetes-validations": [{ "rule": format!("self.matches('{pattern}')") }] });
+        json!({ "type": "string", "x-kubernetes-validations": [{ "rule": format!("self.matches(r'{pattern}')") }] });
     Validator::new().validate(&rule, value, None).is_ok()
 }
 
@@ -776,6 +790,33 @@ fn bad_input_is_refused_by_the_schema_and_stored_all_the_same_by_the_planner_or_
             problems.is_err() || problems.is_ok_and(|problems| !problems.is_empty()),
             "{field} goes unnoticed: {job}"
         );
+    }
+}
+
+#[test]
+fn one_bound_of_an_elastic_job_is_both() {
+    for (policy, count, fits) in [
+        (json!({ "minReplicas": 1 }), 3, false),
+        (json!({ "minReplicas": 3 }), 3, true),
+        (json!({ "maxReplicas": 4 }), 3, false),
+        (json!({ "maxReplicas": 3 }), 3, true),
+        (json!({}), 3, true),
+    ] {
+        let job = workers(count).spec("/elasticPolicy", policy.clone());
+        assert_eq!(refusals(None, &job.clone().json()).is_empty(), fits, "{policy}");
+        assert_eq!(validate::problems(&job.build()).is_empty(), fits, "{policy}");
+    }
+}
+
+#[test]
+fn quantities_are_checked_where_they_are_typed() {
+    let schema = schema();
+    for (memory, good) in [("16Gi", true), ("1e3", true), ("16GB", false), ("much", false)] {
+        let limits = json!({ "limits": { "memory": memory } });
+        let mut found = Vec::new();
+        let job = master().container(ReplicaType::Master, "/resources", limits).json();
+        structural("", &schema, &job, &mut found);
+        assert_eq!(found.is_empty(), good, "{memory}: {found:?}");
     }
 }
 

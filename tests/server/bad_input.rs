@@ -317,7 +317,7 @@ fn spellings_and_elastic_policies() -> Vec<Bad> {
         ),
         bad(
             elastic("elastic-min-above-max", json!({ "minReplicas": 2, "maxReplicas": 1 })),
-            "spec.elasticPolicy",
+            "spec.elasticPolicy.minReplicas",
             "minReplicas must not exceed elasticPolicy.maxReplicas",
             Runs("spec.elasticPolicy.minReplicas: must not exceed"),
         ),

@@ -21,7 +21,7 @@ pub fn variables(
     let port = policy
         .rdzv_port
         .map_or_else(|| worker_port.to_string(), |port| port.to_string());
-    let (min, max) = bounds(spec, policy);
+    let (min, max) = policy.bounds(spec.replicas(ReplicaType::Worker));
     let mut variables = vec![
         (env::PET_RDZV_ENDPOINT, format!("{host}:{port}")),
         (
@@ -49,15 +49,6 @@ pub fn variables(
     ];
     variables.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     variables
-}
-
-/// Fewest and most workers: a missing bound equals the other one, and both missing equal the number of workers.
-#[must_use]
-pub fn bounds(spec: &PyTorchJobSpec, policy: &ElasticPolicy) -> (i64, i64) {
-    let min = policy.min_replicas.or(policy.max_replicas).map(i64::from);
-    let max = policy.max_replicas.or(policy.min_replicas).map(i64::from);
-    let workers = i64::from(spec.replicas(ReplicaType::Worker));
-    (min.unwrap_or(workers), max.unwrap_or(workers))
 }
 
 fn configuration(policy: &ElasticPolicy) -> Option<String> {

@@ -5,8 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{ElasticPolicy, PyTorchJob, names};
-use crate::planner::build::elastic_env;
+use crate::api::{ElasticPolicy, PyTorchJob, ReplicaType, names};
 use crate::planner::build::pod::Builder;
 use crate::planner::plan::Action;
 use crate::planner::world::World;
@@ -30,7 +29,7 @@ pub fn delete<'a>(world: &World<'a>) -> impl Iterator<Item = Action> + use<'a> {
 #[must_use]
 pub fn build(job: &PyTorchJob, builder: &Builder<'_>) -> Option<Value> {
     let policy = policy(job)?;
-    let (min, max) = elastic_env::bounds(&job.spec, policy);
+    let (min, max) = policy.bounds(job.spec.replicas(ReplicaType::Worker));
     let metrics: Value = policy.metrics.as_ref()?.parse().ok()?;
     Some(json!({
         "apiVersion": "autoscaling/v2",

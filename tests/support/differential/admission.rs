@@ -242,7 +242,11 @@ fn in_bounds(schema: &Value, value: &Value) -> bool {
 }
 
 fn matches(pattern: &str, value: &Value) -> bool {
-    let rule = format!("self.matches('{pattern}')");
+    // Of an integer or string, only the string has to match.
+    if !value.is_string() {
+        return true;
+    }
+    let rule = format!("self.matches(r'{pattern}')");
     let schema = json!({ "type": "string", "x-kubernetes-validations": [{ "rule": rule }] });
     Validator::new().validate(&schema, value, None).is_ok()
 }

@@ -203,11 +203,11 @@ pub const SCHEDULING: Group = Group {
         nested!("schedulingPolicy", "remove", Gang, "null", |_| Cell::Refused(
             SCHEDULING_POLICY
         )),
-        scheduling!("queue", "set", Bare, r#""x""#, |_| Cell::Refused(QUEUE)),
+        scheduling!("queue", "set", Bare, r#""x""#, |_| Cell::Refused(SCHEDULING_POLICY)),
         scheduling!("queue", "change", Gang, r#""x""#, |_| Cell::Refused(QUEUE)),
         scheduling!("queue", "remove", Gang, "null", |_| Cell::Refused(QUEUE)),
         scheduling!("priorityClass", "set", Bare, r#""x""#, |_| Cell::Refused(
-            PRIORITY_CLASS
+            SCHEDULING_POLICY
         )),
         scheduling!("priorityClass", "change", Gang, r#""x""#, |_| Cell::Refused(
             PRIORITY_CLASS
@@ -216,7 +216,7 @@ pub const SCHEDULING: Group = Group {
             PRIORITY_CLASS
         )),
         scheduling!("minResources", "set", Bare, r#"{"cpu":"2"}"#, |_| Cell::Refused(
-            MIN_RESOURCES
+            SCHEDULING_POLICY
         )),
         scheduling!("minResources", "change", Gang, r#"{"cpu":"2"}"#, |_| Cell::Refused(
             MIN_RESOURCES
@@ -233,7 +233,7 @@ pub const SCHEDULING: Group = Group {
         ),
         scheduling!("minResources", "remove", Gang, "null", |_| Cell::Refused(MIN_RESOURCES)),
         scheduling!("scheduleTimeoutSeconds", "set", Bare, "1", |_| Cell::Refused(
-            SCHEDULE_TIMEOUT
+            SCHEDULING_POLICY
         )),
         scheduling!("scheduleTimeoutSeconds", "change", Gang, "1", |_| Cell::Refused(
             SCHEDULE_TIMEOUT
@@ -244,13 +244,7 @@ pub const SCHEDULING: Group = Group {
     ],
 };
 
-const RUN_POLICY_ELSEWHERE: &[&str] = &[
-    MANAGED_BY[0],
-    SCHEDULING_POLICY[0],
-    SCHEDULING_POLICY[1],
-    SCHEDULING_POLICY[2],
-    SCHEDULING_POLICY[3],
-];
+const RUN_POLICY_ELSEWHERE: &[&str] = &[MANAGED_BY[0], SCHEDULING_POLICY[0]];
 
 /// What a finished job, one being deleted and one of another controller make of an edit of a policy.
 pub fn live(phase: Phase, effect: Effect) -> Cell {

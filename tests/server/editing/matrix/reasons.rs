@@ -56,9 +56,5 @@ pub const PRIORITY_CLASS: &[&str] = &["spec.runPolicy.schedulingPolicy.priorityC
 pub const MIN_RESOURCES: &[&str] = &["spec.runPolicy.schedulingPolicy.minResources is immutable: create a new job"];
 pub const SCHEDULE_TIMEOUT: &[&str] =
     &["spec.runPolicy.schedulingPolicy.scheduleTimeoutSeconds is immutable: create a new job"];
-pub const SCHEDULING_POLICY: &[&str] = &[
-    "spec.runPolicy.schedulingPolicy.queue is immutable: create a new job",
-    "spec.runPolicy.schedulingPolicy.priorityClass is immutable: create a new job",
-    "spec.runPolicy.schedulingPolicy.minResources is immutable: create a new job",
-    "spec.runPolicy.schedulingPolicy.scheduleTimeoutSeconds is immutable: create a new job",
-];
+pub const SCHEDULING_POLICY: &[&str] =
+    &["spec.runPolicy.schedulingPolicy is immutable but for minAvailable: create a new job"];

@@ -48,12 +48,15 @@ macro_rules! replica {
 /// The row of a member of `elasticPolicy`, which cannot change.
 macro_rules! elastic {
     ($field:literal, $edit:literal, $base:expr, $value:literal) => {
+        elastic!($field, $edit, $base, $value, |_| Cell::Refused(ELASTIC_POLICY))
+    };
+    ($field:literal, $edit:literal, $base:expr, $value:literal, $cell:expr) => {
         Row::new(
             concat!("spec.elasticPolicy.", $field),
             $edit,
             $base,
             concat!(r#"{"spec":{"elasticPolicy":{""#, $field, r#"":"#, $value, "}}}"),
-            |_| Cell::Refused(ELASTIC_POLICY),
+            $cell,
         )
     };
 }
@@ -100,7 +103,7 @@ pub const TYPES: Group = Group {
         replica!("Worker"."restartPolicy", "change", Gang, r#""OnFailure""#, restart_policy),
         replica!("Worker"."restartPolicy", "remove another", Gang, "null", restart_policy),
         replica!("Worker"."restartPolicy", "set to an unknown value", Bare, r#""Sometimes""#, |_| {
-            Cell::Refused(&[r#"Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never", "ExitCode""#])
+            Cell::Refused(&[r#"Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never", "ExitCode", """#])
         }),
     ],
 };
@@ -245,7 +248,7 @@ pub const ELASTIC: Group = Group {
             "set",
             Workers,
             r#"{"spec":{"elasticPolicy":{"minReplicas":1}}}"#,
-            |_| Cell::Refused(ELASTIC_POLICY),
+            beyond_bounds,
         ),
         Row::new(
             "spec.elasticPolicy",
@@ -254,15 +257,15 @@ pub const ELASTIC: Group = Group {
             r#"{"spec":{"elasticPolicy":null}}"#,
             |_| Cell::Refused(ELASTIC_POLICY),
         ),
-        elastic!("maxReplicas", "set", ElasticBare, "4"),
+        elastic!("maxReplicas", "set", ElasticBare, "4", beyond_bounds),
         elastic!("maxReplicas", "change", Elastic, "4"),
-        elastic!("maxReplicas", "remove", Elastic, "null"),
+        elastic!("maxReplicas", "remove", Elastic, "null", beyond_bounds),
         elastic!("maxRestarts", "set", ElasticBare, "1"),
         elastic!("maxRestarts", "change", Elastic, "1"),
         elastic!("maxRestarts", "remove", Elastic, "null"),
         elastic!("minReplicas", "set", ElasticBare, "2"),
         elastic!("minReplicas", "change", Elastic, "2"),
-        elastic!("minReplicas", "remove", Elastic, "null"),
+        elastic!("minReplicas", "remove", Elastic, "null", beyond_bounds),
         elastic!("nProcPerNode", "set", ElasticBare, "2"),
         elastic!("nProcPerNode", "change", Elastic, "2"),
         elastic!("nProcPerNode", "remove", Elastic, "null"),
@@ -331,4 +334,13 @@ fn default(phase: Phase) -> Cell {
         Phase::Elsewhere => ELSEWHERE,
         _ => DEFAULT,
     })
+}
+
+/// A job without status, which nobody has worked on yet, is judged as a new one is.
+const fn beyond_bounds(phase: Phase) -> Cell {
+    const AS_NEW: &[&str] = &[BOUNDS[0], ELASTIC_POLICY[0]];
+    match phase {
+        Phase::JustCreated | Phase::Elsewhere => Cell::Refused(AS_NEW),
+        _ => Cell::Refused(ELASTIC_POLICY),
+    }
 }
