@@ -11,9 +11,9 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::{Client, Resource};
-use pytorchjob_operator::api::{JobStatus, PyTorchJob, ReplicaType, names};
+use pytorchjob_operator::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, Replica, ReplicaType, names};
 use pytorchjob_operator::planner::build::pod::Builder;
-use pytorchjob_operator::planner::{self, Phase, PodFact, ServiceFact, Settings, World};
+use pytorchjob_operator::planner::{self, Phase, Settings, World};
 use pytorchjob_operator::platform::clock;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ pub async fn run(client: &Client, recorder: &Recorder, job: &PyTorchJob) -> Resu
         })
         .await?;
     status = writes.status(status, &replicas, Phase::Running).await?;
-    let master = ReplicaType::Master.replica_name(name, 0);
+    let master = Replica::new(ReplicaType::Master, 0).name(name);
     recorder
         .wait(namespace, name, |seen| {
             seen.pods.get(&master) == Some(&Phase::Succeeded)
@@ -68,8 +68,12 @@ impl Writes<'_> {
             Service::url_path(&(), Some(self.namespace)),
         );
         let create = async |&(role, index): &(ReplicaType, u32)| {
-            let pod = builder.pod(role, index);
-            let service = planner::build::build_service(&builder, role, index);
+            let built = |kind| {
+                builder
+                    .build(ChildRef::of_replica(kind, Replica::new(role, index)))
+                    .ok_or("every replica has both")
+            };
+            let (pod, service) = (built(ChildKind::Pod)?, built(ChildKind::Service)?);
             tokio::try_join!(
                 post::<IgnoredAny>(self.client, &pods, &pod),
                 post::<IgnoredAny>(self.client, &services, &service),
@@ -97,27 +101,28 @@ impl Writes<'_> {
             ..self.job.clone()
         };
         let job_name = self.job.metadata.name.as_deref().unwrap_or_default();
-        let name = |&(role, index): &(ReplicaType, u32)| role.replica_name(job_name, index);
-        let pods: Vec<PodFact> = replicas
+        let name = |&(role, index): &(ReplicaType, u32)| Replica::new(role, index).name(job_name);
+        let pods: Vec<planner::Pod> = replicas
             .iter()
-            .map(|replica| PodFact {
+            .map(|replica| planner::Pod {
                 name: name(replica),
                 phase,
-                ..PodFact::default()
+                ..planner::Pod::default()
             })
             .collect();
-        let services: Vec<ServiceFact> = replicas
+        let services: Vec<planner::Child> = replicas
             .iter()
-            .map(|replica| ServiceFact {
+            .map(|replica| planner::Child {
+                kind: ChildKind::Service,
                 name: name(replica),
-                ..ServiceFact::default()
+                uid: String::new(),
+                terminating: false,
             })
             .collect();
         let plan = planner::plan(&World {
             job: &job,
             pods: &pods,
-            services: &services,
-            autoscalers: &[],
+            others: &services,
             settings: &Settings::default(),
             now: clock::now(),
         });
@@ -131,7 +136,7 @@ impl Writes<'_> {
         let job_name = self.job.metadata.name.as_deref().unwrap_or_default();
         let names: Vec<String> = replicas
             .iter()
-            .map(|&(role, index)| role.replica_name(job_name, index))
+            .map(|&(role, index)| Replica::new(role, index).name(job_name))
             .collect();
         let event = Event {
             action: Some("Reconcile".to_owned()),

@@ -14,8 +14,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
-use pytorchjob_operator::api::{JobCondition, PyTorchJob, names};
-use pytorchjob_operator::cache::PodView;
+use pytorchjob_operator::api::{ChildKind, JobCondition, PyTorchJob, names};
+use pytorchjob_operator::cache::ObjectView;
 use pytorchjob_operator::planner::Phase;
 use pytorchjob_operator::platform::clock;
 use serde::Deserialize;
@@ -74,8 +74,17 @@ impl Recorder {
         let (listed, mut lists) = watch::channel(0);
         let (for_jobs, for_pods) = (jobs.clone(), jobs.clone());
         let tasks = [
-            follow(client, "", listed.clone(), move |event| note_job(&for_jobs, event)),
-            follow(client, &selector, listed, move |event| note_pod(&for_pods, event)),
+            follow(Api::all(client.clone()), "", listed.clone(), move |event| {
+                note_job(&for_jobs, event);
+            }),
+            follow(
+                Api::all_with(client.clone(), &ChildKind::Pod),
+                &selector,
+                listed,
+                move |event| {
+                    note_pod(&for_pods, event);
+                },
+            ),
         ];
         tokio::time::timeout(TIMEOUT, lists.wait_for(|&lists| lists == tasks.len())).await??;
         Ok(Self { jobs, _tasks: tasks })
@@ -102,15 +111,14 @@ fn entry<T>(jobs: &Jobs, namespace: &str, job: &str, f: impl FnOnce(&watch::Send
 }
 
 fn follow<K>(
-    client: &Client,
+    api: Api<K>,
     selector: &str,
     listed: watch::Sender<usize>,
     mut note: impl FnMut(Event<K>) + Send + 'static,
 ) -> AbortOnDropHandle<()>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let api = Api::<K>::all(client.clone());
     let config = watcher::Config::default().labels(selector);
     AbortOnDropHandle::new(tokio::spawn(async move {
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
@@ -142,11 +150,11 @@ fn note_job(jobs: &Jobs, event: Event<JobView>) {
     }
 }
 
-fn note_pod(jobs: &Jobs, event: Event<PodView>) {
+fn note_pod(jobs: &Jobs, event: Event<ObjectView>) {
     let now = Instant::now();
     let (pod, exists) = match event {
-        Event::Apply(pod) | Event::InitApply(pod) => (pod.observe(), true),
-        Event::Delete(pod) => (pod.observe(), false),
+        Event::Apply(pod) | Event::InitApply(pod) => (pod.observe_pod(), true),
+        Event::Delete(pod) => (pod.observe_pod(), false),
         Event::Init | Event::InitDone => return,
     };
     let Some(owner) = pod.owner else { return };

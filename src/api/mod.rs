@@ -2,6 +2,7 @@
 
 pub(crate) mod bounds;
 mod cel;
+mod child;
 mod elastic_policy;
 pub mod names;
 mod pytorchjob;
@@ -14,11 +15,12 @@ mod run_policy;
 mod schema;
 mod status;
 
+pub use child::{ChildKind, ChildRef};
 pub use elastic_policy::{ElasticPolicy, RdzvConf};
 pub use pytorchjob::{PyTorchJob, PyTorchJobSpec};
 pub use raw::RawJson;
 pub use replica::{ReplicaSpec, RestartPolicy};
-pub use replica_type::ReplicaType;
+pub use replica_type::{Replica, ReplicaType};
 pub use rule::{Rule, Scope};
 pub use rules::RULES;
 pub use run_policy::{CleanPodPolicy, RunPolicy, SchedulingPolicy, Word};

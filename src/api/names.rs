@@ -76,6 +76,8 @@ pub mod reason {
     pub const FAILED_CREATE_AUTOSCALER: &str = "FailedCreateHorizontalPodAutoscaler";
     /// Event: the autoscaler could not be deleted.
     pub const FAILED_DELETE_AUTOSCALER: &str = "FailedDeleteHorizontalPodAutoscaler";
+    /// Event: the job could not be deleted when its time had come. Kubeflow says `FailedDeletePod` there.
+    pub const FAILED_DELETE_JOB: &str = "FailedDeletePyTorchJob";
     /// Event: the template's own `restartPolicy` is overwritten.
     pub const TEMPLATE_RESTART_POLICY: &str = "SetPodTemplateRestartPolicy";
 }

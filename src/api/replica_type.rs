@@ -1,4 +1,4 @@
-//! The two kinds of replica.
+//! The two types of replica, and replicas.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub enum ReplicaType {
 }
 
 impl ReplicaType {
-    /// Both roles, in order.
+    /// Both types, in order.
     pub const ALL: [Self; 2] = [Self::Master, Self::Worker];
 
     /// The key in `spec.pytorchReplicaSpecs` and `status.replicaStatuses`.
@@ -33,28 +33,45 @@ impl ReplicaType {
         }
     }
 
-    /// The role with this key. Exact, as in Kubeflow's webhook: `master` is refused.
+    /// The type with this key. Exact, as in Kubeflow's webhook: `master` is refused.
     #[must_use]
     pub fn from_key(key: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.key() == key)
+        Self::ALL.into_iter().find(|type_| type_.key() == key)
     }
+}
 
-    /// Name of the pod and of the service of replica `index` of the job.
+/// One replica of a job. The order is that of every list: Master first, then by index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Replica {
+    /// Its type.
+    pub type_: ReplicaType,
+    /// Its index within the type, from 0.
+    pub index: u32,
+}
+
+impl Replica {
+    /// Replica `index` of a type.
     #[must_use]
-    pub fn replica_name(self, job: &str, index: u32) -> String {
-        format!("{job}-{}-{index}", self.label())
+    pub const fn new(type_: ReplicaType, index: u32) -> Self {
+        Self { type_, index }
     }
 
-    /// The role and index that give `name` in job `job`, or nothing for any other name.
+    /// Name of its pod and of its service in the job of this name.
+    #[must_use]
+    pub fn name(self, job: &str) -> String {
+        format!("{job}-{}-{}", self.type_.label(), self.index)
+    }
+
+    /// The replica whose objects have `name` in the job of the name `job`; nothing for any other name.
     ///
     /// Names decide, not labels: a label can be edited into `-1` or `999999`, a name cannot.
     #[must_use]
-    pub fn parse_replica_name(job: &str, name: &str) -> Option<(Self, u32)> {
+    pub fn parse(job: &str, name: &str) -> Option<Self> {
         let rest = name.strip_prefix(job)?.strip_prefix('-')?;
         let (label, digits) = rest.split_once('-')?;
-        let role = Self::ALL.into_iter().find(|role| role.label() == label)?;
+        let type_ = ReplicaType::ALL.into_iter().find(|type_| type_.label() == label)?;
         let index: u32 = digits.parse().ok()?;
-        (index.to_string() == digits).then_some((role, index))
+        (index.to_string() == digits).then_some(Self { type_, index })
     }
 }
 
@@ -72,12 +89,9 @@ mod tests {
     fn a_replica_name_is_read_back_as_it_was_written() {
         for role in ReplicaType::ALL {
             for index in [0, 7, 10_000] {
-                let name = role.replica_name("a-worker-1", index);
-                assert_eq!(
-                    ReplicaType::parse_replica_name("a-worker-1", &name),
-                    Some((role, index)),
-                    "{name}"
-                );
+                let replica = Replica::new(role, index);
+                let name = replica.name("a-worker-1");
+                assert_eq!(Replica::parse("a-worker-1", &name), Some(replica), "{name}");
             }
         }
     }
@@ -97,7 +111,7 @@ mod tests {
             "job-worker-0-x",
             "job-worker-99999999999",
         ] {
-            assert_eq!(ReplicaType::parse_replica_name("job", name), None, "{name}");
+            assert_eq!(Replica::parse("job", name), None, "{name}");
         }
     }
 

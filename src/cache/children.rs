@@ -245,9 +245,9 @@ fn is_newer(have: Option<u64>, comes: Option<u64>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::planner::PodFact;
+    use crate::planner::Pod;
 
-    fn pod(name: &str, uid: &str, version: u64, owner: Option<&str>) -> Observed<PodFact> {
+    fn pod(name: &str, uid: &str, version: u64, owner: Option<&str>) -> Observed<Pod> {
         Observed {
             namespace: "ns".into(),
             name: name.into(),
@@ -257,15 +257,15 @@ mod tests {
                 uid: uid.into(),
                 job: format!("job-{uid}"),
             }),
-            fact: PodFact {
+            fact: Pod {
                 name: name.into(),
                 uid: uid.into(),
-                ..PodFact::default()
+                ..Pod::default()
             },
         }
     }
 
-    fn names(children: &mut Children<PodFact>, owner: &str) -> Vec<String> {
+    fn names(children: &mut Children<Pod>, owner: &str) -> Vec<String> {
         children
             .of("ns", owner, Instant::now())
             .0

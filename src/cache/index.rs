@@ -1,22 +1,33 @@
 //! Pods, services and our own status writes, by job.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
+use super::ObjectView;
 use super::children::{Children, Fact, JobKey, Observed};
-use crate::api::{JobStatus, PyTorchJob};
-use crate::planner::{PodFact, ServiceFact};
+use crate::api::{ChildKind, JobStatus, PyTorchJob};
+use crate::planner::{Child, Pod};
+
+/// The children of each kind but pods.
+#[derive(Debug)]
+struct OtherKinds(BTreeMap<ChildKind, Mutex<Children<Child>>>);
+
+impl Default for OtherKinds {
+    fn default() -> Self {
+        let kinds = ChildKind::ALL.into_iter().filter(|kind| *kind != ChildKind::Pod);
+        Self(kinds.map(|kind| (kind, Mutex::default())).collect())
+    }
+}
 
 /// Everything known about what jobs own. Shared by the watches, which fill it, and the reconciles, which read it and record what
 /// they wrote.
 #[derive(Debug, Default)]
 pub struct Index {
-    pods: Mutex<Children<PodFact>>,
-    services: Mutex<Children<ServiceFact>>,
-    autoscalers: Mutex<Children<ServiceFact>>,
+    pods: Mutex<Children<Pod>>,
+    others: OtherKinds,
     statuses: Mutex<HashMap<String, Own>>,
 }
 
@@ -33,16 +44,14 @@ pub struct Own {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Pods, sorted by name.
-    pub pods: Vec<PodFact>,
-    /// Services, sorted by name.
-    pub services: Vec<ServiceFact>,
-    /// Autoscalers, sorted by name.
-    pub autoscalers: Vec<ServiceFact>,
+    pub pods: Vec<Pod>,
+    /// Everything else, sorted by kind and name.
+    pub others: Vec<Child>,
     /// Whether the watch has yet to show one of our writes.
     pub unseen: bool,
 }
 
-impl Fact for PodFact {
+impl Fact for Pod {
     fn terminating(&self) -> bool {
         self.terminating
     }
@@ -52,7 +61,7 @@ impl Fact for PodFact {
     }
 }
 
-impl Fact for ServiceFact {
+impl Fact for Child {
     fn terminating(&self) -> bool {
         self.terminating
     }
@@ -63,33 +72,67 @@ impl Fact for ServiceFact {
 }
 
 impl Index {
-    /// The pods.
-    pub fn pods(&self) -> MutexGuard<'_, Children<PodFact>> {
+    fn pods(&self) -> MutexGuard<'_, Children<Pod>> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The services.
-    pub fn services(&self) -> MutexGuard<'_, Children<ServiceFact>> {
-        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The children of another kind than pods.
+    fn others(&self, kind: ChildKind) -> MutexGuard<'_, Children<Child>> {
+        self.others.0[&kind].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The autoscalers.
-    pub fn autoscalers(&self) -> MutexGuard<'_, Children<ServiceFact>> {
-        self.autoscalers.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Feeds a watch event of a kind. Returns the jobs concerned.
+    pub fn feed(&self, kind: ChildKind, event: Event<ObjectView>) -> Vec<JobKey> {
+        match kind {
+            ChildKind::Pod => feed(&mut self.pods(), event, ObjectView::observe_pod),
+            kind => feed(&mut self.others(kind), event, |object| object.observe(kind)),
+        }
+    }
+
+    /// We created an object, or found that we had.
+    pub fn created(&self, kind: ChildKind, object: ObjectView, now: Instant) {
+        match kind {
+            ChildKind::Pod => self.pods().written(object.observe_pod(), now),
+            kind => self.others(kind).written(object.observe(kind), now),
+        }
+    }
+
+    /// We asked for the deletion of an object of the job with the UID `owner`.
+    pub fn deletion_requested(&self, kind: ChildKind, owner: &str, name: &str, uid: &str, now: Instant) {
+        match kind {
+            ChildKind::Pod => self.pods().delete_asked(owner, name, uid, now),
+            kind => self.others(kind).delete_asked(owner, name, uid, now),
+        }
+    }
+
+    /// The API server says that this very object does not exist.
+    pub fn not_found(&self, kind: ChildKind, namespace: &str, owner: &str, name: &str, uid: &str) {
+        match kind {
+            ChildKind::Pod => self.pods().found_gone(namespace, owner, name, uid),
+            kind => self.others(kind).found_gone(namespace, owner, name, uid),
+        }
+    }
+
+    /// Number of objects of a kind.
+    #[must_use]
+    pub fn len(&self, kind: ChildKind) -> usize {
+        match kind {
+            ChildKind::Pod => self.pods().len(),
+            kind => self.others(kind).len(),
+        }
     }
 
     /// What the job with this UID owns.
     #[must_use]
     pub fn of(&self, namespace: &str, job: &str, now: Instant) -> Snapshot {
-        let (pods, pod_unseen) = self.pods().of(namespace, job, now);
-        let (services, service_unseen) = self.services().of(namespace, job, now);
-        let (autoscalers, autoscaler_unseen) = self.autoscalers().of(namespace, job, now);
-        Snapshot {
-            pods,
-            services,
-            autoscalers,
-            unseen: pod_unseen || service_unseen || autoscaler_unseen,
+        let (pods, mut unseen) = self.pods().of(namespace, job, now);
+        let mut others = Vec::new();
+        for kind in self.others.0.keys() {
+            let (found, kind_unseen) = self.others(*kind).of(namespace, job, now);
+            others.extend(found);
+            unseen |= kind_unseen;
         }
+        Snapshot { pods, others, unseen }
     }
 
     /// We wrote the status of a job.
@@ -126,10 +169,10 @@ impl Index {
 }
 
 /// Feeds a watch event into the objects of one kind. Returns the jobs concerned.
-pub fn feed<K, T: Fact>(
+fn feed<T: Fact>(
     children: &mut Children<T>,
-    event: Event<K>,
-    observe: impl FnOnce(K) -> Observed<T>,
+    event: Event<ObjectView>,
+    observe: impl FnOnce(ObjectView) -> Observed<T>,
 ) -> Vec<JobKey> {
     match event {
         Event::Init => {

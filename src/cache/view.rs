@@ -1,42 +1,58 @@
 //! Pods and services as they come from the API server, reduced to what is read.
 
+use std::borrow::Cow;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
+use kube::core::DynamicResourceScope;
 use serde::Deserialize;
 
 use super::children::{Observed, Owner};
 use super::metadata;
+use crate::api::ChildKind;
 use crate::api::names;
 use crate::planner::build::template_hash;
-use crate::planner::{Failure, Phase, PodFact, ServiceFact};
+use crate::planner::{Child, Failure, Phase, Pod};
 
-/// The part of a Pod that is read. The parser skips the rest without allocating it.
-#[derive(Clone, Debug, Deserialize, Resource)]
-#[resource(inherit = "k8s_openapi::api::core::v1::Pod")]
-pub struct PodView {
+/// The part of an owned object that is read. The parser skips the rest without allocating it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ObjectView {
     /// Metadata, as far as it is read.
     #[serde(deserialize_with = "metadata::deserialize")]
     pub metadata: ObjectMeta,
+    /// The status of a pod; of other kinds nothing in it is read.
     #[serde(default)]
     status: PodStatusView,
 }
 
-/// The part of a Service that is read.
-#[derive(Clone, Debug, Deserialize, Resource)]
-#[resource(inherit = "k8s_openapi::api::core::v1::Service")]
-pub struct ServiceView {
-    /// Metadata, as far as it is read.
-    #[serde(deserialize_with = "metadata::deserialize")]
-    pub metadata: ObjectMeta,
-}
+/// Which kind it is, the request says.
+impl Resource for ObjectView {
+    type DynamicType = ChildKind;
+    type Scope = DynamicResourceScope;
 
-/// The part of a horizontal pod autoscaler that is read.
-#[derive(Clone, Debug, Deserialize, Resource)]
-#[resource(inherit = "k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler")]
-pub struct AutoscalerView {
-    /// Metadata, as far as it is read.
-    #[serde(deserialize_with = "metadata::deserialize")]
-    pub metadata: ObjectMeta,
+    fn kind(kind: &ChildKind) -> Cow<'_, str> {
+        kind.kind().into()
+    }
+
+    fn group(kind: &ChildKind) -> Cow<'_, str> {
+        kind.group().into()
+    }
+
+    fn version(kind: &ChildKind) -> Cow<'_, str> {
+        kind.version().into()
+    }
+
+    fn plural(kind: &ChildKind) -> Cow<'_, str> {
+        kind.plural().into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -71,10 +87,10 @@ struct TerminatedView {
     message: Option<String>,
 }
 
-impl PodView {
-    /// Reduces the pod to its facts.
+impl ObjectView {
+    /// What decisions need to know of a pod.
     #[must_use]
-    pub fn observe(self) -> Observed<PodFact> {
+    pub fn observe_pod(self) -> Observed<Pod> {
         let statuses = || {
             self.status
                 .init_container_statuses
@@ -83,7 +99,7 @@ impl PodView {
                 .chain(self.status.container_statuses.iter().flatten())
         };
         let phase = self.phase();
-        let fact = PodFact {
+        let fact = Pod {
             name: self.metadata.name.clone().unwrap_or_default(),
             uid: self.metadata.uid.clone().unwrap_or_default(),
             phase,
@@ -93,6 +109,18 @@ impl PodView {
                 .fold(0, i32::saturating_add),
             template_hash: self.template_hash(),
             failure: (phase == Phase::Failed).then(|| Box::new(self.failure())),
+        };
+        observed(self.metadata, fact)
+    }
+
+    /// What decisions need to know of any other kind.
+    #[must_use]
+    pub fn observe(self, kind: ChildKind) -> Observed<Child> {
+        let fact = Child {
+            kind,
+            name: self.metadata.name.clone().unwrap_or_default(),
+            uid: self.metadata.uid.clone().unwrap_or_default(),
+            terminating: self.metadata.deletion_timestamp.is_some(),
         };
         observed(self.metadata, fact)
     }
@@ -130,31 +158,6 @@ impl PodView {
     }
 }
 
-impl ServiceView {
-    /// Reduces the service to its facts.
-    #[must_use]
-    pub fn observe(self) -> Observed<ServiceFact> {
-        observe_existence(self.metadata)
-    }
-}
-
-impl AutoscalerView {
-    /// Reduces the autoscaler to its facts.
-    #[must_use]
-    pub fn observe(self) -> Observed<ServiceFact> {
-        observe_existence(self.metadata)
-    }
-}
-
-fn observe_existence(metadata: ObjectMeta) -> Observed<ServiceFact> {
-    let fact = ServiceFact {
-        name: metadata.name.clone().unwrap_or_default(),
-        uid: metadata.uid.clone().unwrap_or_default(),
-        terminating: metadata.deletion_timestamp.is_some(),
-    };
-    observed(metadata, fact)
-}
-
 fn observed<T>(metadata: ObjectMeta, fact: T) -> Observed<T> {
     let owner = metadata.owner_references.into_iter().flatten().find(|owner| {
         owner.controller == Some(true) && owner.kind == names::KIND && owner.api_version == names::API_VERSION
@@ -176,7 +179,7 @@ fn observed<T>(metadata: ObjectMeta, fact: T) -> Observed<T> {
 mod tests {
     use super::*;
 
-    fn pod(status: &serde_json::Value) -> PodFact {
+    fn pod(status: &serde_json::Value) -> Pod {
         let pod = serde_json::json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": "job-worker-0", "namespace": "ns", "uid": "u", "resourceVersion": "7",
@@ -186,7 +189,7 @@ mod tests {
             "spec": { "containers": [{ "name": "pytorch" }] },
             "status": status,
         });
-        let observed = serde_json::from_value::<PodView>(pod).unwrap().observe();
+        let observed = serde_json::from_value::<ObjectView>(pod).unwrap().observe_pod();
         assert_eq!(
             observed.owner,
             Some(Owner {

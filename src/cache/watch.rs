@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Debug;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use kube::Api;
@@ -13,11 +13,10 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
-use super::children::{Children, Fact, JobKey, Observed};
-use super::index::feed;
-use super::{AutoscalerView, Index, PodView, ServiceView, StoredJob, Undecodable};
+use super::children::JobKey;
+use super::{Index, ObjectView, StoredJob, Undecodable};
+use crate::api::ChildKind;
 use crate::api::names;
-use crate::planner::{PodFact, ServiceFact};
 use crate::platform::metrics::Metrics;
 
 /// Objects fetched by one request of a list.
@@ -83,63 +82,25 @@ fn tell_undecodable(job: &StoredJob, metrics: &Metrics) {
 }
 
 /// Watches the objects of one kind that bear our label.
-pub async fn children<K, T>(
-    kind: Kind<K, T>,
-    api: Api<K>,
+pub async fn children(
+    kind: ChildKind,
+    api: Api<ObjectView>,
     index: Arc<Index>,
     concern: Arc<impl Concern>,
     metrics: Metrics,
-) where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-    T: Fact,
-{
-    run(kind.name, events(api, ours()), &metrics.clone(), |event| {
+) {
+    run(kind.plural(), events(api, ours()), &metrics.clone(), |event| {
         let complete = matches!(event, Event::InitDone);
-        let touched = feed(&mut (kind.objects)(&index), event, kind.observe);
-        for job in touched {
+        for job in index.feed(kind, event) {
             concern.job(job);
         }
         if complete {
-            concern.synced(kind.name);
+            concern.synced(kind.plural());
         }
-        metrics.set_cached(kind.name, (kind.objects)(&index).len());
+        metrics.set_cached(kind.plural(), index.len(kind));
     })
     .await;
 }
-
-/// How a kind that jobs own is read and where it is kept.
-pub struct Kind<K, T> {
-    /// Its plural, as in URLs.
-    pub name: &'static str,
-    /// Its singular, as in messages.
-    pub singular: &'static str,
-    /// Reduces an object to what is kept of it.
-    pub observe: fn(K) -> Observed<T>,
-    /// Where it is kept.
-    pub objects: fn(&Index) -> MutexGuard<'_, Children<T>>,
-}
-
-/// Pods.
-pub const PODS: Kind<PodView, PodFact> = Kind {
-    name: "pods",
-    singular: "pod",
-    observe: PodView::observe,
-    objects: Index::pods,
-};
-/// Services.
-pub const SERVICES: Kind<ServiceView, ServiceFact> = Kind {
-    name: "services",
-    singular: "service",
-    observe: ServiceView::observe,
-    objects: Index::services,
-};
-/// Autoscalers.
-pub const AUTOSCALERS: Kind<AutoscalerView, ServiceFact> = Kind {
-    name: "horizontalpodautoscalers",
-    singular: "horizontalpodautoscaler",
-    observe: AutoscalerView::observe,
-    objects: Index::autoscalers,
-};
 
 /// Namespace and name.
 #[must_use]

@@ -5,9 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::cli::manifest::{self, Document};
-use crate::planner::build::build_service;
 use crate::planner::build::pod::Builder;
-use crate::planner::policy::autoscaler::build as build_autoscaler;
 use crate::planner::validate::problems;
 use crate::planner::{Action, Settings, World, plan as decide};
 use crate::platform::clock;
@@ -22,24 +20,13 @@ pub fn plan(file: &Path, settings: &Settings) -> Result<String, Box<dyn Error>> 
         let world = World {
             job: &job,
             pods: &[],
-            services: &[],
-            autoscalers: &[],
+            others: &[],
             settings,
             now: clock::now(),
         };
         for action in decide(&world).actions {
-            let object = match action {
-                Action::CreatePod(role, index) => builder.pod(role, index),
-                Action::CreateService(role, index) => build_service(&builder, role, index),
-                Action::CreateAutoscaler => match build_autoscaler(&job, &builder) {
-                    Some(autoscaler) => autoscaler,
-                    None => continue,
-                },
-                Action::DeletePod { .. }
-                | Action::DeleteService { .. }
-                | Action::DeleteAutoscaler { .. }
-                | Action::DeleteJob => continue,
-            };
+            let Action::Create(child) = action else { continue };
+            let Some(object) = builder.build(child) else { continue };
             write!(output, "---\n{}", serde_saphyr::to_string(&object)?)?;
         }
     }

@@ -1,35 +1,70 @@
 //! Carries out the changes of a plan.
 //!
 //! Every request is safe to repeat and safe to send late: names are deterministic, deletions name the UID, and the deletion of a job
-//! also the resourceVersion that was decided on.
+//! also the resourceVersion that was decided on. So a pass may also give a request up whose answer does not come.
 
-use super::Context;
-use super::create::create;
-use super::delete::delete;
-use super::error::Error;
-use super::job_ref::Target;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::api::ChildRef;
+use crate::controller::Context;
+use crate::controller::create::create;
+use crate::controller::delete::delete;
+use crate::controller::error::Error;
+use crate::controller::job_ref::Target;
 use crate::planner::Action;
 
-/// Requests of one job under way at once.
-pub const FAN_OUT: usize = 32;
+/// No request is begun after this: the world has moved on, and an edit must not wait for a plan made before it.
+const BUDGET: Duration = Duration::from_secs(5);
+/// How much longer the answers to what was begun are waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What came of the changes of one plan.
 #[derive(Debug, Default)]
-pub struct Acted {
-    /// Names of the pods that were created, in order.
-    pub created: Vec<String>,
+pub struct Applied {
+    /// What was created, in order. What existed already is not in it.
+    pub created: Vec<ChildRef>,
     /// Names of the pods that were deleted.
-    pub deleted: Vec<String>,
+    pub deleted_pods: Vec<String>,
     /// The first change that failed. Those that were under way with it were carried out, later ones were not.
     pub error: Option<Error>,
+    /// Whether time ran out before all changes were made: the next pass has to come at once.
+    pub interrupted: bool,
+}
+
+impl Applied {
+    /// Adds what failed; the most severe stays.
+    pub fn fail(&mut self, errors: impl IntoIterator<Item = Error>) {
+        self.error = Error::gravest(self.error.take().into_iter().chain(errors));
+    }
+}
+
+/// How long a pass may go on.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget(Instant);
+
+impl Budget {
+    /// The budget of a pass that begins now.
+    pub fn begin() -> Self {
+        Self(Instant::now() + BUDGET)
+    }
+
+    /// The result of requests; nothing when no more may be begun, or when an answer does not come in time.
+    pub async fn run<T>(self, requests: impl Future<Output = T>) -> Option<T> {
+        if Instant::now() >= self.0 {
+            return None;
+        }
+        tokio::time::timeout_at(self.0 + PATIENCE, requests).await.ok()
+    }
 }
 
 /// Carries out `actions`: deletions first, then creations.
-pub async fn act(context: &Context, target: &Target<'_>, actions: &[Action]) -> Acted {
-    let mut acted = Acted::default();
-    delete(context, target, actions, &mut acted).await;
-    if acted.error.is_none() {
-        create(context, target, actions, &mut acted).await;
+pub async fn act(context: &Context, target: &Target<'_>, actions: &[Action]) -> Applied {
+    let (mut applied, budget) = (Applied::default(), Budget::begin());
+    delete(context, target, actions, budget, &mut applied).await;
+    if applied.error.is_none() && !applied.interrupted {
+        create(context, target, actions, budget, &mut applied).await;
     }
-    acted
+    applied
 }

@@ -1,197 +1,170 @@
 //! Creations. Names are deterministic, so a repeated request meets its own success and not a second object.
 
-use k8s_openapi::NamespaceResourceScope;
+use futures::future::join_all;
 use kube::Resource;
 use kube::api::{Api, Patch, PatchParams, PostParams, Request};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
-use super::Context;
-use super::act::{Acted, FAN_OUT};
-use super::error::Error;
-use super::job_ref::Target;
-use crate::api::ReplicaType;
-use crate::cache::Fact;
-use crate::cache::watch::{AUTOSCALERS, Kind, PODS, SERVICES};
+use crate::api::{ChildKind, ChildRef};
+use crate::cache::ObjectView;
+use crate::controller::Context;
+use crate::controller::act::{Applied, Budget};
+use crate::controller::error::Error;
+use crate::controller::job_ref::Target;
 use crate::planner::Action;
-use crate::planner::build::build_service;
 use crate::planner::build::pod::Builder;
-use crate::planner::policy::autoscaler::build as build_autoscaler;
 
 /// Objects of a kind that a job asks for at once. Most jobs are small and wait for one answer; of a quota that is used up few refusals
 /// are taken.
 const FIRST_BATCH: usize = 4;
+/// Requests of one job under way at once, and the largest batch.
+pub const JOB_CONCURRENCY: usize = 32;
 
 /// Carries out the creations among `actions`: first the pods, whose start takes the longest, and beside them the service of the first
-/// replica, which the others look up to find each other; then the other services. Each kind has a slow start, the slower when the last
-/// pass has failed.
-pub async fn create(context: &Context, target: &Target<'_>, actions: &[Action], acted: &mut Acted) {
-    let (mut pods, mut services, mut wants_autoscaler) = (Vec::new(), Vec::new(), false);
-    for action in actions {
-        match action {
-            Action::CreatePod(role, index) => pods.push((*role, *index)),
-            Action::CreateService(role, index) => services.push((*role, *index)),
-            Action::CreateAutoscaler => wants_autoscaler = true,
-            _ => {}
-        }
-    }
-    if pods.is_empty() && services.is_empty() && !wants_autoscaler {
+/// replica, which the others look up to find each other, and what there is one of per job; then the other services. Each of these has
+/// a slow start, the slower when the last pass has failed.
+pub async fn create(context: &Context, target: &Target<'_>, actions: &[Action], budget: Budget, applied: &mut Applied) {
+    let children = actions.iter().filter_map(|action| match action {
+        Action::Create(child) => Some(*child),
+        Action::Delete { .. } | Action::DeleteJob => None,
+    });
+    let (pods, others): (Vec<_>, Vec<_>) = children.partition(|child| child.kind == ChildKind::Pod);
+    if pods.is_empty() && others.is_empty() {
         return;
     }
+    let (services, per_job): (Vec<_>, Vec<_>) = others.into_iter().partition(|child| child.replica.is_some());
+    let (first, services) = services.split_at(services.len().min(1));
     let builder = Builder::new(target.job, &context.settings);
     let batch = if context.memory.failing(target.uid) {
         1
     } else {
         FIRST_BATCH
     };
-    let (first, others) = services.split_at(services.len().min(1));
-    let pod = |(role, index)| create_pod(context, target, &builder, role, index);
-    let service = |(role, index)| create_service(context, target, &builder, role, index);
-    let (pods, first, autoscaler) = tokio::join!(
-        slow_start(batch, &pods, pod),
-        slow_start(batch, first, service),
-        async {
-            if wants_autoscaler {
-                create_autoscaler(context, target, &builder).await
-            } else {
-                Ok(())
-            }
-        }
+    let make = |child| create_child(context, target, &builder, child);
+    let beside = [first, &per_job].concat();
+    let (pods, beside) = tokio::join!(
+        slow_start(batch, budget, &pods, make),
+        slow_start(batch, budget, &beside, make)
     );
-    let others = slow_start(batch, others, service).await;
-    acted.created = pods.0;
-    let errors = [pods.1, first.1, others.1, autoscaler.err()];
-    acted.error = Error::gravest(acted.error.take().into_iter().chain(errors.into_iter().flatten()));
+    let services = slow_start(batch, budget, services, make).await;
+    for wave in [pods, beside, services] {
+        applied.created.extend(wave.created);
+        applied.interrupted |= wave.interrupted;
+        applied.fail(wave.error);
+    }
 }
 
-/// Makes the changes in batches, each twice as large as the one before, and stops after the batch in which one failed: a quota that is
-/// used up then costs a few refused requests, not a thousand.
-async fn slow_start<F, R>(
-    mut batch: usize,
-    replicas: &[(ReplicaType, u32)],
-    make: impl Fn((ReplicaType, u32)) -> F,
-) -> (Vec<R>, Option<Error>)
+/// What came of a wave.
+#[derive(Default)]
+struct Wave {
+    created: Vec<ChildRef>,
+    error: Option<Error>,
+    interrupted: bool,
+}
+
+/// Creates in batches, each twice as large as the one before, and stops after the batch in which one failed: a quota that is used up
+/// then costs a few refused requests, not a thousand.
+async fn slow_start<F>(mut batch: usize, budget: Budget, children: &[ChildRef], make: impl Fn(ChildRef) -> F) -> Wave
 where
-    F: Future<Output = Result<R, Error>>,
+    F: Future<Output = Result<bool, Error>>,
 {
-    let (mut results, mut rest) = (Vec::with_capacity(replicas.len()), replicas);
-    while !rest.is_empty() {
+    let (mut wave, mut rest) = (Wave::default(), children);
+    while !rest.is_empty() && wave.error.is_none() && !wave.interrupted {
         let (now, later) = rest.split_at(batch.min(rest.len()));
-        let answers = futures::future::join_all(now.iter().map(|&replica| make(replica))).await;
+        let requests = join_all(now.iter().map(|&child| make(child)));
+        let answers = budget.run(requests).await;
         let mut errors = Vec::new();
-        for answer in answers {
+        wave.interrupted = answers.is_none();
+        for (child, answer) in now.iter().zip(answers.into_iter().flatten()) {
             match answer {
-                Ok(result) => results.push(result),
+                Ok(true) => wave.created.push(*child),
+                Ok(false) => {}
                 Err(error) => errors.push(error),
             }
         }
-        if let Some(error) = Error::gravest(errors) {
-            return (results, Some(error));
-        }
+        wave.error = Error::gravest(errors);
         rest = later;
-        batch = (batch * 2).min(FAN_OUT);
+        batch = (batch * 2).min(JOB_CONCURRENCY);
     }
-    (results, None)
+    wave
 }
 
-async fn create_pod(
+/// Creates an object of the job. False when it existed already.
+async fn create_child(
     context: &Context,
     target: &Target<'_>,
     builder: &Builder<'_>,
-    role: ReplicaType,
-    index: u32,
-) -> Result<String, Error> {
-    let name = role.replica_name(target.name, index);
-    create_child(context, target, &PODS, &name, &builder.pod(role, index)).await?;
-    context.metrics.pod_created();
-    Ok(name)
-}
-
-async fn create_service(
-    context: &Context,
-    target: &Target<'_>,
-    builder: &Builder<'_>,
-    role: ReplicaType,
-    index: u32,
-) -> Result<(), Error> {
-    let name = role.replica_name(target.name, index);
-    let created = create_child(context, target, &SERVICES, &name, &build_service(builder, role, index)).await;
-    match &created {
-        Ok(_) => context.metrics.service_created(),
-        Err(_) => context.metrics.service_creation_failed(),
+    child: ChildRef,
+) -> Result<bool, Error> {
+    let result = post(context, target, builder, child).await;
+    match (child.kind, &result) {
+        (ChildKind::Pod, Ok(true)) => context.metrics.pod_created(),
+        (ChildKind::Service, Ok(true)) => context.metrics.service_created(),
+        (ChildKind::Service, Err(_)) => context.metrics.service_creation_failed(),
+        _ => {}
     }
-    created.map(|_existed| ())
+    result
 }
 
-/// Creates the autoscaler. One that Kubeflow's operator made for this job bears no label and would stay unseen: it gets ours.
-async fn create_autoscaler(context: &Context, target: &Target<'_>, builder: &Builder<'_>) -> Result<(), Error> {
-    let Some(autoscaler) = build_autoscaler(target.job, builder) else {
-        return Ok(());
+/// Posts an object of the job as it was built, decodes only what is kept of it, and records it, so that the next plan knows it. False
+/// when the job's own object of that name existed already: a request whose answer was lost, or a watch that is late.
+async fn post(context: &Context, target: &Target<'_>, builder: &Builder<'_>, child: ChildRef) -> Result<bool, Error> {
+    let Some(object) = builder.build(child) else {
+        return Ok(false);
     };
-    let existed = create_child(context, target, &AUTOSCALERS, target.name, &autoscaler).await?;
-    if existed {
-        let failed = |source: kube::Error| create_error(target, AUTOSCALERS.singular, target.name, source);
-        let labels = Patch::Merge(json!({ "metadata": { "labels": builder.job_labels() } }));
-        let api = Api::<crate::cache::AutoscalerView>::namespaced(context.client.clone(), target.namespace);
-        let _permit = context.permit().await;
-        api.patch(target.name, &PatchParams::default(), &labels)
-            .await
-            .map_err(failed)?;
-    }
-    Ok(())
-}
-
-/// Posts an object of the job as it was built, decodes only what is kept of it, and records it, so that the next plan knows it. True when
-/// the job's own object of that name existed already: a request whose answer was lost, or a watch that is late.
-async fn create_child<K, T>(
-    context: &Context,
-    target: &Target<'_>,
-    kind: &Kind<K, T>,
-    name: &str,
-    object: &Value,
-) -> Result<bool, Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-    T: Fact,
-{
-    let failed = |source: kube::Error| create_error(target, kind.singular, name, source);
-    let body = serde_json::to_vec(object).map_err(|error| failed(kube::Error::SerdeError(error)))?;
-    let url = K::url_path(&(), Some(target.namespace));
+    let name = child.name(target.name);
+    let failed = |source: kube::Error| Error::Create {
+        kind: child.kind,
+        namespace: target.namespace.to_owned(),
+        name: name.clone(),
+        source: Box::new(source),
+    };
+    // Before the body is written: a thousand bodies that wait for their turn would take as much memory as a thousand pods.
+    let _permit = context.permit().await;
+    let body = serde_json::to_vec(&object).map_err(|error| failed(kube::Error::SerdeError(error)))?;
+    let url = ObjectView::url_path(&child.kind, Some(target.namespace));
     let request = Request::new(url)
         .create(&PostParams::default(), body)
         .map_err(|error| failed(kube::Error::BuildRequest(error)))?;
-    let _permit = context.permit().await;
-    let (object, existed) = match context.client.request::<K>(request).await {
-        Ok(created) => (created, false),
+    let (object, created) = match context.client.request::<ObjectView>(request).await {
+        Ok(created) => (created, true),
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            let existing = Api::<K>::namespaced(context.client.clone(), target.namespace)
-                .get(name)
-                .await
-                .map_err(failed)?;
-            if !target.owns(existing.meta()) {
-                return Err(target.name_taken(kind.singular, existing.meta()));
-            }
-            (existing, true)
+            (adopt(context, target, builder, child, &failed).await?, false)
         }
         Err(source) => return Err(failed(source)),
     };
-    (kind.objects)(&context.index).written((kind.observe)(object), Instant::now());
-    Ok(existed)
+    context.index.created(child.kind, object, Instant::now());
+    Ok(created)
 }
 
-fn create_error(target: &Target<'_>, kind: &'static str, name: &str, source: kube::Error) -> Error {
-    Error::Create {
-        kind,
-        namespace: target.namespace.to_owned(),
-        name: name.to_owned(),
-        source: Box::new(source),
+/// The job's own object that has the name already. One that Kubeflow's operator made for this job may bear no label, as its
+/// autoscalers do, and would stay unseen by our watch: it gets ours.
+async fn adopt(
+    context: &Context,
+    target: &Target<'_>,
+    builder: &Builder<'_>,
+    child: ChildRef,
+    failed: &impl Fn(kube::Error) -> Error,
+) -> Result<ObjectView, Error> {
+    let name = child.name(target.name);
+    let api = Api::<ObjectView>::namespaced_with(context.client.clone(), target.namespace, &child.kind);
+    let existing = api.get(&name).await.map_err(failed)?;
+    if !target.owns(existing.meta()) {
+        return Err(target.name_taken(child.kind, existing.meta()));
     }
+    if child.replica.is_some() {
+        return Ok(existing);
+    }
+    let labels = Patch::Merge(json!({ "metadata": { "labels": builder.job_labels() } }));
+    api.patch(&name, &PatchParams::default(), &labels).await.map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Replica;
+    use crate::api::ReplicaType;
 
     fn error(name: &str) -> Error {
         Error::Conflict {
@@ -202,7 +175,8 @@ mod tests {
 
     #[tokio::test]
     async fn creations_start_slowly_and_stop_at_the_first_refusal() {
-        let replicas: Vec<(ReplicaType, u32)> = (0..100).map(|index| (ReplicaType::Worker, index)).collect();
+        let pod = |index| ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Worker, index));
+        let pods: Vec<ChildRef> = (0..100).map(pod).collect();
         for (batch, refused_from, asked, made) in [
             (1, 0, 1, 0),
             (1, 1, 3, 1),
@@ -214,23 +188,54 @@ mod tests {
             (4, 5, 12, 5),
         ] {
             let asks = std::cell::Cell::new(0);
-            let (results, failure) = slow_start(batch, &replicas, |(_, index)| {
+            let wave = slow_start(batch, Budget::begin(), &pods, |child| {
                 asks.set(asks.get() + 1);
-                async move {
-                    if index < refused_from {
-                        Ok(index)
-                    } else {
-                        Err(error("full"))
-                    }
-                }
+                let refused = child.replica.unwrap().index >= refused_from;
+                async move { if refused { Err(error("full")) } else { Ok(true) } }
             })
             .await;
             assert_eq!(
-                (asks.get(), results.len()),
+                (asks.get(), wave.created.len()),
                 (asked, made),
                 "batch {batch}, refused from {refused_from}"
             );
-            assert_eq!(failure.is_some(), refused_from < 100);
+            assert_eq!(wave.error.is_some(), refused_from < 100);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_without_an_answer_ends_the_pass_in_time() {
+        let pods: Vec<ChildRef> = (0..100)
+            .map(|index| ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Worker, index)))
+            .collect();
+        let begun = Instant::now();
+        let wave = slow_start(4, Budget::begin(), &pods, |child| async move {
+            if child.replica.unwrap().index == 5 {
+                std::future::pending::<()>().await;
+            }
+            Ok(true)
+        })
+        .await;
+        assert!(wave.interrupted && wave.error.is_none());
+        assert!(begun.elapsed().as_secs() <= 10, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_batch_is_begun_after_five_seconds() {
+        let pods: Vec<ChildRef> = (0..1_000)
+            .map(|index| ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Worker, index)))
+            .collect();
+        let begun = Instant::now();
+        let wave = slow_start(4, Budget::begin(), &pods, |_| async {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            Ok(true)
+        })
+        .await;
+        assert!(
+            wave.interrupted && begun.elapsed().as_secs() <= 6,
+            "{:?}",
+            begun.elapsed()
+        );
+        assert_eq!(wave.created.len(), 4 + 8 + 16 + 32 + 32);
     }
 }

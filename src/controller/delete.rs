@@ -1,84 +1,105 @@
 //! Deletions. Each names the UID of what was decided on, so it can never hit a successor of the same name.
 
+use std::fmt::Debug;
+
 use futures::{StreamExt, stream};
-use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use kube::api::{Api, DeleteParams, Preconditions};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::Context;
-use super::act::{Acted, FAN_OUT};
-use super::error::Error;
-use super::job_ref::Target;
-use crate::api::PyTorchJob;
-use crate::cache::Fact;
-use crate::cache::watch::{AUTOSCALERS, Kind, PODS, SERVICES};
+use crate::api::{ChildKind, PyTorchJob};
+use crate::cache::ObjectView;
+use crate::controller::Context;
+use crate::controller::act::{Applied, Budget};
+use crate::controller::create::JOB_CONCURRENCY;
+use crate::controller::error::Error;
+use crate::controller::job_ref::Target;
 use crate::planner::Action;
 use crate::platform::metrics::JobStep;
 
 /// Carries out the deletions among `actions`, also when one of them fails.
-pub async fn delete(context: &Context, target: &Target<'_>, actions: &[Action], acted: &mut Acted) {
-    let requests: Vec<_> = actions
+pub async fn delete(context: &Context, target: &Target<'_>, actions: &[Action], budget: Budget, applied: &mut Applied) {
+    let deletions: Vec<_> = actions
         .iter()
-        .map(|action| delete_one(context, target, action))
+        .filter(|action| !matches!(action, Action::Create(_)))
         .collect();
-    let results: Vec<_> = stream::iter(requests).buffered(FAN_OUT).collect().await;
-    for (action, result) in actions.iter().zip(results) {
+    let requests: Vec<_> = deletions
+        .iter()
+        .map(|action| budget.run(delete_one(context, target, action)))
+        .collect();
+    let results: Vec<_> = stream::iter(requests).buffered(JOB_CONCURRENCY).collect().await;
+    for (action, result) in deletions.into_iter().zip(results) {
         match (action, result) {
-            (Action::DeletePod { name, .. }, Ok(())) => acted.deleted.push(name.clone()),
-            (_, Ok(())) => {}
-            (_, Err(error)) => {
-                acted.error = Error::gravest(acted.error.take().into_iter().chain([error]));
-            }
+            (
+                Action::Delete {
+                    kind: ChildKind::Pod,
+                    name,
+                    ..
+                },
+                Some(Ok(())),
+            ) => applied.deleted_pods.push(name.clone()),
+            (_, Some(Ok(()))) => {}
+            (_, Some(Err(error))) => applied.fail([error]),
+            (_, None) => applied.interrupted = true,
         }
     }
 }
 
 async fn delete_one(context: &Context, target: &Target<'_>, action: &Action) -> Result<(), Error> {
     match action {
-        Action::DeletePod { name, uid } => {
-            delete_child(context, target, &PODS, name, uid).await?;
-            context.metrics.pod_deleted();
-        }
-        Action::DeleteService { name, uid } => delete_child(context, target, &SERVICES, name, uid).await?,
-        Action::DeleteAutoscaler { name, uid } => delete_child(context, target, &AUTOSCALERS, name, uid).await?,
-        Action::DeleteJob => {
-            // The resourceVersion too: an edit that came meanwhile, such as a longer TTL, must not be overrun.
-            delete_object::<PyTorchJob>(
-                context,
-                target,
-                "pytorchjob",
-                target.name,
-                target.uid,
-                Some(target.version),
-            )
-            .await?;
-            context.metrics.job(JobStep::Deleted, target.namespace);
-        }
-        Action::CreatePod(..) | Action::CreateService(..) | Action::CreateAutoscaler => {}
+        Action::Delete { kind, name, uid } => delete_child(context, target, *kind, name, uid).await,
+        Action::DeleteJob => delete_job(context, target).await,
+        Action::Create(_) => Ok(()),
     }
+}
+
+/// The resourceVersion is a precondition too: an edit that came meanwhile, such as a longer TTL, must not be overrun.
+async fn delete_job(context: &Context, target: &Target<'_>) -> Result<(), Error> {
+    let api = Api::<PyTorchJob>::namespaced(context.client.clone(), target.namespace);
+    let failed = |source| Error::DeleteJob {
+        namespace: target.namespace.to_owned(),
+        name: target.name.to_owned(),
+        source,
+    };
+    delete_object(
+        context,
+        target,
+        &api,
+        target.name,
+        target.uid,
+        Some(target.version),
+        failed,
+    )
+    .await?;
+    context.metrics.job(JobStep::Deleted, target.namespace);
     Ok(())
 }
 
 /// Deletes an object of the job and records it, so that the next plan does not ask for it again.
-async fn delete_child<K, T>(
+async fn delete_child(
     context: &Context,
     target: &Target<'_>,
-    kind: &Kind<K, T>,
+    kind: ChildKind,
     name: &str,
     uid: &str,
-) -> Result<(), Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
-    T: Fact,
-{
-    let there = delete_object::<K>(context, target, kind.singular, name, uid, None).await?;
-    let mut objects = (kind.objects)(&context.index);
-    if there {
-        objects.delete_asked(target.uid, name, uid, Instant::now());
+) -> Result<(), Error> {
+    let api = Api::<ObjectView>::namespaced_with(context.client.clone(), target.namespace, &kind);
+    let failed = |source| Error::Delete {
+        kind,
+        namespace: target.namespace.to_owned(),
+        name: name.to_owned(),
+        source,
+    };
+    if delete_object(context, target, &api, name, uid, None, failed).await? {
+        context
+            .index
+            .deletion_requested(kind, target.uid, name, uid, Instant::now());
     } else {
-        objects.found_gone(target.namespace, target.uid, name, uid);
+        context.index.not_found(kind, target.namespace, target.uid, name, uid);
+    }
+    if kind == ChildKind::Pod {
+        context.metrics.pod_deleted();
     }
     Ok(())
 }
@@ -87,13 +108,14 @@ where
 async fn delete_object<K>(
     context: &Context,
     target: &Target<'_>,
-    kind: &'static str,
+    api: &Api<K>,
     name: &str,
     uid: &str,
     version: Option<&str>,
+    failed: impl FnOnce(Box<kube::Error>) -> Error,
 ) -> Result<bool, Error>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    K: Resource + Clone + DeserializeOwned + Debug,
 {
     let preconditions = Preconditions {
         uid: Some(uid.to_owned()),
@@ -104,18 +126,10 @@ where
         ..DeleteParams::background()
     };
     let _permit = context.permit().await;
-    match Api::<K>::namespaced(context.client.clone(), target.namespace)
-        .delete(name, &parameters)
-        .await
-    {
+    match api.delete(name, &parameters).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
         Err(kube::Error::Api(status)) if status.is_conflict() => Err(target.conflict()),
-        Err(source) => Err(Error::Delete {
-            kind,
-            namespace: target.namespace.to_owned(),
-            name: name.to_owned(),
-            source: Box::new(source),
-        }),
+        Err(source) => Err(failed(Box::new(source))),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::api::ChildKind;
 use crate::platform::client::is_fenced;
 
 /// A reconcile that failed.
@@ -26,8 +27,8 @@ pub enum Error {
     /// An object of the job could not be created.
     #[error("cannot create {kind} {namespace}/{name}: {}", said(source))]
     Create {
-        /// `pod` or `service`.
-        kind: &'static str,
+        /// What it is.
+        kind: ChildKind,
         /// Its namespace.
         namespace: String,
         /// Its name.
@@ -40,8 +41,8 @@ pub enum Error {
         "cannot create {kind} {namespace}/{name}: one of that name exists and is controlled by {owner}; the job waits until it is gone"
     )]
     NameTaken {
-        /// `pod` or `service`.
-        kind: &'static str,
+        /// What it is.
+        kind: ChildKind,
         /// Its namespace.
         namespace: String,
         /// Its name.
@@ -51,14 +52,24 @@ pub enum Error {
         /// Whether it is on its way out, as the pods of a deleted job of the same name.
         terminating: bool,
     },
-    /// An object of the job, or the job itself, could not be deleted.
+    /// An object of the job could not be deleted.
     #[error("cannot delete {kind} {namespace}/{name}: {}", said(source))]
     Delete {
-        /// `pod`, `service` or `pytorchjob`.
-        kind: &'static str,
+        /// What it is.
+        kind: ChildKind,
         /// Its namespace.
         namespace: String,
         /// Its name.
+        name: String,
+        /// The API server's answer.
+        source: Box<kube::Error>,
+    },
+    /// The job itself could not be deleted when its time had come.
+    #[error("cannot delete pytorchjob {namespace}/{name}: {}", said(source))]
+    DeleteJob {
+        /// Namespace of the job.
+        namespace: String,
+        /// Name of the job.
         name: String,
         /// The API server's answer.
         source: Box<kube::Error>,
@@ -106,9 +117,10 @@ impl Error {
         match self {
             Self::Conflict { .. } => true,
             Self::NameTaken { terminating, .. } => *terminating,
-            Self::Create { source, .. } | Self::Delete { source, .. } | Self::Status { source, .. } => {
-                is_fenced(source)
-            }
+            Self::Create { source, .. }
+            | Self::Delete { source, .. }
+            | Self::DeleteJob { source, .. }
+            | Self::Status { source, .. } => is_fenced(source),
             Self::Read { .. } | Self::Deadline(_) | Self::Panicked(_) => false,
         }
     }
@@ -144,7 +156,7 @@ mod tests {
     #[test]
     fn a_namesake_that_goes_does_not_hide_a_refusal() {
         let waits = || Error::NameTaken {
-            kind: "pod",
+            kind: ChildKind::Pod,
             namespace: "ns".into(),
             name: "job-master-0".into(),
             owner: "PyTorchJob job".into(),
@@ -165,7 +177,7 @@ mod tests {
     fn a_refusal_is_told_in_the_words_of_the_api_server() {
         let quota = "pods \"job-master-0\" is forbidden: exceeded quota: none";
         let error = Error::Create {
-            kind: "pod",
+            kind: ChildKind::Pod,
             namespace: "ns".into(),
             name: "job-master-0".into(),
             source: Box::new(kube::Error::Api(

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::error::Error;
-use crate::api::PyTorchJob;
+use crate::api::{ChildKind, PyTorchJob};
 
 /// A job and its coordinates.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ impl<'a> Target<'a> {
 
     /// The error of a name that somebody else's object has.
     #[must_use]
-    pub fn name_taken(&self, kind: &'static str, object: &ObjectMeta) -> Error {
+    pub fn name_taken(&self, kind: ChildKind, object: &ObjectMeta) -> Error {
         Error::NameTaken {
             kind,
             namespace: self.namespace.to_owned(),

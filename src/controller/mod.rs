@@ -30,6 +30,7 @@ use tracing::info;
 
 use self::pacing::Memory;
 use self::queue::Trigger;
+use crate::api::ChildKind;
 use crate::cache::{Index, StoredJob, watch};
 use crate::planner::{Note, Settings};
 use crate::platform::client::{self, RateLimit};
@@ -210,44 +211,25 @@ fn start_watches(
     let trigger = Arc::new(Trigger::new(context.clone()));
     let (client, index, metrics) = (&context.client, &context.index, &context.metrics);
     let namespace = options.namespace.as_deref();
-    tasks.spawn(watch::jobs(
-        api(client, namespace),
-        writer,
-        trigger.clone(),
-        metrics.clone(),
-    ));
-    tasks.spawn(watch::children(
-        watch::PODS,
-        api(client, namespace),
-        index.clone(),
-        trigger.clone(),
-        metrics.clone(),
-    ));
-    tasks.spawn(watch::children(
-        watch::SERVICES,
-        api(client, namespace),
-        index.clone(),
-        trigger.clone(),
-        metrics.clone(),
-    ));
-    tasks.spawn(watch::children(
-        watch::AUTOSCALERS,
-        api(client, namespace),
-        index.clone(),
-        trigger.clone(),
-        metrics.clone(),
-    ));
-    (store, trigger)
-}
-
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-{
-    match namespace {
+    let jobs = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
+    };
+    tasks.spawn(watch::jobs(jobs, writer, trigger.clone(), metrics.clone()));
+    for kind in ChildKind::ALL {
+        let api = match namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
+            None => Api::all_with(client.clone(), &kind),
+        };
+        tasks.spawn(watch::children(
+            kind,
+            api,
+            index.clone(),
+            trigger.clone(),
+            metrics.clone(),
+        ));
     }
+    (store, trigger)
 }
 
 /// Waits for the caches, then for leadership, then reconciles until told to stop or until leadership is lost.

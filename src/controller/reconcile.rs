@@ -10,11 +10,12 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::Context;
-use super::act::{Acted, act};
+use super::act::{Applied, act};
 use super::error::{Error, Failed};
 use super::job_ref::Target;
 use super::observe::latest;
 use super::store_status::store_status;
+use crate::api::ChildKind;
 use crate::api::names::reason;
 use crate::cache::{Snapshot, StoredJob, UNSEEN, Undecodable};
 use crate::planner::{self, Count, Note, Plan, StatusWrite, World};
@@ -27,6 +28,9 @@ const RESYNC: Duration = Duration::from_mins(45);
 const RESYNC_JITTER: f64 = 0.3;
 /// When to look again after a conflict, should the change that caused it not come by the watch before.
 const AFTER_CONFLICT: Duration = Duration::from_secs(1);
+
+/// How long the status waits for the changes of the same plan.
+const STATUS_WAITS: Duration = Duration::from_secs(1);
 
 /// One pass over one job. Says when to come back if nothing happens before.
 pub async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<Next, Failed> {
@@ -55,15 +59,16 @@ async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Fai
     let plan = planner::plan(&World {
         job: target.job,
         pods: &owned.pods,
-        services: &owned.services,
-        autoscalers: &owned.autoscalers,
+        others: &owned.others,
         settings: &context.settings,
         now: clock::now(),
     });
-    let acted = act(context, &target, &plan.actions).await;
-    // Also after a failed action: the status says what was observed, so the user sees the truth while the cause lasts.
-    let wait = settle_status(context, &target, &plan).await;
-    tell(context, &target.job.object_ref(&()), acted_notes(&acted));
+    let (applied, wait) = carry_out(context, &target, &plan).await;
+    tell(
+        context,
+        &target.job.object_ref(&()),
+        applied_notes(&applied, target.name),
+    );
     // A status that waits for the end of its burst does not wait for the end of a pause as well.
     let waiting = wait.as_ref().ok().copied().flatten().filter(|wait| !wait.is_zero());
     let failed = |error| Failed {
@@ -71,8 +76,24 @@ async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Fai
         due: plan.requeue.into_iter().chain(waiting).min(),
     };
     let (wait, refused) = wait.map_or_else(|error| (None, Some(error)), |wait| (wait, None));
-    Error::gravest(acted.error.into_iter().chain(refused))
+    let wait = if applied.interrupted {
+        Some(Duration::ZERO)
+    } else {
+        wait
+    };
+    Error::gravest(applied.error.into_iter().chain(refused))
         .map_or_else(|| Ok(next(&plan, &owned, wait)), |error| Err(failed(error)))
+}
+
+/// Makes the changes and stores the status, also when a change failed: the status says what was observed, so the user sees the truth
+/// while the cause lasts. As a rule it goes last. It does not wait for the changes of a large job: nothing in a plan that has both
+/// depends on their order.
+async fn carry_out(context: &Context, target: &Target<'_>, plan: &Plan) -> (Applied, Result<Option<Duration>, Error>) {
+    let mut acting = std::pin::pin!(act(context, target, &plan.actions));
+    if let Ok(applied) = tokio::time::timeout(STATUS_WAITS, &mut acting).await {
+        return (applied, settle_status(context, target, plan).await);
+    }
+    tokio::join!(acting, settle_status(context, target, plan))
 }
 
 /// Stores the status of the plan if it is due, and then says what happened. Returns how long it has to wait, zero when something
@@ -134,7 +155,7 @@ fn tell(context: &Context, regarding: &ObjectReference, notes: Vec<Note>) {
 }
 
 /// One event for all pods of a pass; Kubeflow's one for each pod drowns the final ones in its own rate limit.
-fn acted_notes(acted: &Acted) -> Vec<Note> {
+fn applied_notes(applied: &Applied, job: &str) -> Vec<Note> {
     let summary = |reason, verb: &str, names: &[String]| {
         let plural = if names.len() == 1 { "" } else { "s" };
         (!names.is_empty()).then(|| Note {
@@ -143,22 +164,17 @@ fn acted_notes(acted: &Acted) -> Vec<Note> {
             message: format!("{verb} pod{plural}: {}", names.join(", ")),
         })
     };
-    let failure = acted
+    let pods = applied.created.iter().filter(|child| child.kind == ChildKind::Pod);
+    let created: Vec<String> = pods.map(|child| child.name(job)).collect();
+    let failure = applied
         .error
         .as_ref()
         .filter(|error| !error.is_benign())
         .and_then(|error| {
             let reason = match error {
-                Error::Create { kind, .. } | Error::NameTaken { kind, .. } => match *kind {
-                    "service" => reason::FAILED_CREATE_SERVICE,
-                    "horizontalpodautoscaler" => reason::FAILED_CREATE_AUTOSCALER,
-                    _ => reason::FAILED_CREATE_POD,
-                },
-                Error::Delete { kind, .. } => match *kind {
-                    "service" => reason::FAILED_DELETE_SERVICE,
-                    "horizontalpodautoscaler" => reason::FAILED_DELETE_AUTOSCALER,
-                    _ => reason::FAILED_DELETE_POD,
-                },
+                Error::Create { kind, .. } | Error::NameTaken { kind, .. } => kind.create_failed(),
+                Error::Delete { kind, .. } => kind.delete_failed(),
+                Error::DeleteJob { .. } => reason::FAILED_DELETE_JOB,
                 _ => return None,
             };
             Some(Note {
@@ -168,8 +184,8 @@ fn acted_notes(acted: &Acted) -> Vec<Note> {
             })
         });
     [
-        summary(reason::CREATED_POD, "Created", &acted.created),
-        summary(reason::DELETED_POD, "Deleted", &acted.deleted),
+        summary(reason::CREATED_POD, "Created", &created),
+        summary(reason::DELETED_POD, "Deleted", &applied.deleted_pods),
         failure,
     ]
     .into_iter()

@@ -12,6 +12,7 @@
 //! One file a policy, named after the API field.
 
 pub mod build;
+mod child;
 mod finished;
 #[cfg(test)]
 #[path = "../../tests/support/fixture.rs"]
@@ -24,8 +25,9 @@ mod unfinished;
 pub mod validate;
 mod world;
 
+pub use child::{Child, Failure, Phase, Pod};
 pub use plan::{Action, Count, Note, Plan, StatusWrite, Urgency};
-pub use world::{Failure, Phase, PodFact, ServiceFact, Settings, World};
+pub use world::{Settings, World};
 
 use self::status::conditions::{finished, set, stored_time};
 use crate::api::names::{self, reason};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::api::{JobStatus, ReplicaType};
-use crate::planner::world::{PodFact, ServiceFact};
+use crate::api::{ChildKind, ChildRef, JobStatus, Replica};
+use crate::planner::child::{Child, Pod};
 
 /// What to do about one job, now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,53 +24,45 @@ pub struct Plan {
 /// thousand workers does not build a thousand pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Delete this very pod.
-    DeletePod {
+    /// Create an object of the job.
+    Create(ChildRef),
+    /// Delete an object of the job, unless its successor has the name by now.
+    Delete {
+        /// What it is.
+        kind: ChildKind,
         /// Its name.
         name: String,
         /// Its UID, the precondition of the request.
         uid: String,
     },
-    /// Delete this very service.
-    DeleteService {
-        /// Its name.
-        name: String,
-        /// Its UID, the precondition of the request.
-        uid: String,
-    },
-    /// Delete this very autoscaler.
-    DeleteAutoscaler {
-        /// Its name.
-        name: String,
-        /// Its UID, the precondition of the request.
-        uid: String,
-    },
-    /// Create the autoscaler of the job.
-    CreateAutoscaler,
-    /// Create the pod of a replica.
-    CreatePod(ReplicaType, u32),
-    /// Create the service of a replica.
-    CreateService(ReplicaType, u32),
     /// Delete the job itself, unless it has changed since it was read.
     DeleteJob,
 }
 
 impl Action {
-    /// Deletes this very pod.
+    /// Creates the object of a replica.
     #[must_use]
-    pub fn delete_pod(pod: &PodFact) -> Self {
-        Self::DeletePod {
+    pub const fn create(kind: ChildKind, replica: Replica) -> Self {
+        Self::Create(ChildRef::of_replica(kind, replica))
+    }
+
+    /// Deletes this pod.
+    #[must_use]
+    pub fn delete_pod(pod: &Pod) -> Self {
+        Self::Delete {
+            kind: ChildKind::Pod,
             name: pod.name.clone(),
             uid: pod.uid.clone(),
         }
     }
 
-    /// Deletes this very service.
+    /// Deletes this object.
     #[must_use]
-    pub fn delete_service(service: &ServiceFact) -> Self {
-        Self::DeleteService {
-            name: service.name.clone(),
-            uid: service.uid.clone(),
+    pub fn delete(child: &Child) -> Self {
+        Self::Delete {
+            kind: child.kind,
+            name: child.name.clone(),
+            uid: child.uid.clone(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 
 use crate::api::bounds::{MAX_NAME, MAX_REPLICAS, MAX_SECONDS};
-use crate::api::{PyTorchJob, ReplicaSpec, ReplicaType, Word, names};
+use crate::api::{PyTorchJob, Replica, ReplicaSpec, ReplicaType, Word, names};
 
 /// Something wrong with a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ fn name(job: &PyTorchJob, found: &mut Found) {
         );
     }
     let types = ReplicaType::ALL.into_iter().filter(|&role| job.spec.replicas(role) > 0);
-    let lengths = types.map(|role| role.replica_name(name, job.spec.replicas(role) - 1).len());
+    let lengths = types.map(|role| Replica::new(role, job.spec.replicas(role) - 1).name(name).len());
     if lengths.max().is_some_and(|longest| longest > MAX_NAME) {
         found.fatal(
             "metadata.name",

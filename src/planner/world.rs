@@ -2,7 +2,8 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{JobStatus, PyTorchJob, ReplicaType};
+use crate::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, Replica, ReplicaType};
+use crate::planner::child::{Child, Pod};
 
 /// A snapshot of one job and what it owns, and the time.
 #[derive(Clone, Copy, Debug)]
@@ -10,11 +11,9 @@ pub struct World<'a> {
     /// The job as stored.
     pub job: &'a PyTorchJob,
     /// The pods that this job's UID controls, sorted by name.
-    pub pods: &'a [PodFact],
-    /// The services that this job's UID controls, sorted by name.
-    pub services: &'a [ServiceFact],
-    /// The autoscalers that this job's UID controls, sorted by name.
-    pub autoscalers: &'a [ServiceFact],
+    pub pods: &'a [Pod],
+    /// Everything else that this job's UID controls, sorted by kind and name.
+    pub others: &'a [Child],
     /// What the operator's flags say about pods.
     pub settings: &'a Settings,
     /// The current time.
@@ -42,40 +41,47 @@ impl World<'_> {
 
     /// The pod of this name.
     #[must_use]
-    pub fn pod(&self, name: &str) -> Option<&PodFact> {
+    pub fn pod(&self, name: &str) -> Option<&Pod> {
         self.pods
             .binary_search_by(|pod| pod.name.as_str().cmp(name))
             .ok()
             .map(|at| &self.pods[at])
     }
 
-    /// The service of this name.
-    #[must_use]
-    pub fn service(&self, name: &str) -> Option<&ServiceFact> {
-        self.services
-            .binary_search_by(|service| service.name.as_str().cmp(name))
-            .ok()
-            .map(|at| &self.services[at])
+    /// The other objects of a kind.
+    pub fn others(&self, kind: ChildKind) -> impl Iterator<Item = &Child> {
+        self.others.iter().filter(move |child| child.kind == kind)
     }
 
-    /// Where a pod or service of this name belongs.
+    /// Whether the object exists, terminating or not.
     #[must_use]
-    pub fn slot(&self, name: &str) -> Option<(ReplicaType, u32)> {
-        ReplicaType::parse_replica_name(self.name(), name)
+    pub fn exists(&self, child: ChildRef) -> bool {
+        let name = child.name(self.name());
+        if child.kind == ChildKind::Pod {
+            return self.pod(&name).is_some();
+        }
+        let key = |other: &Child| (other.kind, other.name.as_str()).cmp(&(child.kind, name.as_str()));
+        self.others.binary_search_by(key).is_ok()
     }
 
-    /// Whether the job wants a replica there.
+    /// The replica that a pod or service of this name belongs to.
     #[must_use]
-    pub fn wants(&self, (role, index): (ReplicaType, u32)) -> bool {
-        index < self.job.spec.replicas(role)
+    pub fn replica_of(&self, name: &str) -> Option<Replica> {
+        Replica::parse(self.name(), name)
     }
 
-    /// Every replica the job wants, Master first, then by index.
-    pub fn wanted(&self) -> impl Iterator<Item = (ReplicaType, u32)> {
+    /// Whether the spec asks for this replica.
+    #[must_use]
+    pub fn is_desired(&self, replica: Replica) -> bool {
+        replica.index < self.job.spec.replicas(replica.type_)
+    }
+
+    /// Every replica the spec asks for, Master first, then by index.
+    pub fn desired(&self) -> impl Iterator<Item = Replica> {
         let spec = &self.job.spec;
         ReplicaType::ALL
             .into_iter()
-            .flat_map(move |role| (0..spec.replicas(role)).map(move |index| (role, index)))
+            .flat_map(move |type_| (0..spec.replicas(type_)).map(move |index| Replica { type_, index }))
     }
 }
 
@@ -96,83 +102,4 @@ impl Default for Settings {
             init_container_max_tries: 100,
         }
     }
-}
-
-/// Phase of a pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Phase {
-    /// Accepted and not yet running; also what a pod without phase is.
-    #[default]
-    Pending,
-    /// At least one container runs.
-    Running,
-    /// All containers ended with exit code 0.
-    Succeeded,
-    /// All containers ended, at least one of them badly, or the pod was evicted.
-    Failed,
-    /// The node cannot be asked.
-    Unknown,
-}
-
-/// What decisions need to know of a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct PodFact {
-    /// Name.
-    pub name: String,
-    /// UID: a deleted and recreated pod is another pod.
-    pub uid: String,
-    /// Phase.
-    pub phase: Phase,
-    /// Whether deletion has begun.
-    pub terminating: bool,
-    /// Container restarts in place, init containers included.
-    pub restarts: i32,
-    /// What it was built from, as [`crate::planner::build::template_hash`] has it; nothing for a pod that is not ours.
-    pub template_hash: Option<u64>,
-    /// Why the pod failed, if it did.
-    pub failure: Option<Box<Failure>>,
-}
-
-impl PodFact {
-    /// Whether the pod will never run again.
-    #[must_use]
-    pub fn finished(&self) -> bool {
-        matches!(self.phase, Phase::Succeeded | Phase::Failed)
-    }
-
-    /// A failure of the training. A failed pod that is being deleted is not one: whoever deletes it (an eviction, a drain, a
-    /// scale-down) caused the end, and the replica is replaced as if it had vanished. Kubeflow counts it as failed, which under
-    /// restartPolicy Never fails a job whose node is drained.
-    #[must_use]
-    pub fn failed(&self) -> bool {
-        self.phase == Phase::Failed && !self.terminating
-    }
-
-    /// Running and not on its way out.
-    #[must_use]
-    pub fn running(&self) -> bool {
-        self.phase == Phase::Running && !self.terminating
-    }
-}
-
-/// Why a pod failed.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Failure {
-    /// Exit code of the container pytorch; absent when it did not terminate, as in an eviction.
-    pub exit_code: Option<i32>,
-    /// Reason from the container, or from the pod.
-    pub reason: Option<String>,
-    /// Message from the container, or from the pod.
-    pub message: Option<String>,
-}
-
-/// What decisions need to know of a service.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct ServiceFact {
-    /// Name.
-    pub name: String,
-    /// UID.
-    pub uid: String,
-    /// Whether deletion has begun.
-    pub terminating: bool,
 }

@@ -78,7 +78,7 @@ fn the_policy_can_be_changed_after_the_end_in_either_direction() {
     );
     scene.edit(|job| job.spec.clean_pod_policy = Some(CleanPodPolicy::All.into()));
     scene.settle();
-    assert!(scene.pods.is_empty() && scene.services.is_empty());
+    assert!(scene.pods.is_empty() && scene.services().is_empty());
     assert_eq!(
         scene.status().replica_statuses["Master"].succeeded,
         Some(1),
@@ -94,7 +94,7 @@ fn a_finished_job_never_gets_a_pod_back() {
             scene.pods.clear();
             scene.settle();
             assert!(
-                scene.pods.is_empty() && scene.services.is_empty(),
+                scene.pods.is_empty() && scene.services().is_empty(),
                 "{policy:?}, failed: {failed}"
             );
         }
@@ -122,7 +122,7 @@ fn clean_up_that_was_interrupted_goes_on() {
     scene.settle();
     scene.bury();
     scene.settle();
-    assert!(scene.pods.is_empty() && scene.services.is_empty());
+    assert!(scene.pods.is_empty() && scene.services().is_empty());
 }
 
 #[test]
@@ -134,6 +134,6 @@ fn a_terminating_pod_at_the_verdict_is_waited_for_and_not_deleted_again() {
     assert_eq!(scene.reconcile().actions, []);
     scene.bury();
     scene.settle();
-    assert!(scene.services.is_empty());
+    assert!(scene.services().is_empty());
     assert_eq!(scene.status().replica_statuses["Master"].active, None);
 }

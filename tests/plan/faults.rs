@@ -1,5 +1,6 @@
 //! The law bites: operators and CRDs with one fault each, and the walk that finds it.
 
+use pytorchjob_operator::api::ChildKind;
 use pytorchjob_operator::planner::{self, Action, Plan, World};
 
 use crate::support::differential::admission::Admission;
@@ -68,7 +69,15 @@ fn an_operator_that_ignores_template_edits_on_resume_is_found() {
 fn an_operator_that_keeps_pods_during_a_suspension_is_found() {
     let faulty = operator(|world| {
         if world.job.spec.suspended() {
-            without_actions(world, |action| matches!(action, Action::DeletePod { .. }))
+            without_actions(world, |action| {
+                matches!(
+                    action,
+                    Action::Delete {
+                        kind: ChildKind::Pod,
+                        ..
+                    }
+                )
+            })
         } else {
             planner::plan(world)
         }
@@ -78,7 +87,12 @@ fn an_operator_that_keeps_pods_during_a_suspension_is_found() {
 
 #[test]
 fn an_operator_that_forgets_the_autoscaler_is_found() {
-    let faulty = operator(|world| without_actions(world, |action| matches!(action, Action::DeleteAutoscaler { .. })));
+    let faulty = operator(|world| {
+        without_actions(
+            world,
+            |action| matches!(action, Action::Delete { kind, .. } if *kind == ChildKind::HorizontalPodAutoscaler),
+        )
+    });
     assert!(find(&Admission::checked_in(), &faulty).is_some());
 }
 

@@ -8,12 +8,12 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
 use crate::api::ConditionType::{self, Failed, Running, Succeeded, Suspended};
-use crate::api::{CleanPodPolicy, JobStatus, PyTorchJob, ReplicaType};
+use crate::api::{ChildKind, ChildRef, CleanPodPolicy, JobStatus, PyTorchJob, Replica, ReplicaType};
 use crate::planner::build::template_hash;
 use crate::planner::status::conditions::{finished, is_true};
-use crate::planner::{Action, Phase, Plan, PodFact, ServiceFact};
+use crate::planner::{Action, Phase, Plan, Pod};
 use crate::support::cluster::{Cluster, Objects, Outcome, Step, Written};
-use crate::support::fixture::{JobBuilder, elastic_workers, master, master_and_workers, workers};
+use crate::support::fixture::{JobBuilder, child, elastic_workers, master, master_and_workers, workers};
 
 proptest! {
     #![proptest_config(ProptestConfig {
@@ -106,7 +106,7 @@ impl History {
     }
 
     /// S4, at the API server: no failed replica of a working job is deleted before its failure is stored.
-    fn replaced_pods_are_counted(&self, pod: &PodFact) {
+    fn replaced_pods_are_counted(&self, pod: &Pod) {
         let Some(job) = &self.cluster.stored.job else { return };
         let status = job.status.clone().unwrap_or_default();
         let suspended = |job: &PyTorchJob| job.spec.suspended() || job.status.as_ref().is_some_and(is_suspended);
@@ -231,17 +231,20 @@ impl Told<'_> {
         index < self.job.spec.replicas(role)
     }
 
-    fn creations(&self) -> impl Iterator<Item = (ReplicaType, u32, bool)> {
+    fn creations(&self) -> impl Iterator<Item = ChildRef> {
         self.plan.actions.iter().filter_map(|action| match action {
-            Action::CreatePod(role, index) => Some((*role, *index, true)),
-            Action::CreateService(role, index) => Some((*role, *index, false)),
+            Action::Create(child) => Some(*child),
             _ => None,
         })
     }
 
-    fn deleted_pods(&self) -> impl Iterator<Item = &PodFact> {
+    fn deleted_pods(&self) -> impl Iterator<Item = &Pod> {
         self.plan.actions.iter().filter_map(|action| match action {
-            Action::DeletePod { name, .. } => self.seen.pods.get(name),
+            Action::Delete {
+                kind: ChildKind::Pod,
+                name,
+                ..
+            } => self.seen.pods.get(name),
             _ => None,
         })
     }
@@ -255,25 +258,32 @@ impl Told<'_> {
         for (at, action) in self.plan.actions.iter().enumerate() {
             assert!(!self.plan.actions[..at].contains(action), "twice: {action:?}");
             match action {
-                Action::DeletePod { name, uid } => {
+                Action::Delete {
+                    kind: ChildKind::Pod,
+                    name,
+                    uid,
+                } => {
                     let pod = self.seen.pods.get(name).expect("S2: the pod was seen");
                     assert!(pod.uid == *uid && !pod.terminating, "S2: {action:?} of {pod:?}");
                 }
-                Action::DeleteService { name, uid } => {
+                Action::Delete { name, uid, .. } => {
                     let service = self.seen.services.get(name).expect("S2: the service was seen");
                     assert!(
                         service.uid == *uid && !service.terminating,
                         "S2: {action:?} of {service:?}"
                     );
                 }
-                Action::CreateAutoscaler | Action::DeleteAutoscaler { .. } => unreachable!("no job here has metrics"),
-                Action::CreatePod(..) | Action::CreateService(..) | Action::DeleteJob => {}
+                Action::Create(_) | Action::DeleteJob => {}
             }
         }
-        for (role, index, pod) in self.creations() {
-            assert!(self.wants((role, index)), "S1: {role} {index} is not wanted");
-            let name = role.replica_name("job", index);
-            let exists = if pod {
+        for child in self.creations() {
+            let replica = child.replica.expect("no job here has metrics");
+            assert!(
+                self.wants((replica.type_, replica.index)),
+                "S1: {replica:?} is not desired"
+            );
+            let name = child.name("job");
+            let exists = if child.kind == ChildKind::Pod {
                 self.seen.pods.contains_key(&name)
             } else {
                 self.seen.services.contains_key(&name)
@@ -402,7 +412,7 @@ impl Told<'_> {
     fn active_is_what_holds_resources(&self) {
         let Some(write) = &self.plan.status else { return };
         for (role, counts) in &write.status.replica_statuses {
-            let holds = |pod: &&PodFact| match pod.phase {
+            let holds = |pod: &&Pod| match pod.phase {
                 Phase::Running => true,
                 Phase::Pending | Phase::Unknown => pod.terminating || (self.suspended() && !finished(&self.stored())),
                 Phase::Succeeded | Phase::Failed => false,
@@ -437,30 +447,27 @@ fn settles(mut seen: Objects, now: Timestamp) {
         }
         for action in plan.actions {
             match action {
-                Action::CreatePod(role, index) => {
-                    let name = role.replica_name("job", index);
+                Action::Create(child) if child.kind == ChildKind::Pod => {
+                    let name = child.name("job");
                     let job = seen.job.as_ref();
-                    let pod = PodFact {
+                    let pod = Pod {
                         name: name.clone(),
                         uid: format!("{name}-{round}"),
                         template_hash: job.map(|job| template_hash::current(&job.spec)),
-                        ..PodFact::default()
+                        ..Pod::default()
                     };
                     seen.pods.insert(name, pod);
                 }
-                Action::CreateService(role, index) => {
-                    let name = role.replica_name("job", index);
-                    seen.services.insert(
-                        name.clone(),
-                        ServiceFact {
-                            name,
-                            ..ServiceFact::default()
-                        },
-                    );
+                Action::Create(created) => {
+                    let name = created.name("job");
+                    seen.services.insert(name.clone(), child(created.kind, &name, ""));
                 }
-                Action::DeletePod { name, .. } => drop(seen.pods.remove(&name)),
-                Action::DeleteService { name, .. } => drop(seen.services.remove(&name)),
-                Action::CreateAutoscaler | Action::DeleteAutoscaler { .. } => unreachable!("no job here has metrics"),
+                Action::Delete {
+                    kind: ChildKind::Pod,
+                    name,
+                    ..
+                } => drop(seen.pods.remove(&name)),
+                Action::Delete { name, .. } => drop(seen.services.remove(&name)),
                 Action::DeleteJob => seen.job = None,
             }
         }
@@ -504,12 +511,12 @@ fn goal(stored: &Objects) {
     } else {
         let roles = ReplicaType::ALL.into_iter();
         let wanted: BTreeSet<_> = roles
-            .flat_map(|role| (0..job.spec.replicas(role)).map(move |index| role.replica_name("job", index)))
+            .flat_map(|role| (0..job.spec.replicas(role)).map(move |index| Replica::new(role, index).name("job")))
             .collect();
         assert_eq!((&names, &services), (&wanted, &wanted), "L1: exactly what is wanted");
         assert!(is_true(&status, Running), "L1: {status:#?}");
         let current = template_hash::current(&job.spec);
-        let built_from = |pod: &PodFact| pod.template_hash == Some(current);
+        let built_from = |pod: &Pod| pod.template_hash == Some(current);
         assert!(
             stored.pods.values().all(built_from),
             "L1: a pod was built from something else than what the spec says: {:?}",
@@ -526,7 +533,7 @@ fn goal(stored: &Objects) {
 }
 
 /// Whether the clean-up of a finished job takes this pod.
-fn goes(job: &PyTorchJob, status: &JobStatus, pod: &PodFact) -> bool {
+fn goes(job: &PyTorchJob, status: &JobStatus, pod: &Pod) -> bool {
     match job.spec.clean_pod_policy() {
         Some(CleanPodPolicy::All) => true,
         Some(CleanPodPolicy::Running) => !pod.finished(),
@@ -557,7 +564,7 @@ fn is_suspended(status: &JobStatus) -> bool {
 }
 
 fn slot(job: &PyTorchJob, name: &str) -> Option<(ReplicaType, u32)> {
-    ReplicaType::parse_replica_name(job.metadata.name.as_deref()?, name)
+    Replica::parse(job.metadata.name.as_deref()?, name).map(|replica| (replica.type_, replica.index))
 }
 
 fn jobs() -> impl Strategy<Value = PyTorchJob> {

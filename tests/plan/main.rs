@@ -4,6 +4,7 @@
 use pytorchjob_operator::{api, planner};
 
 mod architecture;
+mod autoscaler;
 mod clean_up;
 mod conditions;
 mod crd;

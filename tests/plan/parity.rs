@@ -87,7 +87,7 @@ fn e3_a_job_created_suspended_has_no_start_no_pods_and_two_conditions() {
     scene.wait(3);
     assert_eq!(scene.reconcile(), Plan::default());
     assert_eq!(scene.status().start_time, None);
-    assert!(scene.pods.is_empty() && scene.services.is_empty());
+    assert!(scene.pods.is_empty() && scene.services().is_empty());
     assert_eq!(
         scene.conditions(),
         ["Created=True(PyTorchJobCreated)", "Suspended=True(PyTorchJobSuspended)"]
@@ -111,7 +111,7 @@ fn e4_run_suspend_resume_goes_through_kubeflows_conditions_in_their_order() {
     scene.settle();
     scene.bury();
     scene.settle();
-    assert!(scene.pods.is_empty() && scene.services.is_empty());
+    assert!(scene.pods.is_empty() && scene.services().is_empty());
     assert!(
         scene
             .status()
@@ -198,7 +198,7 @@ fn scaled_by_load() -> Scene {
     }]);
     let job = elastic_workers(1, 1, 3).spec("/elasticPolicy/metrics", metrics);
     let scene = job.running();
-    assert_eq!(scene.autoscalers.len(), 1);
+    assert_eq!(scene.autoscalers().len(), 1);
     scene
 }
 
@@ -207,11 +207,11 @@ fn e7_suspension_takes_the_autoscaler_and_resuming_brings_it_back() {
     let mut scene = scaled_by_load();
     scene.suspend(true);
     scene.settle();
-    assert_eq!(scene.autoscalers.len(), 0);
+    assert_eq!(scene.autoscalers().len(), 0);
     scene.bury();
     scene.suspend(false);
     scene.settle();
-    assert_eq!(scene.autoscalers.len(), 1);
+    assert_eq!(scene.autoscalers().len(), 1);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn w13_the_autoscaler_does_not_survive_the_job_and_does_not_come_back() {
     let mut scene = scaled_by_load();
     scene.everything(Phase::Succeeded);
     scene.settle();
-    assert_eq!(scene.autoscalers.len(), 0);
+    assert_eq!(scene.autoscalers().len(), 0);
     assert_eq!(scene.plan(), Plan::default());
 }
 
@@ -403,11 +403,11 @@ fn c_delete_pods_and_services() {
             (expected, expected),
             "{how}, {policy}"
         );
-        let services = scene.services.len();
+        let services = scene.services().len();
         scene.bury();
         scene.settle();
         assert_eq!(
-            services - scene.services.len(),
+            services - scene.services().len(),
             expected,
             "{how}, {policy}: each service after its pod"
         );

@@ -182,7 +182,7 @@ fn a_job_that_has_started_goes_on_with_a_warning_whatever_is_wrong_with_it() {
         let told = warnings.filter(|note| note.message.starts_with(field)).count();
         assert_eq!(told, 1, "{field}: {:?}", plan.notes);
         assert!(!plan.counts.contains(&Count::JobFailed), "{field}");
-        let deletes = |action: &Action| matches!(action, Action::DeletePod { .. } | Action::DeleteJob);
+        let deletes = |action: &Action| matches!(action, Action::Delete { .. } | Action::DeleteJob);
         assert!(!plan.actions.iter().any(deletes), "{field}: {:?}", plan.actions);
     }
 }

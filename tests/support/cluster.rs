@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::api::{CleanPodPolicy, PyTorchJob, RawJson, ReplicaType};
+use crate::api::{ChildKind, CleanPodPolicy, PyTorchJob, RawJson, ReplicaType};
 use crate::planner::build::template_hash;
 use crate::planner::status::conditions::finished;
-use crate::planner::{self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World};
-use crate::support::fixture::at;
+use crate::planner::{self, Action, Child, Failure, Phase, Plan, Pod, Settings, World};
+use crate::support::fixture::{at, child};
 
 /// What becomes of one write of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +76,8 @@ pub enum Step {
 #[derive(Clone, Debug)]
 pub struct Objects {
     pub job: Option<PyTorchJob>,
-    pub pods: BTreeMap<String, PodFact>,
-    pub services: BTreeMap<String, ServiceFact>,
+    pub pods: BTreeMap<String, Pod>,
+    pub services: BTreeMap<String, Child>,
 }
 
 impl Objects {
@@ -90,8 +90,7 @@ impl Objects {
         planner::plan(&World {
             job,
             pods: &pods,
-            services: &services,
-            autoscalers: &[],
+            others: &services,
             settings: &settings,
             now,
         })
@@ -129,7 +128,7 @@ pub enum Written {
     /// A new service.
     Service,
     /// This pod began to be deleted; as it was before.
-    Deleted(PodFact),
+    Deleted(Pod),
     /// The job is gone.
     Job,
 }
@@ -253,12 +252,16 @@ impl Cluster {
     fn act(&mut self, action: &Action, answered: bool) -> Option<Written> {
         let job = self.stored.job.as_ref()?.metadata.name.clone().unwrap_or_default();
         match action {
-            Action::CreatePod(role, index) => {
+            Action::Create(child) if child.kind == ChildKind::Pod => {
                 let built_from = self.seen.job.as_ref().map(|job| template_hash::current(&job.spec));
-                self.create_pod(role.replica_name(&job, *index), built_from, answered)
+                self.create_pod(child.name(&job), built_from, answered)
             }
-            Action::CreateService(role, index) => self.create_service(role.replica_name(&job, *index), answered),
-            Action::DeletePod { name, uid } => {
+            Action::Create(child) => self.create_service(child.name(&job), answered),
+            Action::Delete {
+                kind: ChildKind::Pod,
+                name,
+                uid,
+            } => {
                 let before = self.stored.pods.get(name).filter(|pod| pod.uid == *uid)?.clone();
                 self.delete_pod(name);
                 if answered {
@@ -269,7 +272,7 @@ impl Cluster {
                 }
                 Some(Written::Deleted(before))
             }
-            Action::DeleteService { name, uid } => {
+            Action::Delete { name, uid, .. } => {
                 self.stored.services.get(name).filter(|service| service.uid == *uid)?;
                 self.stored.services.remove(name);
                 if answered {
@@ -277,7 +280,6 @@ impl Cluster {
                 }
                 None
             }
-            Action::CreateAutoscaler | Action::DeleteAutoscaler { .. } => unreachable!("no job here has metrics"),
             Action::DeleteJob => {
                 let seen = self.seen.job.as_ref()?.metadata.resource_version.clone();
                 self.stored
@@ -298,11 +300,11 @@ impl Cluster {
         if self.stored.pods.contains_key(&name) {
             return None;
         }
-        let pod = PodFact {
+        let pod = Pod {
             name: name.clone(),
             uid: self.uid(),
             template_hash,
-            ..PodFact::default()
+            ..Pod::default()
         };
         self.stored.pods.insert(name.clone(), pod.clone());
         if answered {
@@ -315,11 +317,7 @@ impl Cluster {
         if self.stored.services.contains_key(&name) {
             return None;
         }
-        let service = ServiceFact {
-            name: name.clone(),
-            uid: self.uid(),
-            terminating: false,
-        };
+        let service = child(ChildKind::Service, &name, &self.uid());
         self.stored.services.insert(name.clone(), service.clone());
         if answered {
             self.seen.services.insert(name, service);
@@ -343,7 +341,7 @@ impl Cluster {
         format!("uid-{}", self.born)
     }
 
-    fn pod(&mut self, n: usize, eligible: impl Fn(&PodFact) -> bool, change: impl FnOnce(&mut PodFact)) {
+    fn pod(&mut self, n: usize, eligible: impl Fn(&Pod) -> bool, change: impl FnOnce(&mut Pod)) {
         let mut pods: Vec<_> = self.stored.pods.values_mut().filter(|pod| eligible(pod)).collect();
         let count = pods.len().max(1);
         if let Some(pod) = pods.get_mut(n % count) {
@@ -407,11 +405,11 @@ fn spelt<T>(value: Option<T>, flat: bool) -> (Option<T>, Option<T>) {
     if flat { (value, None) } else { (None, value) }
 }
 
-fn running(pod: &PodFact) -> bool {
+fn running(pod: &Pod) -> bool {
     pod.phase == Phase::Running && !pod.terminating
 }
 
-fn fail(pod: &mut PodFact, exit_code: Option<i32>) {
+fn fail(pod: &mut Pod, exit_code: Option<i32>) {
     pod.phase = Phase::Failed;
     pod.failure = Some(Box::new(Failure {
         exit_code,

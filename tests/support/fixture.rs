@@ -7,10 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::{JobCondition, JobStatus, PyTorchJob, ReplicaType};
+use crate::api::{ChildKind, ChildRef, JobCondition, JobStatus, PyTorchJob, Replica, ReplicaType};
 use crate::planner::build::pod::Builder;
 use crate::planner::build::template_hash;
-use crate::planner::{self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World};
+use crate::planner::{self, Action, Child, Failure, Phase, Plan, Pod, Settings, World};
 
 /// Name of every job that is not named otherwise.
 pub const JOB: &str = "job";
@@ -142,8 +142,7 @@ impl JobBuilder {
         Scene {
             job: self.build(),
             pods: Vec::new(),
-            services: Vec::new(),
-            autoscalers: Vec::new(),
+            others: Vec::new(),
             settings: Settings::default(),
             now: at(0),
             born: 0,
@@ -164,9 +163,8 @@ impl JobBuilder {
 #[derive(Clone, Debug)]
 pub struct Scene {
     pub job: PyTorchJob,
-    pub pods: Vec<PodFact>,
-    pub services: Vec<ServiceFact>,
-    pub autoscalers: Vec<ServiceFact>,
+    pub pods: Vec<Pod>,
+    pub others: Vec<Child>,
     pub settings: Settings,
     pub now: Timestamp,
     born: u32,
@@ -178,8 +176,7 @@ impl Scene {
         World {
             job: &self.job,
             pods: &self.pods,
-            services: &self.services,
-            autoscalers: &self.autoscalers,
+            others: &self.others,
             settings: &self.settings,
             now: self.now,
         }
@@ -222,15 +219,15 @@ impl Scene {
     /// Does what a cluster does at once: a running pod that is deleted terminates, any other is gone.
     pub fn apply(&mut self, action: &Action) {
         match action {
-            Action::CreatePod(role, index) => {
-                let name = role.replica_name(&self.name(), *index);
-                self.add_pod(&name);
+            Action::Create(child) if child.kind == ChildKind::Pod => {
+                self.add_pod(&child.name(&self.name()));
             }
-            Action::CreateService(role, index) => {
-                let name = role.replica_name(&self.name(), *index);
-                self.add_service(&name);
-            }
-            Action::DeletePod { name, uid } => {
+            Action::Create(child) => self.add(child.kind, &child.name(&self.name())),
+            Action::Delete {
+                kind: ChildKind::Pod,
+                name,
+                uid,
+            } => {
                 assert_eq!(self.pod(name).uid, *uid, "{name} is deleted by its UID");
                 if self.pod(name).phase == Phase::Running {
                     self.pod(name).terminating = true;
@@ -238,50 +235,60 @@ impl Scene {
                     self.remove(name);
                 }
             }
-            Action::DeleteService { name, .. } => self.services.retain(|service| service.name != *name),
-            Action::CreateAutoscaler => self.autoscalers.push(ServiceFact {
-                name: self.name(),
-                uid: "uid-autoscaler".into(),
-                terminating: false,
-            }),
-            Action::DeleteAutoscaler { .. } => self.autoscalers.clear(),
+            Action::Delete { kind, name, .. } => {
+                self.others.retain(|child| (child.kind, &child.name) != (*kind, name));
+            }
             Action::DeleteJob => self.job.metadata.deletion_timestamp = Some(Time(self.now)),
         }
     }
 
     /// Adds a pending pod.
-    pub fn add_pod(&mut self, name: &str) -> &mut PodFact {
+    pub fn add_pod(&mut self, name: &str) -> &mut Pod {
         self.born += 1;
         let uid = format!("uid-{}", self.born);
         let place = self.pods.partition_point(|pod| pod.name.as_str() < name);
         let spec = &self.job.spec;
-        let pod = PodFact {
+        let pod = Pod {
             name: name.into(),
             uid,
             template_hash: Some(template_hash::current(spec)),
-            ..PodFact::default()
+            ..Pod::default()
         };
         self.pods.insert(place, pod);
         &mut self.pods[place]
     }
 
+    /// Adds an object of another kind.
+    pub fn add(&mut self, kind: ChildKind, name: &str) {
+        self.born += 1;
+        let child = child(kind, name, &format!("uid-{}", self.born));
+        let place = self
+            .others
+            .partition_point(|other| (other.kind, other.name.as_str()) < (kind, name));
+        self.others.insert(place, child);
+    }
+
     /// Adds a service.
     pub fn add_service(&mut self, name: &str) {
-        self.born += 1;
-        let uid = format!("uid-{}", self.born);
-        let place = self.services.partition_point(|service| service.name.as_str() < name);
-        self.services.insert(
-            place,
-            ServiceFact {
-                name: name.into(),
-                uid,
-                terminating: false,
-            },
-        );
+        self.add(ChildKind::Service, name);
+    }
+
+    /// The services.
+    pub fn services(&self) -> Vec<&Child> {
+        self.of_kind(ChildKind::Service)
+    }
+
+    /// The autoscalers.
+    pub fn autoscalers(&self) -> Vec<&Child> {
+        self.of_kind(ChildKind::HorizontalPodAutoscaler)
+    }
+
+    fn of_kind(&self, kind: ChildKind) -> Vec<&Child> {
+        self.others.iter().filter(|child| child.kind == kind).collect()
     }
 
     /// The pod of this name.
-    pub fn pod(&mut self, name: &str) -> &mut PodFact {
+    pub fn pod(&mut self, name: &str) -> &mut Pod {
         self.pods
             .iter_mut()
             .find(|pod| pod.name == name)
@@ -390,7 +397,7 @@ impl Scene {
 
     /// Names of the services.
     pub fn service_names(&self) -> Vec<&str> {
-        self.services.iter().map(|service| service.name.as_str()).collect()
+        self.services().iter().map(|service| service.name.as_str()).collect()
     }
 
     /// The pod that would be created for a replica.
@@ -400,7 +407,9 @@ impl Scene {
 
     /// The service that would be created for a replica.
     pub fn build_service(&self, role: ReplicaType, index: u32) -> Value {
-        planner::build::build_service(&Builder::new(&self.job, &self.settings), role, index)
+        Builder::new(&self.job, &self.settings)
+            .build(ChildRef::of_replica(ChildKind::Service, Replica::new(role, index)))
+            .expect("every replica has a service")
     }
 }
 
@@ -428,12 +437,8 @@ pub fn actions(plan: &Plan) -> Vec<String> {
     plan.actions
         .iter()
         .map(|action| match action {
-            Action::CreatePod(role, index) => format!("create pod {}-{index}", role.label()),
-            Action::CreateService(role, index) => format!("create service {}-{index}", role.label()),
-            Action::DeletePod { name, .. } => format!("delete pod {}", short(name)),
-            Action::DeleteService { name, .. } => format!("delete service {}", short(name)),
-            Action::CreateAutoscaler => "create autoscaler".into(),
-            Action::DeleteAutoscaler { .. } => "delete autoscaler".into(),
+            Action::Create(child) => format!("create {}", titled(child.kind, short(&child.name(JOB)))),
+            Action::Delete { kind, name, .. } => format!("delete {}", titled(*kind, short(name))),
             Action::DeleteJob => "delete job".into(),
         })
         .collect()
@@ -441,4 +446,21 @@ pub fn actions(plan: &Plan) -> Vec<String> {
 
 fn short(name: &str) -> &str {
     name.strip_prefix("job-").unwrap_or(name)
+}
+
+fn titled(kind: ChildKind, name: &str) -> String {
+    match kind {
+        ChildKind::HorizontalPodAutoscaler => "autoscaler".into(),
+        kind => format!("{kind} {name}"),
+    }
+}
+
+/// An object of another kind than a pod.
+pub fn child(kind: ChildKind, name: &str, uid: &str) -> Child {
+    Child {
+        kind,
+        name: name.into(),
+        uid: uid.into(),
+        terminating: false,
+    }
 }

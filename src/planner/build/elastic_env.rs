@@ -1,7 +1,7 @@
 //! `elasticPolicy`: the environment that torchrun's elastic rendezvous reads.
 
 use crate::api::names::env;
-use crate::api::{ElasticPolicy, PyTorchJobSpec, ReplicaType};
+use crate::api::{ElasticPolicy, PyTorchJobSpec, Replica, ReplicaType};
 
 /// Backend when none is named.
 const DEFAULT_BACKEND: &str = "c10d";
@@ -17,7 +17,7 @@ pub fn variables(
     let host = policy
         .rdzv_host
         .clone()
-        .unwrap_or_else(|| ReplicaType::Worker.replica_name(job, 0));
+        .unwrap_or_else(|| Replica::new(ReplicaType::Worker, 0).name(job));
     let port = policy
         .rdzv_port
         .map_or_else(|| worker_port.to_string(), |port| port.to_string());

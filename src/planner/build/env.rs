@@ -1,7 +1,7 @@
 //! The environment of the training containers: how a process finds the others.
 
 use crate::api::names::env;
-use crate::api::{PyTorchJobSpec, ReplicaType};
+use crate::api::{PyTorchJobSpec, Replica, ReplicaType};
 use crate::planner::build::elastic_env;
 
 /// `nprocPerNode` when unset.
@@ -46,7 +46,7 @@ fn static_rendezvous(
     index: u32,
     port: u64,
 ) -> [(&'static str, String); 7] {
-    let address = ReplicaType::Master.replica_name(job, 0);
+    let address = Replica::new(ReplicaType::Master, 0).name(job);
     let rank = rank(role, index).to_string();
     let port = port.to_string();
     [

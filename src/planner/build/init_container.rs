@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{ReplicaType, names};
+use crate::api::{Replica, ReplicaType, names};
 use crate::planner::world::Settings;
 
 /// The container, or nothing for a replica that needs none: workers of a job with Master have it. It stands after the user's own.
@@ -13,7 +13,7 @@ pub fn build(job: &str, settings: &Settings) -> Option<Value> {
     if settings.init_container_image.is_empty() {
         return None;
     }
-    let master = ReplicaType::Master.replica_name(job, 0);
+    let master = Replica::new(ReplicaType::Master, 0).name(job);
     let tries = settings.init_container_max_tries;
     let script = format!(
         "i=0; while [ $i -lt {tries} ]; do nslookup {master} && exit 0; echo waiting for master; sleep 2; i=$((i+1)); done; exit 1"

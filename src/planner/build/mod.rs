@@ -1,5 +1,6 @@
 //! What a job's objects are built from: its templates, the environment of its replicas, and the objects themselves.
 
+pub mod autoscaler;
 pub mod elastic_env;
 pub mod env;
 mod init_container;
@@ -7,5 +8,3 @@ pub mod pod;
 mod service;
 pub mod template;
 pub mod template_hash;
-
-pub use service::build as build_service;

@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{PyTorchJob, ReplicaType, names};
+use crate::api::{ChildKind, ChildRef, PyTorchJob, Replica, ReplicaType, names};
+use crate::planner::build::autoscaler;
 use crate::planner::build::env::{self, Ports};
 use crate::planner::build::init_container;
+use crate::planner::build::service;
 use crate::planner::build::template;
 use crate::planner::build::template_hash;
 use crate::planner::policy::restart_policy;
@@ -29,6 +31,17 @@ impl<'a> Builder<'a> {
             settings,
             template_hash: template_hash::of(&job.spec, &templates),
             templates,
+        }
+    }
+
+    /// The object as it is to be created; nothing where the job asks for none.
+    #[must_use]
+    pub fn build(&self, child: ChildRef) -> Option<Value> {
+        match (child.kind, child.replica) {
+            (ChildKind::Pod, Some(replica)) => Some(self.pod(replica.type_, replica.index)),
+            (ChildKind::Service, Some(replica)) => Some(service::build(self, replica.type_, replica.index)),
+            (ChildKind::HorizontalPodAutoscaler, None) => autoscaler::build(self.job, self),
+            _ => None,
         }
     }
 
@@ -122,7 +135,7 @@ impl<'a> Builder<'a> {
         if role == ReplicaType::Master || (index == 0 && self.job.spec.replica(ReplicaType::Master).is_none()) {
             labels.insert(names::LABEL_JOB_ROLE.into(), json!(names::JOB_ROLE_MASTER));
         }
-        let mut metadata = self.metadata(&role.replica_name(self.name(), index), labels);
+        let mut metadata = self.metadata(&Replica::new(role, index).name(self.name()), labels);
         for kept in ["annotations", "finalizers"] {
             if let Some(value) = template.pointer(&format!("/metadata/{kept}")) {
                 metadata.insert(kept.into(), value.clone());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::ReplicaType;
+use crate::api::{Replica, ReplicaType};
 use crate::planner::build::pod::Builder;
 use crate::planner::build::template;
 
@@ -18,7 +18,7 @@ pub fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": builder.metadata(&role.replica_name(builder.name(), index), labels.clone()),
+        "metadata": builder.metadata(&Replica::new(role, index).name(builder.name()), labels.clone()),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": true,
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn the_service_selects_the_pod_it_is_named_after() {
         let scene = master_and_workers(2).scene();
-        for (role, index) in scene.world().wanted() {
+        for Replica { type_: role, index } in scene.world().desired() {
             let (service, pod) = (scene.build_service(role, index), scene.build_pod(role, index));
             let selector = service["spec"]["selector"].as_object().cloned().unwrap_or_default();
             assert_eq!(service["metadata"]["name"], pod["metadata"]["name"]);

@@ -4,7 +4,7 @@
 //! 1.9 counts only the first, only in pods that run, and forgets them with the pod. Here a replaced pod is counted in
 //! `status.restarts` before it is deleted, together with the container restarts it takes with it.
 
-use crate::planner::world::PodFact;
+use crate::planner::child::Pod;
 
 /// Whether the job has had its restarts.
 ///
@@ -16,7 +16,7 @@ use crate::planner::world::PodFact;
 /// Job with restartPolicy OnFailure. With replaced pods in the sum it fails beyond the limit, as a Kubernetes Job counts failed
 /// pods: a limit of 1 allows one replacement.
 #[must_use]
-pub fn exceeded<'a>(limit: i32, counted: i32, pods: impl Iterator<Item = &'a PodFact>) -> bool {
+pub fn exceeded<'a>(limit: i32, counted: i32, pods: impl Iterator<Item = &'a Pod>) -> bool {
     let in_place = pods.map(|pod| pod.restarts).fold(0, i32::saturating_add);
     in_place >= limit.max(1) || in_place.saturating_add(counted) > limit
 }
@@ -31,12 +31,12 @@ pub fn message(job: &str) -> String {
 mod tests {
     use super::*;
 
-    fn pods(restarts: &[i32]) -> Vec<PodFact> {
+    fn pods(restarts: &[i32]) -> Vec<Pod> {
         restarts
             .iter()
-            .map(|&restarts| PodFact {
+            .map(|&restarts| Pod {
                 restarts,
-                ..PodFact::default()
+                ..Pod::default()
             })
             .collect()
     }

@@ -1,8 +1,9 @@
 //! `cleanPodPolicy`: what is deleted once the job has its verdict.
 
-use crate::api::CleanPodPolicy;
+use crate::api::{ChildKind, CleanPodPolicy};
+use crate::planner::child::Pod;
 use crate::planner::plan::Action;
-use crate::planner::world::{PodFact, World};
+use crate::planner::world::World;
 
 /// The policy in force.
 ///
@@ -23,7 +24,7 @@ pub fn effective(policy: Option<CleanPodPolicy>, failed: bool) -> CleanPodPolicy
 /// deletes a service together with its pod, and leaks it when the pod is gone already.
 #[must_use]
 pub fn clean_up(world: &World<'_>, policy: CleanPodPolicy) -> Vec<Action> {
-    let goes = |pod: &&PodFact| match policy {
+    let goes = |pod: &&Pod| match policy {
         CleanPodPolicy::All => true,
         CleanPodPolicy::Running => !pod.finished(),
         CleanPodPolicy::None => false,
@@ -31,11 +32,10 @@ pub fn clean_up(world: &World<'_>, policy: CleanPodPolicy) -> Vec<Action> {
     let pods = world.pods.iter().filter(goes).filter(|pod| !pod.terminating);
     let needed = world.pods.iter().any(|pod| pod.terminating || goes(&pod));
     let services = world
-        .services
-        .iter()
+        .others(ChildKind::Service)
         .filter(|service| !needed && !service.terminating && world.pod(&service.name).is_none());
     pods.map(Action::delete_pod)
-        .chain(services.map(Action::delete_service))
+        .chain(services.map(Action::delete))
         .collect()
 }
 
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn services_stay_while_any_pod_terminates_and_go_when_the_last_one_is_gone() {
         let mut scene = scene();
-        scene.services.truncate(2);
+        scene.others.truncate(2);
         scene.pods.truncate(2);
         for gone in ["job-master-0", "job-worker-0"] {
             scene.pods.iter_mut().for_each(|pod| pod.terminating = true);
@@ -146,7 +146,7 @@ mod tests {
     fn what_is_being_deleted_is_not_deleted_again() {
         let mut scene = scene();
         scene.pods.iter_mut().for_each(|pod| pod.terminating = true);
-        scene.services.iter_mut().for_each(|service| service.terminating = true);
+        scene.others.iter_mut().for_each(|service| service.terminating = true);
         assert!(deletions(&scene, CleanPodPolicy::All).is_empty());
     }
 }

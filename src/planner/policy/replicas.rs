@@ -1,6 +1,6 @@
 //! `replicas`: which pods and services to create and to delete.
 
-use crate::api::ReplicaType;
+use crate::api::{ChildKind, ChildRef};
 use crate::planner::plan::Action;
 use crate::planner::policy::restart_policy;
 use crate::planner::world::World;
@@ -15,13 +15,8 @@ pub fn reconcile(world: &World<'_>) -> Vec<Action> {
     let mut actions = restart_policy::replacements(world);
     actions.extend(surplus(world));
     if !waits_for_old_pods(world) {
-        actions.extend(
-            missing(world, |name| world.pod(name).is_some()).map(|(role, index)| Action::CreatePod(role, index)),
-        );
-        actions.extend(
-            missing(world, |name| world.service(name).is_some())
-                .map(|(role, index)| Action::CreateService(role, index)),
-        );
+        actions.extend(missing(world, ChildKind::Pod));
+        actions.extend(missing(world, ChildKind::Service));
     }
     actions
 }
@@ -30,47 +25,47 @@ pub fn reconcile(world: &World<'_>) -> Vec<Action> {
 /// wait until the old ones are gone, so that two generations never meet in one rendezvous. While others still work, a terminating
 /// pod holds up its own replica only, because it keeps its name.
 fn waits_for_old_pods(world: &World<'_>) -> bool {
-    let ours = || world.pods.iter().filter(|pod| world.slot(&pod.name).is_some());
+    let ours = || world.pods.iter().filter(|pod| world.replica_of(&pod.name).is_some());
     ours().any(|pod| pod.terminating) && ours().all(|pod| pod.terminating)
 }
 
 fn surplus(world: &World<'_>) -> Vec<Action> {
-    let unwanted = |name: &str| world.slot(name).filter(|&slot| !world.wants(slot));
+    let undesired = |name: &str| world.replica_of(name).filter(|&replica| !world.is_desired(replica));
     let mut pods: Vec<_> = world
         .pods
         .iter()
         .filter(|pod| !pod.terminating)
-        .filter_map(|pod| Some((unwanted(&pod.name)?, pod)))
+        .filter_map(|pod| Some((undesired(&pod.name)?, pod)))
         .collect();
     pods.sort_by(|(a, _), (b, _)| b.cmp(a));
     let gone = |name: &str| world.pod(name).is_none();
     let services = world
-        .services
-        .iter()
-        .filter(|service| !service.terminating && gone(&service.name) && unwanted(&service.name).is_some());
+        .others(ChildKind::Service)
+        .filter(|service| !service.terminating && gone(&service.name) && undesired(&service.name).is_some());
     pods.into_iter()
         .map(|(_, pod)| Action::delete_pod(pod))
-        .chain(services.map(Action::delete_service))
+        .chain(services.map(Action::delete))
         .collect()
 }
 
-fn missing<'a>(
-    world: &'a World<'_>,
-    exists: impl Fn(&str) -> bool + 'a,
-) -> impl Iterator<Item = (ReplicaType, u32)> + 'a {
+/// Creates what is missing of a kind that each replica has one of.
+fn missing<'a>(world: &'a World<'_>, kind: ChildKind) -> impl Iterator<Item = Action> + 'a {
     world
-        .wanted()
-        .filter(move |&(role, index)| !exists(&role.replica_name(world.name(), index)))
+        .desired()
+        .map(move |replica| ChildRef::of_replica(kind, replica))
+        .filter(|&child| !world.exists(child))
+        .map(Action::Create)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::CleanPodPolicy;
+    use crate::api::{Replica, ReplicaType};
+    use crate::planner::Phase;
     use crate::planner::Plan;
     use crate::planner::fixture::{self, Scene, master_and_workers, workers};
     use crate::planner::policy::clean_pod_policy::clean_up;
-    use crate::planner::world::Phase;
 
     fn changes(scene: &Scene) -> Vec<String> {
         let actions = reconcile(&scene.world());
@@ -84,7 +79,7 @@ mod tests {
     fn workers_present(wanted: u32, present: u32) -> Scene {
         let mut scene = workers(wanted).scene();
         for index in 0..present {
-            let name = ReplicaType::Worker.replica_name("job", index);
+            let name = Replica::new(ReplicaType::Worker, index).name("job");
             scene.add_pod(&name).phase = Phase::Running;
             scene.add_service(&name);
         }
@@ -138,7 +133,7 @@ mod tests {
         let mut scene = workers_present(3, 3);
         scene.remove("job-worker-1");
         assert_eq!(changes(&scene), ["create pod worker-1"]);
-        scene.services.remove(2);
+        scene.others.remove(2);
         assert_eq!(changes(&scene), ["create pod worker-1", "create service worker-2"]);
     }
 
@@ -157,7 +152,7 @@ mod tests {
         scene.terminate("job-worker-3");
         scene.remove("job-worker-2");
         scene.terminate("job-worker-1");
-        scene.services.truncate(1);
+        scene.others.truncate(1);
         assert!(changes(&scene).is_empty());
     }
 
@@ -224,7 +219,7 @@ mod tests {
         scene.add_pod("job-launcher-0");
         scene.phase("job-worker-0", Phase::Succeeded);
         scene.terminate("job-worker-1");
-        scene.services[2].terminating = true;
+        scene.others[2].terminating = true;
         let actions = clean_up(&scene.world(), CleanPodPolicy::All);
         assert_eq!(
             fixture::actions(&Plan {

@@ -4,9 +4,10 @@
 //! Such a pod is replaced in two steps. First the failure is counted in the status; only when that is stored, the pod is deleted,
 //! so that a crash in between can neither lose nor repeat a count.
 
-use crate::api::{FirstFailure, JobStatus, PyTorchJobSpec, ReplicaType, RestartPolicy};
+use crate::api::{FirstFailure, JobStatus, PyTorchJobSpec, Replica, ReplicaType, RestartPolicy};
+use crate::planner::child::{Failure, Pod};
 use crate::planner::plan::Action;
-use crate::planner::world::{Failure, PodFact, World};
+use crate::planner::world::World;
 
 /// Exit codes from here on are signals (128 + n): not the program's own verdict, so worth another try.
 const RETRYABLE_FROM: i32 = 128;
@@ -17,9 +18,9 @@ pub struct Failures<'a> {
     /// Failures of this kind end the job; the message says how.
     pub fatal: Option<String>,
     /// Pods to replace, Master first.
-    pub replace: Vec<(ReplicaType, &'a PodFact)>,
+    pub replace: Vec<(ReplicaType, &'a Pod)>,
     /// The failure to remember, if it is the first of the job.
-    pub first: Option<&'a PodFact>,
+    pub first: Option<&'a Pod>,
     /// Number of new failures.
     pub new: usize,
 }
@@ -32,8 +33,8 @@ pub fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
     new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid));
     for role in ReplicaType::ALL {
         let policy = effective(&world.job.spec, role);
-        let of_role = new.iter().filter(|((other, _), _)| *other == role);
-        let failed: Vec<&PodFact> = of_role.map(|(_, pod)| *pod).collect();
+        let of_role = new.iter().filter(|(replica, _)| replica.type_ == role);
+        let failed: Vec<&Pod> = of_role.map(|(_, pod)| *pod).collect();
         found.new += failed.len();
         found.first = found.first.or_else(|| failed.first().copied());
         if found.fatal.is_none() && policy == RestartPolicy::Never && !failed.is_empty() {
@@ -43,7 +44,7 @@ pub fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
                 failed.len()
             ));
         }
-        let permanent = |pod: &&PodFact| policy == RestartPolicy::ExitCode && !retryable(pod.failure.as_deref());
+        let permanent = |pod: &&Pod| policy == RestartPolicy::ExitCode && !retryable(pod.failure.as_deref());
         if found.fatal.is_none() && failed.iter().any(permanent) {
             found.fatal = Some(format!(
                 "job \"{}\" is failing because \"{role}\" replica(s) failed.",
@@ -88,7 +89,7 @@ pub fn count(status: &mut JobStatus, failures: &Failures<'_>) {
 }
 
 /// Remembers the first failure of the job.
-pub fn remember(status: &mut JobStatus, pod: &PodFact) {
+pub fn remember(status: &mut JobStatus, pod: &Pod) {
     let failure = pod.failure.as_deref().cloned().unwrap_or_default();
     status.first_failure.get_or_insert_with(|| FirstFailure {
         pod: pod.name.clone(),
@@ -121,12 +122,19 @@ pub fn message(world: &World<'_>, failures: &Failures<'_>) -> Option<String> {
 }
 
 /// The failed pods of wanted replicas, in the order of the replicas.
-fn failed_replicas<'a>(world: &World<'a>) -> Vec<((ReplicaType, u32), &'a PodFact)> {
+fn failed_replicas<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod)> {
     let failed = world.pods.iter().filter(|pod| pod.failed());
     let mut replicas: Vec<_> = failed
-        .filter_map(|pod| Some((world.slot(&pod.name).filter(|&slot| world.wants(slot))?, pod)))
+        .filter_map(|pod| {
+            Some((
+                world
+                    .replica_of(&pod.name)
+                    .filter(|&replica| world.is_desired(replica))?,
+                pod,
+            ))
+        })
         .collect();
-    replicas.sort_by_key(|(slot, _)| *slot);
+    replicas.sort_by_key(|(replica, _)| *replica);
     replicas
 }
 

@@ -2,7 +2,8 @@
 //! workers must succeed, and any one of them suffices in an elastic job, where the others have nothing left to do.
 
 use crate::api::ReplicaType;
-use crate::planner::world::{Phase, PodFact, World};
+use crate::planner::child::{Phase, Pod};
+use crate::planner::world::World;
 
 /// The message of the Succeeded condition, if the job has succeeded.
 #[must_use]
@@ -28,7 +29,7 @@ pub fn succeeded(world: &World<'_>) -> Option<String> {
 #[must_use]
 pub fn running(world: &World<'_>) -> Option<String> {
     let role = deciding_role(world)?;
-    (count(world, role, PodFact::running) > 0).then(|| match role {
+    (count(world, role, Pod::running) > 0).then(|| match role {
         ReplicaType::Master => format!("PyTorchJob {} is running.", world.name()),
         ReplicaType::Worker => format!("PyTorchJob {}/{} is running.", world.namespace(), world.name()),
     })
@@ -40,11 +41,11 @@ fn deciding_role(world: &World<'_>) -> Option<ReplicaType> {
         .find(|&role| world.job.spec.replicas(role) > 0)
 }
 
-fn count(world: &World<'_>, role: ReplicaType, matches: impl Fn(&PodFact) -> bool) -> usize {
-    let here = |pod: &&PodFact| {
+fn count(world: &World<'_>, role: ReplicaType, matches: impl Fn(&Pod) -> bool) -> usize {
+    let here = |pod: &&Pod| {
         world
-            .slot(&pod.name)
-            .is_some_and(|slot| slot.0 == role && world.wants(slot))
+            .replica_of(&pod.name)
+            .is_some_and(|replica| replica.type_ == role && world.is_desired(replica))
     };
     world.pods.iter().filter(here).filter(|pod| matches(pod)).count()
 }
@@ -52,6 +53,7 @@ fn count(world: &World<'_>, role: ReplicaType, matches: impl Fn(&PodFact) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Replica;
     use crate::planner::fixture::{JobBuilder, Scene, elastic_workers, master, master_and_workers, workers};
 
     /// The scene with pods in these phases: `R`unning, `S`ucceeded, `F`ailed, `P`ending, `T`erminating while it runs, `-` absent.
@@ -66,7 +68,7 @@ mod tests {
                     'P' => Phase::Pending,
                     _ => continue,
                 };
-                let pod = scene.add_pod(&role.replica_name("job", index));
+                let pod = scene.add_pod(&Replica::new(role, index).name("job"));
                 (pod.phase, pod.terminating) = (phase, letter == 'T');
             }
         }

@@ -1,7 +1,7 @@
 //! `runPolicy.suspend`: the job has no pods and services while it is true.
 
 use crate::api::names::reason;
-use crate::api::{ConditionType, JobStatus};
+use crate::api::{ChildKind, ConditionType, JobStatus};
 use crate::planner::build::template_hash;
 use crate::planner::plan::Note;
 use crate::planner::status::conditions::{clear, find, is_true, set, stored_time};
@@ -45,7 +45,7 @@ pub fn suspend(world: &World<'_>, status: &mut JobStatus) -> Option<Note> {
 pub fn unfinished(world: &World<'_>, status: &JobStatus) -> bool {
     let left = || {
         let mut pods = world.pods.iter().map(|pod| pod.terminating);
-        let mut services = world.services.iter().map(|service| service.terminating);
+        let mut services = world.others(ChildKind::Service).map(|service| service.terminating);
         pods.any(|going| !going) || services.any(|going| !going)
     };
     (is_true(status, ConditionType::Suspended) && left()) || template_hash::any_outdated(world)

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::api::{ReplicaStatus, ReplicaType, names};
-use crate::planner::world::{Phase, PodFact, World};
+use crate::planner::child::{Phase, Pod};
+use crate::planner::world::World;
 
 /// When the counts are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +27,9 @@ pub fn counts(world: &World<'_>, moment: Moment) -> BTreeMap<String, ReplicaStat
                 world
                     .pods
                     .iter()
-                    .filter(|pod| world.slot(&pod.name).is_some_and(|slot| slot.0 == role))
+                    .filter(|pod| world.replica_of(&pod.name).is_some_and(|replica| replica.type_ == role))
             };
-            let number = |matches: &dyn Fn(&PodFact) -> bool| nonzero(pods().filter(|pod| matches(pod)).count());
+            let number = |matches: &dyn Fn(&Pod) -> bool| nonzero(pods().filter(|pod| matches(pod)).count());
             let status = ReplicaStatus {
                 active: number(&|pod| holds_resources(pod, moment)),
                 succeeded: number(&|pod| pod.phase == Phase::Succeeded),
@@ -56,8 +57,9 @@ pub fn final_counts(world: &World<'_>, stored: &BTreeMap<String, ReplicaStatus>)
 /// Pods that run or have succeeded, out of all.
 #[must_use]
 pub fn ready(world: &World<'_>) -> String {
-    let ready = |pod: &&PodFact| {
-        (pod.running() || pod.phase == Phase::Succeeded) && world.slot(&pod.name).is_some_and(|slot| world.wants(slot))
+    let ready = |pod: &&Pod| {
+        (pod.running() || pod.phase == Phase::Succeeded)
+            && world.replica_of(&pod.name).is_some_and(|slot| world.is_desired(slot))
     };
     format!(
         "{}/{}",
@@ -86,7 +88,7 @@ fn roles(world: &World<'_>) -> impl Iterator<Item = ReplicaType> {
         .filter(move |&role| spec.replica(role).is_some())
 }
 
-fn holds_resources(pod: &PodFact, moment: Moment) -> bool {
+fn holds_resources(pod: &Pod, moment: Moment) -> bool {
     match moment {
         Moment::Working => pod.phase == Phase::Running || (pod.terminating && !pod.finished()),
         Moment::Suspended => !pod.finished(),

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use pytorchjob_operator::api::{JobStatus, PyTorchJob, ReplicaType, names};
+use pytorchjob_operator::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, names};
 use pytorchjob_operator::planner::build::pod::Builder;
 use pytorchjob_operator::planner::build::template_hash;
 use pytorchjob_operator::planner::status::conditions::finished;
-use pytorchjob_operator::planner::{
-    self, Action, Failure, Phase, Plan, PodFact, ServiceFact, Settings, World, managed_elsewhere,
-};
+use pytorchjob_operator::planner::{self, Action, Failure, Phase, Plan, Settings, World, managed_elsewhere};
 use serde_json::{Value, json};
 
 use crate::support::differential::admission::Admission;
 use crate::support::differential::edit::Edit;
+use crate::support::fixture::child;
 
 /// Name of every job.
 pub const JOB: &str = "job";
@@ -64,7 +63,7 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pod {
     /// What the operator sees.
-    pub fact: PodFact,
+    pub fact: planner::Pod,
     /// What it was created as.
     pub built: Value,
 }
@@ -244,18 +243,17 @@ impl<'a> Simulation<'a> {
 
     fn plan(&self, job: &PyTorchJob) -> Plan {
         let pods: Vec<_> = self.pods.values().map(|pod| pod.fact.clone()).collect();
-        let named = |name: &str| ServiceFact {
-            name: name.into(),
-            uid: format!("uid-of-{name}"),
-            terminating: false,
-        };
-        let services: Vec<_> = self.services.keys().map(|name| named(name)).collect();
-        let autoscalers: Vec<_> = self.autoscaler.iter().map(|_| named(JOB)).collect();
+        let named = |kind, name: &str| child(kind, name, &format!("uid-of-{name}"));
+        let services = self.services.keys().map(|name| named(ChildKind::Service, name));
+        let autoscaler = self
+            .autoscaler
+            .iter()
+            .map(|_| named(ChildKind::HorizontalPodAutoscaler, JOB));
+        let others: Vec<_> = services.chain(autoscaler).collect();
         (self.operator.plan)(&World {
             job,
             pods: &pods,
-            services: &services,
-            autoscalers: &autoscalers,
+            others: &others,
             settings: &Settings::default(),
             now: self.now,
         })
@@ -263,17 +261,19 @@ impl<'a> Simulation<'a> {
 
     fn act(&mut self, action: &Action, seen: &PyTorchJob) {
         let settings = Settings::default();
-        let builder = || Builder::new(seen, &settings);
+        let object_of = |child: &ChildRef| Builder::new(seen, &settings).build(*child);
         match action {
-            Action::CreatePod(role, index) => self.create_pod(*role, *index, builder().pod(*role, *index)),
-            Action::CreateService(role, index) => {
-                let built = planner::build::build_service(&builder(), *role, *index);
-                self.services.insert(role.replica_name(JOB, *index), built);
-            }
-            Action::CreateAutoscaler => self.autoscaler = planner::policy::autoscaler::build(seen, &builder()),
-            Action::DeletePod { name, uid } => self.delete_pod(name, uid),
-            Action::DeleteService { name, .. } => drop(self.services.remove(name)),
-            Action::DeleteAutoscaler { .. } => self.autoscaler = None,
+            Action::Create(child) => match (child.kind, object_of(child)) {
+                (ChildKind::Pod, Some(object)) => self.create_pod(child.name(JOB), object),
+                (ChildKind::Service, Some(object)) => drop(self.services.insert(child.name(JOB), object)),
+                (ChildKind::HorizontalPodAutoscaler, object) => self.autoscaler = object,
+                (kind, None) => unreachable!("every replica has a {kind}"),
+            },
+            Action::Delete { kind, name, uid } => match kind {
+                ChildKind::Pod => self.delete_pod(name, uid),
+                ChildKind::Service => drop(self.services.remove(name)),
+                ChildKind::HorizontalPodAutoscaler => self.autoscaler = None,
+            },
             Action::DeleteJob => {
                 self.job = None;
                 self.pods.clear();
@@ -283,16 +283,15 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn create_pod(&mut self, role: ReplicaType, index: u32, built: Value) {
+    fn create_pod(&mut self, name: String, built: Value) {
         self.born += 1;
-        let name = role.replica_name(JOB, index);
-        let fact = PodFact {
+        let fact = planner::Pod {
             name: name.clone(),
             uid: format!("uid-{}", self.born),
             template_hash: built["metadata"]["labels"][names::LABEL_POD_TEMPLATE_HASH]
                 .as_str()
                 .and_then(template_hash::parse),
-            ..PodFact::default()
+            ..planner::Pod::default()
         };
         self.pods.insert(name, Pod { fact, built });
     }
