@@ -39,6 +39,27 @@ pub struct Observed<T> {
     pub fact: T,
 }
 
+/// The owner of an object, as the API server enforces it: an owner reference never leaves its namespace. A reference that carries the
+/// UID of a job in another namespace is anybody's to write, and means nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct JobId {
+    /// Namespace of the job and of everything it owns.
+    pub namespace: String,
+    /// UID of the job.
+    pub uid: String,
+}
+
+impl JobId {
+    /// The job with this UID in this namespace.
+    #[must_use]
+    pub fn new(namespace: &str, uid: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            uid: uid.to_owned(),
+        }
+    }
+}
+
 /// A job, as the queue knows it: namespace and name.
 pub type JobKey = (String, String);
 
@@ -63,8 +84,8 @@ struct Entry<T> {
 /// Objects of one kind.
 #[derive(Debug)]
 pub struct Children<T> {
-    by_owner: HashMap<String, BTreeMap<String, Entry<T>>>,
-    owner_of: HashMap<JobKey, String>,
+    by_owner: HashMap<JobId, BTreeMap<String, Entry<T>>>,
+    owner_of: HashMap<JobKey, JobId>,
     listed: Option<HashSet<JobKey>>,
 }
 
@@ -92,7 +113,7 @@ impl<T: Fact> Children<T> {
     }
 
     /// We asked for the deletion of an object; it is on its way out until the watch shows it gone.
-    pub fn delete_asked(&mut self, owner: &str, name: &str, uid: &str, now: Instant) {
+    pub fn delete_asked(&mut self, owner: &JobId, name: &str, uid: &str, now: Instant) {
         let entry = self.by_owner.get_mut(owner).and_then(|children| children.get_mut(name));
         // Where the watch was faster than the answer, it has shown this already and will not show it again.
         if let Some(entry) = entry.filter(|entry| entry.uid == uid && !entry.fact.terminating()) {
@@ -102,7 +123,7 @@ impl<T: Fact> Children<T> {
     }
 
     /// The API server says that this very object does not exist.
-    pub fn found_gone(&mut self, namespace: &str, owner: &str, name: &str, uid: &str) {
+    pub fn found_gone(&mut self, owner: &JobId, name: &str, uid: &str) {
         let is_it = |entry: &Entry<T>| entry.uid == uid;
         if self
             .by_owner
@@ -110,7 +131,7 @@ impl<T: Fact> Children<T> {
             .and_then(|children| children.get(name))
             .is_some_and(is_it)
         {
-            self.remove(&(namespace.to_owned(), name.to_owned()));
+            self.remove(&(owner.namespace.clone(), name.to_owned()));
         }
     }
 
@@ -152,7 +173,7 @@ impl<T: Fact> Children<T> {
     }
 
     /// The facts of one job, sorted by name, and whether the watch has yet to show one of our writes.
-    pub fn of(&mut self, namespace: &str, owner: &str, now: Instant) -> (Vec<T>, bool) {
+    pub fn of(&mut self, owner: &JobId, now: Instant) -> (Vec<T>, bool) {
         let expired = |entry: &Entry<T>| entry.unseen.is_some_and(|since| now.duration_since(since) >= UNSEEN);
         let children = self.by_owner.get(owner).into_iter().flatten();
         let ghosts: Vec<String> = children
@@ -160,7 +181,7 @@ impl<T: Fact> Children<T> {
             .map(|(name, _)| name.clone())
             .collect();
         for name in ghosts {
-            self.remove(&(namespace.to_owned(), name));
+            self.remove(&(owner.namespace.clone(), name));
         }
         let children = || self.by_owner.get(owner).into_iter().flat_map(BTreeMap::values);
         (
@@ -203,7 +224,7 @@ impl<T: Fact> Children<T> {
         let moved = self
             .owner_of
             .get(&key)
-            .is_some_and(|uid| object.owner.as_ref().is_none_or(|owner| owner.uid != *uid));
+            .is_some_and(|old| object.owner.as_ref().is_none_or(|owner| owner.uid != old.uid));
         if moved {
             touched.extend(self.remove(&key));
         }
@@ -216,11 +237,12 @@ impl<T: Fact> Children<T> {
                 fact: object.fact,
                 unseen,
             };
+            let owner = JobId::new(&key.0, &owner.uid);
             self.by_owner
-                .entry(owner.uid.clone())
+                .entry(owner.clone())
                 .or_default()
                 .insert(key.1.clone(), entry);
-            self.owner_of.insert(key, owner.uid);
+            self.owner_of.insert(key, owner);
         }
         touched.dedup();
         touched
@@ -267,7 +289,7 @@ mod tests {
 
     fn names(children: &mut Children<Pod>, owner: &str) -> Vec<String> {
         children
-            .of("ns", owner, Instant::now())
+            .of(&JobId::new("ns", owner), Instant::now())
             .0
             .into_iter()
             .map(|fact| format!("{}/{}", fact.name, fact.uid))
@@ -278,7 +300,10 @@ mod tests {
     async fn an_own_write_is_known_before_the_watch_shows_it_and_an_older_event_does_not_undo_it() {
         let mut children = Children::default();
         children.written(pod("a", "2", 20, Some("j")), Instant::now());
-        assert!(children.of("ns", "j", Instant::now()).1, "the watch has yet to show it");
+        assert!(
+            children.of(&JobId::new("ns", "j"), Instant::now()).1,
+            "the watch has yet to show it"
+        );
         assert!(
             children.applied(pod("a", "1", 10, Some("j"))).is_empty(),
             "an older object of that name"
@@ -290,19 +315,22 @@ mod tests {
         );
         assert_eq!(names(&mut children, "j"), ["a/2"]);
         children.applied(pod("a", "2", 20, Some("j")));
-        assert!(!children.of("ns", "j", Instant::now()).1, "the watch has caught up");
+        assert!(
+            !children.of(&JobId::new("ns", "j"), Instant::now()).1,
+            "the watch has caught up"
+        );
     }
 
     #[tokio::test]
     async fn a_deletion_is_never_taken_back() {
         let mut children = Children::default();
         children.applied(pod("a", "1", 10, Some("j")));
-        children.delete_asked("j", "a", "1", Instant::now());
+        children.delete_asked(&JobId::new("ns", "j"), "a", "1", Instant::now());
         children.applied(pod("a", "1", 11, Some("j")));
-        assert!(children.of("ns", "j", Instant::now()).0[0].terminating);
+        assert!(children.of(&JobId::new("ns", "j"), Instant::now()).0[0].terminating);
         children.applied(pod("a", "2", 12, Some("j")));
         assert!(
-            !children.of("ns", "j", Instant::now()).0[0].terminating,
+            !children.of(&JobId::new("ns", "j"), Instant::now()).0[0].terminating,
             "but its successor is another object"
         );
     }
@@ -311,9 +339,9 @@ mod tests {
     async fn a_deletion_that_names_another_uid_changes_nothing() {
         let mut children = Children::default();
         children.applied(pod("a", "2", 10, Some("j")));
-        children.delete_asked("j", "a", "1", Instant::now());
-        children.found_gone("ns", "j", "a", "1");
-        let facts = children.of("ns", "j", Instant::now()).0;
+        children.delete_asked(&JobId::new("ns", "j"), "a", "1", Instant::now());
+        children.found_gone(&JobId::new("ns", "j"), "a", "1");
+        let facts = children.of(&JobId::new("ns", "j"), Instant::now()).0;
         assert_eq!((facts.len(), facts[0].terminating), (1, false));
     }
 
@@ -365,8 +393,11 @@ mod tests {
         terminating.fact.terminating = true;
         children.applied(pod("slow", "2", 11, Some("j")));
         children.applied(terminating);
-        children.delete_asked("j", "slow", "2", Instant::now());
-        assert!(!children.of("ns", "j", Instant::now()).1, "nothing is left to be shown");
+        children.delete_asked(&JobId::new("ns", "j"), "slow", "2", Instant::now());
+        assert!(
+            !children.of(&JobId::new("ns", "j"), Instant::now()).1,
+            "nothing is left to be shown"
+        );
         tokio::time::advance(UNSEEN * 2).await;
         assert_eq!(names(&mut children, "j"), ["made/1", "slow/2"]);
     }
@@ -397,9 +428,9 @@ mod tests {
         let mut ending = pod("ending", "1", 10, Some("j"));
         ending.fact.terminating = true;
         children.applied(ending.clone());
-        children.delete_asked("j", "ending", "1", Instant::now());
+        children.delete_asked(&JobId::new("ns", "j"), "ending", "1", Instant::now());
         tokio::time::advance(UNSEEN).await;
-        let (pods, unseen) = children.of("ns", "j", Instant::now());
+        let (pods, unseen) = children.of(&JobId::new("ns", "j"), Instant::now());
         assert_eq!((pods.len(), unseen), (1, false));
         assert!(pods[0].terminating);
     }
@@ -414,5 +445,23 @@ mod tests {
         children.applied(unnumbered("1"));
         children.applied(unnumbered("2"));
         assert_eq!(names(&mut children, "j"), ["a/2"]);
+    }
+
+    #[tokio::test]
+    async fn a_reference_to_a_job_of_another_namespace_touches_nothing_of_that_job() {
+        let mut children = Children::default();
+        children.applied(pod("a", "1", 10, Some("j")));
+        let forged = Observed {
+            namespace: "other".into(),
+            ..pod("a", "2", 11, Some("j"))
+        };
+        assert_eq!(
+            children.applied(forged.clone()),
+            [("other".to_owned(), "job-j".to_owned())],
+            "a job of its own namespace, if any, is looked at"
+        );
+        assert_eq!(names(&mut children, "j"), ["a/1"]);
+        children.deleted(&forged);
+        assert_eq!(names(&mut children, "j"), ["a/1"]);
     }
 }

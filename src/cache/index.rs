@@ -7,7 +7,7 @@ use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
 use super::ObjectView;
-use super::children::{Children, Fact, JobKey, Observed};
+use super::children::{Children, Fact, JobId, JobKey, Observed};
 use crate::api::{ChildKind, JobStatus, PyTorchJob};
 use crate::planner::{Child, Pod};
 
@@ -97,8 +97,8 @@ impl Index {
         }
     }
 
-    /// We asked for the deletion of an object of the job with the UID `owner`.
-    pub fn deletion_requested(&self, kind: ChildKind, owner: &str, name: &str, uid: &str, now: Instant) {
+    /// We asked for the deletion of an object of the job.
+    pub fn deletion_requested(&self, kind: ChildKind, owner: &JobId, name: &str, uid: &str, now: Instant) {
         match kind {
             ChildKind::Pod => self.pods().delete_asked(owner, name, uid, now),
             kind => self.others(kind).delete_asked(owner, name, uid, now),
@@ -106,10 +106,10 @@ impl Index {
     }
 
     /// The API server says that this very object does not exist.
-    pub fn not_found(&self, kind: ChildKind, namespace: &str, owner: &str, name: &str, uid: &str) {
+    pub fn not_found(&self, kind: ChildKind, owner: &JobId, name: &str, uid: &str) {
         match kind {
-            ChildKind::Pod => self.pods().found_gone(namespace, owner, name, uid),
-            kind => self.others(kind).found_gone(namespace, owner, name, uid),
+            ChildKind::Pod => self.pods().found_gone(owner, name, uid),
+            kind => self.others(kind).found_gone(owner, name, uid),
         }
     }
 
@@ -122,13 +122,13 @@ impl Index {
         }
     }
 
-    /// What the job with this UID owns.
+    /// What the job owns.
     #[must_use]
-    pub fn of(&self, namespace: &str, job: &str, now: Instant) -> Snapshot {
-        let (pods, mut unseen) = self.pods().of(namespace, job, now);
+    pub fn owned_by(&self, job: &JobId, now: Instant) -> Snapshot {
+        let (pods, mut unseen) = self.pods().of(job, now);
         let mut others = Vec::new();
         for kind in self.others.0.keys() {
-            let (found, kind_unseen) = self.others(*kind).of(namespace, job, now);
+            let (found, kind_unseen) = self.others(*kind).of(job, now);
             others.extend(found);
             unseen |= kind_unseen;
         }

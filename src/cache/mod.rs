@@ -11,7 +11,7 @@ mod stored_job;
 mod view;
 pub mod watch;
 
-pub use children::UNSEEN;
+pub use children::{JobId, UNSEEN};
 pub use index::{Index, Own, Snapshot};
 pub use stored_job::{StoredJob, Undecodable};
 pub use view::ObjectView;

@@ -94,9 +94,9 @@ async fn delete_child(
     if delete_object(context, target, &api, name, uid, None, failed).await? {
         context
             .index
-            .deletion_requested(kind, target.uid, name, uid, Instant::now());
+            .deletion_requested(kind, &target.id(), name, uid, Instant::now());
     } else {
-        context.index.not_found(kind, target.namespace, target.uid, name, uid);
+        context.index.not_found(kind, &target.id(), name, uid);
     }
     if kind == ChildKind::Pod {
         context.metrics.pod_deleted();

@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::error::Error;
 use crate::api::{ChildKind, PyTorchJob};
+use crate::cache::JobId;
 
 /// A job and its coordinates.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,12 @@ impl<'a> Target<'a> {
             uid: text(&metadata.uid),
             version: text(&metadata.resource_version),
         }
+    }
+
+    /// The job as the owner of its objects.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        JobId::new(self.namespace, self.uid)
     }
 
     /// Whether this very job controls the object.

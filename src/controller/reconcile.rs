@@ -55,7 +55,7 @@ pub async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<
 }
 
 async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Failed> {
-    let owned = context.index.of(target.namespace, target.uid, Instant::now());
+    let owned = context.index.owned_by(&target.id(), Instant::now());
     let plan = planner::plan(&World {
         job: target.job,
         pods: &owned.pods,
