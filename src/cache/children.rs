@@ -63,12 +63,14 @@ impl JobId {
 /// A job, as the queue knows it: namespace and name.
 pub type JobKey = (String, String);
 
-/// A fact that says whether its object is on its way out, and that can be told so.
+/// What is kept of an object.
 pub trait Fact: Clone {
     /// Whether deletion has begun.
     fn terminating(&self) -> bool;
     /// Records that deletion has begun.
     fn terminate(&mut self);
+    /// Takes over what stays true of the same object, whatever a later view of it says.
+    fn inherit(&mut self, earlier: &Self);
 }
 
 #[derive(Clone, Debug)]
@@ -212,8 +214,8 @@ impl<T: Fact> Children<T> {
             return Vec::new();
         }
         // Deletion is never taken back, so an older view of the same object does not make it live again.
-        if old.is_some_and(|old| old.uid == object.uid && old.fact.terminating()) {
-            object.fact.terminate();
+        if let Some(old) = old.filter(|old| old.uid == object.uid) {
+            object.fact.inherit(&old.fact);
         }
         // The watch may be faster than the answer to our own request, and shows no version of an object twice.
         let shown = |old: &Entry<T>| {
@@ -463,5 +465,18 @@ mod tests {
         assert_eq!(names(&mut children, "j"), ["a/1"]);
         children.deleted(&forged);
         assert_eq!(names(&mut children, "j"), ["a/1"]);
+    }
+
+    #[tokio::test]
+    async fn the_first_time_at_which_a_deletion_was_asked_for_is_kept() {
+        let at = |second| Some(k8s_openapi::jiff::Timestamp::from_second(second).unwrap());
+        let mut children = Children::default();
+        for (version, requested) in [(10, None), (11, at(100)), (12, at(105))] {
+            let mut pod = pod("a", "1", version, Some("j"));
+            pod.fact.deletion_requested = requested;
+            children.applied(pod);
+        }
+        let seen = children.of(&JobId::new("ns", "j"), Instant::now()).0;
+        assert_eq!(seen[0].deletion_requested, at(100));
     }
 }

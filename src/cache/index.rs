@@ -59,6 +59,16 @@ impl Fact for Pod {
     fn terminate(&mut self) {
         self.terminating = true;
     }
+
+    // Once the containers have ended, the kubelet brings the deletion forward, which then looks as if it had been asked for later.
+    fn inherit(&mut self, earlier: &Self) {
+        self.terminating |= earlier.terminating;
+        self.deletion_requested = earlier
+            .deletion_requested
+            .into_iter()
+            .chain(self.deletion_requested)
+            .min();
+    }
 }
 
 impl Fact for Child {
@@ -68,6 +78,10 @@ impl Fact for Child {
 
     fn terminate(&mut self) {
         self.terminating = true;
+    }
+
+    fn inherit(&mut self, earlier: &Self) {
+        self.terminating |= earlier.terminating;
     }
 }
 

@@ -19,6 +19,7 @@ struct MetadataView {
     resource_version: Option<String>,
     generation: Option<i64>,
     deletion_timestamp: Option<Time>,
+    deletion_grace_period_seconds: Option<i64>,
     owner_references: Option<Vec<OwnerReference>>,
     labels: Option<BTreeMap<String, String>>,
 }
@@ -33,6 +34,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectM
         resource_version: view.resource_version,
         generation: view.generation,
         deletion_timestamp: view.deletion_timestamp,
+        deletion_grace_period_seconds: view.deletion_grace_period_seconds,
         owner_references: view.owner_references,
         labels: view
             .labels
@@ -56,7 +58,7 @@ mod tests {
     fn what_is_read_is_kept_and_what_is_large_is_not() {
         let mut read = serde_json::json!({
             "name": "job", "namespace": "ns", "uid": "u", "resourceVersion": "7", "generation": 3,
-            "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30,
             "ownerReferences": [{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "o", "controller": true }],
         });
         read["labels"] = serde_json::json!({ names::LABEL_POD_TEMPLATE_HASH: "00" });

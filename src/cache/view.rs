@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Resource;
 use kube::core::DynamicResourceScope;
 use serde::Deserialize;
@@ -61,8 +62,17 @@ struct PodStatusView {
     phase: Option<String>,
     reason: Option<String>,
     message: Option<String>,
+    conditions: Option<Vec<ConditionView>>,
     init_container_statuses: Option<Vec<ContainerStatusView>>,
     container_statuses: Option<Vec<ContainerStatusView>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ConditionView {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -85,6 +95,7 @@ struct TerminatedView {
     exit_code: i32,
     reason: Option<String>,
     message: Option<String>,
+    finished_at: Option<Time>,
 }
 
 impl ObjectView {
@@ -104,6 +115,9 @@ impl ObjectView {
             uid: self.metadata.uid.clone().unwrap_or_default(),
             phase,
             terminating: self.metadata.deletion_timestamp.is_some(),
+            deletion_requested: self.deletion_requested(),
+            disrupted: self.disrupted(),
+            finished_at: self.finished_at(),
             restarts: statuses()
                 .map(|status| status.restart_count)
                 .fold(0, i32::saturating_add),
@@ -123,6 +137,26 @@ impl ObjectView {
             terminating: self.metadata.deletion_timestamp.is_some(),
         };
         observed(self.metadata, fact)
+    }
+
+    /// The API server adds the grace period to the time of the request.
+    fn deletion_requested(&self) -> Option<Timestamp> {
+        let grace = self.metadata.deletion_grace_period_seconds.unwrap_or(0);
+        let Time(ends) = self.metadata.deletion_timestamp.as_ref()?;
+        ends.checked_sub(SignedDuration::from_secs(grace)).ok()
+    }
+
+    fn disrupted(&self) -> bool {
+        let mut conditions = self.status.conditions.iter().flatten();
+        conditions.any(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True")
+    }
+
+    fn finished_at(&self) -> Option<Timestamp> {
+        let containers = self.status.container_statuses.iter().flatten();
+        let terminated = containers.filter_map(|status| status.state.as_ref()?.terminated.as_ref());
+        terminated
+            .filter_map(|terminated| Some(terminated.finished_at.as_ref()?.0))
+            .max()
     }
 
     fn template_hash(&self) -> Option<u64> {
@@ -235,5 +269,23 @@ mod tests {
     #[test]
     fn a_pod_without_status_is_pending() {
         assert_eq!(pod(&serde_json::json!({})).phase, Phase::Pending);
+    }
+
+    #[test]
+    fn the_time_of_a_deletion_request_is_the_time_of_the_deletion_without_its_grace() {
+        let pod = serde_json::json!({
+            "metadata": { "name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "7",
+                "deletionTimestamp": "2026-01-01T00:00:30Z", "deletionGracePeriodSeconds": 20 },
+            "status": { "phase": "Succeeded",
+                "conditions": [{ "type": "Ready", "status": "False" }, { "type": "DisruptionTarget", "status": "True" }],
+                "containerStatuses": [
+                    { "name": "side", "state": { "terminated": { "exitCode": 0, "finishedAt": "2026-01-01T00:00:12Z" } } },
+                    { "name": "pytorch", "state": { "terminated": { "exitCode": 0, "finishedAt": "2026-01-01T00:00:11Z" } } }] },
+        });
+        let pod = serde_json::from_value::<ObjectView>(pod).unwrap().observe_pod().fact;
+        let time = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+        assert_eq!(pod.deletion_requested, time("2026-01-01T00:00:10Z"));
+        assert_eq!(pod.finished_at, time("2026-01-01T00:00:12Z"));
+        assert!(pod.terminating && pod.disrupted);
     }
 }

@@ -1,5 +1,7 @@
 //! What a job owns, reduced to what decisions need.
 
+use k8s_openapi::jiff::Timestamp;
+
 use crate::api::ChildKind;
 
 /// Phase of a pod.
@@ -29,6 +31,12 @@ pub struct Pod {
     pub phase: Phase,
     /// Whether deletion has begun.
     pub terminating: bool,
+    /// When its deletion was asked for, as first seen: the API server moves the time of a deletion, not of its request.
+    pub deletion_requested: Option<Timestamp>,
+    /// Whether the condition `DisruptionTarget` is True: preempted, evicted by a taint or through the API, its node shut down or gone.
+    pub disrupted: bool,
+    /// When its last container ended.
+    pub finished_at: Option<Timestamp>,
     /// Container restarts in place, init containers included.
     pub restarts: i32,
     /// What it was built from, as [`crate::planner::build::template_hash`] has it; nothing for a pod that is not ours.
@@ -44,12 +52,30 @@ impl Pod {
         matches!(self.phase, Phase::Succeeded | Phase::Failed)
     }
 
-    /// A failure of the training. A failed pod that is being deleted is not one: whoever deletes it (an eviction, a drain, a
-    /// scale-down) caused the end, and the replica is replaced as if it had vanished. Kubeflow counts it as failed, which under
-    /// restartPolicy Never fails a job whose node is drained.
+    /// A failure of the training. A failed pod that is being deleted, or that was disrupted, is not one: whoever stopped it (an
+    /// eviction, a drain, a scale-down) caused the end, and the replica is replaced as if it had vanished. Kubeflow counts it as
+    /// failed, which under restartPolicy Never fails a job whose node is drained. An eviction for the pod's own fault, such as the
+    /// use of too much ephemeral storage, has no such condition and stays a failure.
     #[must_use]
     pub fn failed(&self) -> bool {
-        self.phase == Phase::Failed && !self.terminating
+        self.phase == Phase::Failed && !self.terminating && !self.disrupted
+    }
+
+    /// A success of the training: an end of its own. Since Kubernetes 1.27 a pod that is told to stop and exits with 0 ends
+    /// Succeeded, as a script does that saves a checkpoint on SIGTERM; its work is not done. In the second in which the deletion was
+    /// asked for, the end counts as caused by it: a checkpoint resumed once too often costs less than training cut short.
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        let before_deletion = self
+            .deletion_requested
+            .is_none_or(|requested| self.finished_at.is_some_and(|finished| finished < requested));
+        self.phase == Phase::Succeeded && !self.disrupted && before_deletion
+    }
+
+    /// Whether the pod ended because it was disrupted, and nobody deletes it: a kubelet that shuts down does not.
+    #[must_use]
+    pub fn is_disrupted_remnant(&self) -> bool {
+        self.finished() && self.disrupted && !self.terminating
     }
 
     /// Running and not terminating.

@@ -15,6 +15,7 @@ use crate::planner::policy::restart_policy;
 use crate::planner::policy::success;
 use crate::planner::policy::suspend;
 use crate::planner::refusal_message;
+use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::status::conditions::{self, set, stored_time};
 use crate::planner::status::replica_statuses::{self, Moment};
 use crate::planner::validate;
@@ -26,7 +27,7 @@ pub fn plan(world: &World<'_>, stored: JobStatus) -> Plan {
     let mut draft = Draft::new(world, stored);
     draft.first_sight();
     if let Some(problems) = draft.refusal() {
-        draft.count_pods(Moment::Working);
+        draft.count_pods(Moment::Working, &CompletedIndexes::of(world, &draft.stored));
         draft.fail(reason::INVALID, problems);
     } else if world.job.spec.suspended() || suspend::unfinished(world, &draft.stored) {
         draft.suspended();
@@ -83,7 +84,8 @@ impl<'a> Draft<'a> {
             self.plan.notes.push(note);
             self.urgency = Urgency::Now;
         }
-        self.count_pods(Moment::Suspended);
+        self.status.completed_indexes = None;
+        self.count_pods(Moment::Suspended, &CompletedIndexes::default());
         // Quota is freed by these counts.
         self.urgency = self.urgency.max(Urgency::Condition);
         self.plan.actions = clean_pod_policy::clean_up(self.world, CleanPodPolicy::All);
@@ -100,7 +102,9 @@ impl<'a> Draft<'a> {
             .start_time
             .get_or_insert_with(|| stored_time(self.world.now))
             .clone();
-        self.count_pods(Moment::Working);
+        let completed = CompletedIndexes::of(self.world, &self.status);
+        self.status.completed_indexes = completed.to_status();
+        self.count_pods(Moment::Working, &completed);
 
         let failures = restart_policy::failures(self.world, &self.status);
         if let Some(pod) = failures.first {
@@ -113,7 +117,7 @@ impl<'a> Draft<'a> {
             .spec
             .active_deadline_seconds()
             .and_then(|seconds| remaining(&start, seconds, self.world.now));
-        if let Some(message) = success::succeeded(self.world) {
+        if let Some(message) = success::succeeded(self.world, &completed) {
             self.succeed(message);
         } else if let Some(message) = failures.fatal.clone() {
             self.fail(reason::FAILED, message);
@@ -123,12 +127,12 @@ impl<'a> Draft<'a> {
             self.fail(reason::FAILED, active_deadline_seconds::message(self.world.name()));
         } else {
             self.plan.requeue = deadline;
-            self.go_on(&failures);
+            self.go_on(&failures, &completed);
         }
     }
 
     /// No verdict: replace what failed, create what is missing, delete what is too much.
-    fn go_on(&mut self, failures: &restart_policy::Failures<'_>) {
+    fn go_on(&mut self, failures: &restart_policy::Failures<'_>, completed: &CompletedIndexes) {
         if let Some(message) = restart_policy::message(self.world, failures) {
             restart_policy::count(&mut self.status, failures);
             set(
@@ -158,7 +162,7 @@ impl<'a> Draft<'a> {
         }
         // A resumption is stored before anything is created, or new pods would be taken for what the suspension left.
         if !conditions::is_true(&self.stored, ConditionType::Suspended) {
-            self.plan.actions = replicas::reconcile(self.world);
+            self.plan.actions = replicas::reconcile(self.world, completed);
             self.plan.actions.extend(autoscaler::create(self.world));
         }
     }
@@ -237,9 +241,9 @@ impl<'a> Draft<'a> {
         self.urgency = Urgency::Now;
     }
 
-    fn count_pods(&mut self, moment: Moment) {
-        self.status.replica_statuses = replica_statuses::counts(self.world, moment);
-        self.status.ready = Some(replica_statuses::ready(self.world));
+    fn count_pods(&mut self, moment: Moment, completed: &CompletedIndexes) {
+        self.status.replica_statuses = replica_statuses::counts(self.world, moment, completed);
+        self.status.ready = Some(replica_statuses::ready(self.world, completed));
     }
 
     fn finish(mut self) -> Plan {

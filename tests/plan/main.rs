@@ -17,6 +17,7 @@ mod parity;
 mod refusals;
 mod replicas;
 mod restarts;
+mod stopped_pods;
 #[path = "../support/mod.rs"]
 mod support;
 mod suspension;

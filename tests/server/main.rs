@@ -14,6 +14,7 @@ mod bad_input;
 mod clean_pod_policy;
 mod differential;
 mod editing;
+mod forged_children;
 mod job;
 mod kubeflow;
 mod live;
@@ -24,6 +25,7 @@ mod scale;
 mod seed;
 mod status_codes;
 mod steady_state;
+mod stopped_pods;
 #[path = "../support/mod.rs"]
 mod support;
 mod taken_over;

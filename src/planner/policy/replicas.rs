@@ -1,8 +1,9 @@
 //! `replicas`: which pods and services to create and to delete.
 
-use crate::api::{ChildKind, ChildRef};
+use crate::api::{ChildKind, ChildRef, Replica};
 use crate::planner::plan::Action;
 use crate::planner::policy::restart_policy;
+use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::world::World;
 
 /// The changes that bring pods and services to the wanted number: deletions first, then creations, Master before Worker, then by
@@ -11,12 +12,13 @@ use crate::planner::world::World;
 /// The table of replicas is sized by the spec. Kubeflow sizes it by the highest index it sees, and so re-creates replicas that were
 /// scaled down while a higher one is still terminating.
 #[must_use]
-pub fn reconcile(world: &World<'_>) -> Vec<Action> {
+pub fn reconcile(world: &World<'_>, completed: &CompletedIndexes) -> Vec<Action> {
     let mut actions = restart_policy::replacements(world);
+    actions.extend(disrupted(world, completed));
     actions.extend(surplus(world));
     if !waits_for_old_pods(world) {
-        actions.extend(missing(world, ChildKind::Pod));
-        actions.extend(missing(world, ChildKind::Service));
+        actions.extend(missing(world, completed, ChildKind::Pod));
+        actions.extend(missing(world, completed, ChildKind::Service));
     }
     actions
 }
@@ -48,10 +50,29 @@ fn surplus(world: &World<'_>) -> Vec<Action> {
         .collect()
 }
 
-/// Creates what is missing of a kind that each replica has one of.
-fn missing<'a>(world: &'a World<'_>, kind: ChildKind) -> impl Iterator<Item = Action> + 'a {
+/// Deletes the remnants of disruptions, so that their replicas can run again. They are replaced and not counted as restarts.
+fn disrupted<'a>(world: &'a World<'_>, completed: &'a CompletedIndexes) -> impl Iterator<Item = Action> + 'a {
+    let remnant = |replica: Replica| {
+        world
+            .pod(&replica.name(world.name()))
+            .filter(|pod| pod.is_disrupted_remnant())
+    };
     world
         .desired()
+        .filter(|&replica| !completed.contains(replica))
+        .filter_map(remnant)
+        .map(Action::delete_pod)
+}
+
+/// Creates what is missing of a kind that each replica has one of.
+fn missing<'a>(
+    world: &'a World<'_>,
+    completed: &'a CompletedIndexes,
+    kind: ChildKind,
+) -> impl Iterator<Item = Action> + 'a {
+    world
+        .desired()
+        .filter(|&replica| !completed.contains(replica))
         .map(move |replica| ChildRef::of_replica(kind, replica))
         .filter(|&child| !world.exists(child))
         .map(Action::Create)
@@ -68,7 +89,7 @@ mod tests {
     use crate::planner::policy::clean_pod_policy::clean_up;
 
     fn changes(scene: &Scene) -> Vec<String> {
-        let actions = reconcile(&scene.world());
+        let actions = reconcile(&scene.world(), &CompletedIndexes::default());
         fixture::actions(&Plan {
             actions,
             ..Plan::default()

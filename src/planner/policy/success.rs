@@ -2,15 +2,19 @@
 //! workers must succeed, and any one of them suffices in an elastic job, where the others have nothing left to do.
 
 use crate::api::ReplicaType;
-use crate::planner::child::{Phase, Pod};
+use crate::planner::child::Pod;
+use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::world::World;
 
 /// The message of the Succeeded condition, if the job has succeeded.
 #[must_use]
-pub fn succeeded(world: &World<'_>) -> Option<String> {
+pub fn succeeded(world: &World<'_>, completed: &CompletedIndexes) -> Option<String> {
     let role = deciding_role(world)?;
     let wanted = world.job.spec.replicas(role) as usize;
-    let done = count(world, role, |pod| pod.phase == Phase::Succeeded);
+    let done = match role {
+        ReplicaType::Master => count(world, role, Pod::succeeded),
+        ReplicaType::Worker => completed.len(),
+    };
     let enough = match role {
         ReplicaType::Master => done >= wanted,
         ReplicaType::Worker => done >= wanted || (world.job.spec.elastic_policy.is_some() && done > 0),
@@ -54,7 +58,13 @@ fn count(world: &World<'_>, role: ReplicaType, matches: impl Fn(&Pod) -> bool) -
 mod tests {
     use super::*;
     use crate::api::Replica;
+    use crate::planner::Phase;
     use crate::planner::fixture::{JobBuilder, Scene, elastic_workers, master, master_and_workers, workers};
+
+    fn outcome(scene: &Scene) -> Option<String> {
+        let world = scene.world();
+        succeeded(&world, &CompletedIndexes::of(&world, &world.status()))
+    }
 
     /// The scene with pods in these phases: `R`unning, `S`ucceeded, `F`ailed, `P`ending, `T`erminating while it runs, `-` absent.
     fn scene(job: JobBuilder, master: &str, workers: &str) -> Scene {
@@ -94,7 +104,7 @@ mod tests {
                 "running: master {master}, workers {workers}"
             );
             assert_eq!(
-                succeeded(&scene.world()).is_some(),
+                outcome(&scene).is_some(),
                 done,
                 "succeeded: master {master}, workers {workers}"
             );
@@ -114,7 +124,7 @@ mod tests {
         ] {
             let scene = scene(workers(3), "", pods);
             assert_eq!(running(&scene.world()).is_some(), runs, "running: {pods}");
-            assert_eq!(succeeded(&scene.world()).is_some(), done, "succeeded: {pods}");
+            assert_eq!(outcome(&scene).is_some(), done, "succeeded: {pods}");
         }
     }
 
@@ -129,33 +139,29 @@ mod tests {
             ("RRS", false),
         ] {
             let scene = scene(elastic_workers(2, 1, 3), "", pods);
-            assert_eq!(
-                succeeded(&scene.world()).is_some(),
-                done,
-                "{pods}; only wanted replicas count"
-            );
+            assert_eq!(outcome(&scene).is_some(), done, "{pods}; only wanted replicas count");
         }
     }
 
     #[test]
     fn an_elastic_job_with_a_master_is_decided_by_the_master() {
         let job = || master_and_workers(2).spec("/elasticPolicy/minReplicas", 1.into());
-        assert!(succeeded(&scene(job(), "R", "SS").world()).is_none());
-        assert!(succeeded(&scene(job(), "S", "RR").world()).is_some());
+        assert!(outcome(&scene(job(), "R", "SS")).is_none());
+        assert!(outcome(&scene(job(), "S", "RR")).is_some());
     }
 
     #[test]
     fn the_messages_are_kubeflows() {
         let alone = scene(master(), "S", "");
         assert_eq!(
-            succeeded(&alone.world()).as_deref(),
+            outcome(&alone).as_deref(),
             Some("PyTorchJob job is successfully completed.")
         );
         let alone = scene(master(), "R", "");
         assert_eq!(running(&alone.world()).as_deref(), Some("PyTorchJob job is running."));
         let pair = scene(workers(1), "", "S");
         assert_eq!(
-            succeeded(&pair.world()).as_deref(),
+            outcome(&pair).as_deref(),
             Some("PyTorchJob ns/job successfully completed.")
         );
         let pair = scene(workers(1), "", "R");
@@ -165,7 +171,7 @@ mod tests {
     #[test]
     fn w22_a_job_without_any_replica_has_not_succeeded() {
         let scene = scene(workers(0), "", "");
-        assert_eq!(succeeded(&scene.world()), None);
+        assert_eq!(outcome(&scene), None);
         assert_eq!(running(&scene.world()), None);
     }
 }

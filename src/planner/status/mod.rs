@@ -1,4 +1,5 @@
 //! The parts of a status and how they are derived.
 
+pub mod completed_indexes;
 pub mod conditions;
 pub mod replica_statuses;

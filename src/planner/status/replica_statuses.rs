@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{ReplicaStatus, ReplicaType, names};
+use crate::api::{Replica, ReplicaStatus, ReplicaType, names};
 use crate::planner::child::{Phase, Pod};
+use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::world::World;
 
 /// When the counts are taken.
@@ -20,20 +21,24 @@ pub enum Moment {
 /// `active` is what Kueue frees quota by, so it counts a pod until it is really gone. Kubeflow drops it to zero as soon as the job is
 /// suspended, and counts a running pod that is being deleted as failed.
 #[must_use]
-pub fn counts(world: &World<'_>, moment: Moment) -> BTreeMap<String, ReplicaStatus> {
+pub fn counts(world: &World<'_>, moment: Moment, completed: &CompletedIndexes) -> BTreeMap<String, ReplicaStatus> {
     roles(world)
         .map(|role| {
-            let pods = || {
-                world
-                    .pods
-                    .iter()
-                    .filter(|pod| world.replica_of(&pod.name).is_some_and(|replica| replica.type_ == role))
-            };
-            let number = |matches: &dyn Fn(&Pod) -> bool| nonzero(pods().filter(|pod| matches(pod)).count());
+            let of_type = |pod: &&Pod| world.replica_of(&pod.name).is_some_and(|replica| replica.type_ == role);
+            let active = world
+                .pods
+                .iter()
+                .filter(of_type)
+                .filter(|pod| holds_resources(pod, moment));
+            // A pod beyond the replicas holds resources until it is gone, and is nothing else.
+            let desired = || world.desired().filter(|replica| replica.type_ == role);
+            let pod = |replica: Replica| world.pod(&replica.name(world.name()));
+            let succeeded = desired().filter(|&replica| has_succeeded(pod(replica), completed.contains(replica)));
+            let failed = desired().filter(|&replica| pod(replica).is_some_and(|pod| pod.phase == Phase::Failed));
             let status = ReplicaStatus {
-                active: number(&|pod| holds_resources(pod, moment)),
-                succeeded: number(&|pod| pod.phase == Phase::Succeeded),
-                failed: number(&|pod| pod.phase == Phase::Failed),
+                active: nonzero(active.count()),
+                succeeded: nonzero(succeeded.count()),
+                failed: nonzero(failed.count()),
                 selector: Some(selector(world.name(), role)),
             };
             (role.key().to_owned(), status)
@@ -45,7 +50,7 @@ pub fn counts(world: &World<'_>, moment: Moment) -> BTreeMap<String, ReplicaStat
 /// `active` follows the pods. Kubeflow reports running pods of a succeeded job as succeeded, and never corrects those of a failed one.
 #[must_use]
 pub fn final_counts(world: &World<'_>, stored: &BTreeMap<String, ReplicaStatus>) -> BTreeMap<String, ReplicaStatus> {
-    let mut counts = counts(world, Moment::Working);
+    let mut counts = counts(world, Moment::Working, &CompletedIndexes::of(world, &world.status()));
     for (role, status) in stored {
         let now = counts.entry(role.clone()).or_default();
         now.succeeded = now.succeeded.max(status.succeeded);
@@ -54,18 +59,22 @@ pub fn final_counts(world: &World<'_>, stored: &BTreeMap<String, ReplicaStatus>)
     counts
 }
 
-/// Pods that run or have succeeded, out of all.
+/// Replicas that run or have succeeded, out of all.
 #[must_use]
-pub fn ready(world: &World<'_>) -> String {
-    let ready = |pod: &&Pod| {
-        (pod.running() || pod.phase == Phase::Succeeded)
-            && world.replica_of(&pod.name).is_some_and(|slot| world.is_desired(slot))
+pub fn ready(world: &World<'_>, completed: &CompletedIndexes) -> String {
+    let ready = |replica: &Replica| {
+        let pod = world.pod(&replica.name(world.name()));
+        pod.is_some_and(Pod::running) || has_succeeded(pod, completed.contains(*replica))
     };
     format!(
         "{}/{}",
-        world.pods.iter().filter(ready).count(),
+        world.desired().filter(ready).count(),
         world.job.spec.total_replicas()
     )
+}
+
+fn has_succeeded(pod: Option<&Pod>, completed: bool) -> bool {
+    completed || pod.is_some_and(Pod::succeeded)
 }
 
 /// The label selector of a role's pods, keys sorted, as in Kubeflow. The scale subresource hands it to autoscalers.
@@ -141,7 +150,7 @@ mod tests {
             (Failed, true, Suspended, (None, None, ONE)),
         ] {
             let scene = worker(phase, terminating);
-            let counted = counts(&scene.world(), moment);
+            let counted = counts(&scene.world(), moment, &CompletedIndexes::default());
             assert_eq!(
                 triple(&counted["Worker"]),
                 expected,
@@ -154,7 +163,7 @@ mod tests {
     #[test]
     fn every_role_of_the_job_has_an_entry_with_its_selector_and_no_other_has() {
         let scene = master().scene();
-        let counted = counts(&scene.world(), Moment::Working);
+        let counted = counts(&scene.world(), Moment::Working, &CompletedIndexes::default());
         assert_eq!(counted.keys().collect::<Vec<_>>(), ["Master"]);
         assert_eq!(
             counted["Master"].selector.as_deref(),
@@ -164,7 +173,9 @@ mod tests {
         );
         let scene = elastic_workers(2, 1, 3).scene();
         assert_eq!(
-            counts(&scene.world(), Moment::Working).keys().collect::<Vec<_>>(),
+            counts(&scene.world(), Moment::Working, &CompletedIndexes::default())
+                .keys()
+                .collect::<Vec<_>>(),
             ["Worker"]
         );
     }
@@ -173,7 +184,7 @@ mod tests {
     fn a_pod_of_another_name_counts_nowhere() {
         let mut scene = master_and_workers(1).scene();
         scene.add_pod("job-launcher-0").phase = Phase::Running;
-        let counted = counts(&scene.world(), Moment::Suspended);
+        let counted = counts(&scene.world(), Moment::Suspended, &CompletedIndexes::default());
         assert!(counted.values().all(|status| triple(status) == (None, None, None)));
     }
 
@@ -210,7 +221,7 @@ mod tests {
     #[test]
     fn ready_is_what_runs_or_has_succeeded_out_of_what_is_wanted() {
         let mut scene = master_and_workers(4).scene();
-        assert_eq!(ready(&scene.world()), "0/5");
+        assert_eq!(ready(&scene.world(), &CompletedIndexes::default()), "0/5");
         for (name, phase) in [
             ("job-master-0", Phase::Running),
             ("job-worker-0", Phase::Succeeded),
@@ -221,8 +232,16 @@ mod tests {
         ] {
             scene.add_pod(name).phase = phase;
         }
-        assert_eq!(ready(&scene.world()), "3/5", "worker 4 is not wanted");
+        assert_eq!(
+            ready(&scene.world(), &CompletedIndexes::default()),
+            "3/5",
+            "worker 4 is not wanted"
+        );
         scene.terminate("job-worker-3");
-        assert_eq!(ready(&scene.world()), "2/5", "worker 3 is on its way out");
+        assert_eq!(
+            ready(&scene.world(), &CompletedIndexes::default()),
+            "2/5",
+            "worker 3 is on its way out"
+        );
     }
 }
