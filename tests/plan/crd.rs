@@ -817,6 +817,12 @@ fn quantities_are_checked_where_they_are_typed() {
         let job = master().container(ReplicaType::Master, "/resources", limits).json();
         structural("", &schema, &job, &mut found);
         assert_eq!(found.is_empty(), good, "{memory}: {found:?}");
+        let job = serde_json::from_str(&job.to_string()).expect("the job decodes");
+        assert_eq!(
+            validate::problems(&job).is_empty(),
+            good,
+            "validate says the same of {memory}"
+        );
     }
 }
 

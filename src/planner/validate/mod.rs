@@ -2,12 +2,12 @@
 //!
 //! A test feeds the same objects to this module and to a real API server.
 
+mod template;
+
 use std::fmt;
 
-use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
-
 use crate::api::bounds::{MAX_NAME, MAX_REPLICAS, MAX_SECONDS};
-use crate::api::{PyTorchJob, Replica, ReplicaSpec, ReplicaType, Word, names};
+use crate::api::{PyTorchJob, Replica, ReplicaType, Word, names};
 
 /// Something wrong with a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,31 +111,7 @@ fn replica_types(job: &PyTorchJob, found: &mut Found) {
             }
             _ => {}
         }
-        template(&format!("{field}.template"), spec, found);
-    }
-}
-
-fn template(field: &str, spec: &ReplicaSpec, found: &mut Found) {
-    let spec = match spec.template.parse::<PodTemplateSpec>() {
-        Ok(template) => template.spec,
-        Err(error) => return found.fatal(field, format!("is not a pod template: {error}")),
-    };
-    let Some(PodSpec { containers, .. }) = spec else {
-        return found.fatal(format!("{field}.spec"), "is required");
-    };
-    if !containers.iter().any(|container| container.name == names::CONTAINER) {
-        found.fatal(
-            format!("{field}.spec.containers"),
-            "needs a container named pytorch: it is the one that trains",
-        );
-    }
-    for (index, container) in containers.iter().enumerate() {
-        if container.image.as_deref().unwrap_or_default().is_empty() {
-            found.fatal(
-                format!("{field}.spec.containers[{index}].image"),
-                "is required: every container needs an image",
-            );
-        }
+        template::check(&format!("{field}.template"), spec, found);
     }
 }
 

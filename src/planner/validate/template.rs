@@ -1,0 +1,78 @@
+//! The pod templates of a job.
+
+use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::api::ReplicaSpec;
+use crate::api::names;
+use crate::planner::validate::Found;
+
+/// Checks the template of a replica, named `field`.
+pub(crate) fn check(field: &str, spec: &ReplicaSpec, found: &mut Found) {
+    let spec = match spec.template.parse::<PodTemplateSpec>() {
+        Ok(template) => template.spec,
+        Err(error) => return found.fatal(field, format!("is not a pod template: {error}")),
+    };
+    let Some(PodSpec { containers, .. }) = spec else {
+        return found.fatal(format!("{field}.spec"), "is required");
+    };
+    if !containers.iter().any(|container| container.name == names::CONTAINER) {
+        found.fatal(
+            format!("{field}.spec.containers"),
+            "needs a container named pytorch: it is the one that trains",
+        );
+    }
+    for (index, container) in containers.iter().enumerate() {
+        if container.image.as_deref().unwrap_or_default().is_empty() {
+            found.fatal(
+                format!("{field}.spec.containers[{index}].image"),
+                "is required: every container needs an image",
+            );
+        }
+        resources(&format!("{field}.spec.containers[{index}].resources"), container, found);
+    }
+}
+
+fn resources(field: &str, container: &Container, found: &mut Found) {
+    let Some(resources) = &container.resources else { return };
+    for (kind, amounts) in [("limits", &resources.limits), ("requests", &resources.requests)] {
+        for (resource, Quantity(amount)) in amounts.iter().flatten() {
+            if !is_quantity(amount) {
+                found.tolerable(
+                    format!("{field}.{kind}[{resource}]"),
+                    format!("is {amount:?} and must be a quantity, such as 500m, 16Gi or 1e3"),
+                );
+            }
+        }
+    }
+}
+
+/// Whether Kubernetes takes this for a quantity: a number, and a suffix or an exponent.
+fn is_quantity(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let suffix = unsigned.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
+    let number = &unsigned[..unsigned.len() - suffix.len()];
+    let digits = number.bytes().filter(u8::is_ascii_digit).count();
+    let exponent = |rest: &str| rest.parse::<i32>().is_ok();
+    let known = [
+        "", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei",
+    ];
+    digits > 0
+        && number.len() - digits <= 1
+        && (known.contains(&suffix) || suffix.strip_prefix(['e', 'E']).is_some_and(exponent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantity_is_a_number_with_a_suffix_or_an_exponent() {
+        for good in ["1", "0.5", ".5", "5.", "500m", "16Gi", "1e3", "1E-3", "-1", "+2k"] {
+            assert!(is_quantity(good), "{good}");
+        }
+        for bad in ["", "16GB", "much", "Gi", "1.2.3", "1 Gi", "1ee3", "."] {
+            assert!(!is_quantity(bad), "{bad}");
+        }
+    }
+}
