@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kube::Api;
 use kube::api::Resource;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, DefaultBackoff, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use serde::de::DeserializeOwned;
 use tracing::{info, warn};
@@ -21,6 +23,11 @@ use crate::platform::metrics::Metrics;
 
 /// Objects fetched by one request of a list.
 const PAGE: u32 = 500;
+/// Seconds after which the API server ends a watch and it is resumed. One that hangs, because its connection is half-open, is given up
+/// five seconds later.
+const WATCH_SECONDS: u32 = 55;
+/// Longest pause after an error of a watch: it delays everything once the API server is back.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 
 /// What a watch does with the jobs that an event concerns.
 pub trait Concern: Send + Sync + 'static {
@@ -121,7 +128,25 @@ fn events<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = watcher
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    watch(api, config.page_size(PAGE)).default_backoff()
+    watch(api, config.page_size(PAGE).timeout(WATCH_SECONDS)).backoff(WatchBackoff::default())
+}
+
+/// The pauses of client-go's reflector, up to our longest.
+#[derive(Default)]
+struct WatchBackoff(DefaultBackoff);
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next().map(|pause| pause.min(LONGEST_BACKOFF))
+    }
+}
+
+impl Backoff for WatchBackoff {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
 }
 
 /// Runs one watch for ever. Its errors end here: the stream backs off and resumes by itself.
@@ -161,5 +186,45 @@ fn hint(error: &watcher::Error) -> Option<&'static str> {
         404 => Some("is the CustomResourceDefinition installed? kubectl apply -k config/crd"),
         403 => Some("is the role of the operator bound? kubectl apply -k config/rbac"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_is_tried_again_within_ten_seconds_however_long_the_outage() {
+        let pauses = WatchBackoff::default().take(50);
+        assert!(pauses.into_iter().all(|pause| pause <= Duration::from_secs(10)));
+        assert_eq!(WatchBackoff::default().take(50).count(), 50);
+    }
+
+    #[tokio::test]
+    async fn a_watch_asks_the_api_server_to_end_it_within_a_minute() {
+        let (sender, mut requests) = tokio::sync::mpsc::unbounded_channel();
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let watches = query.contains("watch=true");
+            sender.send(query).unwrap();
+            async move {
+                if watches {
+                    std::future::pending::<()>().await;
+                }
+                let list = r#"{"apiVersion":"v1","kind":"PodList","metadata":{"resourceVersion":"1"},"items":[]}"#;
+                Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::from(
+                    list.as_bytes().to_vec(),
+                )))
+            }
+        });
+        let api = Api::<ObjectView>::all_with(kube::Client::new(service, "default"), &ChildKind::Pod);
+        let watching = tokio::spawn(events(api, ours()).for_each(async |_| {}));
+        while let Some(query) = requests.recv().await {
+            if query.contains("watch=true") {
+                assert!(query.contains("timeoutSeconds=55"), "{query}");
+                break;
+            }
+        }
+        watching.abort();
     }
 }

@@ -125,6 +125,20 @@ impl Error {
         }
     }
 
+    /// Whether the API server did not answer, or could not because of a fault of its own.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Create { source, .. }
+            | Self::Delete { source, .. }
+            | Self::DeleteJob { source, .. }
+            | Self::Read { source, .. }
+            | Self::Status { source, .. } => !is_answer(source),
+            Self::Deadline(_) => true,
+            Self::Conflict { .. } | Self::NameTaken { .. } | Self::Panicked(_) => false,
+        }
+    }
+
     /// The one of several to tell of and to back off from: the first that is not benign, or else the first.
     #[must_use]
     pub fn gravest(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
@@ -137,6 +151,11 @@ impl Error {
     pub fn is_invalid(&self) -> bool {
         matches!(self, Self::Status { source, .. } if matches!(source.as_ref(), kube::Error::Api(status) if status.is_invalid()))
     }
+}
+
+/// Whether the API server refused the request, so that nothing was changed. After a server error, or none at all, it may have been.
+pub fn is_answer(error: &kube::Error) -> bool {
+    is_fenced(error) || matches!(error, kube::Error::Api(status) if status.code < 500)
 }
 
 /// What the API server said. kube's own text repeats it as the dump of a structure, and events are read by people.

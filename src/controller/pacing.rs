@@ -17,6 +17,8 @@ const COUNTS: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 /// Longest pause after a failure.
 const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
+/// The same while the API server does not answer: once it is back nothing stands in the way of another attempt.
+const LONGEST_OUTAGE_BACKOFF: Duration = Duration::from_secs(10);
 /// Pauses are shortened at random by up to this part, so that jobs that failed together do not come back together.
 const JITTER: f64 = 0.2;
 
@@ -75,14 +77,19 @@ impl Memory {
         self.jobs().get(job).is_some_and(|job| job.in_doubt)
     }
 
-    /// A reconcile failed: how long to pause.
-    pub fn failed(&self, job: &str, now: Instant) -> Duration {
+    /// A reconcile failed: how long to pause. `outage` says that the API server did not refuse anything, it did not answer.
+    pub fn failed(&self, job: &str, outage: bool, now: Instant) -> Duration {
+        let longest = if outage {
+            LONGEST_OUTAGE_BACKOFF
+        } else {
+            LONGEST_BACKOFF
+        };
         let mut jobs = self.jobs();
         let job = jobs.entry(job.to_owned()).or_default();
         if job.retry_at.is_none_or(|retry| now >= retry) {
             let pause = FIRST_BACKOFF
                 .saturating_mul(2_u32.saturating_pow(job.failures))
-                .min(LONGEST_BACKOFF);
+                .min(longest);
             job.failures = job.failures.saturating_add(1);
             job.retry_at = Some(now + jittered(pause, JITTER));
         }
@@ -150,23 +157,33 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn pauses_double_and_triggers_by_others_do_not_lengthen_them() {
         let (memory, start) = (Memory::default(), Instant::now());
-        let first = memory.failed("j", start);
+        let first = memory.failed("j", false, start);
         assert!(
             first <= FIRST_BACKOFF && first >= FIRST_BACKOFF.mul_f64(1.0 - JITTER),
             "{first:?}"
         );
-        assert_eq!(memory.failed("j", start), first, "the pause is not over yet");
-        let second = memory.failed("j", start + first);
+        assert_eq!(memory.failed("j", false, start), first, "the pause is not over yet");
+        let second = memory.failed("j", false, start + first);
         assert!(
             second <= FIRST_BACKOFF * 2 && second >= (FIRST_BACKOFF * 2).mul_f64(1.0 - JITTER),
             "{second:?}"
         );
         let mut now = start + first + second;
         for _ in 0..30 {
-            now += memory.failed("j", now);
+            now += memory.failed("j", false, now);
         }
-        assert!(memory.failed("j", now) <= LONGEST_BACKOFF);
+        assert!(memory.failed("j", false, now) <= LONGEST_BACKOFF);
         memory.succeeded("j");
-        assert!(memory.failed("j", now) <= FIRST_BACKOFF);
+        assert!(memory.failed("j", false, now) <= FIRST_BACKOFF);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_does_not_outlive_an_outage_by_more_than_ten_seconds() {
+        let (memory, mut now) = (Memory::default(), Instant::now());
+        for _ in 0..30 {
+            let pause = memory.failed("j", true, now);
+            assert!(pause <= LONGEST_OUTAGE_BACKOFF, "{pause:?}");
+            now += pause;
+        }
     }
 }

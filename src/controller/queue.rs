@@ -161,7 +161,9 @@ fn panic_message(error: tokio::task::JoinError) -> String {
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 fn back_off(job: Arc<StoredJob>, failed: &Failed, context: Arc<Context>) -> Next {
-    let pause = context.memory.failed(job.uid(), Instant::now());
+    let pause = context
+        .memory
+        .failed(job.uid(), failed.error.is_outage(), Instant::now());
     Next::requeue(failed.due.map_or(pause, |due| due.min(pause)))
 }
 

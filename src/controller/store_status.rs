@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::Context;
 use super::error::Error;
+use super::error::is_answer;
 use crate::api::{JobStatus, PyTorchJob};
 use crate::cache::Own;
-use crate::platform::client::is_fenced;
 
 /// Replaces the status, if the job is still the one that was decided on, and remembers it until the watch shows it.
 ///
@@ -52,11 +52,6 @@ pub async fn store_status(context: &Context, metadata: &ObjectMeta, status: JobS
         }
         Err(source) => Err(failed(source)),
     }
-}
-
-/// Whether the error says that nothing was stored. After a server error, or none at all, the status may well be.
-fn is_answer(error: &kube::Error) -> bool {
-    is_fenced(error) || matches!(error, kube::Error::Api(status) if status.code < 500)
 }
 
 /// The part of the answer that is read.
