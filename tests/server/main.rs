@@ -17,6 +17,7 @@ mod editing;
 mod forged_children;
 mod job;
 mod kubeflow;
+mod large_jobs;
 mod live;
 mod operations;
 mod restart_policy;
