@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long an own write is believed without the watch showing it. Only an object that was created and deleted by somebody else while a
-/// list was under way stays unseen; after this time the watch is right.
+/// How long an own write is believed without the watch showing it; then the object is read. The watch may hang, or the
+/// object was created by us and deleted by others while a list was under way.
 pub const UNSEEN: Duration = Duration::from_secs(30);
 
 /// The job that controls an object.
@@ -83,12 +83,21 @@ struct Entry<T> {
     unseen: Option<Instant>,
 }
 
+/// A list that is under way.
+#[derive(Debug, Default)]
+struct Listing {
+    /// What exists, as far as it is known: shown by the list or created by us since it began.
+    exists: HashSet<JobKey>,
+    /// What we wrote or deleted since it began. Of everything else the list knows best.
+    written: HashSet<JobKey>,
+}
+
 /// Objects of one kind.
 #[derive(Debug)]
 pub struct Children<T> {
     by_owner: HashMap<JobId, BTreeMap<String, Entry<T>>>,
     owner_of: HashMap<JobKey, JobId>,
-    listed: Option<HashSet<JobKey>>,
+    listing: Option<Listing>,
 }
 
 impl<T> Default for Children<T> {
@@ -96,7 +105,7 @@ impl<T> Default for Children<T> {
         Self {
             by_owner: HashMap::new(),
             owner_of: HashMap::new(),
-            listed: None,
+            listing: None,
         }
     }
 }
@@ -104,14 +113,22 @@ impl<T> Default for Children<T> {
 impl<T: Fact> Children<T> {
     /// The watch shows an object. Returns the jobs concerned.
     pub fn applied(&mut self, object: Observed<T>) -> Vec<JobKey> {
-        self.note_listed(&object);
-        self.put(object, None)
+        let key = (object.namespace.clone(), object.name.clone());
+        let listed = self.listing.as_mut().is_some_and(|listing| {
+            listing.exists.insert(key.clone());
+            !listing.written.contains(&key)
+        });
+        self.put(object, None, listed)
     }
 
     /// We wrote an object.
     pub fn written(&mut self, object: Observed<T>, now: Instant) {
-        self.note_listed(&object);
-        self.put(object, Some(now));
+        if let Some(listing) = &mut self.listing {
+            let key = (object.namespace.clone(), object.name.clone());
+            listing.exists.insert(key.clone());
+            listing.written.insert(key);
+        }
+        self.put(object, Some(now), false);
     }
 
     /// We asked for the deletion of an object; it is on its way out until the watch shows it gone.
@@ -121,6 +138,9 @@ impl<T: Fact> Children<T> {
         if let Some(entry) = entry.filter(|entry| entry.uid == uid && !entry.fact.terminating()) {
             entry.fact.terminate();
             entry.unseen = Some(now);
+            if let Some(listing) = &mut self.listing {
+                listing.written.insert((owner.namespace.clone(), name.to_owned()));
+            }
         }
     }
 
@@ -157,39 +177,40 @@ impl<T: Fact> Children<T> {
 
     /// A list begins.
     pub fn list_begins(&mut self) {
-        self.listed = Some(HashSet::new());
+        self.listing = Some(Listing::default());
     }
 
     /// The list is complete: what it did not show, and what we did not write meanwhile, is gone. Returns the jobs concerned.
     pub fn list_ends(&mut self) -> Vec<JobKey> {
-        let Some(listed) = self.listed.take() else {
+        let Some(listing) = self.listing.take() else {
             return Vec::new();
         };
         let gone: Vec<JobKey> = self
             .owner_of
             .keys()
-            .filter(|key| !listed.contains(*key))
+            .filter(|key| !listing.exists.contains(*key))
             .cloned()
             .collect();
         gone.iter().filter_map(|key| self.remove(key)).collect()
     }
 
     /// The facts of one job, sorted by name, and whether the watch has yet to show one of our writes.
-    pub fn of(&mut self, owner: &JobId, now: Instant) -> (Vec<T>, bool) {
-        let expired = |entry: &Entry<T>| entry.unseen.is_some_and(|since| now.duration_since(since) >= UNSEEN);
-        let children = self.by_owner.get(owner).into_iter().flatten();
-        let ghosts: Vec<String> = children
-            .filter(|(_, entry)| expired(entry))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in ghosts {
-            self.remove(&(owner.namespace.clone(), name));
-        }
+    pub fn of(&self, owner: &JobId) -> (Vec<T>, bool) {
         let children = || self.by_owner.get(owner).into_iter().flat_map(BTreeMap::values);
         (
             children().map(|entry| entry.fact.clone()).collect(),
             children().any(|entry| entry.unseen.is_some()),
         )
+    }
+
+    /// Name and UID of the objects of one job that have to be read, see [`UNSEEN`].
+    pub fn overdue(&self, owner: &JobId, now: Instant) -> Vec<(String, String)> {
+        let overdue = |entry: &Entry<T>| entry.unseen.is_some_and(|since| now.duration_since(since) >= UNSEEN);
+        let children = self.by_owner.get(owner).into_iter().flatten();
+        children
+            .filter(|(_, entry)| overdue(entry))
+            .map(|(name, entry)| (name.clone(), entry.uid.clone()))
+            .collect()
     }
 
     /// Number of objects.
@@ -201,20 +222,17 @@ impl<T: Fact> Children<T> {
         self.by_owner.get(self.owner_of.get(key)?)?.get(&key.1)
     }
 
-    fn note_listed(&mut self, object: &Observed<T>) {
-        if let Some(listed) = &mut self.listed {
-            listed.insert((object.namespace.clone(), object.name.clone()));
-        }
-    }
-
-    fn put(&mut self, mut object: Observed<T>, unseen: Option<Instant>) -> Vec<JobKey> {
+    /// `listed`: what a fresh list shows replaces what is kept whatever its version, which is older after a restore of
+    /// etcd.
+    fn put(&mut self, mut object: Observed<T>, unseen: Option<Instant>, listed: bool) -> Vec<JobKey> {
         let key = (object.namespace, object.name);
         let old = self.entry(&key);
-        if old.is_some_and(|old| is_newer(old.version, object.version)) {
+        if !listed && old.is_some_and(|old| is_newer(old.version, object.version)) {
             return Vec::new();
         }
         // Deletion is never taken back, so an older view of the same object does not make it live again.
-        if let Some(old) = old.filter(|old| old.uid == object.uid) {
+        let restored = listed && !object.fact.terminating();
+        if let Some(old) = old.filter(|old| old.uid == object.uid && !restored) {
             object.fact.inherit(&old.fact);
         }
         // The watch may be faster than the answer to our own request, and shows no version of an object twice.
@@ -239,15 +257,17 @@ impl<T: Fact> Children<T> {
                 fact: object.fact,
                 unseen,
             };
-            let owner = JobId::new(&key.0, &owner.uid);
-            self.by_owner
-                .entry(owner.clone())
-                .or_default()
-                .insert(key.1.clone(), entry);
-            self.owner_of.insert(key, owner);
+            self.insert(key, &owner.uid, entry);
         }
         touched.dedup();
         touched
+    }
+
+    fn insert(&mut self, key: JobKey, owner: &str, entry: Entry<T>) {
+        let owner = JobId::new(&key.0, owner);
+        let children = self.by_owner.entry(owner.clone()).or_default();
+        children.insert(key.1.clone(), entry);
+        self.owner_of.insert(key, owner);
     }
 
     fn remove(&mut self, key: &JobKey) -> Option<JobKey> {
@@ -291,7 +311,7 @@ mod tests {
 
     fn names(children: &mut Children<Pod>, owner: &str) -> Vec<String> {
         children
-            .of(&JobId::new("ns", owner), Instant::now())
+            .of(&JobId::new("ns", owner))
             .0
             .into_iter()
             .map(|fact| format!("{}/{}", fact.name, fact.uid))
@@ -302,10 +322,7 @@ mod tests {
     async fn an_own_write_is_known_before_the_watch_shows_it_and_an_older_event_does_not_undo_it() {
         let mut children = Children::default();
         children.written(pod("a", "2", 20, Some("j")), Instant::now());
-        assert!(
-            children.of(&JobId::new("ns", "j"), Instant::now()).1,
-            "the watch has yet to show it"
-        );
+        assert!(children.of(&JobId::new("ns", "j")).1, "the watch has yet to show it");
         assert!(
             children.applied(pod("a", "1", 10, Some("j"))).is_empty(),
             "an older object of that name"
@@ -317,10 +334,7 @@ mod tests {
         );
         assert_eq!(names(&mut children, "j"), ["a/2"]);
         children.applied(pod("a", "2", 20, Some("j")));
-        assert!(
-            !children.of(&JobId::new("ns", "j"), Instant::now()).1,
-            "the watch has caught up"
-        );
+        assert!(!children.of(&JobId::new("ns", "j")).1, "the watch has caught up");
     }
 
     #[tokio::test]
@@ -329,10 +343,10 @@ mod tests {
         children.applied(pod("a", "1", 10, Some("j")));
         children.delete_asked(&JobId::new("ns", "j"), "a", "1", Instant::now());
         children.applied(pod("a", "1", 11, Some("j")));
-        assert!(children.of(&JobId::new("ns", "j"), Instant::now()).0[0].terminating);
+        assert!(children.of(&JobId::new("ns", "j")).0[0].terminating);
         children.applied(pod("a", "2", 12, Some("j")));
         assert!(
-            !children.of(&JobId::new("ns", "j"), Instant::now()).0[0].terminating,
+            !children.of(&JobId::new("ns", "j")).0[0].terminating,
             "but its successor is another object"
         );
     }
@@ -343,7 +357,7 @@ mod tests {
         children.applied(pod("a", "2", 10, Some("j")));
         children.delete_asked(&JobId::new("ns", "j"), "a", "1", Instant::now());
         children.found_gone(&JobId::new("ns", "j"), "a", "1");
-        let facts = children.of(&JobId::new("ns", "j"), Instant::now()).0;
+        let facts = children.of(&JobId::new("ns", "j")).0;
         assert_eq!((facts.len(), facts[0].terminating), (1, false));
     }
 
@@ -396,23 +410,66 @@ mod tests {
         children.applied(pod("slow", "2", 11, Some("j")));
         children.applied(terminating);
         children.delete_asked(&JobId::new("ns", "j"), "slow", "2", Instant::now());
-        assert!(
-            !children.of(&JobId::new("ns", "j"), Instant::now()).1,
-            "nothing is left to be shown"
-        );
+        assert!(!children.of(&JobId::new("ns", "j")).1, "nothing is left to be shown");
         tokio::time::advance(UNSEEN * 2).await;
         assert_eq!(names(&mut children, "j"), ["made/1", "slow/2"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_own_write_that_the_watch_never_shows_is_forgotten() {
-        let mut children = Children::default();
-        children.written(pod("ghost", "1", 10, Some("j")), Instant::now());
+    async fn an_own_write_that_the_watch_does_not_show_is_kept_and_read() {
+        let (mut children, job) = (Children::default(), JobId::new("ns", "j"));
+        children.applied(pod("seen", "0", 9, Some("j")));
+        children.written(pod("made", "1", 10, Some("j")), Instant::now());
+        children.applied(pod("stopped", "2", 11, Some("j")));
+        children.delete_asked(&job, "stopped", "2", Instant::now());
+        let read = [
+            ("made".to_owned(), "1".to_owned()),
+            ("stopped".to_owned(), "2".to_owned()),
+        ];
         tokio::time::advance(UNSEEN.checked_sub(Duration::from_millis(1)).unwrap()).await;
-        assert_eq!(names(&mut children, "j"), ["ghost/1"]);
+        assert!(children.overdue(&job, Instant::now()).is_empty());
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(names(&mut children, "j").is_empty());
-        assert_eq!(children.len(), 0);
+        assert_eq!(children.overdue(&job, Instant::now()), read);
+        assert_eq!(names(&mut children, "j"), ["made/1", "seen/0", "stopped/2"]);
+
+        children.written(pod("made", "1", 10, Some("j")), Instant::now());
+        assert_eq!(
+            children.overdue(&job, Instant::now()),
+            read[1..],
+            "what was read is not read at once again"
+        );
+        children.found_gone(&job, "stopped", "2");
+        assert!(children.overdue(&job, Instant::now()).is_empty());
+        tokio::time::advance(UNSEEN).await;
+        assert_eq!(children.overdue(&job, Instant::now()), read[..1]);
+    }
+
+    #[tokio::test]
+    async fn after_a_restore_of_etcd_the_list_counts_whatever_its_versions() {
+        let (mut children, job) = (Children::default(), JobId::new("ns", "j"));
+        children.applied(pod("older", "1", 50, Some("j")));
+        children.written(pod("ghost", "2", 51, Some("j")), Instant::now());
+        children.applied(pod("live", "3", 52, Some("j")));
+        children.delete_asked(&job, "live", "3", Instant::now());
+        children.applied(pod("ours", "4", 53, Some("j")));
+
+        children.list_begins();
+        children.delete_asked(&job, "ours", "4", Instant::now());
+        children.applied(pod("older", "0", 10, Some("j")));
+        children.applied(pod("live", "3", 11, Some("j")));
+        children.applied(pod("ours", "4", 12, Some("j")));
+        children.list_ends();
+        let kept = children.of(&job).0;
+        let kept: Vec<_> = kept
+            .iter()
+            .map(|pod| (pod.name.as_str(), pod.uid.as_str(), pod.terminating))
+            .collect();
+        assert_eq!(kept, [("live", "3", false), ("older", "0", false), ("ours", "4", true)]);
+        children.applied(pod("older", "0", 13, Some("j")));
+        assert_eq!(
+            children.entry(&("ns".into(), "older".into())).unwrap().version,
+            Some(13)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -432,7 +489,7 @@ mod tests {
         children.applied(ending.clone());
         children.delete_asked(&JobId::new("ns", "j"), "ending", "1", Instant::now());
         tokio::time::advance(UNSEEN).await;
-        let (pods, unseen) = children.of(&JobId::new("ns", "j"), Instant::now());
+        let (pods, unseen) = children.of(&JobId::new("ns", "j"));
         assert_eq!((pods.len(), unseen), (1, false));
         assert!(pods[0].terminating);
     }
@@ -476,7 +533,7 @@ mod tests {
             pod.fact.deletion_requested = requested;
             children.applied(pod);
         }
-        let seen = children.of(&JobId::new("ns", "j"), Instant::now()).0;
+        let seen = children.of(&JobId::new("ns", "j")).0;
         assert_eq!(seen[0].deletion_requested, at(100));
     }
 }

@@ -138,15 +138,27 @@ impl Index {
 
     /// What the job owns.
     #[must_use]
-    pub fn owned_by(&self, job: &JobId, now: Instant) -> Snapshot {
-        let (pods, mut unseen) = self.pods().of(job, now);
+    pub fn owned_by(&self, job: &JobId) -> Snapshot {
+        let (pods, mut unseen) = self.pods().of(job);
         let mut others = Vec::new();
         for kind in self.others.0.keys() {
-            let (found, kind_unseen) = self.others(*kind).of(job, now);
+            let (found, kind_unseen) = self.others(*kind).of(job);
             others.extend(found);
             unseen |= kind_unseen;
         }
         Snapshot { pods, others, unseen }
+    }
+
+    /// What the job owns and has to be read: kind, name and UID of what we wrote and the watch has not shown for
+    /// [`UNSEEN`](super::UNSEEN).
+    #[must_use]
+    pub fn overdue(&self, job: &JobId, now: Instant) -> Vec<(ChildKind, String, String)> {
+        let of_kind = |kind| match kind {
+            ChildKind::Pod => self.pods().overdue(job, now),
+            kind => self.others(kind).overdue(job, now),
+        };
+        let with_kind = |kind| of_kind(kind).into_iter().map(move |(name, uid)| (kind, name, uid));
+        ChildKind::ALL.into_iter().flat_map(with_kind).collect()
     }
 
     /// We wrote the status of a job.
@@ -170,6 +182,18 @@ impl Index {
         }
         statuses.remove(uid);
         None
+    }
+
+    /// UID of each job whose own status is kept, and the version of that status.
+    #[must_use]
+    pub fn own_statuses(&self) -> HashMap<String, String> {
+        let versions = |(uid, own): (&String, &Own)| (uid.clone(), own.version.clone());
+        self.statuses().iter().map(versions).collect()
+    }
+
+    /// A list of the jobs is complete that began when our own statuses were `before`: of those it knows best, whatever its versions.
+    pub fn jobs_listed(&self, before: &HashMap<String, String>) {
+        self.statuses().retain(|uid, own| before.get(uid) != Some(&own.version));
     }
 
     /// The job is gone.
@@ -242,5 +266,24 @@ mod tests {
             index.with_own_status(&job("9")).is_none(),
             "what the watch has shown is forgotten"
         );
+    }
+
+    #[test]
+    fn after_a_restore_of_etcd_a_list_replaces_our_status_unless_it_was_written_meanwhile() {
+        let index = Index::default();
+        let own = |version: &str| Own {
+            version: version.into(),
+            status: JobStatus::default(),
+        };
+        index.status_written("u", own("10"));
+        let before = index.own_statuses();
+        index.jobs_listed(&before);
+        assert!(index.with_own_status(&job("5")).is_none());
+
+        index.status_written("u", own("10"));
+        let before = index.own_statuses();
+        index.status_written("u", own("11"));
+        index.jobs_listed(&before);
+        assert!(index.with_own_status(&job("5")).is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! The watches: one task a kind, each with its own back-off, feeding what we know and telling which jobs are concerned.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use kube::Api;
 use kube::api::Resource;
-use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::store::{Store, Writer};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, DefaultBackoff, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -40,8 +40,15 @@ pub trait Concern: Send + Sync + 'static {
 }
 
 /// Watches jobs, into the store that the queue reads from.
-pub async fn jobs(api: Api<StoredJob>, mut store: Writer<StoredJob>, concern: Arc<impl Concern>, metrics: Metrics) {
+pub async fn jobs(
+    api: Api<StoredJob>,
+    mut store: Writer<StoredJob>,
+    index: Arc<Index>,
+    concern: Arc<impl Concern>,
+    metrics: Metrics,
+) {
     let reader = store.as_reader();
+    let mut own_statuses = HashMap::new();
     run(
         "pytorchjobs",
         events(api, watcher::Config::default()),
@@ -58,13 +65,10 @@ pub async fn jobs(api: Api<StoredJob>, mut store: Writer<StoredJob>, concern: Ar
                     concern.job(key(&job));
                 }
                 Event::Delete(job) => concern.gone(job.uid()),
-                Event::Init => {}
+                Event::Init => own_statuses = index.own_statuses(),
                 Event::InitDone => {
-                    let listed: HashSet<String> = reader.state().iter().map(|job| job.uid().to_owned()).collect();
-                    before
-                        .iter()
-                        .filter(|job| !listed.contains(job.uid()))
-                        .for_each(|job| concern.gone(job.uid()));
+                    index.jobs_listed(&own_statuses);
+                    vanished(&before, &reader).for_each(|uid| concern.gone(uid));
                     reader.state().iter().for_each(|job| concern.job(key(job)));
                     concern.synced("pytorchjobs");
                 }
@@ -73,6 +77,15 @@ pub async fn jobs(api: Api<StoredJob>, mut store: Writer<StoredJob>, concern: Ar
         },
     )
     .await;
+}
+
+/// UIDs of the jobs that were known before and are not in the store.
+fn vanished<'a>(before: &'a [Arc<StoredJob>], store: &Store<StoredJob>) -> impl Iterator<Item = &'a str> {
+    let listed: HashSet<String> = store.state().iter().map(|job| job.uid().to_owned()).collect();
+    before
+        .iter()
+        .map(|job| job.uid())
+        .filter(move |uid| !listed.contains(*uid))
 }
 
 fn tell_undecodable(job: &StoredJob, metrics: &Metrics) {

@@ -215,7 +215,13 @@ fn start_watches(
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
-    tasks.spawn(watch::jobs(jobs, writer, trigger.clone(), metrics.clone()));
+    tasks.spawn(watch::jobs(
+        jobs,
+        writer,
+        index.clone(),
+        trigger.clone(),
+        metrics.clone(),
+    ));
     for kind in ChildKind::ALL {
         let api = match namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),

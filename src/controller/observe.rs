@@ -1,12 +1,20 @@
 //! The job that a pass is about.
 
+use futures::StreamExt;
+use futures::stream;
 use kube::Api;
+use tokio::time::Instant;
+use tracing::debug;
 
 use super::Context;
 use super::error::Error;
 use super::job_ref::Target;
 use crate::api::PyTorchJob;
+use crate::cache::ObjectView;
 use crate::cache::StoredJob;
+
+/// Objects of one job that are read at once.
+const READS: usize = 4;
 
 /// The job as it has to be planned for, where that is not what the watch shows: with our own last status, or read anew when nobody knows
 /// whether our last status was stored. A plan made on the view before it could create a pod for a job that has its verdict.
@@ -39,6 +47,24 @@ pub async fn latest(context: &Context, seen: &PyTorchJob) -> Result<Option<PyTor
     }
 }
 
+/// Reads the objects of the job that we wrote and that the watch does not show. What cannot be read stays as it was written.
+pub async fn read_overdue(context: &Context, target: &Target<'_>) {
+    let overdue = context.index.overdue(&target.id(), Instant::now());
+    stream::iter(overdue)
+        .for_each_concurrent(READS, async |(kind, name, uid)| {
+            let api = Api::<ObjectView>::namespaced_with(context.client.clone(), target.namespace, &kind);
+            let _permit = context.permit().await;
+            match api.get(&name).await {
+                Ok(object) => context.index.created(kind, object, Instant::now()),
+                Err(kube::Error::Api(status)) if status.is_not_found() => {
+                    context.index.not_found(kind, &target.id(), &name, &uid);
+                }
+                Err(error) => debug!(%kind, namespace = target.namespace, name, %error, "cannot read"),
+            }
+        })
+        .await;
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -50,6 +76,8 @@ mod tests {
 
     use super::super::reconcile::reconcile;
     use super::*;
+    use crate::api::ChildKind;
+    use crate::cache::UNSEEN;
     use crate::planner::Settings;
     use crate::platform::events::EventSink;
     use crate::platform::health::Health;
@@ -78,6 +106,11 @@ mod tests {
                     let lost = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 504, "reason": "Timeout", "message": "lost" });
                     (StatusCode::GATEWAY_TIMEOUT, lost)
                 }
+                Method::GET if url.ends_with("/pods/gone") => {
+                    let status = kube::core::Status::failure("gone", "NotFound").with_code(404);
+                    (StatusCode::NOT_FOUND, serde_json::to_value(status).unwrap())
+                }
+                Method::GET if url.ends_with("/pods/there") => (StatusCode::OK, pod("there")),
                 Method::GET => (StatusCode::OK, job.clone()),
                 _ => (StatusCode::CREATED, serde_json::from_slice(sent).unwrap()),
             }
@@ -115,6 +148,36 @@ mod tests {
                 health: Health::new(&[]),
             })
         }
+    }
+
+    fn pod(name: &str) -> Value {
+        json!({
+            "metadata": { "name": name, "namespace": "ns", "uid": name, "resourceVersion": "5", "ownerReferences": [
+                { "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": "job", "uid": "u", "controller": true }] },
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_created_pod_that_the_watch_does_not_show_is_read_and_goes_only_if_it_is_gone() {
+        let (server, metadata) = (
+            Server::default(),
+            json!({ "name": "job", "namespace": "ns", "uid": "u" }),
+        );
+        let job = json!({ "metadata": metadata, "spec": { "pytorchReplicaSpecs": {} } }).to_string();
+        let job: PyTorchJob = serde_json::from_str(&job).unwrap();
+        let (context, target) = (server.context(), Target::of(&job));
+        for name in ["gone", "there"] {
+            let created = serde_json::from_value(pod(name)).unwrap();
+            context.index.created(ChildKind::Pod, created, Instant::now());
+        }
+        read_overdue(&context, &target).await;
+        assert!(server.requests.lock().unwrap().is_empty(), "the watch is not late yet");
+        tokio::time::advance(UNSEEN).await;
+        read_overdue(&context, &target).await;
+        read_overdue(&context, &target).await;
+        assert_eq!(server.requests.lock().unwrap().len(), 2, "each is read once");
+        let pods = context.index.owned_by(&target.id()).pods;
+        assert_eq!(pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["there"]);
     }
 
     #[tokio::test]

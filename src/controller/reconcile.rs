@@ -13,7 +13,7 @@ use super::Context;
 use super::act::{Applied, act};
 use super::error::{Error, Failed};
 use super::job_ref::Target;
-use super::observe::latest;
+use super::observe::{latest, read_overdue};
 use super::store_status::store_status;
 use crate::api::ChildKind;
 use crate::api::names::reason;
@@ -55,7 +55,8 @@ pub async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<
 }
 
 async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Failed> {
-    let owned = context.index.owned_by(&target.id(), Instant::now());
+    read_overdue(context, &target).await;
+    let owned = context.index.owned_by(&target.id());
     let plan = planner::plan(&World {
         job: target.job,
         pods: &owned.pods,
