@@ -110,6 +110,7 @@ impl ObjectView {
                 .chain(self.status.container_statuses.iter().flatten())
         };
         let phase = self.phase();
+        let built_from = self.built_from();
         let fact = Pod {
             name: self.metadata.name.clone().unwrap_or_default(),
             uid: self.metadata.uid.clone().unwrap_or_default(),
@@ -121,7 +122,8 @@ impl ObjectView {
             restarts: statuses()
                 .map(|status| status.restart_count)
                 .fold(0, i32::saturating_add),
-            template_hash: self.template_hash(),
+            template_hash: built_from.map(|(hash, _)| hash),
+            generation: built_from.and_then(|(_, generation)| generation),
             failure: (phase == Phase::Failed).then(|| Box::new(self.failure())),
         };
         observed(self.metadata, fact)
@@ -159,7 +161,7 @@ impl ObjectView {
             .max()
     }
 
-    fn template_hash(&self) -> Option<u64> {
+    fn built_from(&self) -> Option<(u64, Option<i64>)> {
         let labels = self.metadata.labels.as_ref()?;
         template_hash::parse(labels.get(names::LABEL_POD_TEMPLATE_HASH)?)
     }

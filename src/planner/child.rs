@@ -41,6 +41,8 @@ pub struct Pod {
     pub restarts: i32,
     /// What it was built from, as [`crate::planner::build::template_hash`] has it; nothing for a pod that is not ours.
     pub template_hash: Option<u64>,
+    /// `metadata.generation` of the job that it was built from; nothing for a pod that is not ours, or of an earlier version.
+    pub generation: Option<i64>,
     /// Why the pod failed, if it did.
     pub failure: Option<Box<Failure>>,
 }

@@ -110,7 +110,10 @@ impl History {
         let Some(job) = &self.cluster.stored.job else { return };
         let status = job.status.clone().unwrap_or_default();
         let suspended = |job: &PyTorchJob| job.spec.suspended() || job.status.as_ref().is_some_and(is_suspended);
-        let working = self.cluster.seen.job.as_ref().is_some_and(|job| !suspended(job)) && !finished(&status);
+        // A suspension that was stored covers its deletions, also when the answer to its status was lost.
+        let working = self.cluster.seen.job.as_ref().is_some_and(|job| !suspended(job))
+            && !finished(&status)
+            && !is_suspended(&status);
         let wanted = slot(job, &pod.name).is_some_and(|(role, index)| index < job.spec.replicas(role));
         let knew = pod.failed() && status.observed_generation == job.metadata.generation;
         assert!(
@@ -454,6 +457,7 @@ fn settles(mut seen: Objects, now: Timestamp) {
                         name: name.clone(),
                         uid: format!("{name}-{round}"),
                         template_hash: job.map(|job| template_hash::current(&job.spec)),
+                        generation: job.and_then(|job| job.metadata.generation),
                         ..Pod::default()
                     };
                     seen.pods.insert(name, pod);
@@ -472,6 +476,20 @@ fn settles(mut seen: Objects, now: Timestamp) {
             }
         }
     }
+}
+
+/// Whether the list of indexes and ranges has that of the worker of this name.
+fn is_completed(indexes: &str, name: &str) -> bool {
+    let index: u32 = name.trim_start_matches("job-worker-").parse().unwrap_or(u32::MAX);
+    indexes.split(',').any(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let within = |first: u32, last: u32| (first..=last).contains(&index);
+        first
+            .parse()
+            .ok()
+            .zip(last.parse().ok())
+            .is_some_and(|(first, last)| within(first, last))
+    })
 }
 
 /// Where a settled job must have arrived.
@@ -513,7 +531,12 @@ fn goal(stored: &Objects) {
         let wanted: BTreeSet<_> = roles
             .flat_map(|role| (0..job.spec.replicas(role)).map(move |index| Replica::new(role, index).name("job")))
             .collect();
-        assert_eq!((&names, &services), (&wanted, &wanted), "L1: exactly what is wanted");
+        assert_eq!(services, wanted, "L1: exactly what is wanted");
+        let completed = status.completed_indexes.clone().unwrap_or_default();
+        assert!(
+            names.is_subset(&wanted) && wanted.difference(&names).all(|name| is_completed(&completed, name)),
+            "L1: exactly what is wanted, but for finished workers {completed:?}: {names:?}"
+        );
         assert!(is_true(&status, Running), "L1: {status:#?}");
         let current = template_hash::current(&job.spec);
         let built_from = |pod: &Pod| pod.template_hash == Some(current);

@@ -22,6 +22,7 @@ fn set(scene: &mut Scene, name: &str, ended: &Pod) {
         name: pod.name.clone(),
         uid: pod.uid.clone(),
         template_hash: pod.template_hash,
+        generation: pod.generation,
         ..ended.clone()
     };
 }

@@ -130,9 +130,11 @@ impl Live {
         let pods = pods.list(&every).await.map_err(text)?.items.into_iter().map(|pod| {
             let mut spec = json!(pod.spec);
             law::mask_environment(&mut spec, masked);
+            let mut labels = json!(pod.labels());
+            law::mask_generation(&mut labels);
             (
                 pod.name_any(),
-                json!({ "labels": pod.labels(), "annotations": pod.annotations(), "spec": spec }),
+                json!({ "labels": labels, "annotations": pod.annotations(), "spec": spec }),
             )
         });
         let pods: BTreeMap<_, _> = pods.collect();

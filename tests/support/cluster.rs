@@ -253,7 +253,8 @@ impl Cluster {
         let job = self.stored.job.as_ref()?.metadata.name.clone().unwrap_or_default();
         match action {
             Action::Create(child) if child.kind == ChildKind::Pod => {
-                let built_from = self.seen.job.as_ref().map(|job| template_hash::current(&job.spec));
+                let seen = self.seen.job.as_ref();
+                let built_from = seen.map(|job| (template_hash::current(&job.spec), job.metadata.generation));
                 self.create_pod(child.name(&job), built_from, answered)
             }
             Action::Create(child) => self.create_service(child.name(&job), answered),
@@ -296,14 +297,15 @@ impl Cluster {
         }
     }
 
-    fn create_pod(&mut self, name: String, template_hash: Option<u64>, answered: bool) -> Option<Written> {
+    fn create_pod(&mut self, name: String, built_from: Option<(u64, Option<i64>)>, answered: bool) -> Option<Written> {
         if self.stored.pods.contains_key(&name) {
             return None;
         }
         let pod = Pod {
             name: name.clone(),
             uid: self.uid(),
-            template_hash,
+            template_hash: built_from.map(|(hash, _)| hash),
+            generation: built_from.and_then(|(_, generation)| generation),
             ..Pod::default()
         };
         self.stored.pods.insert(name.clone(), pod.clone());

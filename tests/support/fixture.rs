@@ -252,6 +252,7 @@ impl Scene {
             name: name.into(),
             uid,
             template_hash: Some(template_hash::current(spec)),
+            generation: self.job.metadata.generation,
             ..Pod::default()
         };
         self.pods.insert(place, pod);

@@ -130,7 +130,7 @@ impl<'a> Builder<'a> {
         labels.extend(self.labels(role, index));
         labels.insert(
             names::LABEL_POD_TEMPLATE_HASH.into(),
-            json!(template_hash::label(self.template_hash)),
+            json!(template_hash::label(self.template_hash, self.job.metadata.generation)),
         );
         if role == ReplicaType::Master || (index == 0 && self.job.spec.replica(ReplicaType::Master).is_none()) {
             labels.insert(names::LABEL_JOB_ROLE.into(), json!(names::JOB_ROLE_MASTER));
@@ -208,7 +208,7 @@ mod tests {
                 "training.kubeflow.org/job-name": "job",
                 "training.kubeflow.org/replica-type": "worker",
                 "training.kubeflow.org/replica-index": "1",
-                "training.kubeflow.org/pod-template-hash": "15bea8074df8c3cf",
+                "training.kubeflow.org/pod-template-hash": "15bea8074df8c3cf-1",
             })
         );
     }

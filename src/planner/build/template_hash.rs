@@ -3,6 +3,9 @@
 //! Templates, `nprocPerNode` and the number of workers, unless an elasticPolicy bounds it, can be edited only while the job is suspended,
 //! so that no pod outlives them. Who was not there to see the suspension sees by the hash that a pod is older than the spec; Deployments
 //! tell their pods apart in the same way. Pods without the label, such as those of Kubeflow's operator, are never held to be outdated.
+//!
+//! Another definition may give the same templates other defaults and prune other fields, so the label has the generation of the spec too:
+//! only an edit makes a new one, and without an edit no pod is outdated.
 
 use std::hash::Hasher as _;
 
@@ -11,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::api::{ElasticPolicy, PyTorchJobSpec, ReplicaType};
 use crate::planner::build::template;
+use crate::planner::child::Pod;
 use crate::planner::world::World;
 
 /// The hash of what pods are built from and what a suspension alone allows to change. It must never depend on anything else, nor on
@@ -32,24 +36,36 @@ pub fn current(spec: &PyTorchJobSpec) -> u64 {
     of(spec, &template::of_roles(spec))
 }
 
-/// The value of the label.
+/// The value of the label: the hash, and the generation of the spec. A job that is not stored yet has none.
 #[must_use]
-pub fn label(hash: u64) -> String {
-    format!("{hash:016x}")
+pub fn label(hash: u64, generation: Option<i64>) -> String {
+    generation.map_or_else(
+        || format!("{hash:016x}"),
+        |generation| format!("{hash:016x}-{generation}"),
+    )
 }
 
-/// Reads the label. A value that is none of ours is no hash.
+/// Reads the label. A value that is none of ours is no hash; one of an earlier version of this operator has no generation.
 #[must_use]
-pub fn parse(label: &str) -> Option<u64> {
-    u64::from_str_radix(label, 16).ok()
+pub fn parse(label: &str) -> Option<(u64, Option<i64>)> {
+    let (hash, generation) = label
+        .split_once('-')
+        .map_or((label, None), |(hash, rest)| (hash, Some(rest)));
+    let hash = u64::from_str_radix(hash, 16).ok()?;
+    match generation {
+        None => Some((hash, None)),
+        Some(generation) => Some((hash, Some(generation.parse().ok()?))),
+    }
 }
 
-/// Whether a pod that is not on its way out was built from something else than what the spec says now.
+/// Whether an edit since then has made a pod that is not terminating one that was built from something else than what the spec says
+/// now.
 #[must_use]
 pub fn any_outdated(world: &World<'_>) -> bool {
+    let edited_since = |pod: &&Pod| pod.generation < world.job.metadata.generation && pod.generation.is_some();
     let built_from = || {
         let live = world.pods.iter().filter(|pod| !pod.terminating);
-        live.filter_map(|pod| pod.template_hash)
+        live.filter(edited_since).filter_map(|pod| pod.template_hash)
     };
     built_from().next().is_some() && {
         let current = current(&world.job.spec);
@@ -68,8 +84,8 @@ mod tests {
 
     #[test]
     fn the_hash_of_a_job_never_changes_or_an_upgrade_would_replace_all_pods_of_all_jobs() {
-        assert_eq!(label(hash(master_and_workers(2))), "15bea8074df8c3cf");
-        assert_eq!(label(hash(elastic_workers(2, 1, 3))), "121541d37734a1f1");
+        assert_eq!(label(hash(master_and_workers(2)), None), "15bea8074df8c3cf");
+        assert_eq!(label(hash(elastic_workers(2, 1, 3)), Some(7)), "121541d37734a1f1-7");
     }
 
     #[test]
@@ -126,9 +142,11 @@ mod tests {
     #[test]
     fn a_label_is_read_back_and_anything_else_is_no_hash() {
         for hash in [0, 1, u64::MAX] {
-            assert_eq!(parse(&label(hash)), Some(hash));
+            for generation in [None, Some(1), Some(i64::MAX)] {
+                assert_eq!(parse(&label(hash, generation)), Some((hash, generation)));
+            }
         }
-        for other in ["", "v1", "10000000000000000", "-1"] {
+        for other in ["", "v1", "10000000000000000", "-1", "0-", "0-x"] {
             assert_eq!(parse(other), None, "{other:?}");
         }
     }
@@ -136,11 +154,26 @@ mod tests {
     #[test]
     fn a_pod_on_its_way_out_and_one_without_the_label_are_not_outdated() {
         let mut scene = master_and_workers(1).running();
-        scene.job.spec.nproc_per_node = Some("2".into());
+        scene.edit(|job| job.spec.nproc_per_node = Some("2".into()));
         assert!(any_outdated(&scene.world()));
         scene.terminate("job-master-0");
         assert!(any_outdated(&scene.world()), "the worker is");
         scene.pod("job-worker-0").template_hash = None;
         assert!(!any_outdated(&scene.world()));
+    }
+
+    #[test]
+    fn a_change_of_definition_outdates_no_pod_and_an_edit_does() {
+        let mut scene = master_and_workers(1).running();
+        // Another default: the spec reads differently, and nobody has edited it.
+        scene.job.spec.nproc_per_node = Some("auto".into());
+        assert!(!any_outdated(&scene.world()));
+        scene.edit(|job| job.spec.nproc_per_node = Some("2".into()));
+        assert!(any_outdated(&scene.world()));
+        scene.pods.iter_mut().for_each(|pod| pod.generation = None);
+        assert!(
+            !any_outdated(&scene.world()),
+            "pods of an earlier version of this operator"
+        );
     }
 }

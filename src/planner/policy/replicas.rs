@@ -17,8 +17,8 @@ pub fn reconcile(world: &World<'_>, completed: &CompletedIndexes) -> Vec<Action>
     actions.extend(disrupted(world, completed));
     actions.extend(surplus(world));
     if !waits_for_old_pods(world) {
-        actions.extend(missing(world, completed, ChildKind::Pod));
-        actions.extend(missing(world, completed, ChildKind::Service));
+        actions.extend(missing(world, ChildKind::Pod, |replica| !completed.contains(replica)));
+        actions.extend(missing(world, ChildKind::Service, |_| true));
     }
     actions
 }
@@ -64,15 +64,15 @@ fn disrupted<'a>(world: &'a World<'_>, completed: &'a CompletedIndexes) -> impl 
         .map(Action::delete_pod)
 }
 
-/// Creates what is missing of a kind that each replica has one of.
+/// Creates what is missing of a kind that each of these replicas has one of.
 fn missing<'a>(
     world: &'a World<'_>,
-    completed: &'a CompletedIndexes,
     kind: ChildKind,
+    needed: impl Fn(Replica) -> bool + 'a,
 ) -> impl Iterator<Item = Action> + 'a {
     world
         .desired()
-        .filter(|&replica| !completed.contains(replica))
+        .filter(move |&replica| needed(replica))
         .map(move |replica| ChildRef::of_replica(kind, replica))
         .filter(|&child| !world.exists(child))
         .map(Action::Create)

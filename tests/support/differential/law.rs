@@ -13,7 +13,7 @@
 //!   the elastic rendezvous get the number from torchrun, which overwrites the variable; Kubeflow's pods keep it in the same way.
 
 use k8s_openapi::jiff::Timestamp;
-use pytorchjob_operator::api::names::{env, reason};
+use pytorchjob_operator::api::names::{self, env, reason};
 use pytorchjob_operator::api::{ConditionType, JobStatus};
 use pytorchjob_operator::planner::status::conditions::is_true;
 use serde_json::{Map, Value, json};
@@ -30,6 +30,7 @@ pub fn image(sim: &Simulation<'_>) -> Value {
         .map(|(name, pod)| {
             let mut built = pod.built.clone();
             mask_environment(&mut built["spec"], masked);
+            mask_generation(&mut built["metadata"]["labels"]);
             let state = format!("{:?}, {} restarts", pod.fact.phase, pod.fact.restarts);
             (name.clone(), json!({ "built": built, "state": state }))
         })
@@ -45,6 +46,14 @@ pub fn image(sim: &Simulation<'_>) -> Value {
         "autoscaler": sim.autoscaler,
         "status": status(sim.status()),
     })
+}
+
+/// Takes the generation out of the labels: it is history.
+pub fn mask_generation(labels: &mut Value) {
+    let label = &mut labels[names::LABEL_POD_TEMPLATE_HASH];
+    if let Some((hash, _)) = label.as_str().and_then(|label| label.split_once('-')) {
+        *label = json!(hash);
+    }
 }
 
 /// The status without history and times.

@@ -285,12 +285,13 @@ impl<'a> Simulation<'a> {
 
     fn create_pod(&mut self, name: String, built: Value) {
         self.born += 1;
+        let label = &built["metadata"]["labels"][names::LABEL_POD_TEMPLATE_HASH];
+        let built_from = label.as_str().and_then(template_hash::parse);
         let fact = planner::Pod {
             name: name.clone(),
             uid: format!("uid-{}", self.born),
-            template_hash: built["metadata"]["labels"][names::LABEL_POD_TEMPLATE_HASH]
-                .as_str()
-                .and_then(template_hash::parse),
+            template_hash: built_from.map(|(hash, _)| hash),
+            generation: built_from.and_then(|(_, generation)| generation),
             ..planner::Pod::default()
         };
         self.pods.insert(name, Pod { fact, built });
