@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use futures::future::join_all;
-use pytorchjob_test_cluster::{self as process, Cluster, not_applicable};
+use pytorchjob_test_cluster::{self as process, Cluster, Options, not_applicable};
 
 use crate::live;
 use crate::support::differential::walk::Tally;
@@ -16,7 +16,8 @@ const TRANSITIONS: usize = 300;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_real_api_server_and_operator_go_the_same_way() {
-    let cluster = Cluster::shared().await;
+    // Of its own: an operator for all namespaces would work on the jobs of other tests as well.
+    let cluster = Cluster::start(Options::default()).await.unwrap();
     if !cluster.is_ours() {
         return not_applicable("needs an operator for all namespaces");
     }
@@ -24,7 +25,7 @@ async fn the_real_api_server_and_operator_go_the_same_way() {
     let operator = process::Operator::start(binary, cluster.admin_kubeconfig(), &[]).unwrap();
     operator.ready().await.unwrap();
     let seeds: Vec<_> = seeds().into_iter().take(WALKS).collect();
-    let results = join_all(seeds.iter().map(|&seed| live::walk(cluster, seed, STEPS))).await;
+    let results = join_all(seeds.iter().map(|&seed| live::walk(&cluster, seed, STEPS))).await;
     let (walked, failures): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
     let mut tally = Tally::default();
     walked.into_iter().flatten().for_each(|walked| tally.add(walked));
