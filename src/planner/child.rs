@@ -33,7 +33,8 @@ pub struct Pod {
     pub terminating: bool,
     /// When its deletion was asked for, as first seen: the API server moves the time of a deletion, not of its request.
     pub deletion_requested: Option<Timestamp>,
-    /// Whether the condition `DisruptionTarget` is True: preempted, evicted by a taint or through the API, its node shut down or gone.
+    /// Whether the condition `DisruptionTarget` is True: preempted, evicted by a taint or through the API, its node shut
+    /// down or gone.
     pub disrupted: bool,
     /// When its last container ended.
     pub finished_at: Option<Timestamp>,

@@ -20,7 +20,7 @@ pub struct World<'a> {
     pub now: Timestamp,
 }
 
-impl World<'_> {
+impl<'a> World<'a> {
     /// The stored status; empty before the first write.
     #[must_use]
     pub fn status(&self) -> JobStatus {
@@ -74,6 +74,14 @@ impl World<'_> {
     #[must_use]
     pub fn is_desired(&self, replica: Replica) -> bool {
         replica.index < self.job.spec.replicas(replica.type_)
+    }
+
+    /// The pods of replicas that the spec asks for, sorted by name.
+    pub fn desired_pods(&self) -> impl Iterator<Item = (Replica, &'a Pod)> {
+        self.pods
+            .iter()
+            .filter_map(|pod| Some((self.replica_of(&pod.name)?, pod)))
+            .filter(|(replica, _)| self.is_desired(*replica))
     }
 
     /// Every replica the spec asks for, Master first, then by index.

@@ -51,17 +51,13 @@ fn surplus(world: &World<'_>) -> Vec<Action> {
 }
 
 /// Deletes the remnants of disruptions, so that their replicas can run again. They are replaced and not counted as restarts.
-fn disrupted<'a>(world: &'a World<'_>, completed: &'a CompletedIndexes) -> impl Iterator<Item = Action> + 'a {
-    let remnant = |replica: Replica| {
-        world
-            .pod(&replica.name(world.name()))
-            .filter(|pod| pod.is_disrupted_remnant())
-    };
-    world
-        .desired()
-        .filter(|&replica| !completed.contains(replica))
-        .filter_map(remnant)
-        .map(Action::delete_pod)
+fn disrupted(world: &World<'_>, completed: &CompletedIndexes) -> Vec<Action> {
+    let mut remnants: Vec<_> = world
+        .desired_pods()
+        .filter(|(replica, pod)| pod.is_disrupted_remnant() && !completed.contains(*replica))
+        .collect();
+    remnants.sort_by_key(|(replica, _)| *replica);
+    remnants.into_iter().map(|(_, pod)| Action::delete_pod(pod)).collect()
 }
 
 /// Creates what is missing of a kind that each of these replicas has one of.

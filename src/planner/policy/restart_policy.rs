@@ -123,17 +123,8 @@ pub fn message(world: &World<'_>, failures: &Failures<'_>) -> Option<String> {
 
 /// The failed pods of wanted replicas, in the order of the replicas.
 fn failed_replicas<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod)> {
-    let failed = world.pods.iter().filter(|pod| pod.failed());
-    let mut replicas: Vec<_> = failed
-        .filter_map(|pod| {
-            Some((
-                world
-                    .replica_of(&pod.name)
-                    .filter(|&replica| world.is_desired(replica))?,
-                pod,
-            ))
-        })
-        .collect();
+    let failed = world.desired_pods().filter(|(_, pod)| pod.failed());
+    let mut replicas: Vec<_> = failed.collect();
     replicas.sort_by_key(|(replica, _)| *replica);
     replicas
 }

@@ -13,7 +13,7 @@ pub fn succeeded(world: &World<'_>, completed: &CompletedIndexes) -> Option<Stri
     let wanted = world.job.spec.replicas(role) as usize;
     let done = match role {
         ReplicaType::Master => count(world, role, Pod::succeeded),
-        ReplicaType::Worker => completed.len(),
+        ReplicaType::Worker => completed.count(),
     };
     let enough = match role {
         ReplicaType::Master => done >= wanted,
@@ -46,12 +46,10 @@ fn deciding_role(world: &World<'_>) -> Option<ReplicaType> {
 }
 
 fn count(world: &World<'_>, role: ReplicaType, matches: impl Fn(&Pod) -> bool) -> usize {
-    let here = |pod: &&Pod| {
-        world
-            .replica_of(&pod.name)
-            .is_some_and(|replica| replica.type_ == role && world.is_desired(replica))
-    };
-    world.pods.iter().filter(here).filter(|pod| matches(pod)).count()
+    world
+        .desired_pods()
+        .filter(|(replica, pod)| replica.type_ == role && matches(pod))
+        .count()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::api::bounds::MAX_REPLICAS;
 use crate::api::{JobStatus, Replica, ReplicaType};
 use crate::planner::world::World;
 
@@ -20,9 +21,9 @@ impl CompletedIndexes {
             return Self::default();
         }
         let mut indexes = parse(status.completed_indexes.as_deref().unwrap_or_default());
-        let succeeded = world.pods.iter().filter(|pod| pod.succeeded());
-        indexes.extend(succeeded.filter_map(|pod| Some(world.replica_of(&pod.name)?.index)));
         indexes.retain(|&index| world.is_desired(Replica::new(ReplicaType::Worker, index)));
+        let succeeded = world.desired_pods().filter(|(_, pod)| pod.succeeded());
+        indexes.extend(succeeded.map(|(replica, _)| replica.index));
         Self(indexes)
     }
 
@@ -34,14 +35,17 @@ impl CompletedIndexes {
 
     /// How many.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// How many of one type.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub fn of_type(&self, type_: ReplicaType) -> usize {
+        match type_ {
+            ReplicaType::Master => 0,
+            ReplicaType::Worker => self.count(),
+        }
     }
 
     /// As the status has it; absent when there is none.
@@ -69,7 +73,7 @@ fn parse(text: &str) -> BTreeSet<u32> {
     let part = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (first.parse::<u32>().ok()?, last.parse::<u32>().ok()?);
-        Some(first..=last.min(crate::api::bounds::MAX_REPLICAS.unsigned_abs()))
+        Some(first..=last.min(MAX_REPLICAS.unsigned_abs()))
     };
     text.split(',').filter_map(part).flatten().collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{Replica, ReplicaStatus, ReplicaType, names};
+use crate::api::{ReplicaStatus, ReplicaType, names};
 use crate::planner::child::{Phase, Pod};
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::world::World;
@@ -31,13 +31,12 @@ pub fn counts(world: &World<'_>, moment: Moment, completed: &CompletedIndexes) -
                 .filter(of_type)
                 .filter(|pod| holds_resources(pod, moment));
             // A pod beyond the replicas holds resources until it is gone, and is nothing else.
-            let desired = || world.desired().filter(|replica| replica.type_ == role);
-            let pod = |replica: Replica| world.pod(&replica.name(world.name()));
-            let succeeded = desired().filter(|&replica| has_succeeded(pod(replica), completed.contains(replica)));
-            let failed = desired().filter(|&replica| pod(replica).is_some_and(|pod| pod.phase == Phase::Failed));
+            let desired = || world.desired_pods().filter(|(replica, _)| replica.type_ == role);
+            let succeeded = desired().filter(|(replica, pod)| pod.succeeded() && !completed.contains(*replica));
+            let failed = desired().filter(|(_, pod)| pod.phase == Phase::Failed);
             let status = ReplicaStatus {
                 active: nonzero(active.count()),
-                succeeded: nonzero(succeeded.count()),
+                succeeded: nonzero(succeeded.count() + completed.of_type(role)),
                 failed: nonzero(failed.count()),
                 selector: Some(selector(world.name(), role)),
             };
@@ -62,19 +61,14 @@ pub fn final_counts(world: &World<'_>, stored: &BTreeMap<String, ReplicaStatus>)
 /// Replicas that run or have succeeded, out of all.
 #[must_use]
 pub fn ready(world: &World<'_>, completed: &CompletedIndexes) -> String {
-    let ready = |replica: &Replica| {
-        let pod = world.pod(&replica.name(world.name()));
-        pod.is_some_and(Pod::running) || has_succeeded(pod, completed.contains(*replica))
-    };
+    let ready = world
+        .desired_pods()
+        .filter(|(replica, pod)| (pod.running() || pod.succeeded()) && !completed.contains(*replica));
     format!(
         "{}/{}",
-        world.desired().filter(ready).count(),
+        ready.count() + completed.count(),
         world.job.spec.total_replicas()
     )
-}
-
-fn has_succeeded(pod: Option<&Pod>, completed: bool) -> bool {
-    completed || pod.is_some_and(Pod::succeeded)
 }
 
 /// The label selector of a role's pods, keys sorted, as in Kubeflow. The scale subresource hands it to autoscalers.
