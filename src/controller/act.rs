@@ -50,12 +50,12 @@ impl Budget {
         Self(Instant::now() + BUDGET)
     }
 
-    /// The result of requests; nothing when no more may be begun, or when an answer does not come in time.
-    pub async fn run<T>(self, requests: impl Future<Output = T>) -> Option<T> {
+    /// The result of a request; nothing when no more may be begun, or when its answer does not come in time.
+    pub async fn run<T>(self, request: impl Future<Output = T>) -> Option<T> {
         if Instant::now() >= self.0 {
             return None;
         }
-        tokio::time::timeout_at(self.0 + PATIENCE, requests).await.ok()
+        tokio::time::timeout_at(self.0 + PATIENCE, request).await.ok()
     }
 }
 

@@ -72,15 +72,14 @@ where
     let (mut wave, mut rest) = (Wave::default(), children);
     while !rest.is_empty() && wave.error.is_none() && !wave.interrupted {
         let (now, later) = rest.split_at(batch.min(rest.len()));
-        let requests = join_all(now.iter().map(|&child| make(child)));
-        let answers = budget.run(requests).await;
+        let answers = join_all(now.iter().map(|&child| budget.run(make(child)))).await;
         let mut errors = Vec::new();
-        wave.interrupted = answers.is_none();
-        for (child, answer) in now.iter().zip(answers.into_iter().flatten()) {
+        for (child, answer) in now.iter().zip(answers) {
             match answer {
-                Ok(true) => wave.created.push(*child),
-                Ok(false) => {}
-                Err(error) => errors.push(error),
+                Some(Ok(true)) => wave.created.push(*child),
+                Some(Ok(false)) => {}
+                Some(Err(error)) => errors.push(error),
+                None => wave.interrupted = true,
             }
         }
         wave.error = Error::gravest(errors);
@@ -217,6 +216,11 @@ mod tests {
         })
         .await;
         assert!(wave.interrupted && wave.error.is_none());
+        assert_eq!(
+            wave.created.len(),
+            4 + 7,
+            "what was answered in the same batch is known"
+        );
         assert!(begun.elapsed().as_secs() <= 10, "{:?}", begun.elapsed());
     }
 
