@@ -5,7 +5,7 @@ use crate::api::{PyTorchJobSpec, Replica, ReplicaType};
 use crate::planner::build::elastic_env;
 
 /// `nprocPerNode` when unset.
-const DEFAULT_NPROC_PER_NODE: &str = "auto";
+pub const DEFAULT_NPROC_PER_NODE: &str = "auto";
 
 /// Ports of the rendezvous, from the templates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,32 +1,75 @@
 //! What a pod was built from, as a hash in a label of it.
 //!
-//! Templates, `nprocPerNode` and the number of workers, unless an elasticPolicy bounds it, can be edited only while the job is suspended,
-//! so that no pod outlives them. Who was not there to see the suspension sees by the hash that a pod is older than the spec; Deployments
-//! tell their pods apart in the same way. Pods without the label, such as those of Kubeflow's operator, are never held to be outdated.
+//! Templates, `nprocPerNode` and the number of workers, unless an elasticPolicy bounds it, can be edited only while the
+//! job is suspended, so that no pod outlives them. Who was not there to see the suspension sees by the hash that a pod
+//! is older than the spec; Deployments tell their pods apart in the same way. Pods without the label, such as those of
+//! Kubeflow's operator, are never held to be outdated.
 //!
-//! Another definition may give the same templates other defaults and prune other fields, so the label has the generation of the spec too:
-//! only an edit makes a new one, and without an edit no pod is outdated.
+//! Another definition may give the same templates other defaults and prune other fields, so the label has the
+//! generation of the spec too: only an edit makes a new one, and without an edit no pod is outdated. The first edit
+//! after such a change, which may be one of the number of replicas alone, compares the hashes again, so defaults do not
+//! count in them.
 
 use std::hash::Hasher as _;
+use std::sync::LazyLock;
 
 use fnv::FnvHasher;
 use serde_json::{Value, json};
 
 use crate::api::{ElasticPolicy, PyTorchJobSpec, ReplicaType};
+use crate::planner::build::env::DEFAULT_NPROC_PER_NODE;
 use crate::planner::build::template;
 use crate::planner::child::Pod;
 use crate::planner::world::World;
 
-/// The hash of what pods are built from and what a suspension alone allows to change. It must never depend on anything else, nor on
-/// the version of this program: a new hash replaces the pods of every running job.
+/// Defaults that definitions give to the fields of a template, and what clients with Go types write for an unset field.
+/// They mean the same as an absent field. A new default in our definition is one here too; a test compares the two.
+static DEFAULTS: LazyLock<[(&str, Value); 5]> = LazyLock::new(|| {
+    [
+        ("metadata", json!({})),
+        ("name", json!("")),
+        ("protocol", json!("TCP")),
+        ("resources", json!({})),
+        ("service", json!("")),
+    ]
+});
+
+/// The value without nulls and [`DEFAULTS`].
+fn without_defaults(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(_, value)| !value.is_null());
+            let fields = fields.map(|(name, value)| (name, without_defaults(value)));
+            let is_default = |name: &str, value: &Value| {
+                DEFAULTS
+                    .iter()
+                    .any(|(field, default)| *field == name && default == value)
+            };
+            let kept = fields.filter(|(name, value)| !is_default(name, value));
+            kept.map(|(name, value)| (name.clone(), value)).collect()
+        }
+        Value::Array(items) => items.iter().map(without_defaults).collect(),
+        _ => value.clone(),
+    }
+}
+
+/// The hash of what pods are built from and what a suspension alone allows to change. It must never depend on anything
+/// else, nor on the version of this program: a new hash replaces the pods of every running job.
 #[must_use]
 pub fn of(spec: &PyTorchJobSpec, templates: &[Option<Value>; 2]) -> u64 {
     let replicas = ReplicaType::ALL.map(|role| spec.replicas(role));
     let elastic = spec.elastic_policy.as_ref().is_some_and(ElasticPolicy::is_bounded);
     let fixed = (!elastic).then_some(replicas);
+    let processes = spec
+        .nproc_per_node
+        .as_deref()
+        .filter(|&processes| processes != DEFAULT_NPROC_PER_NODE);
+    let templates = templates
+        .each_ref()
+        .map(|template| template.as_ref().map(without_defaults));
     let mut hasher = FnvHasher::default();
     // The keys of an object are sorted, so equal values are equal texts.
-    hasher.write(json!([templates, spec.nproc_per_node, fixed]).to_string().as_bytes());
+    hasher.write(json!([templates, processes, fixed]).to_string().as_bytes());
     hasher.finish()
 }
 
@@ -45,7 +88,8 @@ pub fn label(hash: u64, generation: Option<i64>) -> String {
     )
 }
 
-/// Reads the label. A value that is none of ours is no hash; one of an earlier version of this operator has no generation.
+/// Reads the label. A value that is none of ours is no hash; one of an earlier version of this operator has no
+/// generation.
 #[must_use]
 pub fn parse(label: &str) -> Option<(u64, Option<i64>)> {
     let (hash, generation) = label
@@ -58,8 +102,8 @@ pub fn parse(label: &str) -> Option<(u64, Option<i64>)> {
     }
 }
 
-/// Whether an edit since then has made a pod that is not terminating one that was built from something else than what the spec says
-/// now.
+/// Whether an edit since then has made a pod that is not terminating one that was built from something else than what
+/// the spec says now.
 #[must_use]
 pub fn any_outdated(world: &World<'_>) -> bool {
     let edited_since = |pod: &&Pod| pod.generation < world.job.metadata.generation && pod.generation.is_some();
@@ -125,6 +169,68 @@ mod tests {
             hash(unbounded(3)),
             "PET_NNODES is the number of workers"
         );
+    }
+
+    #[test]
+    fn a_default_is_the_same_as_an_absent_field() {
+        let job = || master_and_workers(2);
+        assert_eq!(hash(job().spec("/nprocPerNode", "auto".into())), hash(job()));
+        for (path, default) in [
+            ("/metadata", json!({ "creationTimestamp": null })),
+            ("/spec/imagePullSecrets", Value::Null),
+            ("/spec/containers/0/resources", json!({})),
+            ("/spec/containers/0/env", Value::Null),
+        ] {
+            let with_default = job().template(ReplicaType::Worker, path, default);
+            assert_eq!(hash(with_default), hash(job()), "{path}");
+        }
+        let port = |port: Value| job().container(ReplicaType::Worker, "/ports", json!([port]));
+        let tcp = port(json!({ "containerPort": 80, "protocol": "TCP" }));
+        assert_eq!(hash(tcp.clone()), hash(port(json!({ "containerPort": 80 }))));
+        let udp = port(json!({ "containerPort": 80, "protocol": "UDP" }));
+        assert_ne!(hash(tcp), hash(udp));
+        let secrets = |secrets| hash(job().template(ReplicaType::Worker, "/spec/imagePullSecrets", secrets));
+        assert_eq!(secrets(json!([{ "name": "" }])), secrets(json!([{}])));
+        assert_ne!(secrets(json!([{ "name": "a" }])), secrets(json!([{}])));
+    }
+
+    /// Calls `visit` with the name and the default of every field that has one.
+    fn defaults(schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            if let Some(default) = field.get("default") {
+                visit(name, default);
+            }
+            defaults(field, visit);
+        }
+        for nested in ["items", "additionalProperties"]
+            .iter()
+            .filter_map(|name| schema.get(name))
+        {
+            defaults(nested, visit);
+        }
+    }
+
+    #[test]
+    fn no_default_that_our_definition_gives_to_a_template_changes_the_hash() {
+        let definition = json!(crate::api::crd());
+        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        let template = &schema["properties"]["pytorchReplicaSpecs"]["additionalProperties"]["properties"]["template"];
+        let mut seen = 0;
+        defaults(template, &mut |name, default| {
+            let field = json!({ name: default });
+            assert_eq!(without_defaults(&field), json!({}), "add it to DEFAULTS: {field}");
+            seen += 1;
+        });
+        assert!(seen > 0, "the definition has defaults");
+    }
+
+    #[test]
+    fn an_edit_of_something_else_after_a_change_of_definition_outdates_no_pod() {
+        let mut scene = elastic_workers(2, 1, 3).running();
+        let default = elastic_workers(2, 1, 3).container(ReplicaType::Worker, "/resources", json!({}));
+        scene.job.spec = default.build().spec;
+        scene.scale(ReplicaType::Worker, 3);
+        assert!(!any_outdated(&scene.world()));
     }
 
     #[test]
