@@ -536,4 +536,18 @@ mod tests {
         let seen = children.of(&JobId::new("ns", "j")).0;
         assert_eq!(seen[0].deletion_requested, at(100));
     }
+
+    #[tokio::test]
+    async fn a_pod_seen_to_succeed_before_its_deletion_goes_on_to_count() {
+        let mut children = Children::default();
+        let mut pod = pod("a", "1", 10, Some("j"));
+        pod.fact.phase = crate::planner::Phase::Succeeded;
+        children.applied(pod.clone());
+        pod.version = Some(11);
+        pod.fact.terminating = true;
+        pod.fact.deletion_requested = Some(k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
+        assert!(!pod.fact.succeeded());
+        children.applied(pod);
+        assert!(children.of(&JobId::new("ns", "j")).0[0].succeeded());
+    }
 }

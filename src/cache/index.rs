@@ -60,14 +60,14 @@ impl Fact for Pod {
         self.terminating = true;
     }
 
-    // Once the containers have ended, the kubelet brings the deletion forward, which then looks as if it had been asked for later.
+    // A request with no grace, as the kubelet makes once the containers have ended, hides the time of the first one. Who saw
+    // the pod before knows better.
     fn inherit(&mut self, earlier: &Self) {
         self.terminating |= earlier.terminating;
+        let ended_before = earlier.deletion_requested.is_none() && earlier.succeeded();
         self.deletion_requested = earlier
             .deletion_requested
-            .into_iter()
-            .chain(self.deletion_requested)
-            .min();
+            .or_else(|| self.deletion_requested.filter(|_| !ended_before));
     }
 }
 

@@ -141,11 +141,15 @@ impl ObjectView {
         observed(self.metadata, fact)
     }
 
-    /// The API server adds the grace period to the time of the request.
+    /// The API server adds the grace period to the time of the request. A request with no grace replaces that time: the
+    /// kubelet makes one when the containers of a pod that is being deleted have ended. The containers then count as ended by
+    /// the deletion, which costs a rerun at worst.
     fn deletion_requested(&self) -> Option<Timestamp> {
-        let grace = self.metadata.deletion_grace_period_seconds.unwrap_or(0);
         let Time(ends) = self.metadata.deletion_timestamp.as_ref()?;
-        ends.checked_sub(SignedDuration::from_secs(grace)).ok()
+        match self.metadata.deletion_grace_period_seconds.unwrap_or(0) {
+            0 => Some(self.finished_at().map_or(*ends, |finished| finished.min(*ends))),
+            grace => ends.checked_sub(SignedDuration::from_secs(grace)).ok(),
+        }
     }
 
     fn disrupted(&self) -> bool {
@@ -289,5 +293,17 @@ mod tests {
         assert_eq!(pod.deletion_requested, time("2026-01-01T00:00:10Z"));
         assert_eq!(pod.finished_at, time("2026-01-01T00:00:12Z"));
         assert!(pod.terminating && pod.disrupted);
+    }
+
+    #[test]
+    fn an_end_before_a_deletion_with_no_grace_does_not_count_as_success() {
+        let pod = serde_json::json!({
+            "metadata": { "name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "7",
+                "deletionTimestamp": "2026-01-01T00:00:30Z", "deletionGracePeriodSeconds": 0 },
+            "status": { "phase": "Succeeded", "containerStatuses": [{ "name": "pytorch",
+                "state": { "terminated": { "exitCode": 0, "finishedAt": "2026-01-01T00:00:12Z" } } }] },
+        });
+        let pod = serde_json::from_value::<ObjectView>(pod).unwrap().observe_pod().fact;
+        assert!(!pod.succeeded(), "{pod:?}");
     }
 }

@@ -31,7 +31,7 @@ pub struct Pod {
     pub phase: Phase,
     /// Whether deletion has begun.
     pub terminating: bool,
-    /// When its deletion was asked for, as first seen: the API server moves the time of a deletion, not of its request.
+    /// When its deletion was asked for, as first seen: a request with no grace replaces the time of an earlier one.
     pub deletion_requested: Option<Timestamp>,
     /// Whether the condition `DisruptionTarget` is True: preempted, evicted by a taint or through the API, its node shut
     /// down or gone.
