@@ -175,6 +175,50 @@ fn a_suspension_lets_finished_workers_run_again() {
 }
 
 #[test]
+fn a_worker_whose_end_and_deletion_are_seen_together_has_finished_for_good() {
+    let mut scene = workers(2).running();
+    set(
+        &mut scene,
+        "job-worker-1",
+        &ended(Phase::Succeeded, Some(5), Some(6), false),
+    );
+    scene.settle();
+    scene.remove("job-worker-1");
+    scene.settle();
+    assert_eq!(scene.status().completed_indexes.as_deref(), Some("1"));
+    assert_eq!(scene.pod_names(), ["job-worker-0"]);
+}
+
+#[test]
+fn an_edit_of_the_template_during_a_suspension_that_was_never_seen_lets_finished_workers_run_again() {
+    let mut scene = workers(2).running();
+    set(
+        &mut scene,
+        "job-worker-1",
+        &ended(Phase::Succeeded, Some(5), None, false),
+    );
+    scene.settle();
+    scene.remove("job-worker-1");
+    scene.edit(|job| job.spec.nproc_per_node = Some("2".into()));
+    scene.settle();
+    scene.bury();
+    scene.settle();
+    assert_eq!(scene.status().completed_indexes, None);
+    assert_eq!(scene.pod_names(), ["job-worker-0", "job-worker-1"]);
+}
+
+#[test]
+fn a_disrupted_pod_counts_as_neither_succeeded_nor_failed() {
+    for phase in [Phase::Failed, Phase::Succeeded] {
+        let mut scene = workers(1).running();
+        set(&mut scene, "job-worker-0", &ended(phase, Some(5), None, true));
+        scene.reconcile();
+        let counts = scene.status().replica_statuses["Worker"].clone();
+        assert_eq!((counts.succeeded, counts.failed), (None, None), "{phase:?}");
+    }
+}
+
+#[test]
 fn pods_beyond_the_replicas_are_not_counted_as_succeeded_or_failed() {
     let mut scene = workers(1).running();
     for (index, phase) in [(1, Phase::Succeeded), (2, Phase::Failed)] {

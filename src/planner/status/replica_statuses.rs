@@ -33,7 +33,7 @@ pub fn counts(world: &World<'_>, moment: Moment, completed: &CompletedIndexes) -
             // A pod beyond the replicas holds resources until it is gone, and is nothing else.
             let desired = || world.desired_pods().filter(|(replica, _)| replica.type_ == role);
             let succeeded = desired().filter(|(replica, pod)| pod.succeeded() && !completed.contains(*replica));
-            let failed = desired().filter(|(_, pod)| pod.phase == Phase::Failed);
+            let failed = desired().filter(|(_, pod)| pod.phase == Phase::Failed && !pod.disrupted);
             let status = ReplicaStatus {
                 active: nonzero(active.count()),
                 succeeded: nonzero(succeeded.count() + completed.of_type(role)),
