@@ -1,24 +1,51 @@
 //! The HTTP endpoints: `/metrics` for Prometheus, `/healthz` and `/readyz` for the kubelet.
 
-use std::{fmt, future::IntoFuture, io, net::SocketAddr, str::FromStr, time::Duration};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::str::FromStr;
+use std::time::Duration;
 
-use axum::{
-    Router,
-    extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
-    response::{IntoResponse, Response},
-    routing::get,
-};
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::get;
+use axum::serve::Listener;
 use futures::future::join_all;
-use tokio::{net::TcpListener, time::sleep};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{health::Health, metrics::Metrics};
+use crate::platform::health::Health;
+use crate::platform::metrics::Metrics;
 
 /// Content type of Prometheus' text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// Requests that are being answered when the operator stops have this long to end.
+/// Requests that are being answered when the operator stops, or their connection has to end, have this long to end.
 const GRACE: Duration = Duration::from_secs(2);
+/// Connections of one socket. One more closes the oldest: whoever holds connections open without using them does not
+/// keep the kubelet out.
+const CONNECTIONS: usize = 64;
+/// A request's line and headers have this long to arrive, from the moment when the connection was opened or the last
+/// answer was sent. The kubelet opens a connection for each probe; Prometheus opens another one when its scrapes are
+/// further apart.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection is not used for longer, so that a client that reads its answer slowly ends too.
+const LIFETIME: Duration = Duration::from_mins(5);
+/// What is kept of a request that is not complete, in bytes; longer ones are answered with 431.
+const REQUEST_BYTES: usize = 16 << 10;
 
 /// Where to listen, written as for controller-runtime: `:8080` for all interfaces, `127.0.0.1:8080` or
 /// `localhost:8080` for one, `0` for nowhere. Port 0 takes a free one.
@@ -127,20 +154,44 @@ impl Server {
             (metrics, Some(probes))
         };
         let sockets = [self.metrics.zip(Some(first)), self.probes.zip(second)];
-        let servers = sockets.into_iter().flatten().map(|(socket, routes)| {
-            axum::serve(socket, routes)
-                .with_graceful_shutdown(stop.clone().cancelled_owned())
-                .into_future()
-        });
-        let out_of_patience = async {
-            stop.cancelled().await;
-            sleep(GRACE).await;
-        };
-        tokio::select! {
-            _ = join_all(servers) => {}
-            () = out_of_patience => {}
-        }
+        let servers = sockets.into_iter().flatten();
+        join_all(servers.map(|(socket, routes)| serve(socket, routes, &stop))).await;
     }
+}
+
+/// Answers what comes in on a socket until `stop` is cancelled.
+async fn serve(mut socket: TcpListener, routes: Router, stop: &CancellationToken) {
+    let mut open = VecDeque::with_capacity(CONNECTIONS);
+    // axum's `accept` waits when the process has no file descriptor left.
+    while let Some((stream, _)) = stop.run_until_cancelled(Listener::accept(&mut socket)).await {
+        open.retain(|connection: &AbortOnDropHandle<()>| !connection.is_finished());
+        if open.len() == CONNECTIONS {
+            open.pop_front();
+        }
+        let answers = answer(stream, routes.clone(), stop.clone());
+        open.push_back(AbortOnDropHandle::new(tokio::spawn(answers)));
+    }
+    // No new connections while the last requests are answered.
+    drop(socket);
+    join_all(open).await;
+}
+
+/// Answers the requests of one connection until either side ends it.
+async fn answer(stream: TcpStream, routes: Router, stop: CancellationToken) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(REQUEST_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let mut connection = pin!(connection);
+    // That a client went away or sent no HTTP is its own affair.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop.cancelled() => {}
+        () = sleep(LIFETIME) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(GRACE, connection).await;
 }
 
 async fn listen(address: &BindAddress, what: &'static str) -> Result<Option<TcpListener>, Error> {
@@ -195,9 +246,14 @@ fn verdict(problems: &[String]) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Write, net::TcpStream};
+    use std::io::Write;
+    use std::net;
 
+    use tokio::io::AsyncReadExt;
+    use tokio::io::AsyncWriteExt;
+    use tokio::task::JoinHandle;
     use tokio::task::spawn_blocking;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -208,7 +264,7 @@ mod tests {
     /// Head and body of the answer.
     async fn fetch(address: SocketAddr, path: &'static str) -> (String, String) {
         let answer = spawn_blocking(move || {
-            let mut stream = TcpStream::connect(address)?;
+            let mut stream = net::TcpStream::connect(address)?;
             write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
             io::read_to_string(stream)
         });
@@ -283,7 +339,7 @@ mod tests {
 
         stop.cancel();
         running.await.unwrap();
-        assert!(TcpStream::connect(metrics_at).is_err());
+        assert!(net::TcpStream::connect(metrics_at).is_err());
 
         let off = Server::bind(&BindAddress::Off, &BindAddress::Off).await.unwrap();
         assert_eq!((off.metrics_address(), off.probes_address()), (None, None));
@@ -326,10 +382,85 @@ mod tests {
         let at = server.metrics_address().unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(server.run(Metrics::new().unwrap(), Health::new(&[]), stop.clone()));
-        let mut slow = TcpStream::connect(at).unwrap();
-        slow.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
+        let mut slow = net::TcpStream::connect(at).unwrap();
+        Write::write_all(&mut slow, b"GET /metrics HTTP/1.1\r\n").unwrap();
         fetch(at, "/metrics").await;
         stop.cancel();
-        tokio::time::timeout(2 * GRACE, running).await.unwrap().unwrap();
+        timeout(2 * GRACE, running).await.unwrap().unwrap();
+    }
+
+    const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n";
+
+    /// A server of probes that runs until the test ends.
+    async fn probes() -> (SocketAddr, JoinHandle<()>) {
+        let server = Server::bind(&BindAddress::Off, &address("127.0.0.1:0")).await.unwrap();
+        let at = server.probes_address().unwrap();
+        let answers = server.run(Metrics::new().unwrap(), Health::new(&[]), CancellationToken::new());
+        (at, tokio::spawn(answers))
+    }
+
+    /// Sends `bytes` every five seconds, reads what comes and returns after how long the server has closed the
+    /// connection.
+    async fn closed_after(at: SocketAddr, bytes: &[u8]) -> Duration {
+        let mut client = TcpStream::connect(at).await.unwrap();
+        let (start, mut tick, mut answer) = (Instant::now(), tokio::time::interval(Duration::from_secs(5)), [0; 1024]);
+        let closed = async {
+            loop {
+                tokio::select! {
+                    _ = tick.tick() => { let _ = client.write_all(bytes).await; }
+                    read = client.read(&mut answer) => if !read.is_ok_and(|bytes| bytes > 0) { break }
+                }
+            }
+        };
+        timeout(4 * LIFETIME, closed)
+            .await
+            .expect("the server closes the connection");
+        start.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_ends_when_no_request_is_complete_in_time_and_a_busy_one_when_it_is_old() {
+        let (at, _server) = probes().await;
+        for (client, bytes, limit) in [
+            ("silent", &b""[..], HEAD_TIMEOUT),
+            ("slow", b"G", HEAD_TIMEOUT),
+            ("busy", REQUEST, LIFETIME),
+        ] {
+            let closed = closed_after(at, bytes).await;
+            assert!((limit..limit + 2 * GRACE).contains(&closed), "{client}: {closed:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_that_are_held_open_do_not_keep_a_probe_from_its_answer() {
+        let (at, _server) = probes().await;
+        let mut clients = Vec::new();
+        for _ in 0..2 * CONNECTIONS {
+            let mut client = TcpStream::connect(at).await.unwrap();
+            client.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
+            clients.push(client);
+        }
+        let (head, body) = fetch(at, "/healthz").await;
+        assert!(head.starts_with("HTTP/1.1 200") && body == "ok", "{head} {body}");
+        // The older half made way; one of the younger gave its place to the probe.
+        let (old, young) = clients.split_at_mut(CONNECTIONS);
+        for client in old {
+            let _ = client.read(&mut [0]).await;
+        }
+        let last = young.last_mut().unwrap();
+        last.write_all(b"Host: test\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        last.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+
+    #[tokio::test]
+    async fn a_request_line_without_end_is_refused() {
+        let (at, _server) = probes().await;
+        let mut client = TcpStream::connect(at).await.unwrap();
+        client.write_all(&vec![b'G'; 2 * REQUEST_BYTES]).await.unwrap();
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 431");
     }
 }

@@ -11,9 +11,10 @@ use k8s_openapi::{
             SubjectAccessReviewSpec,
         },
         core::v1::Pod,
+        networking::v1::NetworkPolicy,
         rbac::v1::{ClusterRole, PolicyRule, RoleBinding, RoleRef, Subject},
     },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 use kube::{Api, api::PostParams};
 use pytorchjob_test_cluster::{Cluster, User, not_applicable, repository, wait_for};
@@ -144,6 +145,36 @@ async fn the_pods_of_the_deployment_pass_the_restricted_level_and_others_do_not(
     pod.spec.as_mut().unwrap().security_context = None;
     let refused = api.create(&dry_run, &pod).await.unwrap_err().to_string();
     assert!(refused.contains("violates PodSecurity \"restricted"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_network_policy_lets_the_metrics_of_the_deployment_be_scraped_and_nothing_else_in() {
+    let Some(cluster) = installed().await else { return };
+    let policy = Api::<NetworkPolicy>::namespaced(cluster.admin(), NAMESPACE);
+    let policy = policy.get(OPERATOR).await.unwrap().spec.unwrap();
+    let deployment = Api::<Deployment>::namespaced(cluster.admin(), NAMESPACE);
+    let template = deployment.get(OPERATOR).await.unwrap().spec.template;
+
+    let selected = policy.pod_selector.unwrap().match_labels.unwrap();
+    let labels = template.metadata.unwrap().labels.unwrap();
+    assert!(!selected.is_empty() && selected.iter().all(|(key, value)| labels.get(key) == Some(value)));
+
+    assert_eq!(policy.policy_types.unwrap(), ["Ingress"]);
+    let [rule] = &policy.ingress.unwrap()[..] else {
+        panic!("one rule")
+    };
+    let sources = rule.from.as_ref().unwrap();
+    let namespaces = sources.iter().filter_map(|source| source.namespace_selector.as_ref());
+    let namespaces: Vec<_> = namespaces
+        .map(|selector| selector.match_labels.clone().unwrap())
+        .collect();
+    assert_eq!(namespaces, [[("metrics".to_owned(), "enabled".to_owned())].into()]);
+    let ports = rule.ports.iter().flatten();
+    let ports: Vec<_> = ports.map(|port| port.port.clone().unwrap()).collect();
+    assert_eq!(ports, [IntOrString::String("metrics".to_owned())]);
+    let container = &template.spec.unwrap().containers[0];
+    let named = container.ports.iter().flatten().filter_map(|port| port.name.as_deref());
+    assert!(named.eq(["metrics", "probes"]));
 }
 
 /// Whether somebody who is bound to the cluster role `role` in `namespace` may do `verb` on a resource of kubeflow.org.
