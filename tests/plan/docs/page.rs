@@ -22,13 +22,15 @@ pub fn page(path: &str) -> Page {
     }
 }
 
-/// Every page there is: the README and what is in `docs/`.
+/// Every page there is, at the top and in `docs/`.
 pub fn pages() -> Vec<Page> {
-    let mut paths = vec!["README.md".to_owned()];
-    for entry in fs::read_dir(repository().join("docs")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
-            paths.push(format!("docs/{name}"));
+    let mut paths = Vec::new();
+    for directory in ["", "docs/"] {
+        for entry in fs::read_dir(repository().join(directory)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
+                paths.push(format!("{directory}{name}"));
+            }
         }
     }
     paths.sort();

@@ -86,6 +86,15 @@ fn every_link_between_the_pages_leads_somewhere() {
     }
 }
 
+#[test]
+fn every_path_that_contributors_are_sent_to_exists() {
+    let text = page("CONTRIBUTING.md").text;
+    let code = text.split('`').skip(1).step_by(2);
+    let paths = code.filter(|code| code.contains('/') && !code.contains([' ', '\n']) && !code.contains("NAME"));
+    let missing: Vec<_> = paths.filter(|path| !repository().join(path).exists()).collect();
+    assert!(missing.is_empty(), "CONTRIBUTING.md names {missing:?}");
+}
+
 /// The anchors of the headings, as GitHub makes them.
 fn anchors(text: &str) -> Vec<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
