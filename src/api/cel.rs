@@ -1,10 +1,22 @@
-//! CEL expressions that several rules have in common. `object` is `self` or `oldSelf`, of a rule that stands at `spec` unless the
-//! function says otherwise.
+//! CEL expressions that several rules have in common, for a rule that stands at the root unless the function says otherwise.
 
-/// The old or the new object is suspended: no pod was built from what the edit changes, or none will be left.
-pub(crate) fn suspended() -> String {
-    let suspended = |object| format!("({})", or_else(&format!("{object}.runPolicy.suspend"), "false"));
-    format!("({} || {})", suspended("self"), suspended("oldSelf"))
+/// Whether one object is suspended.
+pub(crate) fn suspended(object: &str) -> String {
+    or_else(&format!("{object}.spec.runPolicy.suspend"), "false")
+}
+
+/// The job has succeeded or failed, which is final.
+pub(crate) fn finished() -> String {
+    "(has(self.status) && has(self.status.conditions) && \
+     self.status.conditions.exists(c, c.status == 'True' && (c.type == 'Succeeded' || c.type == 'Failed')))"
+        .to_owned()
+}
+
+/// Every template that was there before and still is.
+pub(crate) fn same_templates() -> String {
+    "self.spec.pytorchReplicaSpecs.all(k, !(k in oldSelf.spec.pytorchReplicaSpecs) || \
+     self.spec.pytorchReplicaSpecs[k].template == oldSelf.spec.pytorchReplicaSpecs[k].template)"
+        .to_owned()
 }
 
 /// An optional field, or what it means when it is absent.
@@ -17,12 +29,12 @@ pub(crate) fn workers(spec: &str) -> String {
     or_else(&format!("{spec}.pytorchReplicaSpecs['Worker'].replicas"), "1")
 }
 
-/// As many workers as before; absent means 1. That the type itself stays is for another rule to say.
-pub(crate) fn same_workers() -> String {
+/// As many workers as before; absent means 1. That the type itself stays is for another rule to say. `spec` and `old` are paths of specs.
+pub(crate) fn same_workers(spec: &str, old: &str) -> String {
     format!(
-        "!('Worker' in self.pytorchReplicaSpecs) || !('Worker' in oldSelf.pytorchReplicaSpecs) || {} == {}",
-        workers("self"),
-        workers("oldSelf")
+        "(!('Worker' in {spec}.pytorchReplicaSpecs) || !('Worker' in {old}.pytorchReplicaSpecs) || {} == {})",
+        workers(spec),
+        workers(old)
     )
 }
 
@@ -47,7 +59,7 @@ pub(crate) fn of_a_new_object(cel: &str) -> String {
     format!("has(self.status) || {cel}")
 }
 
-/// The longest name of a pod and service of each role is no longer than a service may be named. Stands at the root.
+/// The longest name of a pod and service of each role is no longer than a service may be named.
 pub(crate) fn names_fit() -> String {
     let replicas = or_else("self.spec.pytorchReplicaSpecs[k].replicas", "1");
     format!(

@@ -8,10 +8,12 @@
 
 use std::sync::LazyLock;
 
+use crate::api::cel::finished;
 use crate::api::cel::names_fit;
 use crate::api::cel::of_a_new_object;
 use crate::api::cel::or_else;
 use crate::api::cel::same;
+use crate::api::cel::same_templates;
 use crate::api::cel::same_workers;
 use crate::api::cel::suspended;
 use crate::api::cel::within_bounds;
@@ -35,7 +37,9 @@ pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         .flatten()
         .chain(two_spellings)
         .chain(only_while_suspended())
+        .chain([unfinished()])
         .chain(immutable())
+        .chain(scheduling())
         .collect()
 });
 
@@ -126,7 +130,7 @@ fn elastic_policy() -> Vec<Rule> {
         rule(
             Scope::Spec,
             ".pytorchReplicaSpecs",
-            format!("{} || {}", within_bounds("self"), same_workers()),
+            format!("{} || {}", within_bounds("self"), same_workers("self", "oldSelf")),
             OUT_OF_BOUNDS,
         ),
         rule(
@@ -160,38 +164,35 @@ fn one_value(policy: &str) -> Rule {
     )
 }
 
-/// What running pods cannot follow.
+/// What running pods cannot follow. Of a finished job another rule says that it cannot run again.
 fn only_while_suspended() -> Vec<Rule> {
     const ADVICE: &str = "set spec.runPolicy.suspend to true first, or in the same edit";
-    let suspended = suspended();
-    let same_workers = same_workers();
+    let exempt = format!("{} || {} || {}", suspended("self"), suspended("oldSelf"), finished());
+    let same_workers = same_workers("self.spec", "oldSelf.spec");
     vec![
         rule(
-            Scope::Spec,
-            ".pytorchReplicaSpecs",
-            format!(
-                "{suspended} || self.pytorchReplicaSpecs.all(k, !(k in oldSelf.pytorchReplicaSpecs) || \
-                 self.pytorchReplicaSpecs[k].template == oldSelf.pytorchReplicaSpecs[k].template)"
-            ),
+            Scope::Root,
+            ".spec.pytorchReplicaSpecs",
+            format!("{} || {exempt}", same_templates()),
             format!(
                 "template can change only while the job is suspended, since running pods would not follow: {ADVICE}"
             ),
         ),
         rule(
-            Scope::Spec,
-            ".pytorchReplicaSpecs",
-            format!("has(self.elasticPolicy) || {suspended} || {same_workers}"),
+            Scope::Root,
+            ".spec.pytorchReplicaSpecs",
+            format!("has(self.spec.elasticPolicy) || {same_workers} || {exempt}"),
             format!(
                 "Worker.replicas of a job without elasticPolicy can change only while the job is suspended, \
                  since WORLD_SIZE of running pods cannot follow: {ADVICE}"
             ),
         ),
         rule(
-            Scope::Spec,
-            ".pytorchReplicaSpecs",
+            Scope::Root,
+            ".spec.pytorchReplicaSpecs",
             format!(
-                "!has(self.elasticPolicy) || has(self.elasticPolicy.minReplicas) || has(self.elasticPolicy.maxReplicas) || \
-                 {suspended} || {same_workers}"
+                "!has(self.spec.elasticPolicy) || has(self.spec.elasticPolicy.minReplicas) || \
+                 has(self.spec.elasticPolicy.maxReplicas) || {same_workers} || {exempt}"
             ),
             format!(
                 "Worker.replicas of a job whose elasticPolicy has neither minReplicas nor maxReplicas can change only \
@@ -199,14 +200,30 @@ fn only_while_suspended() -> Vec<Rule> {
             ),
         ),
         rule(
-            Scope::Spec,
-            ".nprocPerNode",
-            format!("{} || {suspended}", same("nprocPerNode")),
+            Scope::Root,
+            ".spec.nprocPerNode",
+            format!("{} || {exempt}", same("spec.nprocPerNode")),
             format!(
                 "nprocPerNode can change only while the job is suspended, since running pods would not follow: {ADVICE}"
             ),
         ),
     ]
+}
+
+/// No edit brings a finished job back. Its policies can change, and those about finished jobs act.
+fn unfinished() -> Rule {
+    let same = [
+        format!("{} == {}", suspended("self"), suspended("oldSelf")),
+        same("spec.nprocPerNode"),
+        same_workers("self.spec", "oldSelf.spec"),
+        same_templates(),
+    ];
+    rule(
+        Scope::Root,
+        ".spec",
+        format!("!{} || ({})", finished(), same.join(" && ")),
+        "the job has finished and cannot run again: delete it and create it again",
+    )
 }
 
 fn immutable() -> Vec<Rule> {
@@ -220,7 +237,7 @@ fn immutable() -> Vec<Rule> {
             "'kubeflow.org/training-operator'",
         )
     };
-    let mut rules = vec![
+    vec![
         rule(
             Scope::Replicas,
             "",
@@ -249,9 +266,7 @@ fn immutable() -> Vec<Rule> {
             format!("{} == {}", manager("self"), manager("oldSelf")),
             "spec.runPolicy.managedBy is immutable: create a new job",
         ),
-    ];
-    rules.extend(scheduling());
-    rules
+    ]
 }
 
 /// `runPolicy.schedulingPolicy` keeps its fields but for minAvailable, also when it comes or goes itself.

@@ -74,7 +74,8 @@ pub struct RunPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduling_policy: Option<SchedulingPolicy>,
 
-    /// True stops the job: its pods and services go, and come back when it is false again. May be edited at any time.
+    /// True stops the job: its pods and services go, and come back when it is false again. May be edited at any time
+    /// until the job has finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 

@@ -82,6 +82,8 @@ fn rewrite(root: &mut Value) {
         policies.push(json!(""));
     }
     rewrite_template(&mut replica["template"]);
+    // There is one of each type. Without a bound, a rule that looks through them may be too costly for the API server.
+    root["properties"]["status"]["properties"]["conditions"]["maxItems"] = json!(16);
     add_rules(root);
 }
 

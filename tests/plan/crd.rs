@@ -384,6 +384,19 @@ fn replica_types() -> Case {
     )
 }
 
+fn runs_again() -> Case {
+    let job = finished(&master_and_workers(2));
+    let image = json!("registry.example/train:2");
+    edit(
+        "the job has finished and cannot run again",
+        &job,
+        job.clone().flat("ttlSecondsAfterFinished", json!(60)),
+        job.clone()
+            .policy("suspend", true)
+            .container(ReplicaType::Worker, "/image", image),
+    )
+}
+
 fn edits() -> Vec<Case> {
     let job = master_and_workers(2);
     let held = job.clone().policy("suspend", true);
@@ -428,6 +441,7 @@ fn edits() -> Vec<Case> {
             stored(9),
             stored(11),
         ),
+        runs_again(),
         edit(
             "restartPolicy of a job cannot change",
             &held,
@@ -483,6 +497,17 @@ fn edits() -> Vec<Case> {
             json!(2),
         ),
     ]
+}
+
+/// The same job after its success.
+fn finished(job: &JobBuilder) -> JobBuilder {
+    let condition = |type_: &str, status: &str| json!({ "type": type_, "status": status });
+    let conditions = [
+        condition("Created", "True"),
+        condition("Running", "False"),
+        condition("Succeeded", "True"),
+    ];
+    job.clone().field("/status", json!({ "conditions": conditions }))
 }
 
 /// Elastic workers without bounds.
@@ -557,6 +582,41 @@ fn what_a_user_may_edit_at_any_time_is_accepted_in_either_spelling_and_removed_a
         running.clone().policy("schedulingPolicy", json!({ "minAvailable": 2 })),
     ] {
         assert_eq!(refusals(Some(&running.clone().json()), &edited.json()), [""; 0]);
+    }
+}
+
+#[test]
+fn no_edit_makes_a_finished_job_run_again() {
+    let job = || elastic_workers(2, 1, 3);
+    let old = finished(&job()).json();
+    for accepted in [
+        job(),
+        job().flat("activeDeadlineSeconds", json!(60)),
+        job().policy("backoffLimit", json!(5)),
+        job().flat("ttlSecondsAfterFinished", json!(60)),
+        job().policy("ttlSecondsAfterFinished", json!(60)),
+        job().flat("cleanPodPolicy", json!("All")),
+        job().policy("cleanPodPolicy", json!("All")),
+        job().field("/metadata/labels", json!({ "a": "b" })),
+        job().policy("suspend", false),
+    ] {
+        let new = finished(&accepted).json();
+        assert_eq!(refusals(Some(&old), &new), [""; 0], "{new}");
+        assert_eq!(refusals(Some(&new), &old), [""; 0], "back from {new}");
+    }
+    for refused in [
+        job().policy("suspend", true),
+        job().spec("/nprocPerNode", json!("4")),
+        job().replicas(ReplicaType::Worker, 3),
+        job().container(ReplicaType::Worker, "/image", json!("registry.example/train:2")),
+        job()
+            .policy("suspend", true)
+            .container(ReplicaType::Worker, "/image", json!("registry.example/train:2")),
+    ] {
+        const REFUSED: [&str; 1] = ["the job has finished and cannot run again: delete it and create it again"];
+        let new = finished(&refused).json();
+        assert_eq!(refusals(Some(&old), &new), REFUSED, "{new}");
+        assert_eq!(refusals(Some(&new), &old), REFUSED, "back from {new}");
     }
 }
 

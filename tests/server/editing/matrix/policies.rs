@@ -4,9 +4,9 @@ use super::base::Base::{Bare, Flat, Gang, Nested};
 use super::effect::Effect;
 use super::phase::Phase;
 use super::reasons::{
-    DEFAULT, DELETING, ELSEWHERE, FINISHED, MANAGED_BY, MIN_RESOURCES, NO_GANG, PRIORITY_CLASS, QUEUE, REQUIRED, SAME,
-    SCHEDULE_TIMEOUT, SCHEDULING_POLICY, TWO_SPELLINGS_CLEAN, TWO_SPELLINGS_DEADLINE, TWO_SPELLINGS_LIMIT,
-    TWO_SPELLINGS_TTL, UNSET_KEEPS,
+    CANNOT_RUN_AGAIN, DEFAULT, DELETING, ELSEWHERE, FINISHED, MANAGED_BY, MIN_RESOURCES, NO_GANG, PRIORITY_CLASS,
+    QUEUE, REQUIRED, SAME, SCHEDULE_TIMEOUT, SCHEDULING_POLICY, TWO_SPELLINGS_CLEAN, TWO_SPELLINGS_DEADLINE,
+    TWO_SPELLINGS_LIMIT, TWO_SPELLINGS_TTL, UNSET_KEEPS,
 };
 use super::{Cell, Group, Row};
 
@@ -246,8 +246,16 @@ pub const SCHEDULING: Group = Group {
 
 const RUN_POLICY_ELSEWHERE: &[&str] = &[MANAGED_BY[0], SCHEDULING_POLICY[0]];
 
-/// What a finished job, one being deleted and one of another controller make of an edit of a policy.
+/// What a finished job, one being deleted and one of another controller make of an edit of what runs.
 pub fn live(phase: Phase, effect: Effect) -> Cell {
+    match phase {
+        Phase::Succeeded | Phase::Failed => Cell::Refused(CANNOT_RUN_AGAIN),
+        _ => ours(phase, effect),
+    }
+}
+
+/// As [`live`], of a policy about jobs that have not finished.
+fn unfinished(phase: Phase, effect: Effect) -> Cell {
     match phase {
         Phase::Succeeded | Phase::Failed => Cell::NoEffect(FINISHED),
         _ => ours(phase, effect),
@@ -264,19 +272,19 @@ fn ours(phase: Phase, effect: Effect) -> Cell {
 }
 
 fn deadline(phase: Phase) -> Cell {
-    live(phase, Effect::DeadlineHolds)
+    unfinished(phase, Effect::DeadlineHolds)
 }
 
 fn no_deadline(phase: Phase) -> Cell {
-    live(phase, Effect::DeadlineLifted)
+    unfinished(phase, Effect::DeadlineLifted)
 }
 
 fn limit(phase: Phase) -> Cell {
-    live(phase, Effect::LimitHolds)
+    unfinished(phase, Effect::LimitHolds)
 }
 
 fn no_limit(phase: Phase) -> Cell {
-    live(phase, Effect::LimitLifted)
+    unfinished(phase, Effect::LimitLifted)
 }
 
 fn clean(phase: Phase) -> Cell {

@@ -3,7 +3,7 @@
 pub const DELETING: &str = "The job is being deleted: nothing is done for it any more, and `observedGeneration` stays.";
 pub const ELSEWHERE: &str =
     "`managedBy` says that another controller runs the job: this operator does nothing for it, and writes no status.";
-pub const FINISHED: &str = "The job has its verdict, which is final.";
+pub const FINISHED: &str = "The job has finished, which is final.";
 pub const POD_METADATA: &str = "Pods take labels and annotations from their template, not from the job.";
 pub const SAME: &str = "It is so already.";
 pub const DEFAULT: &str = "It is what an absent field means.";
@@ -39,6 +39,7 @@ pub const TEMPLATE: &[&str] = &[
 pub const NPROC: &[&str] = &[
     "nprocPerNode can change only while the job is suspended, since running pods would not follow: set spec.runPolicy.suspend to true first, or in the same edit",
 ];
+pub const CANNOT_RUN_AGAIN: &[&str] = &["the job has finished and cannot run again: delete it and create it again"];
 pub const WORKERS: &[&str] = &[
     "Worker.replicas of a job without elasticPolicy can change only while the job is suspended, since WORLD_SIZE of running pods cannot follow: set spec.runPolicy.suspend to true first, or in the same edit",
 ];

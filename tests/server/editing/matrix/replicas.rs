@@ -5,8 +5,8 @@ use super::effect::Effect;
 use super::phase::Phase;
 use super::policies::live;
 use super::reasons::{
-    BOUNDS, DEFAULT, DELETING, ELASTIC_POLICY, ELSEWHERE, FINISHED, NPROC, ONE_MASTER, REPLICA_TYPES, REQUIRED,
-    RESTART_POLICY, TEMPLATE, UNBOUNDED_WORKERS, UNKNOWN_TYPE, WORKERS,
+    BOUNDS, CANNOT_RUN_AGAIN, DEFAULT, DELETING, ELASTIC_POLICY, ELSEWHERE, FINISHED, NPROC, ONE_MASTER, REPLICA_TYPES,
+    REQUIRED, RESTART_POLICY, TEMPLATE, UNBOUNDED_WORKERS, UNKNOWN_TYPE, WORKERS,
 };
 use super::{Cell, Group, Row};
 
@@ -126,6 +126,7 @@ pub const NUMBERS: Group = Group {
         }),
         replica!("Worker"."replicas", "change to 0", Workers, "0", |phase| match phase {
             Phase::Suspended => Cell::Refused(&[NO_WORKERS]),
+            Phase::Succeeded | Phase::Failed => Cell::Refused(NO_WORKERS_AND_FINISHED),
             _ => Cell::Refused(NO_WORKERS_WHILE_RUNNING),
         }),
         replica!("Worker"."replicas", "raise an elastic job", Elastic, "3", |phase| live(phase, Effect::Scales(3))),
@@ -133,7 +134,10 @@ pub const NUMBERS: Group = Group {
         replica!("Worker"."replicas", "remove from an elastic job", Elastic, "null", |phase| {
             live(phase, Effect::Scales(1))
         }),
-        replica!("Worker"."replicas", "raise an elastic job beyond its bounds", Elastic, "4", |_| Cell::Refused(BOUNDS)),
+        replica!("Worker"."replicas", "raise an elastic job beyond its bounds", Elastic, "4", |phase| match phase {
+            Phase::Succeeded | Phase::Failed => Cell::Refused(BOUNDS_AND_FINISHED),
+            _ => Cell::Refused(BOUNDS),
+        }),
         replica!("Worker"."replicas", "raise an elastic job that has no bounds", ElasticBare, "3", |phase| {
             when_suspended(phase, Effect::Resizes(3), UNBOUNDED_WORKERS)
         }),
@@ -230,6 +234,7 @@ pub const TEMPLATES: Group = Group {
             r#"{"spec":{"containers":[{"name":"trainer","image":"training:1"}]}}"#,
             |phase| match phase {
                 Phase::Suspended => Cell::Refused(&[NO_PYTORCH]),
+                Phase::Succeeded | Phase::Failed => Cell::Refused(NO_PYTORCH_AND_FINISHED),
                 _ => Cell::Refused(TEMPLATE_AND_NO_PYTORCH),
             }
         ),
@@ -305,11 +310,15 @@ const NO_PYTORCH: &str = "template.spec.containers needs a container named pytor
 
 const NO_WORKERS: &str = "0: spec.pytorchReplicaSpecs.Worker.replicas in body should be greater than or equal to 1";
 const NO_WORKERS_WHILE_RUNNING: &[&str] = &[NO_WORKERS, WORKERS[0]];
+const NO_WORKERS_AND_FINISHED: &[&str] = &[NO_WORKERS, CANNOT_RUN_AGAIN[0]];
+const BOUNDS_AND_FINISHED: &[&str] = &[CANNOT_RUN_AGAIN[0], BOUNDS[0]];
 const TEMPLATE_AND_NO_PYTORCH: &[&str] = &[TEMPLATE[0], NO_PYTORCH];
+const NO_PYTORCH_AND_FINISHED: &[&str] = &[CANNOT_RUN_AGAIN[0], NO_PYTORCH];
 
 /// What can change only while the job is suspended.
 fn when_suspended(phase: Phase, effect: Effect, otherwise: &'static [&'static str]) -> Cell {
     match phase {
+        Phase::Succeeded | Phase::Failed => Cell::Refused(CANNOT_RUN_AGAIN),
         Phase::Suspended => Cell::Enforced(effect),
         _ => Cell::Refused(otherwise),
     }
