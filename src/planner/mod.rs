@@ -29,9 +29,10 @@ pub use child::{Child, Failure, Phase, Pod};
 pub use plan::{Action, Count, Note, Plan, StatusWrite, Urgency};
 pub use world::{Settings, World};
 
-use self::status::conditions::{finished, set, stored_time};
-use crate::api::names::{self, reason};
-use crate::api::{ConditionType, JobStatus, PyTorchJob};
+use self::status::conditions::finished;
+use self::status::transition::Transition;
+use crate::api::names;
+use crate::api::{JobStatus, PyTorchJob};
 
 /// Decides what to do about one job.
 #[must_use]
@@ -42,7 +43,7 @@ pub fn plan(world: &World<'_>) -> Plan {
     } else if finished(&status) {
         finished::plan(world, &status)
     } else {
-        unfinished::plan(world, status)
+        unfinished::plan(world, &status)
     }
 }
 
@@ -69,22 +70,8 @@ pub fn undecodable(
         return None;
     }
     let message = refusal_message(name, cause);
-    set(
-        &mut status,
-        ConditionType::Failed,
-        reason::INVALID,
-        message.clone(),
-        now,
-    );
-    status.completion_time = Some(stored_time(now));
-    Some((
-        status,
-        Note {
-            warning: true,
-            reason: reason::INVALID,
-            message,
-        },
-    ))
+    Transition::Refused.write(&mut status, &message, now);
+    Transition::Refused.event(&message).map(|event| (status, event))
 }
 
 fn refusal_message(name: &str, causes: &str) -> String {

@@ -3,3 +3,5 @@
 pub mod completed_indexes;
 pub mod conditions;
 pub mod replica_statuses;
+pub mod transition;
+pub mod urgency;

@@ -1,0 +1,113 @@
+//! The turning points in the life of a job: what each writes into the conditions, which event it has, and what is counted.
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::names::reason;
+use crate::api::{ConditionType, JobStatus};
+use crate::planner::plan::{Count, Note, Plan};
+use crate::planner::status::conditions::{clear, find, set, stored_time};
+
+/// A turning point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// The job is seen for the first time. Kubeflow has no event for it.
+    Created,
+    /// Its pods run. Kubeflow has no event for it.
+    Running,
+    /// It has to have no pods.
+    Suspended,
+    /// It may have pods again. `startTime` begins anew, and with it the deadline.
+    Resumed,
+    /// Failed replicas are replaced.
+    Restarting,
+    /// It is done.
+    Succeeded,
+    /// It has failed.
+    Failed,
+    /// It cannot run as it is stored.
+    Refused,
+}
+
+impl Transition {
+    const fn condition(self) -> ConditionType {
+        match self {
+            Self::Created => ConditionType::Created,
+            Self::Running => ConditionType::Running,
+            Self::Suspended | Self::Resumed => ConditionType::Suspended,
+            Self::Restarting => ConditionType::Restarting,
+            Self::Succeeded => ConditionType::Succeeded,
+            Self::Failed | Self::Refused => ConditionType::Failed,
+        }
+    }
+
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Created => reason::CREATED,
+            Self::Running => reason::RUNNING,
+            Self::Suspended => reason::SUSPENDED,
+            Self::Resumed => reason::RESUMED,
+            Self::Restarting => reason::RESTARTING,
+            Self::Succeeded => reason::SUCCEEDED,
+            Self::Failed => reason::FAILED,
+            Self::Refused => reason::INVALID,
+        }
+    }
+
+    /// Whether its event is a warning, if it has one.
+    const fn warning(self) -> Option<bool> {
+        match self {
+            Self::Created | Self::Running => None,
+            Self::Suspended | Self::Resumed | Self::Succeeded => Some(false),
+            Self::Restarting | Self::Failed | Self::Refused => Some(true),
+        }
+    }
+
+    const fn count(self) -> Option<Count> {
+        match self {
+            Self::Created => Some(Count::JobCreated),
+            Self::Restarting => Some(Count::JobRestarted),
+            Self::Succeeded => Some(Count::JobSucceeded),
+            Self::Failed | Self::Refused => Some(Count::JobFailed),
+            Self::Running | Self::Suspended | Self::Resumed => None,
+        }
+    }
+
+    /// Writes the conditions, and the times that belong to them.
+    pub fn write(self, status: &mut JobStatus, message: &str, now: Timestamp) {
+        let (condition, reason) = (self.condition(), self.reason());
+        match self {
+            // In Kubeflow's order: `[Created, Running=False, Suspended]`.
+            Self::Suspended => {
+                for ended in [ConditionType::Running, ConditionType::Restarting] {
+                    if find(status, ended).is_some() {
+                        clear(status, ended, reason, message.to_owned(), now);
+                    }
+                }
+            }
+            Self::Resumed => {
+                status.start_time = Some(stored_time(now));
+                return clear(status, condition, reason, message.to_owned(), now);
+            }
+            Self::Succeeded | Self::Failed | Self::Refused => status.completion_time = Some(stored_time(now)),
+            Self::Created | Self::Running | Self::Restarting => {}
+        }
+        set(status, condition, reason, message.to_owned(), now);
+    }
+
+    /// The event of this turning point.
+    #[must_use]
+    pub fn event(self, message: &str) -> Option<Note> {
+        self.warning().map(|warning| Note {
+            warning,
+            reason: self.reason(),
+            message: message.to_owned(),
+        })
+    }
+
+    /// Writes the conditions, and adds the event and the counter to the plan.
+    pub fn apply(self, status: &mut JobStatus, plan: &mut Plan, message: &str, now: Timestamp) {
+        self.write(status, message, now);
+        plan.notes.extend(self.event(message));
+        plan.counts.extend(self.count());
+    }
+}
