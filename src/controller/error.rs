@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use kube::core::response::StatusCause;
+use kube::core::response::StatusDetails;
+
 use crate::api::ChildKind;
 use crate::platform::client::is_fenced;
 
@@ -117,11 +120,29 @@ impl Error {
         match self {
             Self::Conflict { .. } => true,
             Self::NameTaken { terminating, .. } => *terminating,
-            Self::Create { source, .. }
-            | Self::Delete { source, .. }
-            | Self::DeleteJob { source, .. }
-            | Self::Status { source, .. } => is_fenced(source),
+            Self::Create { source, .. } => is_fenced(source) || is_of_ending_namespace(source),
+            Self::Delete { source, .. } | Self::DeleteJob { source, .. } | Self::Status { source, .. } => {
+                is_fenced(source)
+            }
             Self::Read { .. } | Self::Deadline(_) | Self::Panicked(_) => false,
+        }
+    }
+
+    /// Whether the namespace is being deleted, and the job with it. No other attempt is worth making.
+    #[must_use]
+    pub fn is_end_of_namespace(&self) -> bool {
+        matches!(self, Self::Create { source, .. } if is_of_ending_namespace(source))
+    }
+
+    /// Whether the job, its namespace or its neighbours are the cause, and not the operator or the cluster: a pod that is
+    /// invalid or that a quota or an admission plugin refuses, a name that is taken.
+    #[must_use]
+    pub fn is_of_user(&self) -> bool {
+        match self {
+            Self::Create { source, .. } => is_refusal(source),
+            Self::NameTaken { .. } => true,
+            Self::Status { .. } => self.is_invalid(),
+            _ => false,
         }
     }
 
@@ -156,6 +177,27 @@ impl Error {
 /// Whether the API server refused the request, so that nothing was changed. After a server error, or none at all, it may have been.
 pub fn is_answer(error: &kube::Error) -> bool {
     is_fenced(error) || matches!(error, kube::Error::Api(status) if status.code < 500)
+}
+
+/// Whether the API server refuses to create anything more in the namespace, or has none of that name any more.
+fn is_of_ending_namespace(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let details = status.details.as_ref();
+    let terminating = |cause: &StatusCause| cause.reason == "NamespaceTerminating";
+    (status.is_forbidden() && details.is_some_and(|details| details.causes.iter().any(terminating)))
+        || (status.is_not_found() && details.is_some_and(|details| details.kind == "namespaces"))
+}
+
+/// Whether the API server refused a creation because of the object: by validation, a quota or an admission plugin. A
+/// missing right of the operator is another matter: it is found before the object is read, so the answer names the
+/// resource alone.
+fn is_refusal(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let names_resource_alone = |details: &StatusDetails| details.name.is_empty() && !details.kind.is_empty();
+    match status.code {
+        403 => !status.details.as_ref().is_some_and(names_resource_alone),
+        code => matches!(code, 400 | 413 | 422),
+    }
 }
 
 /// What the API server said. kube's own text repeats it as the dump of a structure, and events are read by people.

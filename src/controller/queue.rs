@@ -136,11 +136,9 @@ fn guarded(job: Arc<StoredJob>, context: Arc<Context>) -> futures::future::BoxFu
             Ok(result) => result,
             Err(_) => Err(Error::Deadline(DEADLINE).into()),
         };
-        measured.finished(if result.is_ok() {
-            Outcome::Success
-        } else {
-            Outcome::Error
-        });
+        // Alerts stand on the errors, and nobody who runs the operator can mend a user's.
+        let failed = result.as_ref().is_err_and(|failed| !failed.error.is_of_user());
+        measured.finished(if failed { Outcome::Error } else { Outcome::Success });
         result
     };
     AbortOnDropHandle::new(tokio::spawn(task))

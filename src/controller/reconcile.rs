@@ -48,7 +48,12 @@ pub async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<
         }
         Err(Failed { error, due }) if error.is_benign() => {
             debug!(%error, "trying again");
-            Ok(Next::requeue(due.map_or(AFTER_CONFLICT, |due| due.min(AFTER_CONFLICT))))
+            let pause = if error.is_end_of_namespace() {
+                RESYNC
+            } else {
+                AFTER_CONFLICT
+            };
+            Ok(Next::requeue(due.map_or(pause, |due| due.min(pause))))
         }
         Err(failed) => Err(failed),
     }

@@ -14,6 +14,7 @@ mod bad_input;
 mod clean_pod_policy;
 mod differential;
 mod editing;
+mod faults;
 mod forged_children;
 mod job;
 mod kubeflow;

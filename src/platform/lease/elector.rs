@@ -19,8 +19,9 @@ use super::{
 const JITTER: f64 = 0.2;
 /// Why a renewal is late when no request failed.
 const STOPPED: &str = "the process was stopped or starved of CPU time";
-/// A release that meets a conflict is tried again this often in all.
-const RELEASE_ATTEMPTS: usize = 3;
+/// A release that fails is tried again for so long: an API server that was away for less than half a minute finds the
+/// leader that lost its lease by that still there, and the next one need not wait for the lease to expire.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(18);
 
 /// What to compete for, and as whom.
 #[derive(Clone, Debug)]
@@ -120,23 +121,27 @@ impl Elector {
     }
 
     /// Gives the lease up, so that the next leader need not wait for it to expire. Stop all work first: the fence shuts.
+    /// Without an answer of the API server it ends after 24 s.
     pub async fn release(mut self) -> Result<(), Error> {
         self.step_down();
-        for attempt in 1..=RELEASE_ATTEMPTS {
-            self.refresh().await?;
-            let Some(lease) = released(&self.observed, &self.config.identity, clock::now()) else {
-                return Ok(());
-            };
-            self.stale = true;
-            match self.write(&lease).await {
-                Err(error) if error.is_conflict() && attempt < RELEASE_ATTEMPTS => {}
-                Err(error) => return Err(error),
-                Ok(_) => {
-                    tracing::info!(lease = self.lease(), "lease released");
-                    return Ok(());
-                }
+        let last = Instant::now() + RELEASE_PATIENCE;
+        loop {
+            match self.try_release().await {
+                Err(error) if Instant::now() < last => tracing::debug!(%error, "lease not released; trying again"),
+                done => return done,
             }
+            sleep(self.config.terms.poll_period).await;
         }
+    }
+
+    async fn try_release(&mut self) -> Result<(), Error> {
+        self.refresh().await?;
+        let Some(lease) = released(&self.observed, &self.config.identity, clock::now()) else {
+            return Ok(());
+        };
+        self.stale = true;
+        self.write(&lease).await?;
+        tracing::info!(lease = self.lease(), "lease released");
         Ok(())
     }
 

@@ -87,12 +87,12 @@ impl Operator {
 
     /// Freezes the operator: it holds what it holds, and does nothing, until [`Operator::resume`].
     pub fn pause(&self) {
-        self.process.signal(Signal::STOP);
+        self.process.pause();
     }
 
     /// Goes on after [`Operator::pause`].
     pub fn resume(&self) {
-        self.process.signal(Signal::CONT);
+        self.process.resume();
     }
 
     /// Process number.

@@ -107,6 +107,16 @@ impl Process {
             .map_err(|_| self.late("did not end within", timeout))
     }
 
+    /// Freezes the process: it holds what it holds, and does nothing, until [`Process::resume`].
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Goes on after [`Process::pause`].
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Sends a signal. The signal is lost when the process has ended already.
     pub fn signal(&self, signal: Signal) {
         // The one way to fail for a child of our own is ESRCH: it has ended.

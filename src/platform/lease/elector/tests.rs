@@ -237,6 +237,33 @@ async fn a_renewal_cut_off_by_the_shutdown_does_not_keep_the_lease_from_being_re
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_that_lost_its_lease_in_an_outage_releases_it_when_the_api_server_is_back() {
+    for fault in [Fault::Refused, Fault::Lost] {
+        let fake = FakeApi::default();
+        let (mut elector, _fence) = leader(&fake, &Machine::new()).await;
+        fake.state().always = fault;
+        elector.hold().await;
+        let back = async {
+            sleep(10 * SECOND).await;
+            fake.state().always = Fault::None;
+        };
+        let (released, ()) = tokio::join!(elector.release(), back);
+        released.unwrap();
+        assert_eq!(fake.holder(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_without_an_answer_ends_in_the_time_that_the_deployment_grants() {
+    let fake = FakeApi::default();
+    let (elector, _fence) = leader(&fake, &Machine::new()).await;
+    fake.state().always = Fault::Lost;
+    let start = Instant::now();
+    elector.release().await.unwrap_err();
+    assert!(start.elapsed() <= 24 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_api_server_that_is_down_at_the_start_only_delays_the_lead() {
     let fake = FakeApi::default();
     fake.state().faults = vec![Fault::Lost, Fault::Refused];
