@@ -75,5 +75,5 @@ pub fn undecodable(
 }
 
 fn refusal_message(name: &str, causes: &str) -> String {
-    format!("PyTorchJob {name} cannot be run as it is stored: {causes}. Correct it and create it anew.")
+    format!("PyTorchJob {name} is invalid: {causes}. Delete the job, fix its manifest and create it again.")
 }

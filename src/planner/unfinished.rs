@@ -140,10 +140,10 @@ impl<'a> Draft<'a> {
             Decision::Succeed(message)
         } else if let Some(message) = failures.fatal.clone() {
             Decision::Fail(message)
-        } else if self.out_of_restarts(failures) {
-            Decision::Fail(backoff_limit::message(world.name()))
+        } else if let Some(message) = self.out_of_restarts(failures) {
+            Decision::Fail(message)
         } else if self.deadline() == Some(Duration::ZERO) {
-            Decision::Fail(active_deadline_seconds::message(world.name()))
+            Decision::Fail(active_deadline_seconds::message(world))
         } else {
             restart_policy::message(world, failures).map_or(Decision::Work, Decision::Restart)
         }
@@ -154,15 +154,14 @@ impl<'a> Draft<'a> {
         remaining(self.status.start_time.as_ref()?, seconds, self.world.now)
     }
 
-    fn out_of_restarts(&self, failures: &Failures<'_>) -> bool {
-        let Some(limit) = self.world.job.spec.backoff_limit() else {
-            return false;
-        };
+    fn out_of_restarts(&self, failures: &Failures<'_>) -> Option<String> {
+        let limit = self.world.job.spec.backoff_limit()?;
         let mut status = self.status.clone();
         restart_policy::count(&mut status, failures);
         let living = self.world.pods.iter();
         let living = living.filter(|pod| !status.replaced_pods.contains(&pod.uid));
-        backoff_limit::exceeded(limit, status.restarts.unwrap_or(0), living)
+        let restarts = backoff_limit::exceeded(limit, status.restarts.unwrap_or(0), living)?;
+        Some(backoff_limit::message(self.world.name(), limit, restarts))
     }
 
     /// Writes what the decision does to the status, and plans its actions.

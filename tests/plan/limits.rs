@@ -123,7 +123,7 @@ fn the_failure_that_exceeds_the_limit_is_remembered_and_counted_as_failed_job() 
     let plan = scene.reconcile();
     assert_eq!(
         scene.message("Failed"),
-        "Job job has failed because it has reached the specified backoff limit"
+        "Job job has failed because it has reached the specified backoff limit (0): 1 restart"
     );
     assert_eq!(
         plan.counts,
@@ -149,7 +149,7 @@ fn w1_the_deadline_is_a_timer_that_is_exact_and_never_early() {
         let plan = scene.reconcile();
         assert_eq!(
             scene.message("Failed"),
-            "Job job has failed because it was active longer than specified deadline"
+            "Job job has failed because it was active longer than specified deadline (10 s)"
         );
         assert_eq!(scene.status().completion_time, Some(time(10)));
         assert_eq!((plan.actions, plan.requeue), (vec![], None));

@@ -421,8 +421,8 @@ fn c_past_backoff_limit() {
         scene.pod("job-master-0").restarts = restarts;
         scene.pods
     };
-    assert!(!backoff_limit::exceeded(0, 0, pod(0).iter()));
-    assert!(backoff_limit::exceeded(3, 0, pod(3).iter()));
+    assert!(backoff_limit::exceeded(0, 0, pod(0).iter()).is_none());
+    assert!(backoff_limit::exceeded(3, 0, pod(3).iter()).is_some());
 }
 
 #[test]
@@ -462,7 +462,7 @@ fn c_backoff_limit_exceeded_respects_clean_pod_policy() {
         scene.settle();
         scene.bury();
         assert_eq!(scene.pods.len(), remaining, "{policy}");
-        assert!(scene.message("Failed").ends_with("backoff limit"));
+        assert!(scene.message("Failed").contains("backoff limit"));
     }
 }
 

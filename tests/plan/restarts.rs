@@ -94,7 +94,7 @@ fn a_failure_is_counted_first_then_the_pod_goes_then_it_comes_back() {
     assert!(plan.notes[0].warning && plan.notes[0].reason == reason::RESTARTING);
     assert_eq!(
         plan.notes[0].message,
-        "PyTorchJob job is restarting because 1 Worker replica(s) failed."
+        "PyTorchJob job is restarting because 1 Worker replica(s) failed. job-worker-1 exited with code 1 (Error)."
     );
     assert_eq!(
         scene.conditions(),
@@ -164,7 +164,7 @@ fn failures_seen_together_are_one_restart_event_and_as_many_restarts() {
     assert_eq!(plan.counts, [Count::PodsFailed(2), Count::JobRestarted]);
     assert_eq!(
         scene.message("Restarting"),
-        "PyTorchJob job is restarting because 2 Worker replica(s) failed."
+        "PyTorchJob job is restarting because 2 Worker replica(s) failed. job-worker-0 exited with code 1 (Error)."
     );
     assert_eq!(scene.status().restarts, Some(2));
     assert_eq!(
@@ -193,7 +193,7 @@ fn w15_with_both_roles_failed_the_master_is_named_in_every_run() {
     scene.reconcile();
     assert_eq!(
         scene.message("Restarting"),
-        "PyTorchJob job is restarting because 1 Master replica(s) failed."
+        "PyTorchJob job is restarting because 1 Master replica(s) failed. job-master-0 exited with code 1 (Error)."
     );
     assert_eq!(
         scene.status().first_failure.map(|failure| failure.pod).as_deref(),
@@ -257,7 +257,7 @@ fn never_fails_the_job_with_kubeflows_message_and_its_time() {
     let plan = scene.reconcile();
     assert_eq!(
         scene.message("Failed"),
-        "PyTorchJob job is failed because 1 Worker replica(s) failed."
+        "PyTorchJob job is failed because 1 Worker replica(s) failed. job-worker-1 exited with code 1 (Error)."
     );
     assert_eq!(scene.status().completion_time, Some(time(9)));
     assert_eq!(scene.status().replica_statuses["Worker"].failed, Some(1));
@@ -272,7 +272,7 @@ fn w3_a_permanent_exit_code_fails_the_job_with_a_completion_time_and_without_a_r
     let plan = scene.reconcile();
     assert_eq!(
         scene.message("Failed"),
-        "job \"job\" is failing because \"Worker\" replica(s) failed."
+        "job \"job\" is failing because \"Worker\" replica(s) failed. job-worker-1 exited with code 1 (Error)."
     );
     assert_eq!(scene.status().completion_time, Some(time(9)));
     assert_eq!(plan.counts, [Count::PodsFailed(1), Count::JobFailed]);
@@ -295,7 +295,7 @@ fn policies_of_the_roles_are_independent() {
     scene.reconcile();
     assert_eq!(
         scene.message("Failed"),
-        "PyTorchJob job is failed because 1 Master replica(s) failed."
+        "PyTorchJob job is failed because 1 Master replica(s) failed. job-master-0 exited with code 1 (Error)."
     );
 }
 

@@ -44,7 +44,7 @@ async fn under_never_a_failed_replica_fails_the_job() {
                 "Failed",
                 "True",
                 "PyTorchJobFailed",
-                "PyTorchJob never is failed because 1 Worker replica(s) failed."
+                "PyTorchJob never is failed because 1 Worker replica(s) failed. never-worker-1 exited with code 1 (Error)."
             ],
         ]
     );
@@ -65,7 +65,7 @@ async fn failed_pods_are_replaced_and_counted_under(policy: &str) {
     let note = rig.wait_event("replaced", "Warning", "PyTorchJobRestarting").await;
     assert_eq!(
         note,
-        "PyTorchJob replaced is restarting because 1 Worker replica(s) failed."
+        "PyTorchJob replaced is restarting because 1 Worker replica(s) failed. replaced-worker-0 failed (Evicted)."
     );
     let job = rig.wait("replaced", |job| job.is("Running")).await;
     assert_eq!(job.status["restarts"], 1);
@@ -101,7 +101,7 @@ async fn under_exit_code_a_signal_replaces_the_pod() {
             "Restarting",
             "True",
             "PyTorchJobRestarting",
-            "PyTorchJob signal is restarting because 1 Master replica(s) failed."
+            "PyTorchJob signal is restarting because 1 Master replica(s) failed. signal-master-0 exited with code 137 (Error)."
         ]
     );
     rig.wait_replaced(&old).await;
@@ -128,7 +128,7 @@ async fn under_exit_code_a_program_error_fails_the_job_with_a_completion_time() 
             "Failed",
             "True",
             "PyTorchJobFailed",
-            "job \"error\" is failing because \"Worker\" replica(s) failed."
+            "job \"error\" is failing because \"Worker\" replica(s) failed. error-worker-0 exited with code 1 (Error)."
         ]
     );
     assert!(job.second("completionTime").is_some(), "Kubeflow sets none (W3)");
@@ -161,7 +161,7 @@ async fn backoff_limit_holds_although_the_operator_is_killed_after_each_count() 
     let job = rig.wait_finished("limited").await;
     assert_eq!(
         job.why(),
-        "Job limited has failed because it has reached the specified backoff limit"
+        "Job limited has failed because it has reached the specified backoff limit (2): 3 restarts"
     );
     assert!(job.is("Failed"));
     assert_eq!(

@@ -22,13 +22,16 @@ const TTL: &str = "ttlSecondsAfterFinished";
 /// Checks that a deadline failed the job, and when.
 fn assert_deadline(job: &Job, seconds: i64) {
     let name = job.name();
+    let flat = job.spec["activeDeadlineSeconds"].as_i64();
+    let deadline = flat.or_else(|| job.spec["runPolicy"]["activeDeadlineSeconds"].as_i64());
+    let deadline = deadline.expect("the job has a deadline");
     assert_eq!(
         job.conditions().last().unwrap(),
         &[
             "Failed",
             "True",
             "PyTorchJobFailed",
-            &format!("Job {name} has failed because it was active longer than specified deadline")
+            &format!("Job {name} has failed because it was active longer than specified deadline ({deadline} s)")
         ]
     );
     assert_eq!(job.duration(), seconds, "seconds from start to verdict of {name}");

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::api::names::{self, reason};
 use crate::api::{PyTorchJob, PyTorchJobSpec, ReplicaSpec, ReplicaType};
 use crate::planner::plan::Note;
+use crate::planner::policy::restart_policy;
 
 /// A port of the training container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,18 +85,17 @@ pub fn rendezvous_port(template: &Value) -> u64 {
 /// Tells the user that the template's own restart policy has no effect.
 #[must_use]
 pub fn restart_policy_note(job: &PyTorchJob) -> Option<Note> {
-    let sets_policy = |role| {
+    ReplicaType::ALL.into_iter().find_map(|role| {
         let template = parse(job.spec.replica(role)?);
-        template
-            .pointer("/spec/restartPolicy")?
-            .as_str()
-            .filter(|policy| !policy.is_empty())
-            .map(|_| ())
-    };
-    ReplicaType::ALL.into_iter().find_map(sets_policy).map(|()| Note {
-        warning: true,
-        reason: reason::TEMPLATE_RESTART_POLICY,
-        message: "Restart policy in pod template will be overwritten by restart policy in replica spec".into(),
+        let ignored = template.pointer("/spec/restartPolicy")?.as_str()?;
+        let applies = restart_policy::effective(&job.spec, role);
+        (!ignored.is_empty()).then(|| Note {
+            warning: true,
+            reason: reason::TEMPLATE_RESTART_POLICY,
+            message: format!(
+                "template.spec.restartPolicy ({ignored}) of {role} is ignored; restartPolicy ({applies:?}) applies"
+            ),
+        })
     })
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use crate::planner::world::World;
+
 /// What remains until `seconds` after `since`: zero when that time has come. Values beyond the calendar never come.
 #[must_use]
 pub fn remaining(since: &Time, seconds: i64, now: Timestamp) -> Option<Duration> {
@@ -15,10 +17,14 @@ pub fn remaining(since: &Time, seconds: i64, now: Timestamp) -> Option<Duration>
     Some(Duration::try_from(end.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
-/// The message of the Failed condition, Kubeflow's.
+/// The message of the Failed condition: Kubeflow's, with the number.
 #[must_use]
-pub fn message(job: &str) -> String {
-    format!("Job {job} has failed because it was active longer than specified deadline")
+pub fn message(world: &World<'_>) -> String {
+    let seconds = world.job.spec.active_deadline_seconds().unwrap_or_default();
+    format!(
+        "Job {} has failed because it was active longer than specified deadline ({seconds} s)",
+        world.name()
+    )
 }
 
 #[cfg(test)]

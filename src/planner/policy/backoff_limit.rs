@@ -6,7 +6,7 @@
 
 use crate::planner::child::Pod;
 
-/// Whether the job has had its restarts.
+/// The number of restarts, if the job has had all it may have.
 ///
 /// * `limit`: the policy.
 /// * `counted`: `status.restarts`, the failures seen now included.
@@ -16,15 +16,19 @@ use crate::planner::child::Pod;
 /// Job with restartPolicy OnFailure. With replaced pods in the sum it fails beyond the limit, as a Kubernetes Job counts failed
 /// pods: a limit of 1 allows one replacement.
 #[must_use]
-pub fn exceeded<'a>(limit: i32, counted: i32, pods: impl Iterator<Item = &'a Pod>) -> bool {
+pub fn exceeded<'a>(limit: i32, counted: i32, pods: impl Iterator<Item = &'a Pod>) -> Option<i32> {
     let in_place = pods.map(|pod| pod.restarts).fold(0, i32::saturating_add);
-    in_place >= limit.max(1) || in_place.saturating_add(counted) > limit
+    let restarts = in_place.saturating_add(counted);
+    (in_place >= limit.max(1) || restarts > limit).then_some(restarts)
 }
 
-/// The message of the Failed condition, Kubeflow's.
+/// The message of the Failed condition: Kubeflow's, with the numbers.
 #[must_use]
-pub fn message(job: &str) -> String {
-    format!("Job {job} has failed because it has reached the specified backoff limit")
+pub fn message(job: &str, limit: i32, restarts: i32) -> String {
+    let plural = if restarts == 1 { "" } else { "s" };
+    format!(
+        "Job {job} has failed because it has reached the specified backoff limit ({limit}): {restarts} restart{plural}"
+    )
 }
 
 #[cfg(test)]
@@ -56,7 +60,8 @@ mod tests {
             (3, 2, &[2], true, "both kinds together beyond it"),
             (5, i32::MAX, &[i32::MAX], true, "no overflow"),
         ] {
-            assert_eq!(exceeded(limit, counted, pods(in_place).iter()), expected, "{why}");
+            let restarts = exceeded(limit, counted, pods(in_place).iter());
+            assert_eq!(restarts.is_some(), expected, "{why}");
         }
     }
 }

@@ -32,28 +32,39 @@ pub fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
     let mut new = failed_replicas(world);
     new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid));
     for role in ReplicaType::ALL {
-        let policy = effective(&world.job.spec, role);
         let of_role = new.iter().filter(|(replica, _)| replica.type_ == role);
         let failed: Vec<&Pod> = of_role.map(|(_, pod)| *pod).collect();
         found.new += failed.len();
         found.first = found.first.or_else(|| failed.first().copied());
-        if found.fatal.is_none() && policy == RestartPolicy::Never && !failed.is_empty() {
-            found.fatal = Some(format!(
-                "PyTorchJob {} is failed because {} {role} replica(s) failed.",
-                world.name(),
-                failed.len()
-            ));
-        }
-        let permanent = |pod: &&Pod| policy == RestartPolicy::ExitCode && !retryable(pod.failure.as_deref());
-        if found.fatal.is_none() && failed.iter().any(permanent) {
-            found.fatal = Some(format!(
-                "job \"{}\" is failing because \"{role}\" replica(s) failed.",
-                world.name()
-            ));
-        }
+        found.fatal = found.fatal.or_else(|| fatal(world, role, &failed));
         found.replace.extend(failed.into_iter().map(|pod| (role, pod)));
     }
     found
+}
+
+/// The message of the Failed condition, if failures of these pods end the job.
+fn fatal(world: &World<'_>, role: ReplicaType, failed: &[&Pod]) -> Option<String> {
+    match effective(&world.job.spec, role) {
+        RestartPolicy::Never => failed.first().map(|first| {
+            format!(
+                "PyTorchJob {} is failed because {} {role} replica(s) failed. {}",
+                world.name(),
+                failed.len(),
+                cause(first)
+            )
+        }),
+        RestartPolicy::ExitCode => {
+            let permanent = failed.iter().find(|pod| !retryable(pod.failure.as_deref()));
+            permanent.map(|pod| {
+                format!(
+                    "job \"{}\" is failing because \"{role}\" replica(s) failed. {}",
+                    world.name(),
+                    cause(pod)
+                )
+            })
+        }
+        RestartPolicy::Always | RestartPolicy::OnFailure => None,
+    }
 }
 
 /// The policy of a role. Kubeflow's default, although the field's documentation there says Never.
@@ -113,12 +124,23 @@ pub fn replacements(world: &World<'_>) -> Vec<Action> {
 /// The message of the Restarting condition, for the first role in order that failed.
 #[must_use]
 pub fn message(world: &World<'_>, failures: &Failures<'_>) -> Option<String> {
-    let (role, _) = failures.replace.first()?;
+    let (role, first) = failures.replace.first()?;
     let failed = failures.replace.iter().filter(|(other, _)| other == role).count();
     Some(format!(
-        "PyTorchJob {} is restarting because {failed} {role} replica(s) failed.",
-        world.name()
+        "PyTorchJob {} is restarting because {failed} {role} replica(s) failed. {}",
+        world.name(),
+        cause(first)
     ))
+}
+
+/// How a pod failed: a sentence after Kubeflow's, which only counts pods.
+fn cause(pod: &Pod) -> String {
+    let failure = pod.failure.as_deref().cloned().unwrap_or_default();
+    let reason = failure.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    failure.exit_code.map_or_else(
+        || format!("{} failed{reason}.", pod.name),
+        |code| format!("{} exited with code {code}{reason}.", pod.name),
+    )
 }
 
 /// The failed pods of wanted replicas, in the order of the replicas.
