@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::api::rbac::v1::Role;
@@ -12,14 +13,19 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Api;
 use kube::Resource;
 use kube::ResourceExt;
+use kube::api::DeleteParams;
 use kube::api::PostParams;
 use kube::core::NamespaceResourceScope;
+use pytorchjob_operator::platform::clock;
+use pytorchjob_test_cluster::AuditFilter;
 use pytorchjob_test_cluster::Cluster;
 use pytorchjob_test_cluster::Operator;
 use pytorchjob_test_cluster::Options;
 use pytorchjob_test_cluster::PodPhase;
 use pytorchjob_test_cluster::User;
+use pytorchjob_test_cluster::bind_pod;
 use pytorchjob_test_cluster::not_applicable;
+use pytorchjob_test_cluster::remove_pod;
 use pytorchjob_test_cluster::set_pod_phase;
 use pytorchjob_test_cluster::wait_for;
 use serde::Serialize;
@@ -117,6 +123,55 @@ async fn a_right_that_the_operator_lacks_is_an_error_of_the_operator() {
     let note = rig.wait_event("refused", "Warning", "FailedCreatePod").await;
     assert!(note.contains("cannot create resource \"pods\""), "{note}");
     assert!(errors(&rig.operator).await > 0);
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_being_deleted_is_left_in_peace() {
+    let rig = Rig::start().await;
+    let Some(audit) = rig.cluster.audit().unwrap() else {
+        return not_applicable("counts requests in the audit log");
+    };
+    let mut pods = rig.create_with_pods(&job("ending", 0)).await.1;
+    pods.extend(rig.create_with_pods(&job("clock", 0)).await.1);
+    // Pods go first, and while one is left its job stays. It stays as long as its node does not let it go.
+    for pod in &pods {
+        bind_pod(&rig.client, &rig.namespace, &pod.name_any(), "node")
+            .await
+            .unwrap();
+    }
+    let namespaces = Api::<Namespace>::all(rig.client.clone());
+    namespaces
+        .delete(&rig.namespace, &DeleteParams::background())
+        .await
+        .unwrap();
+    rig.wait_pods("ending", |pods| {
+        pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_some())
+    })
+    .await;
+    remove_pod(&rig.client, &rig.namespace, "ending-master-0")
+        .await
+        .unwrap();
+
+    // Time for many attempts.
+    let started = rig.get("clock").await.second("startTime").unwrap();
+    let deadline = clock::now().as_second() - started + 3;
+    rig.patch("clock", &json!({ "spec": { "activeDeadlineSeconds": deadline } }))
+        .await;
+    rig.wait_finished("clock").await;
+    let created = AuditFilter {
+        verb: Some("create"),
+        resource: Some("pods"),
+        name_prefix: Some("ending"),
+        ..rig.writes()
+    };
+    let refused = audit
+        .entries(&created)
+        .unwrap()
+        .into_iter()
+        .filter(|request| request.code == 403);
+    assert_eq!(refused.count(), 1, "one attempt was made and no other");
+    assert_eq!(errors(&rig.operator).await, 0);
+    assert!(!rig.operator.log().contains("reconcile failed"));
 }
 
 /// A replica of two, as the shipped Deployment has, that is not awaited.
