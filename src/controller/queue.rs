@@ -20,7 +20,6 @@ use super::Context;
 use super::error::{Error, Failed};
 use super::reconcile::reconcile;
 use crate::cache::{StoredJob, watch as watches};
-use crate::platform::health::WatchTask;
 use crate::platform::metrics::Outcome;
 
 /// The kinds that are watched.
@@ -34,18 +33,15 @@ const DRAIN: Duration = Duration::from_secs(15);
 pub struct Trigger {
     context: Arc<Context>,
     queue: OnceLock<UnboundedSender<ObjectRef<StoredJob>>>,
-    tasks: [WatchTask; KINDS.len()],
     unsynced: watch::Sender<Vec<&'static str>>,
 }
 
 impl Trigger {
     /// A trigger that nothing listens to yet.
     pub fn new(context: Arc<Context>) -> Self {
-        let tasks = KINDS.map(|kind| context.health.watch(kind));
         Self {
             context,
             queue: OnceLock::new(),
-            tasks,
             unsynced: watch::Sender::new(KINDS.to_vec()),
         }
     }
@@ -78,11 +74,7 @@ impl watches::Concern for Trigger {
     }
 
     fn synced(&self, kind: &'static str) {
-        KINDS
-            .iter()
-            .zip(&self.tasks)
-            .filter(|(known, _)| **known == kind)
-            .for_each(|(_, task)| task.synced());
+        self.context.health.synced(kind);
         self.unsynced.send_if_modified(|unsynced| {
             let before = unsynced.len();
             unsynced.retain(|other| *other != kind);

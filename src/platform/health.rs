@@ -1,14 +1,15 @@
 //! Whether the operator is ready, and whether it is stuck.
 //!
-//! *Ready* means that every cache has been filled once; a standby is ready too. *Live* means that every watch task
-//! runs, and that the reconcile loop moves while it has work. A replica that is not live is restarted by the kubelet,
-//! so nothing counts here that a restart does not cure: an API server that is down is not a reason.
+//! *Ready* means that every cache has been filled once; a standby is ready too. *Live* means that the reconcile loop
+//! moves while it has work. A replica that is not live is restarted by the kubelet, so nothing counts here that a restart
+//! does not cure, such as an API server that is down, nor what ends the process by itself, such as a watch that ends.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -22,14 +23,9 @@ pub struct Health(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    watches: BTreeMap<&'static str, Watch>,
+    /// Kinds whose first list is not complete.
+    unsynced: BTreeSet<&'static str>,
     reconciling: Loop,
-}
-
-#[derive(Debug, Default)]
-struct Watch {
-    synced: bool,
-    ended: bool,
 }
 
 #[derive(Debug)]
@@ -44,27 +40,22 @@ struct Loop {
 }
 
 impl Health {
-    /// A process that is ready once the watches of all these kinds have been [synced](WatchTask::synced).
+    /// A process that is ready once all these kinds are [synced](Self::synced).
     #[must_use]
     pub fn new(kinds: &[&'static str]) -> Self {
-        let watches = kinds.iter().map(|kind| (*kind, Watch::default())).collect();
         let reconciling = Loop {
             running: false,
             waiting: false,
             in_flight: 0,
             moved: Instant::now(),
         };
-        Self(Arc::new(Mutex::new(State { watches, reconciling })))
+        let unsynced = kinds.iter().copied().collect();
+        Self(Arc::new(Mutex::new(State { unsynced, reconciling })))
     }
 
-    /// The watch task of a kind begins. It keeps the returned value for as long as it runs.
-    #[must_use]
-    pub fn watch(&self, kind: &'static str) -> WatchTask {
-        self.state().watches.insert(kind, Watch::default());
-        WatchTask {
-            health: self.clone(),
-            kind,
-        }
+    /// The first list of a kind is complete and in the cache.
+    pub fn synced(&self, kind: &'static str) {
+        self.state().unsynced.remove(kind);
     }
 
     /// The reconcile loop begins, because this replica leads. It keeps the returned value for as long as it runs.
@@ -109,59 +100,31 @@ impl Health {
     #[must_use]
     pub fn unready(&self) -> Vec<String> {
         let state = self.state();
-        let missing = state.watches.iter().filter(|(_, watch)| !watch.synced);
+        let missing = state.unsynced.iter();
         missing
-            .map(|(kind, _)| format!("cache of {kind}: the first list is not complete"))
+            .map(|kind| format!("cache of {kind}: the first list is not complete"))
             .collect()
     }
 
-    /// What is broken beyond repair; empty when the process is live.
+    /// Why the process is not live; nothing when it is.
     #[must_use]
-    pub fn broken(&self) -> Vec<String> {
+    pub fn broken(&self) -> Option<String> {
         let state = self.state();
-        let ended = state.watches.iter().filter(|(_, watch)| watch.ended);
-        let mut broken: Vec<String> = ended
-            .map(|(kind, _)| format!("watch of {kind}: its task has ended"))
-            .collect();
         let work = &state.reconciling;
         let idle = work.moved.elapsed();
-        if work.running && (work.waiting || work.in_flight > 0) && idle > STALLED {
-            broken.push(format!(
+        let stuck = work.running && (work.waiting || work.in_flight > 0) && idle > STALLED;
+        stuck.then(|| {
+            format!(
                 "reconcile loop: it has work ({} jobs in flight) and nothing has moved for {} s",
                 work.in_flight,
                 idle.as_secs()
-            ));
-        }
-        broken
+            )
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Each change is a single assignment, so a panic elsewhere cannot have left half of one.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn update(&self, kind: &'static str, change: impl FnOnce(&mut Watch)) {
-        change(self.state().watches.entry(kind).or_default());
-    }
-}
-
-/// A running watch task. Dropped, because the task returned or panicked, it makes the process fail its liveness probe.
-#[derive(Debug)]
-pub struct WatchTask {
-    health: Health,
-    kind: &'static str,
-}
-
-impl WatchTask {
-    /// The first list is complete and in the cache.
-    pub fn synced(&self) {
-        self.health.update(self.kind, |watch| watch.synced = true);
-    }
-}
-
-impl Drop for WatchTask {
-    fn drop(&mut self) {
-        self.health.update(self.kind, |watch| watch.ended = true);
     }
 }
 
@@ -205,26 +168,11 @@ mod tests {
                 "cache of PyTorchJob: the first list is not complete"
             ]
         );
-        let (jobs, pods) = (health.watch("PyTorchJob"), health.watch("Pod"));
-        jobs.synced();
+        health.synced("PyTorchJob");
         assert_eq!(health.unready(), ["cache of Pod: the first list is not complete"]);
-        pods.synced();
+        health.synced("Pod");
         assert!(health.unready().is_empty());
-        assert!(health.broken().is_empty());
-    }
-
-    #[test]
-    fn a_watch_task_that_ends_breaks_the_process() {
-        let health = Health::new(&["Pod"]);
-        let pods = health.watch("Pod");
-        let task = std::thread::spawn(move || {
-            pods.synced();
-            panic!("bug");
-        });
-        assert!(task.join().is_err());
-        assert_eq!(health.broken(), ["watch of Pod: its task has ended"]);
-        let _again = health.watch("Pod");
-        assert!(health.broken().is_empty());
+        assert_eq!(health.broken(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -233,10 +181,10 @@ mod tests {
         let _loop = health.reconciling();
         drop(health.reconcile());
         advance(100 * STALLED).await;
-        assert!(health.broken().is_empty());
+        assert_eq!(health.broken(), None);
         health.queued();
         advance(STALLED).await;
-        assert!(health.broken().is_empty());
+        assert_eq!(health.broken(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -249,9 +197,9 @@ mod tests {
         health.queued();
         advance(2 * SECOND).await;
         let expected = "reconcile loop: it has work (0 jobs in flight) and nothing has moved for 301 s";
-        assert_eq!(health.broken(), [expected]);
+        assert_eq!(health.broken().as_deref(), Some(expected));
         drop(health.reconcile());
-        assert!(health.broken().is_empty());
+        assert_eq!(health.broken(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -261,7 +209,7 @@ mod tests {
         health.queued();
         health.progress();
         advance(2 * STALLED).await;
-        assert!(health.broken().is_empty());
+        assert_eq!(health.broken(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -272,9 +220,9 @@ mod tests {
         advance(STALLED).await;
         drop(health.reconcile());
         advance(STALLED).await;
-        assert!(health.broken().is_empty());
+        assert_eq!(health.broken(), None);
         advance(SECOND).await;
-        assert_eq!(health.broken().len(), 1);
+        assert!(health.broken().is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -282,13 +230,13 @@ mod tests {
         let health = Health::new(&[]);
         health.queued();
         advance(2 * STALLED).await;
-        assert!(health.broken().is_empty());
+        assert_eq!(health.broken(), None);
         let leading = health.reconciling();
         advance(STALLED).await;
-        assert!(health.broken().is_empty());
+        assert_eq!(health.broken(), None);
         advance(SECOND).await;
-        assert_eq!(health.broken().len(), 1);
+        assert!(health.broken().is_some());
         drop(leading);
-        assert!(health.broken().is_empty());
+        assert_eq!(health.broken(), None);
     }
 }

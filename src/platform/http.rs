@@ -229,15 +229,15 @@ async fn show_metrics(State(metrics): State<Metrics>) -> Response {
 }
 
 async fn healthz(State(health): State<Health>) -> Response {
-    verdict(&health.broken())
+    answer_probe(health.broken().as_slice())
 }
 
 async fn readyz(State(health): State<Health>) -> Response {
-    verdict(&health.unready())
+    answer_probe(&health.unready())
 }
 
 /// `ok`, or 500 with one problem per line.
-fn verdict(problems: &[String]) -> Response {
+fn answer_probe(problems: &[String]) -> Response {
     if problems.is_empty() {
         return "ok".into_response();
     }
@@ -323,8 +323,7 @@ mod tests {
         let (head, body) = fetch(probes_at, "/readyz").await;
         assert!(head.starts_with("HTTP/1.1 500"), "{head}");
         assert_eq!(body, "cache of Pod: the first list is not complete");
-        let watch = health.watch("Pod");
-        watch.synced();
+        health.synced("Pod");
         for path in ["/readyz", "/healthz"] {
             let (head, body) = fetch(probes_at, path).await;
             assert!(
@@ -332,10 +331,14 @@ mod tests {
                 "{path}: {head} {body}"
             );
         }
-        drop(watch);
+        let _stuck = (health.reconciling(), health.reconcile());
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(301)).await;
+        tokio::time::resume();
         let (head, body) = fetch(probes_at, "/healthz").await;
         assert!(head.starts_with("HTTP/1.1 500"), "{head}");
-        assert_eq!(body, "watch of Pod: its task has ended");
+        let expected = "reconcile loop: it has work (1 jobs in flight) and nothing has moved for 301 s";
+        assert_eq!(body, expected);
 
         stop.cancel();
         running.await.unwrap();
