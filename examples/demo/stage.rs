@@ -73,13 +73,7 @@ impl Stage {
         let applied = self
             .kubectl(&["apply", "--server-side", "-k", "config/default"])
             .await?;
-        self.kubectl(&[
-            "wait",
-            "--for=condition=Established",
-            "crd/pytorchjobs.kubeflow.org",
-            "--timeout=30s",
-        ])
-        .await?;
+        self.cluster.established("pytorchjobs.kubeflow.org").await?;
         self.terminal.done(
             &format!(
                 "{} objects: the definition of PyTorchJob, RBAC, the Deployment",

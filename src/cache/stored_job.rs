@@ -11,6 +11,9 @@ use serde_json::value::RawValue;
 use super::metadata;
 use crate::api::{JobStatus, PyTorchJob, PyTorchJobSpec};
 
+/// The most that is kept of what is wrong with an object, in bytes: it goes into a condition, an event and the log.
+const CAUSE_BYTES: usize = 400;
+
 /// A stored job. One that cannot be decoded is kept with what can be told of it: decoding a list fails as a whole, so without this one
 /// bad object would stop the watch for all.
 #[derive(Clone, Debug)]
@@ -65,10 +68,22 @@ impl<'de> Deserialize<'de> for StoredJob {
 /// Names the field: decoding again costs nothing that matters, since it is done for bad objects only.
 fn cause(text: &str, error: &serde_json::Error) -> String {
     let mut json = serde_json::Deserializer::from_str(text);
-    match serde_path_to_error::deserialize::<_, PyTorchJob>(&mut json) {
+    let cause = match serde_path_to_error::deserialize::<_, PyTorchJob>(&mut json) {
         Err(error) => format!("{}: {}", error.path(), error.inner()),
         Ok(_) => error.to_string(),
+    };
+    shortened(cause)
+}
+
+/// Without the middle of a long text. An error begins with the field, ends with what was expected, and quotes between them
+/// whatever stands in the object.
+fn shortened(text: String) -> String {
+    if text.len() <= CAUSE_BYTES {
+        return text;
     }
+    let head = text.floor_char_boundary(CAUSE_BYTES / 2);
+    let tail = text.ceil_char_boundary(text.len() - CAUSE_BYTES / 2);
+    format!("{} … {}", &text[..head], &text[tail..])
 }
 
 /// A PyTorchJob.
@@ -182,6 +197,21 @@ mod tests {
             assert!(object.status.start_time.is_some());
             assert!(object.cause.starts_with(field), "{}", object.cause);
         }
+    }
+
+    #[test]
+    fn a_huge_value_in_a_bad_object_does_not_hide_the_field_nor_what_was_expected() {
+        let spec = serde_json::json!({ "pytorchReplicaSpecs": {}, "activeDeadlineSeconds": "ä".repeat(500_000) });
+        let StoredJob::Undecodable(object) = stored(&spec) else {
+            panic!("decodes")
+        };
+        let cause = &object.cause;
+        assert!(cause.len() <= CAUSE_BYTES + 5, "{} bytes", cause.len());
+        assert!(
+            cause.starts_with("spec.activeDeadlineSeconds: invalid type: string"),
+            "{cause}"
+        );
+        assert!(cause.contains("expected i64"), "{cause}");
     }
 
     #[test]

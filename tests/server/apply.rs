@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams};
 use pytorchjob_test_cluster::{Cluster, Options, not_applicable, repository, wait_for};
 use serde_json::{Value, json};
@@ -11,11 +10,6 @@ use crate::{
     job::{Job, job},
     rig::{BINARY, Rig, TIMEOUT, install_identity, refusal},
 };
-
-/// The file of the definition that is shipped.
-fn definition() -> std::path::PathBuf {
-    repository().join("crds/kubeflow.org_pytorchjobs.yaml")
-}
 
 /// A cluster without the definition.
 async fn empty_cluster() -> &'static Cluster {
@@ -39,18 +33,11 @@ async fn a_plain_kubectl_apply_installs_the_definition_and_pod_fields_unknown_to
     if !cluster.is_ours() {
         return not_applicable("replaces the definition");
     }
-    // It keeps the whole file in an annotation, which may have 256 KiB.
-    let file = definition().display().to_string();
-    let printed = cluster.kubectl(&["apply", "-f", &file]).await.unwrap();
+    // It keeps the whole definition in an annotation, which may have 256 KiB.
+    let directory = repository().join("crds").display().to_string();
+    let printed = cluster.kubectl(&["apply", "-f", &directory]).await.unwrap();
     assert!(printed.ends_with("pytorchjobs.kubeflow.org created\n"), "{printed}");
-    let definitions = kube::Api::<CustomResourceDefinition>::all(cluster.admin());
-    let established = |definition: &CustomResourceDefinition| {
-        let conditions = definition.status.as_ref().and_then(|status| status.conditions.as_ref());
-        conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Established" && one.status == "True"))
-    };
-    wait_for(&definitions, "pytorchjobs.kubeflow.org", TIMEOUT, established)
-        .await
-        .unwrap();
+    cluster.established("pytorchjobs.kubeflow.org").await.unwrap();
 
     // A definition from before these two fields: a newer Kubernetes knows them, the schema does not.
     let shipped = cluster

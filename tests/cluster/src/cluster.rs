@@ -56,7 +56,6 @@ fn project_crds() -> Vec<PathBuf> {
     let entries = fs::read_dir(repository().join("crds")).into_iter().flatten().flatten();
     let is_crd = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "yaml");
     let mut crds: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_crd).collect();
-    crds.retain(|path| !path.ends_with("kustomization.yaml"));
     crds.sort();
     crds
 }

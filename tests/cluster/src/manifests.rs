@@ -88,7 +88,9 @@ impl Cluster {
         })
     }
 
-    async fn established(&self, name: &str) -> Result<(), Error> {
+    /// Waits by watching until the objects of a definition are served. `kubectl wait` fails when it comes before the server has
+    /// given the definition any condition.
+    pub async fn established(&self, name: &str) -> Result<(), Error> {
         let api = Api::<CustomResourceDefinition>::all(self.admin());
         let established = |crd: &CustomResourceDefinition| is_crd_established().matches_object(Some(crd));
         wait_for(&api, name, ESTABLISH_TIMEOUT, established).await.map(drop)
