@@ -14,6 +14,7 @@ mod rules;
 mod run_policy;
 mod schema;
 mod status;
+pub mod structural;
 
 pub use child::{ChildKind, ChildRef};
 pub use elastic_policy::{ElasticPolicy, RdzvConf};
@@ -24,5 +25,5 @@ pub use replica_type::{Replica, ReplicaType};
 pub use rule::{Rule, Scope};
 pub use rules::RULES;
 pub use run_policy::{CleanPodPolicy, RunPolicy, SchedulingPolicy, Word};
-pub use schema::{crd, crd_yaml};
+pub use schema::{UnknownPodFields, crd, crd_yaml, definition};
 pub use status::{ConditionType, FirstFailure, JobCondition, JobStatus, ReplicaStatus};

@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::api::PyTorchJob;
+use crate::api::UnknownPodFields;
+use crate::api::structural::Misfit;
+use crate::api::structural::misfits;
+use crate::api::structural::schema_of_jobs;
+use crate::cli::metadata;
 
 /// Why a file has no jobs to look at.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +45,14 @@ pub enum Error {
 pub struct Document {
     /// Its name, or its place in the file.
     pub title: String,
-    /// The job, or the field that is wrong.
-    pub job: Result<Box<PyTorchJob>, String>,
+    /// The job, if it can be decoded.
+    pub job: Option<Box<PyTorchJob>>,
+    /// What does not fit the definition.
+    pub misfits: Vec<Misfit>,
 }
 
 /// Reads all PyTorchJobs of a file; `-` is standard input. Documents of other kinds are passed over.
-pub fn read(path: &Path) -> Result<Vec<Document>, Error> {
+pub fn read(path: &Path, unknown: UnknownPodFields) -> Result<Vec<Document>, Error> {
     let failed = |source| Error::Read {
         path: path.to_owned(),
         source,
@@ -61,12 +68,13 @@ pub fn read(path: &Path) -> Result<Vec<Document>, Error> {
         path: path.to_owned(),
         source: Box::new(source),
     })?;
+    let schema = schema_of_jobs(unknown);
     let ours = documents
         .into_iter()
         .filter(|document| document["kind"] == "PyTorchJob" && document["apiVersion"] == "kubeflow.org/v1");
     let jobs: Vec<Document> = ours
         .enumerate()
-        .map(|(place, document)| decode(place, document))
+        .map(|(place, document)| decode(&schema, place, document))
         .collect();
     if jobs.is_empty() {
         Err(Error::None { path: path.to_owned() })
@@ -75,18 +83,33 @@ pub fn read(path: &Path) -> Result<Vec<Document>, Error> {
     }
 }
 
-fn decode(place: usize, mut document: Value) -> Document {
+fn decode(schema: &Value, place: usize, mut document: Value) -> Document {
+    let mut misfits = misfits(schema, &document);
     drop_nulls(&mut document);
+    misfits.extend(metadata::misfits(&document["metadata"]));
+    if let (None, Some(prefix)) = (
+        document["metadata"].get("name"),
+        document["metadata"]["generateName"].as_str(),
+    ) {
+        // The API server appends five letters.
+        document["metadata"]["name"] = format!("{prefix}xxxxx").into();
+    }
     let title = document["metadata"]["name"]
         .as_str()
         .map_or_else(|| format!("document {}", place + 1), ToOwned::to_owned);
     let text = document.to_string();
     let mut json = serde_json::Deserializer::from_str(&text);
-    let job =
-        serde_path_to_error::deserialize(&mut json).map_err(|error| format!("{}: {}", error.path(), error.inner()));
+    let job = serde_path_to_error::deserialize(&mut json).map(Box::new);
+    if let (Err(error), true) = (&job, misfits.is_empty()) {
+        misfits.push(Misfit {
+            field: error.path().to_string(),
+            message: error.inner().to_string(),
+        });
+    }
     Document {
         title,
-        job: job.map(Box::new),
+        job: job.ok(),
+        misfits,
     }
 }
 

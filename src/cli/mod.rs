@@ -1,6 +1,7 @@
 //! The command line. Without a subcommand the operator runs, as Kubeflow's does.
 
 mod manifest;
+mod metadata;
 mod offline;
 mod run;
 
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::api;
+use crate::api::UnknownPodFields;
 
 /// A Kubernetes operator for kubeflow.org/v1 PyTorchJob.
 #[derive(Debug, Parser)]
@@ -26,11 +28,28 @@ enum Command {
     /// Run the operator; the default.
     Run(Box<run::Flags>),
     /// Print the CustomResourceDefinition.
-    Crd,
+    Crd(Definition),
     /// Print the pods and services that would be created for the jobs of a file. Needs no cluster.
     Plan(File),
     /// Say what is wrong with the jobs of a file. Needs no cluster; exits with 1 when something is.
     Validate(File),
+}
+
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Definition {
+    /// Store pod fields that the definition does not know, which are refused otherwise: for a cluster that is newer than it.
+    #[arg(long)]
+    preserve_unknown_pod_fields: bool,
+}
+
+impl Definition {
+    fn unknown(self) -> UnknownPodFields {
+        if self.preserve_unknown_pod_fields {
+            UnknownPodFields::Preserved
+        } else {
+            UnknownPodFields::Refused
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -38,6 +57,9 @@ struct File {
     /// YAML or JSON file, one or more documents; `-` reads standard input.
     #[arg(short, long = "filename", value_name = "FILE")]
     filename: PathBuf,
+    /// The definition that the jobs are for.
+    #[command(flatten)]
+    definition: Definition,
     /// What pods are built with.
     #[command(flatten)]
     settings: run::PodFlags,
@@ -50,9 +72,11 @@ impl Cli {
         let result = match self.command {
             None => run::run(self.run).map(|()| String::new()),
             Some(Command::Run(flags)) => run::run(*flags).map(|()| String::new()),
-            Some(Command::Crd) => Ok(api::crd_yaml()),
-            Some(Command::Plan(file)) => offline::plan(&file.filename, &file.settings.settings()),
-            Some(Command::Validate(file)) => offline::validate(&file.filename),
+            Some(Command::Crd(definition)) => Ok(api::crd_yaml(definition.unknown())),
+            Some(Command::Plan(file)) => {
+                offline::plan(&file.filename, file.definition.unknown(), &file.settings.settings())
+            }
+            Some(Command::Validate(file)) => offline::validate(&file.filename, file.definition.unknown()),
         };
         match result {
             Ok(output) => {

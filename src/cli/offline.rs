@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::api::UnknownPodFields;
 use crate::cli::manifest::{self, Document};
 use crate::planner::build::pod::Builder;
 use crate::planner::validate::problems;
@@ -11,11 +12,11 @@ use crate::planner::{Action, Settings, World, plan as decide};
 use crate::platform::clock;
 
 /// The pods and services that would be created for each job, as YAML documents.
-pub fn plan(file: &Path, settings: &Settings) -> Result<String, Box<dyn Error>> {
-    let documents = manifest::read(file)?;
+pub fn plan(file: &Path, unknown: UnknownPodFields, settings: &Settings) -> Result<String, Box<dyn Error>> {
+    let documents = manifest::read(file, unknown)?;
     refuse(&documents)?;
     let mut output = String::new();
-    for job in documents.into_iter().filter_map(|document| document.job.ok()) {
+    for job in documents.into_iter().filter_map(|document| document.job) {
         let builder = Builder::new(&job, settings);
         let world = World {
             job: &job,
@@ -34,8 +35,8 @@ pub fn plan(file: &Path, settings: &Settings) -> Result<String, Box<dyn Error>> 
 }
 
 /// A line for each job without a fault; otherwise all faults, as an error.
-pub fn validate(file: &Path) -> Result<String, Box<dyn Error>> {
-    let documents = manifest::read(file)?;
+pub fn validate(file: &Path, unknown: UnknownPodFields) -> Result<String, Box<dyn Error>> {
+    let documents = manifest::read(file, unknown)?;
     refuse(&documents)?;
     Ok(documents.iter().fold(String::new(), |output, document| {
         output + "pytorchjob/" + &document.title + " is valid\n"
@@ -47,13 +48,8 @@ fn refuse(documents: &[Document]) -> Result<(), String> {
     let faults: Vec<String> = documents
         .iter()
         .flat_map(|document| {
-            let faults = match &document.job {
-                Err(fault) => vec![fault.clone()],
-                Ok(job) => problems(job).iter().map(ToString::to_string).collect(),
-            };
-            faults
-                .into_iter()
-                .map(|fault| format!("pytorchjob/{}: {fault}", document.title))
+            let faults = faults(document).into_iter();
+            faults.map(|fault| format!("pytorchjob/{}: {fault}", document.title))
         })
         .collect();
     if faults.is_empty() {
@@ -61,4 +57,20 @@ fn refuse(documents: &[Document]) -> Result<(), String> {
     } else {
         Err(faults.join("\n"))
     }
+}
+
+/// What the planner says of a field says more than that it does not fit.
+fn faults(document: &Document) -> Vec<String> {
+    let problems = document.job.as_ref().map_or_else(Vec::new, |job| problems(job));
+    let path = |field: &str| field.replace(['.', '[', ']'], "");
+    let said: Vec<String> = problems.iter().map(|problem| path(&problem.field)).collect();
+    let misfits = document
+        .misfits
+        .iter()
+        .filter(|misfit| !said.contains(&path(&misfit.field)));
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .chain(misfits.map(ToString::to_string))
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! The CRD as checked in: what the API server will do with it, as far as that can be told without one.
 //!
-//! Schemas are checked here by a few lines of our own, CEL rules by `kube_cel`. The same objects go through
-//! `planner::validate`, which must come to the same verdict.
+//! Schemas are checked by `api::structural`, which a test holds to the API server, CEL rules by `kube_cel`. The same objects go
+//! through `planner::validate`, which must say the same of them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,8 @@ use std::sync::LazyLock;
 use kube_cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::{Map, Value, json};
 
-use crate::api::{PyTorchJob, RULES, ReplicaType, names};
+use crate::api::structural::{misfits, schema_of_jobs};
+use crate::api::{PyTorchJob, RULES, ReplicaType, UnknownPodFields, crd_yaml, definition, names};
 use crate::planner::validate;
 use crate::support::fixture::{JobBuilder, elastic_workers, master, master_and_workers, workers};
 
@@ -63,7 +64,7 @@ fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Map<String, Va
 fn the_file_is_what_the_code_generates() {
     let text = fs::read_to_string(FILE).expect("the CRD is checked in");
     assert!(
-        text == crate::api::crd_yaml(),
+        text == crd_yaml(UnknownPodFields::Refused),
         "crds/kubeflow.org_pytorchjobs.yaml is out of date: run `make crds`"
     );
     assert!(
@@ -182,20 +183,23 @@ fn w24_every_number_of_our_own_has_bounds() {
 }
 
 #[test]
-fn w36_pod_fields_newer_than_the_schema_are_kept() {
-    let schema = schema();
-    let spec = pod_spec(&schema);
-    for path in [
-        "",
-        "/properties/containers/items",
-        "/properties/initContainers/items",
-        "/properties/containers/items/properties/securityContext",
-        "/properties/volumes/items",
-        "/properties/affinity",
-    ] {
-        let place = spec.pointer(path).expect("the schema has it");
-        assert_eq!(place["x-kubernetes-preserve-unknown-fields"], true, "{path}");
-        assert!(place["properties"].is_object(), "{path}: known fields keep their types");
+fn w36_pod_fields_newer_than_the_schema_are_kept_when_asked_for() {
+    let preserving =
+        json!(definition(UnknownPodFields::Preserved))["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take();
+    for (schema, kept) in [(schema(), Value::Null), (preserving, json!(true))] {
+        let spec = pod_spec(&schema);
+        for path in [
+            "",
+            "/properties/containers/items",
+            "/properties/initContainers/items",
+            "/properties/containers/items/properties/securityContext",
+            "/properties/volumes/items",
+            "/properties/affinity",
+        ] {
+            let place = spec.pointer(path).expect("the schema has it");
+            assert_eq!(place["x-kubernetes-preserve-unknown-fields"], kept, "{path}");
+            assert!(place["properties"].is_object(), "{path}: known fields keep their types");
+        }
     }
 }
 
@@ -699,140 +703,76 @@ fn removing_a_field_is_a_change_of_its_effective_value() {
     }
 }
 
-/// What the schema alone has against an object: types, bounds, enumerations, patterns, required fields.
-fn structural(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>) {
-    let is_type = match schema["type"].as_str() {
-        _ if schema["x-kubernetes-int-or-string"] == true => value.is_i64() || value.is_string(),
-        Some("object") => value.is_object(),
-        Some("array") => value.is_array(),
-        Some("string") => value.is_string(),
-        Some("integer") => value.is_i64(),
-        Some("boolean") => value.is_boolean(),
-        _ => true,
-    };
-    let beyond = |bound: &str, wrong: fn(f64, f64) -> bool| {
-        schema[bound]
-            .as_f64()
-            .zip(value.as_f64())
-            .is_some_and(|(bound, value)| wrong(value, bound))
-    };
-    let listed = schema["enum"].as_array().is_none_or(|values| values.contains(value));
-    let sizes = value.as_object().map(|object| object.len() as u64);
-    let crowded = sizes.is_some_and(|size| {
-        schema["maxProperties"].as_u64().is_some_and(|max| size > max)
-            || schema["minProperties"].as_u64().is_some_and(|min| size < min)
-    });
-    let matches = schema["pattern"].as_str().is_none_or(|pattern| matches(pattern, value));
-    if !is_type || !listed || !matches || crowded || beyond("minimum", |a, b| a < b) || beyond("maximum", |a, b| a > b)
-    {
-        found.push(path.to_owned());
-    }
-    for required in schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-    {
-        if value.is_object() && value.get(required).is_none() {
-            found.push(format!("{path}.{required}"));
-        }
-    }
-    for (name, child) in value.as_object().into_iter().flatten() {
-        let property = schema["properties"]
-            .get(name)
-            .or_else(|| schema.get("additionalProperties"));
-        if let Some(property) = property {
-            structural(&format!("{path}.{name}"), property, child, found);
-        }
-    }
-    for (index, child) in value.as_array().into_iter().flatten().enumerate() {
-        structural(&format!("{path}[{index}]"), &schema["items"], child, found);
-    }
-}
-
-fn matches(pattern: &str, value: &Value) -> bool {
-    // Of an integer or string, only the string has to match.
-    if !value.is_string() {
-        return true;
-    }
-    let rule =
-        json!({ "type": "string", "x-kubernetes-validations": [{ "rule": format!("self.matches(r'{pattern}')") }] });
-    Validator::new().validate(&rule, value, None).is_ok()
-}
-
 /// Bad input that the schema refuses, with the field it names.
 fn bad_input() -> Vec<(&'static str, Value)> {
     let set = |path: &str, value: Value| master().spec(path, value).json();
     let mut no_spec = master().json();
     no_spec["spec"].take();
     vec![
-        (".spec", no_spec),
+        ("spec", no_spec),
         (
-            ".spec.activeDeadlineSeconds",
+            "spec.activeDeadlineSeconds",
             set("/activeDeadlineSeconds", json!("soon")),
         ),
-        (".spec.activeDeadlineSeconds", set("/activeDeadlineSeconds", json!(-1))),
+        ("spec.activeDeadlineSeconds", set("/activeDeadlineSeconds", json!(-1))),
         (
-            ".spec.activeDeadlineSeconds",
+            "spec.activeDeadlineSeconds",
             set("/activeDeadlineSeconds", json!(2_147_483_648_i64)),
         ),
-        (".spec.backoffLimit", set("/backoffLimit", json!(-1))),
+        ("spec.backoffLimit", set("/backoffLimit", json!(-1))),
         (
-            ".spec.ttlSecondsAfterFinished",
+            "spec.ttlSecondsAfterFinished",
             set("/ttlSecondsAfterFinished", json!(-1)),
         ),
-        (".spec.cleanPodPolicy", set("/cleanPodPolicy", json!("Some"))),
-        (".spec.cleanPodPolicy", set("/cleanPodPolicy", json!(""))),
+        ("spec.cleanPodPolicy", set("/cleanPodPolicy", json!("Some"))),
+        ("spec.cleanPodPolicy", set("/cleanPodPolicy", json!(""))),
         (
-            ".spec.runPolicy.activeDeadlineSeconds",
+            "spec.runPolicy.activeDeadlineSeconds",
             set("/runPolicy/activeDeadlineSeconds", json!(-1)),
         ),
+        ("spec.runPolicy.backoffLimit", set("/runPolicy/backoffLimit", json!(-1))),
         (
-            ".spec.runPolicy.backoffLimit",
-            set("/runPolicy/backoffLimit", json!(-1)),
-        ),
-        (
-            ".spec.runPolicy.ttlSecondsAfterFinished",
+            "spec.runPolicy.ttlSecondsAfterFinished",
             set("/runPolicy/ttlSecondsAfterFinished", json!(-1)),
         ),
         (
-            ".spec.runPolicy.cleanPodPolicy",
+            "spec.runPolicy.cleanPodPolicy",
             set("/runPolicy/cleanPodPolicy", json!("all")),
         ),
         (
-            ".spec.runPolicy.managedBy",
+            "spec.runPolicy.managedBy",
             set("/runPolicy/managedBy", json!("somebody")),
         ),
-        (".spec.runPolicy.managedBy", set("/runPolicy/managedBy", json!(""))),
-        (".spec.runPolicy.suspend", set("/runPolicy/suspend", json!("yes"))),
-        (".spec.nprocPerNode", set("/nprocPerNode", json!("two words"))),
-        (".spec.nprocPerNode", set("/nprocPerNode", json!("007"))),
-        (".spec.nprocPerNode", set("/nprocPerNode", json!("+4"))),
-        (".spec.pytorchReplicaSpecs", set("/pytorchReplicaSpecs", json!({}))),
+        ("spec.runPolicy.managedBy", set("/runPolicy/managedBy", json!(""))),
+        ("spec.runPolicy.suspend", set("/runPolicy/suspend", json!("yes"))),
+        ("spec.nprocPerNode", set("/nprocPerNode", json!("two words"))),
+        ("spec.nprocPerNode", set("/nprocPerNode", json!("007"))),
+        ("spec.nprocPerNode", set("/nprocPerNode", json!("+4"))),
+        ("spec.pytorchReplicaSpecs", set("/pytorchReplicaSpecs", json!({}))),
         (
-            ".spec.pytorchReplicaSpecs.Master.template.spec",
+            "spec.pytorchReplicaSpecs.Master.template.spec",
             master().template(ReplicaType::Master, "", json!({})).json(),
         ),
         (
-            ".spec.pytorchReplicaSpecs.Master.template.spec.containers",
+            "spec.pytorchReplicaSpecs.Master.template.spec.containers",
             master().template(ReplicaType::Master, "/spec", json!({})).json(),
         ),
         (
-            ".spec.pytorchReplicaSpecs.Master.restartPolicy",
+            "spec.pytorchReplicaSpecs.Master.restartPolicy",
             master().restart(ReplicaType::Master, "Sometimes").json(),
         ),
-        (".spec.pytorchReplicaSpecs.Worker.replicas", workers(0).json()),
-        (".spec.pytorchReplicaSpecs.Worker.replicas", workers(10_001).json()),
+        ("spec.pytorchReplicaSpecs.Worker.replicas", workers(0).json()),
+        ("spec.pytorchReplicaSpecs.Worker.replicas", workers(10_001).json()),
         (
-            ".spec.pytorchReplicaSpecs.Master.template.spec.containers[0].env",
+            "spec.pytorchReplicaSpecs.Master.template.spec.containers[0].env",
             master().container(ReplicaType::Master, "/env", json!("A=1")).json(),
         ),
         (
-            ".spec.elasticPolicy.minReplicas",
+            "spec.elasticPolicy.minReplicas",
             workers(1).spec("/elasticPolicy", json!({ "minReplicas": 0 })).json(),
         ),
         (
-            ".spec.elasticPolicy.rdzvPort",
+            "spec.elasticPolicy.rdzvPort",
             workers(1).spec("/elasticPolicy", json!({ "rdzvPort": 70_000 })).json(),
         ),
     ]
@@ -840,11 +780,9 @@ fn bad_input() -> Vec<(&'static str, Value)> {
 
 #[test]
 fn bad_input_is_refused_by_the_schema_and_stored_all_the_same_by_the_planner_or_the_decoder() {
-    let schema = schema();
+    let schema = schema_of_jobs(UnknownPodFields::Refused);
     for (field, job) in bad_input() {
-        let mut found = Vec::new();
-        structural("", &schema, &job, &mut found);
-        assert_eq!(found, [field], "{job}");
+        assert_eq!(misplaced(&schema, &job), [field], "{job}");
         let problems = serde_json::from_str::<PyTorchJob>(&job.to_string()).map(|job| validate::problems(&job));
         assert!(
             problems.is_err() || problems.is_ok_and(|problems| !problems.is_empty()),
@@ -870,13 +808,11 @@ fn one_bound_of_an_elastic_job_is_both() {
 
 #[test]
 fn quantities_are_checked_where_they_are_typed() {
-    let schema = schema();
+    let schema = schema_of_jobs(UnknownPodFields::Refused);
     for (memory, good) in [("16Gi", true), ("1e3", true), ("16GB", false), ("much", false)] {
         let limits = json!({ "limits": { "memory": memory } });
-        let mut found = Vec::new();
         let job = master().container(ReplicaType::Master, "/resources", limits).json();
-        structural("", &schema, &job, &mut found);
-        assert_eq!(found.is_empty(), good, "{memory}: {found:?}");
+        assert_eq!(misfits(&schema, &job).is_empty(), good, "{memory}");
         let job = serde_json::from_str(&job.to_string()).expect("the job decodes");
         assert_eq!(
             validate::problems(&job).is_empty(),
@@ -888,7 +824,7 @@ fn quantities_are_checked_where_they_are_typed() {
 
 #[test]
 fn good_input_passes_the_schema() {
-    let schema = schema();
+    let schema = schema_of_jobs(UnknownPodFields::Refused);
     let whole = elastic_workers(2, 1, 3)
         .policy(
             "schedulingPolicy",
@@ -898,8 +834,7 @@ fn good_input_passes_the_schema() {
             ReplicaType::Worker,
             "/resources",
             json!({ "limits": { "cpu": 2, "nvidia.com/gpu": "1" } }),
-        )
-        .container(ReplicaType::Worker, "/fieldOfTheFuture", json!([1, { "a": null }]));
+        );
     for job in [
         master(),
         master_and_workers(3),
@@ -907,9 +842,29 @@ fn good_input_passes_the_schema() {
         elastic_workers(2, 1, 3),
         whole,
     ] {
-        let mut found = Vec::new();
-        structural("", &schema, &job.clone().json(), &mut found);
-        assert_eq!(found, [""; 0]);
+        assert_eq!(misplaced(&schema, &job.clone().json()), [""; 0]);
         assert_eq!(validate::problems(&job.build()), []);
     }
+}
+
+#[test]
+fn an_unknown_pod_field_does_not_fit_unless_such_fields_are_preserved() {
+    let job = master()
+        .template(ReplicaType::Master, "/spec/nodeselector", json!({ "pool": "a" }))
+        .container(ReplicaType::Master, "/volumeMount", json!([1, { "a": null }]))
+        .json();
+    let template = "spec.pytorchReplicaSpecs.Master.template.spec";
+    assert_eq!(
+        misplaced(&schema_of_jobs(UnknownPodFields::Refused), &job),
+        [
+            format!("{template}.containers[0].volumeMount"),
+            format!("{template}.nodeselector")
+        ]
+    );
+    assert_eq!(misplaced(&schema_of_jobs(UnknownPodFields::Preserved), &job), [""; 0]);
+}
+
+/// The fields that do not fit the schema.
+fn misplaced(schema: &Value, job: &Value) -> Vec<String> {
+    misfits(schema, job).into_iter().map(|misfit| misfit.field).collect()
 }

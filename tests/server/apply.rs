@@ -1,6 +1,7 @@
 //! `kubectl apply` and server-side apply: of the definition, of the example, of one job by two managers.
 
 use std::fs;
+use std::process::Command;
 
 use kube::api::{Patch, PatchParams};
 use pytorchjob_test_cluster::{Cluster, Options, not_applicable, repository, wait_for};
@@ -11,6 +12,8 @@ use crate::{
     rig::{BINARY, Rig, TIMEOUT, install_identity, refusal},
 };
 
+const PRESERVE: &str = "--preserve-unknown-pod-fields";
+
 /// A cluster without the definition.
 async fn empty_cluster() -> &'static Cluster {
     let options = Options {
@@ -18,6 +21,12 @@ async fn empty_cluster() -> &'static Cluster {
         ..Options::default()
     };
     Box::leak(Box::new(Cluster::start(options).await.unwrap()))
+}
+
+/// The definition that stores pod fields which it does not know, as the program prints it.
+fn preserving() -> Value {
+    let printed = Command::new(BINARY).args(["crd", PRESERVE]).output().unwrap();
+    serde_saphyr::from_str(&String::from_utf8(printed.stdout).unwrap()).unwrap()
 }
 
 /// The schema of the pod in the template of a replica.
@@ -28,7 +37,7 @@ fn pod_schema(definition: &mut Value) -> &mut Value {
 }
 
 #[tokio::test]
-async fn a_plain_kubectl_apply_installs_the_definition_and_pod_fields_unknown_to_it_reach_the_pod() {
+async fn a_plain_kubectl_apply_installs_the_definition_and_an_older_one_can_let_newer_pod_fields_through() {
     let cluster = empty_cluster().await;
     if !cluster.is_ours() {
         return not_applicable("replaces the definition");
@@ -40,11 +49,7 @@ async fn a_plain_kubectl_apply_installs_the_definition_and_pod_fields_unknown_to
     cluster.established("pytorchjobs.kubeflow.org").await.unwrap();
 
     // A definition from before these two fields: a newer Kubernetes knows them, the schema does not.
-    let shipped = cluster
-        .kubectl(&["get", "crd", "pytorchjobs.kubeflow.org", "--output=json"])
-        .await
-        .unwrap();
-    let mut older: Value = serde_json::from_str(&shipped).unwrap();
+    let mut older = preserving();
     let pod = pod_schema(&mut older);
     assert!(pod.as_object_mut().unwrap().remove("hostname").is_some());
     let container = &mut pod["containers"]["items"]["properties"];
@@ -69,8 +74,13 @@ async fn a_plain_kubectl_apply_installs_the_definition_and_pod_fields_unknown_to
 }
 
 #[tokio::test]
-async fn a_pod_field_that_nobody_knows_is_kept_and_does_not_keep_the_pod_from_being_created() {
-    let rig = Rig::start().await;
+async fn a_pod_field_that_nobody_knows_can_be_kept_and_does_not_keep_the_pod_from_being_created() {
+    let cluster = empty_cluster().await;
+    if !cluster.is_ours() {
+        return not_applicable("replaces the definition");
+    }
+    cluster.install_crd(&preserving().to_string()).await.unwrap();
+    let rig = Rig::start_on(cluster, install_identity(cluster).await).await;
     let mut unknown = job("unknown", 0);
     let template = &mut unknown["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"];
     template["fromTheFuture"] = json!({ "a": [1] });
@@ -83,8 +93,8 @@ async fn a_pod_field_that_nobody_knows_is_kept_and_does_not_keep_the_pod_from_be
     // This API server drops what it does not know. What the operator sends is what `plan` prints.
     let file = rig.cluster.directory().join(format!("{}.json", rig.namespace.name()));
     fs::write(&file, unknown.to_string()).unwrap();
-    let planned = std::process::Command::new(BINARY)
-        .args(["plan", "-f"])
+    let planned = Command::new(BINARY)
+        .args(["plan", PRESERVE, "-f"])
         .arg(&file)
         .output()
         .unwrap();
@@ -93,6 +103,43 @@ async fn a_pod_field_that_nobody_knows_is_kept_and_does_not_keep_the_pod_from_be
         planned.contains("fromTheFuture:") && planned.contains("alsoFromTheFuture: true"),
         "{planned}"
     );
+}
+
+#[tokio::test]
+async fn what_is_misspelt_in_a_template_is_an_error_of_kubectl_apply() {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace("misspelt").await.unwrap();
+    let option = format!("--namespace={}", namespace.name());
+    let pod = "/spec/pytorchReplicaSpecs/Master/template/spec";
+    let container = "/spec/pytorchReplicaSpecs/Master/template/spec/containers/0";
+    for (parent, field, value, says) in [
+        (pod, "nodeselector", json!({ "pool": "gpu" }), "unknown field"),
+        (container, "volumeMount", json!([]), "unknown field"),
+        (
+            container,
+            "resources",
+            json!({ "limits": { "memory": "16GB" } }),
+            "memory in body should match",
+        ),
+    ] {
+        let mut job = job("misspelt", 0);
+        job.pointer_mut(parent).unwrap()[field] = value;
+        let file = cluster.directory().join(format!("{}.json", namespace.name()));
+        fs::write(&file, job.to_string()).unwrap();
+        let apply = ["apply", option.as_str(), "-f", file.to_str().unwrap()];
+        let error = cluster.kubectl(&apply).await.unwrap_err().to_string();
+        assert!(error.contains(says), "{field}: {error}");
+        let validate = Command::new(BINARY)
+            .args(["validate", "-f"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let faults = String::from_utf8(validate.stderr).unwrap();
+        assert!(
+            faults.contains(field) && faults.lines().count() == 1,
+            "{field}: {faults}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -32,3 +32,4 @@ mod stopped_pods;
 mod support;
 mod taken_over;
 mod timers;
+mod validate;

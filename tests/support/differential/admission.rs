@@ -1,12 +1,13 @@
 //! What the API server does with a PyTorchJob before it is stored: pruning, defaults, the schema, the CEL rules.
 //!
 //! The schema is the checked-in CRD, the rules are evaluated by `kube_cel`. The walks on the real API server hold this module to the
-//! server's own verdicts.
+//! server's own answers.
 
-use std::collections::BTreeSet;
-use std::{fmt, fs};
+use std::fs;
 
 use kube_cel::{CompiledSchema, Validator, compile_schema};
+use pytorchjob_operator::api::structural::{keeps_unknown, member, misfits};
+use pytorchjob_operator::api::{UnknownPodFields, definition};
 use serde_json::{Map, Value, json};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/kubeflow.org_pytorchjobs.yaml");
@@ -24,6 +25,12 @@ impl Admission {
         Self::of(checked_in_schema())
     }
 
+    /// The CRD that stores pod fields which it does not know.
+    pub fn preserving() -> Self {
+        let mut definition = json!(definition(UnknownPodFields::Preserved));
+        Self::of(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].take())
+    }
+
     /// The CRD without the rule whose message begins so.
     pub fn without(message: &str) -> Self {
         let mut schema = checked_in_schema();
@@ -31,7 +38,10 @@ impl Admission {
         Self::of(schema)
     }
 
-    fn of(schema: Value) -> Self {
+    fn of(mut schema: Value) -> Self {
+        for known in ["apiVersion", "kind", "metadata"] {
+            schema["properties"][known] = json!({ "x-kubernetes-preserve-unknown-fields": true });
+        }
         let rules = compile_schema(&schema);
         assert!(!rules.has_errors(), "the rules compile");
         Self {
@@ -48,14 +58,10 @@ impl Admission {
 
     /// The object as it is stored, or why it is refused. `old` is the stored object that it replaces.
     pub fn admit(&self, mut object: Value, old: Option<&Value>) -> Result<Value, String> {
-        let known = ["apiVersion", "kind", "metadata"].map(|key| (key.to_owned(), object[key].clone()));
         prune(&self.schema, &mut object);
-        for (key, value) in known {
-            object[key] = value;
-        }
         set_defaults(&self.schema, &mut object);
         let mut problems = metadata_problems(&mut object["metadata"]);
-        structural(&Path(None), &self.schema, &object, &mut problems);
+        problems.extend(misfits(&self.schema, &object).iter().map(ToString::to_string));
         if problems.is_empty()
             && let Err(errors) = self.cel.validate_compiled(&self.rules, &object, old)
         {
@@ -89,17 +95,6 @@ fn remove_rule(schema: &mut Value, message: &str) -> usize {
             .values_mut()
             .map(|child| remove_rule(child, message))
             .sum::<usize>()
-}
-
-fn keeps_unknown(schema: &Value) -> bool {
-    schema["x-kubernetes-preserve-unknown-fields"] == true
-}
-
-/// The schema of a member.
-fn member<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
-    schema["properties"]
-        .get(name)
-        .or_else(|| schema.get("additionalProperties"))
 }
 
 /// Drops what the schema does not know.
@@ -169,99 +164,4 @@ fn is_label(text: &str) -> bool {
     let outer = |letter: Option<&u8>| letter.is_none_or(u8::is_ascii_alphanumeric);
     let bytes = text.as_bytes();
     bytes.len() <= 63 && bytes.iter().all(|&letter| inner(letter)) && outer(bytes.first()) && outer(bytes.last())
-}
-
-/// Where in an object a value is.
-struct Path<'a>(Option<(&'a Self, &'a str)>);
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some((parent, name)) => write!(f, "{parent}.{name}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// What the schema has against a value: types, bounds, enumerations, patterns, sizes, required fields, duplicate keys of lists.
-fn structural(path: &Path<'_>, schema: &Value, value: &Value, problems: &mut Vec<String>) {
-    if !has_type(schema, value) {
-        return problems.push(format!("{path} has the wrong type"));
-    }
-    if !in_bounds(schema, value) {
-        problems.push(format!("{path} is out of bounds"));
-    }
-    let required = schema["required"].as_array().into_iter().flatten();
-    for name in required.filter_map(Value::as_str) {
-        if value.is_object() && value.get(name).is_none() {
-            problems.push(format!("{path}.{name} is required"));
-        }
-    }
-    for (name, child) in value.as_object().into_iter().flatten() {
-        if let Some(property) = member(schema, name) {
-            structural(&Path(Some((path, name))), property, child, problems);
-        }
-    }
-    for child in value.as_array().into_iter().flatten() {
-        structural(&Path(Some((path, "[]"))), &schema["items"], child, problems);
-    }
-    if has_duplicates(schema, value) {
-        problems.push(format!("{path} has two entries with the same key"));
-    }
-}
-
-fn has_type(schema: &Value, value: &Value) -> bool {
-    match schema["type"].as_str() {
-        _ if schema["x-kubernetes-int-or-string"] == true => value.is_i64() || value.is_string(),
-        Some("object") => value.is_object(),
-        Some("array") => value.is_array(),
-        Some("string") => value.is_string(),
-        Some("integer") => value.is_i64(),
-        Some("number") => value.is_number(),
-        Some("boolean") => value.is_boolean(),
-        _ => true,
-    }
-}
-
-fn in_bounds(schema: &Value, value: &Value) -> bool {
-    let bound = |name: &str| schema[name].as_f64();
-    let number = value.as_f64();
-    let size = value.as_object().map(|object| object.len() as u64);
-    let listed = schema["enum"].as_array().is_none_or(|values| values.contains(value));
-    let holds = |limit: Option<f64>, fits: fn(f64, f64) -> bool| {
-        number.zip(limit).is_none_or(|(number, limit)| fits(number, limit))
-    };
-    let sized =
-        |limit: Option<u64>, fits: fn(u64, u64) -> bool| size.zip(limit).is_none_or(|(size, limit)| fits(size, limit));
-    listed
-        && holds(bound("minimum"), |number, limit| number >= limit)
-        && holds(bound("maximum"), |number, limit| number <= limit)
-        && sized(schema["minProperties"].as_u64(), |size, limit| size >= limit)
-        && sized(schema["maxProperties"].as_u64(), |size, limit| size <= limit)
-        && schema["pattern"].as_str().is_none_or(|pattern| matches(pattern, value))
-}
-
-fn matches(pattern: &str, value: &Value) -> bool {
-    // Of an integer or string, only the string has to match.
-    if !value.is_string() {
-        return true;
-    }
-    let rule = format!("self.matches(r'{pattern}')");
-    let schema = json!({ "type": "string", "x-kubernetes-validations": [{ "rule": rule }] });
-    Validator::new().validate(&schema, value, None).is_ok()
-}
-
-fn has_duplicates(schema: &Value, value: &Value) -> bool {
-    let Some(keys) = schema["x-kubernetes-list-map-keys"].as_array() else {
-        return false;
-    };
-    let mut seen = BTreeSet::new();
-    let mut entries = value.as_array().into_iter().flatten();
-    entries.any(|entry| {
-        let key: Vec<_> = keys
-            .iter()
-            .map(|key| entry[key.as_str().unwrap_or_default()].to_string())
-            .collect();
-        !seen.insert(key)
-    })
 }

@@ -39,15 +39,13 @@ pub enum Effect {
     Rebuilds(&'static str, &'static str),
     /// As the former, for the Master.
     RebuildsMaster(&'static str, &'static str),
-    /// Pods are built with a field of which this operator knows nothing but this text.
-    PassesOn(&'static str),
     HoldsDeletion,
     EndsDeletion,
 }
 
 use Effect::{
     CleansAll, CleansAsUnset, DeadlineHolds, DeadlineLifted, EndsDeletion, Expires, HoldsDeletion, LimitHolds,
-    LimitLifted, NeverExpires, PassesOn, PoliciesGone, Rebuilds, RebuildsMaster, Resizes, Resumes, Scales, Suspends,
+    LimitLifted, NeverExpires, PoliciesGone, Rebuilds, RebuildsMaster, Resizes, Resumes, Scales, Suspends,
 };
 
 impl Effect {
@@ -89,7 +87,6 @@ impl Effect {
                 "the job is suspended, and on resume its pods are built from the new value"
             }
             Resizes(_) | Rebuilds(..) | RebuildsMaster(..) => "the pods are built from the new value",
-            PassesOn(_) => "the pods are built with it; an API server that does not know it either drops it",
             HoldsDeletion => "the API server keeps the deleted job until the finalizer is removed",
             EndsDeletion => "the job is gone with its last finalizer",
         };
@@ -127,11 +124,6 @@ impl Effect {
             }
             Resumes => resumes(rig, base, job).await,
             Scales(workers) | Resizes(workers) => scales(rig, base, job, workers).await,
-            PassesOn(text) => {
-                rig.until_pods(job, base.replicas()).await;
-                let stored = serde_json::to_string(&rig.job(job).await.spec).unwrap();
-                assert!(stored.contains(text), "{job}: the API server has dropped {text}");
-            }
             Rebuilds(..) | RebuildsMaster(..) => self.rebuilt(rig, base, job).await,
             HoldsDeletion | EndsDeletion => self.deletion(rig, job).await,
         }

@@ -6,7 +6,7 @@ use super::phase::Phase;
 use super::policies::live;
 use super::reasons::{
     BOUNDS, CANNOT_RUN_AGAIN, DEFAULT, DELETING, ELASTIC_POLICY, ELSEWHERE, FINISHED, NPROC, ONE_MASTER, REPLICA_TYPES,
-    REQUIRED, RESTART_POLICY, TEMPLATE, UNBOUNDED_WORKERS, UNKNOWN_TYPE, WORKERS,
+    REQUIRED, RESTART_POLICY, TEMPLATE, UNBOUNDED_WORKERS, UNKNOWN_FIELD, UNKNOWN_TYPE, WORKERS,
 };
 use super::{Cell, Group, Row};
 
@@ -174,7 +174,7 @@ pub const NUMBERS: Group = Group {
 
 pub const TEMPLATES: Group = Group {
     title: "Templates",
-    about: "Running pods do not follow their template, so it changes only while the job is suspended. Every member counts, also one that this operator does not know.",
+    about: "Running pods do not follow their template, so it changes only while the job is suspended.",
     rows: &[
         replica!("Worker"."template", "remove", Bare, "null", |_| Cell::Refused(REQUIRED)),
         replica!(
@@ -238,8 +238,8 @@ pub const TEMPLATES: Group = Group {
                 _ => Cell::Refused(TEMPLATE_AND_NO_PYTORCH),
             }
         ),
-        replica!("Worker"."template", "add a field that is newer than the operator", Bare, r#"{"spec":{"newer":{"than":"this"}}}"#, |phase| {
-            when_suspended(phase, Effect::PassesOn(r#""newer":{"than":"this"}"#), TEMPLATE)
+        replica!("Worker"."template", "add a field that the definition does not know", Bare, r#"{"spec":{"newer":{"than":"this"}}}"#, |_| {
+            Cell::NoEffect(UNKNOWN_FIELD)
         }),
     ],
 };
