@@ -3,7 +3,7 @@ SHELL := /bin/bash
 IMAGE ?= pytorchjob-operator:dev
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test test-kind lint fmt deny crds demo bench image install deploy ci
+.PHONY: help control-plane cluster build test test-kind test-memory lint fmt deny crds demo bench image install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: control-plane ## Run all tests, those against a real API server included
 
 test-kind: control-plane ## Run the tests that a foreign cluster allows against the one of KUBECONFIG, for example of kind
 	PYTORCHJOB_TEST_KUBECONFIG="$${KUBECONFIG:-$$HOME/.kube/config}" cargo test --locked --workspace
+
+test-memory: control-plane ## Show that 200 jobs of 1 MB stay within the memory limit of the Deployment
+	cargo test --locked --test server two_hundred_jobs -- --ignored --nocapture
 
 lint: ## Check formatting and run clippy on everything, warnings being errors
 	cargo fmt --all --check

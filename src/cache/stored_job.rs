@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::metadata;
-use crate::api::{JobStatus, PyTorchJob, PyTorchJobSpec};
+use crate::api::{JobStatus, PyTorchJob, PyTorchJobSpec, RawJson};
+use crate::planner::status::conditions::finished;
 
 /// The most that is kept of what is wrong with an object, in bytes: it goes into a condition, an event and the log.
 const CAUSE_BYTES: usize = 400;
@@ -47,7 +48,16 @@ impl<'de> Deserialize<'de> for StoredJob {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
         match serde_json::from_str::<Parts>(text.get()) {
-            Ok(Parts { metadata, spec, status }) => Ok(Self::Decoded(Box::new(PyTorchJob { metadata, spec, status }))),
+            Ok(Parts {
+                metadata,
+                mut spec,
+                status,
+            }) => {
+                if status.as_ref().is_some_and(finished) {
+                    forget_templates(&mut spec);
+                }
+                Ok(Self::Decoded(Box::new(PyTorchJob { metadata, spec, status })))
+            }
             Err(error) => {
                 let metadata = serde_json::from_str::<OnlyMetadata>(text.get())
                     .map_err(serde::de::Error::custom)?
@@ -62,6 +72,13 @@ impl<'de> Deserialize<'de> for StoredJob {
                 })))
             }
         }
+    }
+}
+
+/// A finished job builds no pods, and its templates are nearly all of its memory.
+fn forget_templates(spec: &mut PyTorchJobSpec) {
+    for replica in spec.pytorch_replica_specs.values_mut() {
+        replica.template = RawJson::default();
     }
 }
 
@@ -171,6 +188,25 @@ mod tests {
             job.status.unwrap().conditions.is_empty(),
             "null is what Go writes for an empty list"
         );
+    }
+
+    #[test]
+    fn a_finished_job_is_kept_without_its_templates() {
+        let object = |verdict| {
+            let object = serde_json::json!({
+                "metadata": { "name": "job" },
+                "spec": { "pytorchReplicaSpecs": { "Master": { "replicas": 1, "template": { "spec": {} } } } },
+                "status": { "conditions": [{ "type": "Succeeded", "status": verdict }] },
+            });
+            serde_json::from_str::<StoredJob>(&object.to_string()).unwrap()
+        };
+        for (verdict, template) in [("True", "null"), ("False", r#"{"spec":{}}"#)] {
+            let StoredJob::Decoded(job) = object(verdict) else {
+                panic!("decodes")
+            };
+            let master = &job.spec.pytorch_replica_specs["Master"];
+            assert_eq!((master.replicas, master.template.get()), (Some(1), template));
+        }
     }
 
     #[test]

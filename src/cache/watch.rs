@@ -21,8 +21,11 @@ use crate::api::ChildKind;
 use crate::api::names;
 use crate::platform::metrics::Metrics;
 
-/// Objects fetched by one request of a list.
-const PAGE: u32 = 500;
+/// Jobs fetched by one request of a list. While it is decoded, a page takes three times its size, and each of its objects may have
+/// 1.5 MB.
+const JOBS_PAGE: u32 = 20;
+/// The same of other kinds, which are smaller as a rule.
+const CHILDREN_PAGE: u32 = 50;
 /// Seconds after which the API server ends a watch and it is resumed. One that hangs, because its connection is half-open, is given up
 /// five seconds later.
 const WATCH_SECONDS: u32 = 55;
@@ -51,7 +54,7 @@ pub async fn jobs(
     let mut own_statuses = HashMap::new();
     run(
         "pytorchjobs",
-        events(api, watcher::Config::default()),
+        events(api, watcher::Config::default().page_size(JOBS_PAGE)),
         &metrics.clone(),
         |event| {
             let before = matches!(event, Event::InitDone)
@@ -134,14 +137,15 @@ pub fn key(job: &StoredJob) -> JobKey {
 
 /// Selected by the server, so pods of others never reach us.
 fn ours() -> watcher::Config {
-    watcher::Config::default().labels(&format!("{}={}", names::LABEL_OPERATOR_NAME, names::CONTROLLER_NAME))
+    let label = format!("{}={}", names::LABEL_OPERATOR_NAME, names::CONTROLLER_NAME);
+    watcher::Config::default().labels(&label).page_size(CHILDREN_PAGE)
 }
 
 fn events<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = watcher::Result<Event<K>>>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    watch(api, config.page_size(PAGE).timeout(WATCH_SECONDS)).backoff(WatchBackoff::default())
+    watch(api, config.timeout(WATCH_SECONDS)).backoff(WatchBackoff::default())
 }
 
 /// The pauses of client-go's reflector, up to our longest.

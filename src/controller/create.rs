@@ -109,9 +109,6 @@ async fn create_child(
 /// Posts an object of the job as it was built, decodes only what is kept of it, and records it, so that the next plan knows it. False
 /// when the job's own object of that name existed already: a request whose answer was lost, or a watch that is late.
 async fn post(context: &Context, target: &Target<'_>, builder: &Builder<'_>, child: ChildRef) -> Result<bool, Error> {
-    let Some(object) = builder.build(child) else {
-        return Ok(false);
-    };
     let name = child.name(target.name);
     let failed = |source: kube::Error| Error::Create {
         kind: child.kind,
@@ -119,9 +116,12 @@ async fn post(context: &Context, target: &Target<'_>, builder: &Builder<'_>, chi
         name: name.clone(),
         source: Box::new(source),
     };
-    // Before the body is written: a thousand bodies that wait for their turn would take as much memory as a thousand pods.
+    // Before the object is built: a thousand that wait for their turn would take the memory of a thousand.
     let _permit = context.permit().await;
-    let body = serde_json::to_vec(&object).map_err(|error| failed(kube::Error::SerdeError(error)))?;
+    let Some(body) = builder.build(child).map(|object| serde_json::to_vec(&object)) else {
+        return Ok(false);
+    };
+    let body = body.map_err(|error| failed(kube::Error::SerdeError(error)))?;
     let url = ObjectView::url_path(&child.kind, Some(target.namespace));
     let request = Request::new(url)
         .create(&PostParams::default(), body)

@@ -20,6 +20,7 @@ mod job;
 mod kubeflow;
 mod large_jobs;
 mod live;
+mod memory;
 mod operations;
 mod restart_policy;
 mod rig;

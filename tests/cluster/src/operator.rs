@@ -107,6 +107,12 @@ impl Operator {
         self.process.rss_bytes()
     }
 
+    /// The largest resident memory so far in bytes; `None` when the operator has ended.
+    #[must_use]
+    pub fn peak_rss_bytes(&self) -> Option<u64> {
+        self.process.peak_rss_bytes()
+    }
+
     /// User and system time used so far, in steps of 10 ms; `None` when the operator has ended.
     #[must_use]
     pub fn cpu_time(&self) -> Option<Duration> {

@@ -132,8 +132,18 @@ impl Process {
     /// Resident memory in bytes; `None` when the process has ended.
     #[must_use]
     pub fn rss_bytes(&self) -> Option<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The largest resident memory so far in bytes; `None` when the process has ended.
+    #[must_use]
+    pub fn peak_rss_bytes(&self) -> Option<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
         line.trim()
             .strip_suffix("kB")?
             .trim()

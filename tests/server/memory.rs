@@ -1,0 +1,77 @@
+//! Jobs as large as the API server takes them do not take the operator beyond the memory that it is shipped with.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::core::PartialObjectMeta;
+use pytorchjob_test_cluster::{Cluster, Operator, Options, not_applicable, wait_for_all};
+use serde_json::Value;
+use serde_json::json;
+
+use crate::job::job;
+use crate::job::with;
+use crate::rig::BINARY;
+use crate::rig::create;
+
+const JOBS: usize = 200;
+/// Requests of the test under way at once.
+const CONCURRENCY: usize = 8;
+/// The limit of `config/manager`.
+const LIMIT_MIB: u64 = 512;
+/// On a machine that has other things to do.
+const TIMEOUT: Duration = Duration::from_mins(2);
+
+/// A job of one pod whose template has 1 MB.
+fn large(name: &str) -> Value {
+    let arguments = vec!["a".repeat(1_000); 1_000];
+    let container = json!({ "name": "pytorch", "image": "i", "args": arguments });
+    let template = json!({ "spec": { "schedulerName": "nobody", "containers": [container] } });
+    with(
+        job(name, 0),
+        &json!({ "spec": { "pytorchReplicaSpecs": { "Master": { "template": template } } } }),
+    )
+}
+
+async fn operator(cluster: &Cluster) -> Operator {
+    let operator = Operator::start(Path::new(BINARY), cluster.admin_kubeconfig(), &[]).unwrap();
+    operator.ready().await.unwrap();
+    operator
+}
+
+fn peak(operator: &Operator, when: &str) -> u64 {
+    let mib = operator.peak_rss_bytes().unwrap() >> 20;
+    println!("peak {when}: {mib} MiB");
+    mib
+}
+
+#[tokio::test]
+#[ignore = "stores and reads hundreds of megabytes: make test-memory"]
+async fn two_hundred_jobs_of_a_megabyte_stay_within_the_memory_limit_that_is_shipped() {
+    let cluster = Cluster::start(Options::default()).await.unwrap();
+    if !cluster.is_ours() {
+        return not_applicable("needs an operator for all namespaces");
+    }
+    let namespace = cluster.namespace("large").await.unwrap();
+    let client = cluster.admin();
+    let running = operator(&cluster).await;
+    stream::iter(0..JOBS)
+        .for_each_concurrent(CONCURRENCY, async |index| {
+            create(&client, &namespace, &large(&format!("large-{index}")))
+                .await
+                .unwrap();
+        })
+        .await;
+    // Whole pods would take the test longer than the operator takes to make them.
+    let pods = Api::<PartialObjectMeta<Pod>>::namespaced(client.clone(), &namespace);
+    wait_for_all(&pods, "", TIMEOUT, |pods| pods.len() == JOBS)
+        .await
+        .unwrap();
+    assert!(peak(&running, "after creation") <= LIMIT_MIB);
+    running.stop().await.unwrap();
+    let restarted = operator(&cluster).await;
+    assert!(peak(&restarted, "after a restart") <= LIMIT_MIB);
+}
