@@ -123,6 +123,7 @@ impl Writes<'_> {
             job: &job,
             pods: &pods,
             others: &services,
+            refusal: None,
             settings: &Settings::default(),
             now: clock::now(),
         });

@@ -15,6 +15,7 @@ mod run_policy;
 mod schema;
 mod status;
 pub mod structural;
+mod text;
 
 pub use child::{ChildKind, ChildRef};
 pub use elastic_policy::{ElasticPolicy, RdzvConf};
@@ -27,3 +28,4 @@ pub use rules::RULES;
 pub use run_policy::{CleanPodPolicy, RunPolicy, SchedulingPolicy, Word};
 pub use schema::{UnknownPodFields, crd, crd_yaml, definition};
 pub use status::{ConditionType, FirstFailure, JobCondition, JobStatus, ReplicaStatus};
+pub use text::shortened;

@@ -78,6 +78,8 @@ pub mod reason {
     pub const FAILED_DELETE_AUTOSCALER: &str = "FailedDeleteHorizontalPodAutoscaler";
     /// Event: the job could not be deleted when its time had come. Kubeflow says `FailedDeletePod` there.
     pub const FAILED_DELETE_JOB: &str = "FailedDeletePyTorchJob";
+    /// Event: a pod is still terminating though its grace period is over.
+    pub const STUCK_POD: &str = "PodStuckTerminating";
     /// Event: the template's own `restartPolicy` is overwritten.
     pub const TEMPLATE_RESTART_POLICY: &str = "SetPodTemplateRestartPolicy";
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::metadata;
-use crate::api::{JobStatus, PyTorchJob, PyTorchJobSpec, RawJson};
+use crate::api::{JobStatus, PyTorchJob, PyTorchJobSpec, RawJson, shortened};
 use crate::planner::status::conditions::finished;
 
 /// The most that is kept of what is wrong with an object, in bytes: it goes into a condition, an event and the log.
@@ -89,18 +89,7 @@ fn cause(text: &str, error: &serde_json::Error) -> String {
         Err(error) => format!("{}: {}", error.path(), error.inner()),
         Ok(_) => error.to_string(),
     };
-    shortened(cause)
-}
-
-/// Without the middle of a long text. An error begins with the field, ends with what was expected, and quotes between them
-/// whatever stands in the object.
-fn shortened(text: String) -> String {
-    if text.len() <= CAUSE_BYTES {
-        return text;
-    }
-    let head = text.floor_char_boundary(CAUSE_BYTES / 2);
-    let tail = text.ceil_char_boundary(text.len() - CAUSE_BYTES / 2);
-    format!("{} … {}", &text[..head], &text[tail..])
+    shortened(cause, CAUSE_BYTES)
 }
 
 /// A PyTorchJob.
@@ -242,7 +231,7 @@ mod tests {
             panic!("decodes")
         };
         let cause = &object.cause;
-        assert!(cause.len() <= CAUSE_BYTES + 5, "{} bytes", cause.len());
+        assert!(cause.len() <= CAUSE_BYTES, "{} bytes", cause.len());
         assert!(
             cause.starts_with("spec.activeDeadlineSeconds: invalid type: string"),
             "{cause}"

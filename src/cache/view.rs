@@ -13,7 +13,7 @@ use super::metadata;
 use crate::api::ChildKind;
 use crate::api::names;
 use crate::planner::build::template_hash;
-use crate::planner::{Child, Failure, Phase, Pod};
+use crate::planner::{Child, Deletion, Failure, Phase, Pod};
 
 /// The part of an owned object that is read. The parser skips the rest without allocating it.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,7 +21,9 @@ pub struct ObjectView {
     /// Metadata, as far as it is read.
     #[serde(deserialize_with = "metadata::deserialize")]
     pub metadata: ObjectMeta,
-    /// The status of a pod; of other kinds nothing in it is read.
+    /// The spec and the status of a pod; of other kinds nothing in them is read.
+    #[serde(default)]
+    spec: PodSpecView,
     #[serde(default)]
     status: PodStatusView,
 }
@@ -54,6 +56,12 @@ impl Resource for ObjectView {
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
     }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodSpecView {
+    node_name: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -117,6 +125,7 @@ impl ObjectView {
             phase,
             terminating: self.metadata.deletion_timestamp.is_some(),
             deletion_requested: self.deletion_requested(),
+            deletion: self.deletion(),
             disrupted: self.disrupted(),
             finished_at: self.finished_at(),
             restarts: statuses()
@@ -150,6 +159,12 @@ impl ObjectView {
             0 => Some(self.finished_at().map_or(*ends, |finished| finished.min(*ends))),
             grace => ends.checked_sub(SignedDuration::from_secs(grace)).ok(),
         }
+    }
+
+    fn deletion(&self) -> Option<Box<Deletion>> {
+        let Time(due) = self.metadata.deletion_timestamp.clone()?;
+        let node = self.spec.node_name.clone();
+        Some(Box::new(Deletion { due, node }))
     }
 
     fn disrupted(&self) -> bool {

@@ -22,6 +22,7 @@ pub fn plan(file: &Path, unknown: UnknownPodFields, settings: &Settings) -> Resu
             job: &job,
             pods: &[],
             others: &[],
+            refusal: None,
             settings,
             now: clock::now(),
         };

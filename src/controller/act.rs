@@ -65,6 +65,11 @@ pub async fn act(context: &Context, target: &Target<'_>, actions: &[Action]) -> 
     delete(context, target, actions, budget, &mut applied).await;
     if applied.error.is_none() && !applied.interrupted {
         create(context, target, actions, budget, &mut applied).await;
+        // Without an answer the last one still stands.
+        if !applied.interrupted && !applied.error.as_ref().is_some_and(Error::is_outage) {
+            let refusal = applied.error.as_ref().and_then(Error::refusal);
+            context.memory.attempted(target.uid, refusal);
+        }
     }
     applied
 }

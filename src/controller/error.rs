@@ -6,7 +6,11 @@ use kube::core::response::StatusCause;
 use kube::core::response::StatusDetails;
 
 use crate::api::ChildKind;
+use crate::api::shortened;
 use crate::platform::client::is_fenced;
+
+/// The most that a status says of a refusal.
+const REFUSAL_BYTES: usize = 1024;
 
 /// A reconcile that failed.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +148,17 @@ impl Error {
             Self::Status { .. } => self.is_invalid(),
             _ => false,
         }
+    }
+
+    /// What the job's owner has to know while a creation is refused, in at most [`REFUSAL_BYTES`].
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        let refused = match self {
+            Self::Create { source, .. } => is_answer(source) && !self.is_benign(),
+            Self::NameTaken { .. } => true,
+            _ => false,
+        };
+        refused.then(|| shortened(self.to_string(), REFUSAL_BYTES))
     }
 
     /// Whether the API server did not answer, or could not because of a fault of its own.

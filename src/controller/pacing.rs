@@ -26,7 +26,7 @@ const JITTER: f64 = 0.2;
 #[derive(Debug, Default)]
 pub struct Memory(Mutex<HashMap<String, Job>>);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Job {
     failures: u32,
     /// No try counts before this time, or triggers by others would drive the pause to its maximum at once.
@@ -35,6 +35,8 @@ struct Job {
     unwritten_since: Option<Instant>,
     /// Since when that is true of a condition.
     condition_since: Option<Instant>,
+    /// Why the last attempt to create something was refused.
+    refusal: Option<String>,
     /// A status was sent and nobody knows whether it was stored.
     in_doubt: bool,
 }
@@ -75,6 +77,21 @@ impl Memory {
     /// Whether it is unknown what is stored.
     pub fn in_doubt(&self, job: &str) -> bool {
         self.jobs().get(job).is_some_and(|job| job.in_doubt)
+    }
+
+    /// What was missing has been created, or why it was refused.
+    pub fn attempted(&self, job: &str, refusal: Option<String>) {
+        let mut jobs = self.jobs();
+        if refusal.is_some() {
+            jobs.entry(job.to_owned()).or_default().refusal = refusal;
+        } else if let Some(job) = jobs.get_mut(job) {
+            job.refusal = None;
+        }
+    }
+
+    /// Why the last attempt was refused, if it was.
+    pub fn refusal(&self, job: &str) -> Option<String> {
+        self.jobs().get(job)?.refusal.clone()
     }
 
     /// A reconcile failed: how long to pause. `outage` says that the API server did not refuse anything, it did not answer.

@@ -48,10 +48,11 @@ pub async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<
         }
         Err(Failed { error, due }) if error.is_benign() => {
             debug!(%error, "trying again");
-            let pause = if error.is_end_of_namespace() {
-                RESYNC
-            } else {
-                AFTER_CONFLICT
+            let pause = match error {
+                // It may take as long as its grace period, or for ever; its deletion may be watched, and may not be.
+                Error::NameTaken { .. } => context.memory.failed(stored.uid(), false, Instant::now()),
+                _ if error.is_end_of_namespace() => RESYNC,
+                _ => AFTER_CONFLICT,
             };
             Ok(Next::requeue(due.map_or(pause, |due| due.min(pause))))
         }
@@ -62,10 +63,12 @@ pub async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<
 async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Failed> {
     read_overdue(context, &target).await;
     let owned = context.index.owned_by(&target.id());
+    let refusal = context.memory.refusal(target.uid);
     let plan = planner::plan(&World {
         job: target.job,
         pods: &owned.pods,
         others: &owned.others,
+        refusal: refusal.as_deref(),
         settings: &context.settings,
         now: clock::now(),
     });

@@ -33,6 +33,8 @@ pub struct Pod {
     pub terminating: bool,
     /// When its deletion was asked for, as first seen: a request with no grace replaces the time of an earlier one.
     pub deletion_requested: Option<Timestamp>,
+    /// Its deletion, once that has begun.
+    pub deletion: Option<Box<Deletion>>,
     /// Whether the condition `DisruptionTarget` is True: preempted, evicted by a taint or through the API, its node shut
     /// down or gone.
     pub disrupted: bool,
@@ -86,6 +88,15 @@ impl Pod {
     pub fn running(&self) -> bool {
         self.phase == Phase::Running && !self.terminating
     }
+}
+
+/// The deletion of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// When its grace period is over.
+    pub due: Timestamp,
+    /// The node whose kubelet has to end it, if it has one.
+    pub node: Option<String>,
 }
 
 /// Why a pod failed.

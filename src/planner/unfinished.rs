@@ -20,6 +20,7 @@ use crate::planner::status::conditions::{find, is_true, stored_time};
 use crate::planner::status::replica_statuses::{self, Moment};
 use crate::planner::status::transition::Transition;
 use crate::planner::status::urgency::urgency;
+use crate::planner::status::waiting;
 use crate::planner::validate;
 use crate::planner::world::World;
 
@@ -217,6 +218,7 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(mut self) -> Plan {
+        waiting::tell(self.world, &mut self.status, &mut self.plan);
         if self.status != *self.stored {
             self.plan.status = Some(StatusWrite {
                 urgency: urgency(self.world, self.stored, &self.status),

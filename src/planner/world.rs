@@ -14,6 +14,8 @@ pub struct World<'a> {
     pub pods: &'a [Pod],
     /// Everything else that this job's UID controls, sorted by kind and name.
     pub others: &'a [Child],
+    /// Why the last attempt to create what is missing was refused, if it was.
+    pub refusal: Option<&'a str>,
     /// What the operator's flags say about pods.
     pub settings: &'a Settings,
     /// The current time.

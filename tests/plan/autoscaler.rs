@@ -26,6 +26,7 @@ fn world<'a>(job: &'a PyTorchJob, autoscalers: &'a [Child], settings: &'a Settin
         job,
         pods: &[],
         others: autoscalers,
+        refusal: None,
         settings,
         now: "2026-01-01T00:00:00Z".parse().expect("a time"),
     }

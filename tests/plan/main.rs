@@ -21,3 +21,4 @@ mod stopped_pods;
 #[path = "../support/mod.rs"]
 mod support;
 mod suspension;
+mod waiting;

@@ -34,3 +34,4 @@ mod support;
 mod taken_over;
 mod timers;
 mod validate;
+mod waiting;

@@ -91,6 +91,7 @@ impl Objects {
             job,
             pods: &pods,
             others: &services,
+            refusal: None,
             settings: &settings,
             now,
         })

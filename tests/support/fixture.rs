@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::api::{ChildKind, ChildRef, JobCondition, JobStatus, PyTorchJob, Replica, ReplicaType};
 use crate::planner::build::pod::Builder;
 use crate::planner::build::template_hash;
-use crate::planner::{self, Action, Child, Failure, Phase, Plan, Pod, Settings, World};
+use crate::planner::{self, Action, Child, Deletion, Failure, Phase, Plan, Pod, Settings, World};
 
 /// Name of every job that is not named otherwise.
 pub const JOB: &str = "job";
@@ -143,6 +143,7 @@ impl JobBuilder {
             job: self.build(),
             pods: Vec::new(),
             others: Vec::new(),
+            refusal: None,
             settings: Settings::default(),
             now: at(0),
             born: 0,
@@ -165,6 +166,7 @@ pub struct Scene {
     pub job: PyTorchJob,
     pub pods: Vec<Pod>,
     pub others: Vec<Child>,
+    pub refusal: Option<String>,
     pub settings: Settings,
     pub now: Timestamp,
     born: u32,
@@ -177,6 +179,7 @@ impl Scene {
             job: &self.job,
             pods: &self.pods,
             others: &self.others,
+            refusal: self.refusal.as_deref(),
             settings: &self.settings,
             now: self.now,
         }
@@ -331,6 +334,17 @@ impl Scene {
     /// Begins the deletion of a pod.
     pub fn terminate(&mut self, name: &str) {
         self.pod(name).terminating = true;
+    }
+
+    /// Begins the deletion of a pod on a node, with 30 s of grace.
+    pub fn terminate_on(&mut self, name: &str, node: &str) {
+        let due = self.now + SignedDuration::from_secs(30);
+        let pod = self.pod(name);
+        pod.terminating = true;
+        pod.deletion = Some(Box::new(Deletion {
+            due,
+            node: Some(node.to_owned()),
+        }));
     }
 
     /// Removes a pod.

@@ -9,7 +9,8 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{ConditionType, JobCondition, JobStatus};
 
-const TRUE: &str = "True";
+/// `status` of a condition that holds.
+pub const TRUE: &str = "True";
 const FALSE: &str = "False";
 
 /// What a finished job is no longer.

@@ -5,3 +5,4 @@ pub mod conditions;
 pub mod replica_statuses;
 pub mod transition;
 pub mod urgency;
+pub mod waiting;

@@ -254,6 +254,7 @@ impl<'a> Simulation<'a> {
             job,
             pods: &pods,
             others: &others,
+            refusal: None,
             settings: &Settings::default(),
             now: self.now,
         })
