@@ -116,7 +116,7 @@ pub struct JobCondition {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReplicaStatus {
-    /// Pods that hold resources: running, terminating ones included until they are gone.
+    /// Pods that have not ended, terminating ones included until they are gone. Counted before they are created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<i32>,
     /// Pods that succeeded.

@@ -3,7 +3,8 @@
 //! Nothing here waits, fails, logs, counts or reads a clock, and a test keeps it so. The laws:
 //!
 //! * Same input, same plan. Master comes before Worker, then the index.
-//! * Status is derived from what was observed, never from what this plan is about to do.
+//! * Status is derived from what was observed, never from what this plan is about to do. One count is not: `active` has the pods
+//!   that are about to be created, and is stored before they are, because others give quota away by it.
 //! * A verdict is stored before anything is deleted because of it, and a failure is counted before its pod is deleted; so a crash
 //!   between any two writes loses nothing. That is why such a plan has a status and no actions: the next one has the actions.
 //! * A verdict comes with its reason, message and completion time in one status, and never changes again.

@@ -46,6 +46,12 @@ impl Action {
         Self::Create(ChildRef::of_replica(kind, replica))
     }
 
+    /// Whether it creates an object of this kind.
+    #[must_use]
+    pub fn creates(&self, kind: ChildKind) -> bool {
+        matches!(self, Self::Create(child) if child.kind == kind)
+    }
+
     /// Deletes this pod.
     #[must_use]
     pub fn delete_pod(pod: &Pod) -> Self {

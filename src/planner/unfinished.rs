@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::names::reason;
-use crate::api::{CleanPodPolicy, ConditionType, JobStatus};
+use crate::api::{ChildKind, CleanPodPolicy, ConditionType, JobStatus};
 use crate::planner::build::template;
 use crate::planner::plan::{Count, Note, Plan, StatusWrite};
 use crate::planner::policy::active_deadline_seconds::{self, remaining};
@@ -17,7 +17,7 @@ use crate::planner::policy::suspend;
 use crate::planner::refusal_message;
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::status::conditions::{find, is_true, stored_time};
-use crate::planner::status::replica_statuses::{self, Moment};
+use crate::planner::status::replica_statuses::{self, claims_more};
 use crate::planner::status::transition::Transition;
 use crate::planner::status::urgency::urgency;
 use crate::planner::status::waiting;
@@ -48,7 +48,8 @@ pub fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     if let Some(problems) = draft.refusal() {
         draft.carry_out(Decision::Refuse(problems));
     } else if world.job.spec.suspended() || suspend::unfinished(world, stored) {
-        draft.carry_out(Decision::Suspend);
+        let decision = draft.ended_before_suspension().unwrap_or(Decision::Suspend);
+        draft.carry_out(decision);
     } else {
         draft.working();
     }
@@ -150,6 +151,21 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// What the end of its pods decided about a job before it was suspended. Nobody was there to see it, and the job must not train
+    /// again.
+    fn ended_before_suspension(&self) -> Option<Decision> {
+        if !self.world.job.spec.suspended() || is_true(self.stored, ConditionType::Suspended) {
+            return None;
+        }
+        let succeeded = success::succeeded(self.world, &self.completed).map(Decision::Succeed);
+        let failed = || {
+            restart_policy::failures(self.world, self.stored)
+                .fatal
+                .map(Decision::Fail)
+        };
+        succeeded.or_else(failed)
+    }
+
     fn deadline(&self) -> Option<Duration> {
         let seconds = self.world.job.spec.active_deadline_seconds()?;
         remaining(self.status.start_time.as_ref()?, seconds, self.world.now)
@@ -167,6 +183,7 @@ impl<'a> Draft<'a> {
 
     /// Writes what the decision does to the status, and plans its actions.
     fn carry_out(&mut self, decision: Decision) {
+        let works = matches!(decision, Decision::Restart(_) | Decision::Work);
         match decision {
             Decision::Refuse(message) => self.turn(Transition::Refused, &message),
             Decision::Succeed(message) => self.turn(Transition::Succeeded, &message),
@@ -184,7 +201,8 @@ impl<'a> Draft<'a> {
                 self.work();
             }
         }
-        self.count_pods(Moment::Working);
+        self.count_pods(works);
+        self.hold_back();
     }
 
     fn suspend(&mut self) {
@@ -193,7 +211,7 @@ impl<'a> Draft<'a> {
         }
         self.completed = CompletedIndexes::default();
         self.status.completed_indexes = None;
-        self.count_pods(Moment::Suspended);
+        self.count_pods(false);
         self.plan.actions = clean_pod_policy::clean_up(self.world, CleanPodPolicy::All);
         self.plan.actions.extend(autoscaler::delete(self.world));
     }
@@ -201,10 +219,17 @@ impl<'a> Draft<'a> {
     /// Replaces what failed, creates what is missing, deletes what is too much.
     fn work(&mut self) {
         self.plan.requeue = self.deadline();
-        // A resumption is stored before anything is created, or new pods would be taken for what the suspension left.
-        if !is_true(self.stored, ConditionType::Suspended) {
-            self.plan.actions = replicas::reconcile(self.world, &self.completed);
-            self.plan.actions.extend(autoscaler::create(self.world));
+        self.plan.actions = replicas::reconcile(self.world, &self.completed);
+        self.plan.actions.extend(autoscaler::create(self.world));
+    }
+
+    /// Leaves out the actions that have to wait until the status is stored.
+    fn hold_back(&mut self) {
+        if is_true(self.stored, ConditionType::Suspended) {
+            // Before the resumption is stored, new pods would be taken for what the suspension left.
+            self.plan.actions.clear();
+        } else if claims_more(self.world, self.stored, &self.status) {
+            self.plan.actions.retain(|action| !action.creates(ChildKind::Pod));
         }
     }
 
@@ -212,8 +237,8 @@ impl<'a> Draft<'a> {
         transition.apply(&mut self.status, &mut self.plan, message, self.world.now);
     }
 
-    fn count_pods(&mut self, moment: Moment) {
-        self.status.replica_statuses = replica_statuses::counts(self.world, moment, &self.completed);
+    fn count_pods(&mut self, works: bool) {
+        self.status.replica_statuses = replica_statuses::counts(self.world, &self.completed, works);
         self.status.ready = Some(replica_statuses::ready(self.world, &self.completed));
     }
 

@@ -90,7 +90,7 @@ impl History {
             told.clean_up_obeys_its_policy();
             told.nothing_is_created_while_suspended();
             told.deadlines_are_exact();
-            told.active_is_what_holds_resources();
+            told.active_is_what_exists_and_what_is_about_to();
             settles(seen.clone(), now);
         }
         let finished = self.cluster.stored.finished();
@@ -411,24 +411,35 @@ impl Told<'_> {
         }
     }
 
-    /// S6, for the quota of whoever admitted the job.
-    fn active_is_what_holds_resources(&self) {
-        let Some(write) = &self.plan.status else { return };
-        for (role, counts) in &write.status.replica_statuses {
-            let holds = |pod: &&Pod| match pod.phase {
-                Phase::Running => true,
-                Phase::Pending | Phase::Unknown => pod.terminating || (self.suspended() && !finished(&self.stored())),
-                Phase::Succeeded | Phase::Failed => false,
+    /// S6, for the quota of whoever admitted the job: every pod that has not ended counts, and every one before it is created.
+    fn active_is_what_exists_and_what_is_about_to(&self) {
+        let status = self.plan.status.as_ref().map(|write| write.status.clone());
+        let status = status.unwrap_or_else(|| self.stored());
+        for role in ReplicaType::ALL
+            .into_iter()
+            .filter(|role| self.job.spec.replica(*role).is_some())
+        {
+            let active = |status: &JobStatus| {
+                let counts = status.replica_statuses.get(role.key());
+                counts.and_then(|counts| counts.active).unwrap_or(0)
             };
-            let pods = self
-                .seen
-                .pods
-                .values()
-                .filter(|pod| slot(self.job, &pod.name).is_some_and(|at| at.0.key() == role));
-            assert_eq!(
-                counts.active.unwrap_or(0),
-                i32::try_from(pods.filter(holds).count()).unwrap_or(-1),
-                "{role}"
+            let of_role = |pod: &&Pod| slot(self.job, &pod.name).is_some_and(|at| at.0 == role) && !pod.finished();
+            let existing = i32::try_from(self.seen.pods.values().filter(of_role).count()).unwrap();
+            let creates = |action: &&Action| {
+                matches!(action, Action::Create(child) if child.kind == ChildKind::Pod
+                    && child.replica.is_some_and(|replica| replica.type_ == role))
+            };
+            let created = i32::try_from(self.plan.actions.iter().filter(creates).count()).unwrap();
+            if finished(&self.stored()) {
+                // The pods of a finished job end one by one; only the last count is worth a write.
+                assert!(active(&status) >= existing, "S6: {role}");
+                continue;
+            }
+            assert!(active(&status) >= existing + created, "S6: {role}");
+            let claimed = active(&self.stored()).max(existing);
+            assert!(
+                created == 0 || existing + created <= claimed,
+                "S6: created before it is claimed, {role}"
             );
         }
     }

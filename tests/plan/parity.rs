@@ -496,6 +496,7 @@ fn c_slice_sizes_follow_the_spec_alone_on_purpose() {
             scene.add_service(extra);
         }
         scene.scale(ReplicaType::Worker, replicas);
+        scene.store();
         let lines = |verb: &str, names: &[&str]| {
             let names = names.iter();
             names.map(|name| format!("{verb} {name}")).collect::<Vec<_>>()

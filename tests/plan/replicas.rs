@@ -10,12 +10,13 @@ fn scaling_an_elastic_job_up_adds_workers_and_leaves_the_others() {
     scene.scale(ReplicaType::Worker, 3);
     assert_eq!(
         actions(&scene.reconcile()),
-        [
-            "create pod worker-1",
-            "create pod worker-2",
-            "create service worker-1",
-            "create service worker-2"
-        ]
+        ["create service worker-1", "create service worker-2"],
+        "first their pods are counted as active"
+    );
+    assert_eq!(scene.status().replica_statuses["Worker"].active, Some(3));
+    assert_eq!(
+        actions(&scene.reconcile()),
+        ["create pod worker-1", "create pod worker-2"]
     );
     assert_eq!(scene.status().ready.as_deref(), Some("1/3"));
     scene.everything(Phase::Running);
@@ -78,7 +79,8 @@ fn a_suspended_job_can_be_resized_and_comes_back_in_its_new_size() {
 
 #[test]
 fn w8_a_thousand_workers_are_one_plan() {
-    let scene = workers(1_000).scene();
+    let mut scene = workers(1_000).scene();
+    scene.store();
     assert_eq!(scene.plan().actions.len(), 2_000);
 }
 

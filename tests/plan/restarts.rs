@@ -116,6 +116,7 @@ fn a_failure_is_counted_first_then_the_pod_goes_then_it_comes_back() {
         "told and counted once"
     );
 
+    scene.store();
     let plan = scene.reconcile();
     assert_eq!(actions(&plan), ["create pod worker-1"]);
     assert_eq!(

@@ -78,6 +78,7 @@ fn a_master_that_was_stopped_and_exits_0_does_not_complete_the_job_and_runs_agai
             .any(|condition| condition.starts_with("Succeeded"))
     );
     scene.remove("job-master-0");
+    scene.store();
     assert_eq!(actions(&scene.reconcile()), ["create pod master-0"]);
     scene.settle();
     assert_eq!(scene.status().restarts, None);

@@ -1,8 +1,9 @@
 //! `runPolicy.suspend` and `runPolicy.managedBy`.
 
+use crate::api::ReplicaType;
 use crate::api::names::reason;
 use crate::planner::{Phase, Plan, Urgency};
-use crate::support::fixture::{actions, master_and_workers, time};
+use crate::support::fixture::{actions, master, master_and_workers, time};
 
 #[test]
 fn suspending_deletes_everything_keeps_the_start_and_says_so_once() {
@@ -215,6 +216,7 @@ fn a_suspended_job_is_not_finished_by_what_its_pods_do() {
     for phase in [Phase::Succeeded, Phase::Failed] {
         let mut scene = master_and_workers(1).policy("activeDeadlineSeconds", 5).running();
         scene.suspend(true);
+        scene.store();
         scene.everything(phase);
         scene.wait(100);
         scene.settle();
@@ -236,5 +238,22 @@ fn a_job_that_another_controller_manages_is_never_touched() {
         scene.add_pod("job-worker-7");
         scene.suspend(true);
         assert_eq!(scene.plan() != Plan::default(), ours, "{manager:?}, suspended");
+    }
+}
+
+#[test]
+fn what_ended_before_the_suspension_decides() {
+    for (phase, policy, expected) in [
+        (Phase::Succeeded, "Never", "Succeeded=True"),
+        (Phase::Failed, "Never", "Failed=True"),
+        (Phase::Failed, "OnFailure", "Suspended=True"),
+        (Phase::Running, "Never", "Suspended=True"),
+    ] {
+        let mut scene = master().restart(ReplicaType::Master, policy).running();
+        scene.phase("job-master-0", phase);
+        scene.suspend(true);
+        scene.settle();
+        let last = scene.conditions().pop().unwrap();
+        assert!(last.starts_with(expected), "{phase:?} under {policy}: {last}");
     }
 }

@@ -1,8 +1,10 @@
 //! `status.conditions`: the mechanics of Kubeflow 1.9's list, which the STATE column and clients rely on.
 //!
-//! One entry a type. A changed entry moves to the end; an entry with the same status and reason is left as it is, message and
-//! times included. Running and Restarting replace each other. A verdict turns a True Running into False in place, and unlike in
-//! Kubeflow a True Restarting too: a finished job does not restart.
+//! One entry a type. A changed entry moves to the end; an entry with the same status and reason is left as it is, message
+//! and times included. Running and Restarting replace each other. A verdict turns a True Running into False in place, and
+//! unlike in Kubeflow a True Restarting too: a finished job does not restart.
+//!
+//! The last entry is True. Kubeflow puts a new False there: its STATE column says Suspended of a job that was resumed.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -79,6 +81,16 @@ fn write(status: &mut JobStatus, condition: ConditionType, value: &str, reason: 
         last_update_time: Some(time.clone()),
         last_transition_time: Some(transition.unwrap_or(time)),
     });
+    put_in_order(&mut status.conditions);
+}
+
+/// Created stands in front, and the newest condition that is True stands last: the STATE column shows the last one.
+fn put_in_order(conditions: &mut Vec<JobCondition>) {
+    let created = |entry: &JobCondition| entry.type_ == ConditionType::Created.as_str();
+    conditions.sort_by_key(|entry| !created(entry));
+    if let Some(newest) = conditions.iter().rposition(|entry| entry.status == TRUE) {
+        conditions[newest..].rotate_left(1);
+    }
 }
 
 /// Whether writing `condition` removes an entry of type `other`.
@@ -115,6 +127,29 @@ mod tests {
 
     fn entry(status: &JobStatus, condition: ConditionType) -> JobCondition {
         find(status, condition).cloned().expect("the entry is there")
+    }
+
+    #[test]
+    fn created_stands_in_front_and_the_newest_true_entry_last() {
+        let types = |status: &JobStatus| {
+            let entries = status.conditions.iter();
+            entries
+                .map(|entry| format!("{}={}", entry.type_, entry.status))
+                .collect::<Vec<_>>()
+        };
+        let mut status = after(&[Created, Running]);
+        clear(&mut status, Running, "R", "m".into(), at(20));
+        set(&mut status, Suspended, "S", "m".into(), at(20));
+        assert_eq!(types(&status), ["Created=True", "Running=False", "Suspended=True"]);
+        clear(&mut status, Suspended, "R", "m".into(), at(30));
+        assert_eq!(types(&status), ["Running=False", "Suspended=False", "Created=True"]);
+        set(&mut status, Running, "R", "m".into(), at(40));
+        assert_eq!(types(&status), ["Created=True", "Suspended=False", "Running=True"]);
+        assert_eq!(
+            types(&after(&[Running, Created])),
+            ["Created=True", "Running=True"],
+            "Created came late"
+        );
     }
 
     #[test]
@@ -179,7 +214,7 @@ mod tests {
         assert_eq!(created.last_transition_time, Some(time(0)), "it was True and is True");
         assert_eq!(
             conditions(&status),
-            ["Running=True(Running)", "Created=True(SeenAgain)"]
+            ["Created=True(SeenAgain)", "Running=True(Running)"]
         );
     }
 

@@ -1,41 +1,29 @@
 //! `status.replicaStatuses` and `status.ready`: the pods, counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::{ReplicaStatus, ReplicaType, names};
+use crate::api::{JobStatus, Replica, ReplicaStatus, ReplicaType, names};
 use crate::planner::child::{Phase, Pod};
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::world::World;
 
-/// When the counts are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// The job may run.
-    Working,
-    /// The job is suspended: every pod that has not ended is about to be deleted and holds resources until it is gone.
-    Suspended,
-}
-
 /// Counts of each role the job has, in place of the stored ones.
 ///
-/// `active` is what Kueue frees quota by, so it counts a pod until it is really gone. Kubeflow drops it to zero as soon as the job is
+/// Kueue frees quota by `active`, so it counts every pod until it has ended or is gone, and, if the job `works`, every replica
+/// that has no pod and is about to get one: see [`claims_more`]. Kubeflow counts running pods only, drops the count to zero as soon as the job is
 /// suspended, and counts a running pod that is being deleted as failed.
 #[must_use]
-pub fn counts(world: &World<'_>, moment: Moment, completed: &CompletedIndexes) -> BTreeMap<String, ReplicaStatus> {
+pub fn counts(world: &World<'_>, completed: &CompletedIndexes, works: bool) -> BTreeMap<String, ReplicaStatus> {
     roles(world)
         .map(|role| {
-            let of_type = |pod: &&Pod| world.replica_of(&pod.name).is_some_and(|replica| replica.type_ == role);
-            let active = world
-                .pods
-                .iter()
-                .filter(of_type)
-                .filter(|pod| holds_resources(pod, moment));
-            // A pod beyond the replicas holds resources until it is gone, and is nothing else.
+            let missing = if works { missing(world, role, completed) } else { 0 };
+            let active = existing(world, role) + missing;
+            // A pod beyond the replicas is active until it is gone, and is nothing else.
             let desired = || world.desired_pods().filter(|(replica, _)| replica.type_ == role);
             let succeeded = desired().filter(|(replica, pod)| pod.succeeded() && !completed.contains(*replica));
             let failed = desired().filter(|(_, pod)| pod.phase == Phase::Failed && !pod.disrupted);
             let status = ReplicaStatus {
-                active: nonzero(active.count()),
+                active: nonzero(active),
                 succeeded: nonzero(succeeded.count() + completed.of_type(role)),
                 failed: nonzero(failed.count()),
                 selector: Some(selector(world.name(), role)),
@@ -49,13 +37,25 @@ pub fn counts(world: &World<'_>, moment: Moment, completed: &CompletedIndexes) -
 /// `active` follows the pods. Kubeflow reports running pods of a succeeded job as succeeded, and never corrects those of a failed one.
 #[must_use]
 pub fn final_counts(world: &World<'_>, stored: &BTreeMap<String, ReplicaStatus>) -> BTreeMap<String, ReplicaStatus> {
-    let mut counts = counts(world, Moment::Working, &CompletedIndexes::of(world, &world.status()));
+    let mut counts = counts(world, &CompletedIndexes::of(world, &world.status()), false);
     for (role, status) in stored {
         let now = counts.entry(role.clone()).or_default();
         now.succeeded = now.succeeded.max(status.succeeded);
         now.failed = status.failed;
     }
     counts
+}
+
+/// Whether `new` counts pods as active that neither exist nor are counted in `stored`. Such a status is stored before they are
+/// created: otherwise an eviction between the two would find no active pod, and their quota would be given away.
+#[must_use]
+pub fn claims_more(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> bool {
+    let active = |status: &JobStatus, role: ReplicaType| {
+        let counts = status.replica_statuses.get(role.key());
+        let active = counts.and_then(|counts| counts.active).unwrap_or(0);
+        usize::try_from(active).unwrap_or(0)
+    };
+    roles(world).any(|role| active(new, role) > active(stored, role).max(existing(world, role)))
 }
 
 /// Replicas that run or have succeeded, out of all.
@@ -91,11 +91,19 @@ fn roles(world: &World<'_>) -> impl Iterator<Item = ReplicaType> {
         .filter(move |&role| spec.replica(role).is_some())
 }
 
-fn holds_resources(pod: &Pod, moment: Moment) -> bool {
-    match moment {
-        Moment::Working => pod.phase == Phase::Running || (pod.terminating && !pod.finished()),
-        Moment::Suspended => !pod.finished(),
-    }
+/// Pods that exist and have not ended, those beyond the replicas included.
+fn existing(world: &World<'_>, role: ReplicaType) -> usize {
+    let of_type = |pod: &Pod| world.replica_of(&pod.name).is_some_and(|replica| replica.type_ == role);
+    world.pods.iter().filter(|pod| of_type(pod) && !pod.finished()).count()
+}
+
+/// Replicas that have no pod and have not finished.
+fn missing(world: &World<'_>, role: ReplicaType, completed: &CompletedIndexes) -> usize {
+    let desired = world.desired().filter(|replica| replica.type_ == role);
+    let served: BTreeSet<Replica> = world.desired_pods().map(|(replica, _)| replica).collect();
+    desired
+        .filter(|replica| !served.contains(replica) && !completed.contains(*replica))
+        .count()
 }
 
 /// Zero counts are left out, as in Kubeflow.
@@ -121,43 +129,33 @@ mod tests {
     }
 
     #[test]
-    fn active_is_what_holds_resources_until_it_is_gone() {
-        use Moment::{Suspended, Working};
+    fn active_is_every_pod_that_has_not_ended_until_it_is_gone() {
         use Phase::{Failed, Pending, Running, Succeeded, Unknown};
         const ONE: Option<i32> = Some(1);
-        for (phase, terminating, moment, expected) in [
-            (Running, false, Working, (ONE, None, None)),
-            (Running, true, Working, (ONE, None, None)),
-            (Pending, false, Working, (None, None, None)),
-            (Pending, true, Working, (ONE, None, None)),
-            (Unknown, false, Working, (None, None, None)),
-            (Unknown, true, Working, (ONE, None, None)),
-            (Succeeded, false, Working, (None, ONE, None)),
-            (Succeeded, true, Working, (None, ONE, None)),
-            (Failed, false, Working, (None, None, ONE)),
-            (Failed, true, Working, (None, None, ONE)),
-            (Running, false, Suspended, (ONE, None, None)),
-            (Running, true, Suspended, (ONE, None, None)),
-            (Pending, false, Suspended, (ONE, None, None)),
-            (Unknown, false, Suspended, (ONE, None, None)),
-            (Succeeded, false, Suspended, (None, ONE, None)),
-            (Failed, true, Suspended, (None, None, ONE)),
+        for (phase, expected) in [
+            (Pending, (ONE, None, None)),
+            (Running, (ONE, None, None)),
+            (Unknown, (ONE, None, None)),
+            (Succeeded, (None, ONE, None)),
+            (Failed, (None, None, ONE)),
         ] {
-            let scene = worker(phase, terminating);
-            let counted = counts(&scene.world(), moment, &CompletedIndexes::default());
-            assert_eq!(
-                triple(&counted["Worker"]),
-                expected,
-                "{phase:?}, terminating: {terminating}, {moment:?}"
-            );
-            assert_eq!(triple(&counted["Master"]), (None, None, None), "the pod is no Master");
+            for terminating in [false, true] {
+                let scene = worker(phase, terminating);
+                let counted = counts(&scene.world(), &CompletedIndexes::default(), false);
+                assert_eq!(
+                    triple(&counted["Worker"]),
+                    expected,
+                    "{phase:?}, terminating: {terminating}"
+                );
+                assert_eq!(triple(&counted["Master"]), (None, None, None), "the pod is no Master");
+            }
         }
     }
 
     #[test]
     fn every_role_of_the_job_has_an_entry_with_its_selector_and_no_other_has() {
         let scene = master().scene();
-        let counted = counts(&scene.world(), Moment::Working, &CompletedIndexes::default());
+        let counted = counts(&scene.world(), &CompletedIndexes::default(), false);
         assert_eq!(counted.keys().collect::<Vec<_>>(), ["Master"]);
         assert_eq!(
             counted["Master"].selector.as_deref(),
@@ -167,7 +165,7 @@ mod tests {
         );
         let scene = elastic_workers(2, 1, 3).scene();
         assert_eq!(
-            counts(&scene.world(), Moment::Working, &CompletedIndexes::default())
+            counts(&scene.world(), &CompletedIndexes::default(), false)
                 .keys()
                 .collect::<Vec<_>>(),
             ["Worker"]
@@ -175,10 +173,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_about_to_be_created_is_claimed_before_it_is() {
+        let scene = worker(Phase::Running, false);
+        let status = |works| JobStatus {
+            replica_statuses: counts(&scene.world(), &CompletedIndexes::default(), works),
+            ..JobStatus::default()
+        };
+        let (new, seen) = (status(true), status(false));
+        assert_eq!(triple(&new.replica_statuses["Master"]).0, Some(1));
+        assert_eq!(triple(&new.replica_statuses["Worker"]).0, Some(1));
+        assert!(claims_more(&scene.world(), &seen, &new));
+        assert!(!claims_more(&scene.world(), &new, &new), "they are claimed");
+        assert!(
+            !claims_more(&scene.world(), &JobStatus::default(), &seen),
+            "the pod exists"
+        );
+    }
+
+    #[test]
     fn a_pod_of_another_name_counts_nowhere() {
         let mut scene = master_and_workers(1).scene();
         scene.add_pod("job-launcher-0").phase = Phase::Running;
-        let counted = counts(&scene.world(), Moment::Suspended, &CompletedIndexes::default());
+        let counted = counts(&scene.world(), &CompletedIndexes::default(), false);
         assert!(counted.values().all(|status| triple(status) == (None, None, None)));
     }
 
@@ -235,7 +251,7 @@ mod tests {
         assert_eq!(
             ready(&scene.world(), &CompletedIndexes::default()),
             "2/5",
-            "worker 3 is on its way out"
+            "worker 3 is terminating"
         );
     }
 }

@@ -3,6 +3,7 @@
 use crate::api::{ConditionType, JobStatus};
 use crate::planner::plan::Urgency;
 use crate::planner::status::conditions::{find, finished, is_true};
+use crate::planner::status::replica_statuses::claims_more;
 use crate::planner::world::World;
 
 /// How soon `new` must replace `stored`, for a job that had no verdict.
@@ -16,7 +17,8 @@ pub fn urgency(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> Urgenc
         return if rest { Urgency::Condition } else { Urgency::Now };
     }
     let first = find(stored, ConditionType::Created).is_none();
-    if first || suspended(stored) != suspended(new) || stored.restarts != new.restarts {
+    let claims = claims_more(world, stored, new);
+    if first || claims || suspended(stored) != suspended(new) || stored.restarts != new.restarts {
         return Urgency::Now;
     }
     // Kueue frees quota by the counts of a suspended job.
