@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::api::PyTorchJob;
 use crate::api::UnknownPodFields;
 use crate::cli::manifest::{self, Document};
 use crate::planner::build::pod::Builder;
@@ -17,16 +18,22 @@ pub fn plan(file: &Path, unknown: UnknownPodFields, settings: &Settings) -> Resu
     refuse(&documents)?;
     let mut output = String::new();
     for job in documents.into_iter().filter_map(|document| document.job) {
-        let builder = Builder::new(&job, settings);
-        let world = World {
-            job: &job,
-            pods: &[],
-            others: &[],
-            refusal: None,
-            settings,
-            now: clock::now(),
+        let now = clock::now();
+        let decided = |job: &PyTorchJob| {
+            decide(&World {
+                job,
+                pods: &[],
+                others: &[],
+                refusal: None,
+                settings,
+                now,
+            })
         };
-        for action in decide(&world).actions {
+        // Pods are created once the status that counts them is stored.
+        let mut started = job.clone();
+        started.status = decided(&job).status.map(|write| write.status);
+        let builder = Builder::new(&job, settings);
+        for action in decided(&started).actions {
             let Action::Create(child) = action else { continue };
             let Some(object) = builder.build(child) else { continue };
             write!(output, "---\n{}", serde_saphyr::to_string(&object)?)?;

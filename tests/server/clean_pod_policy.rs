@@ -21,7 +21,7 @@ async fn decided(rig: &Rig, name: &str, policy: &Value, verdict: &PodPhase) {
     rig.set_phase(&pod("worker-0"), &PodPhase::Succeeded).await;
     rig.set_phase(&pod("worker-1"), &PodPhase::Running).await;
     rig.wait(name, |job| {
-        job.count("Worker", "succeeded") == 1 && job.count("Worker", "active") == 1
+        job.count("Worker", "succeeded") == 1 && job.status["ready"] == "3/4"
     })
     .await;
     rig.set_phase(&pod("master-0"), verdict).await;

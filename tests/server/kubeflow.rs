@@ -258,7 +258,7 @@ async fn a_job_is_suspended_and_resumed_and_counts_pods_as_active_until_they_are
     rig.set_phases(replicas.clone(), &PodPhase::Running).await;
     let running = rig
         .wait("e4", |job| {
-            job.count("Master", "active") + job.count("Worker", "active") == 2
+            job.is("Running") && job.count("Master", "active") + job.count("Worker", "active") == 2
         })
         .await;
     assert_eq!(running.outline(), ["Created", "Running"]);

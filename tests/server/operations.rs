@@ -176,7 +176,8 @@ async fn a_job_created_anew_waits_for_the_pods_of_its_predecessor_to_go_and_inhe
     wait_terminating(&rig, "again").await;
     let waiting = rig.settle("again").await;
     assert_eq!(waiting.outline(), ["Created"]);
-    assert_eq!(waiting.count("Master", "active"), 0, "those are the predecessor's");
+    assert_eq!(waiting.count("Master", "active"), 1, "the one that is to come");
+    assert_eq!(waiting.status["ready"], "0/2", "those are the predecessor's");
 
     for pod in &pods {
         remove_pod(&rig.client, &rig.namespace, pod).await.unwrap();

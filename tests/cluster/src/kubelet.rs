@@ -6,8 +6,8 @@
 
 use k8s_openapi::{
     api::core::v1::{
-        Binding, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStatus, ObjectReference,
-        Pod, PodCondition, PodSpec, PodStatus,
+        Binding, Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStatus,
+        ObjectReference, Pod, PodCondition, PodSpec, PodStatus,
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
     jiff::Timestamp,
@@ -45,7 +45,7 @@ pub enum PodPhase {
     },
 }
 
-/// Writes the status of a pod: its phase, and a status for each of its containers with that many restarts.
+/// Writes the status of a pod: its phase, and a status for each of its containers. The first one has the restarts.
 pub async fn set_pod_phase(
     client: &Client,
     namespace: &str,
@@ -135,16 +135,16 @@ fn container_statuses(spec: Option<&PodSpec>, phase: &PodPhase, restart_count: i
     let state = container_state(phase)?;
     let running = state.running.is_some();
     let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    let status = |container: &k8s_openapi::api::core::v1::Container| ContainerStatus {
+    let status = |(index, container): (usize, &Container)| ContainerStatus {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
         ready: running,
         started: Some(running),
-        restart_count,
+        restart_count: if index == 0 { restart_count } else { 0 },
         state: Some(state.clone()),
         ..ContainerStatus::default()
     };
-    Some(containers.iter().map(status).collect())
+    Some(containers.iter().enumerate().map(status).collect())
 }
 
 fn container_state(phase: &PodPhase) -> Option<ContainerState> {
