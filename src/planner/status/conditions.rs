@@ -85,7 +85,7 @@ fn write(status: &mut JobStatus, condition: ConditionType, value: &str, reason: 
 }
 
 /// Created stands in front, and the newest condition that is True stands last: the STATE column shows the last one.
-fn put_in_order(conditions: &mut Vec<JobCondition>) {
+fn put_in_order(conditions: &mut [JobCondition]) {
     let created = |entry: &JobCondition| entry.type_ == ConditionType::Created.as_str();
     conditions.sort_by_key(|entry| !created(entry));
     if let Some(newest) = conditions.iter().rposition(|entry| entry.status == TRUE) {
