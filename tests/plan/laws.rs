@@ -425,19 +425,20 @@ impl Told<'_> {
         {
             let active = |status: &JobStatus| {
                 let counts = status.replica_statuses.get(role.key());
-                counts.and_then(|counts| counts.active).unwrap_or(0)
+                let active = counts.and_then(|counts| counts.active).unwrap_or(0);
+                usize::try_from(active).expect("a count")
             };
             let of_role = |pod: &&Pod| slot(self.job, &pod.name).is_some_and(|at| at.0 == role) && !pod.finished();
-            let existing = i32::try_from(self.seen.pods.values().filter(of_role).count()).unwrap();
+            let existing = self.seen.pods.values().filter(of_role).count();
             let creates = |action: &&Action| {
                 matches!(action, Action::Create(child) if child.kind == ChildKind::Pod
                     && child.replica.is_some_and(|replica| replica.type_ == role))
             };
-            let created = i32::try_from(self.plan.actions.iter().filter(creates).count()).unwrap();
-            assert!(active(&status) >= existing + created, "S6: {role}");
+            let new = self.plan.actions.iter().filter(creates).count();
+            assert!(active(&status) >= existing + new, "S6: {role}");
             let claimed = active(&self.stored()).max(existing);
             assert!(
-                created == 0 || existing + created <= claimed,
+                new == 0 || existing + new <= claimed,
                 "S6: created before it is claimed, {role}"
             );
         }
