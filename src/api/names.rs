@@ -80,6 +80,8 @@ pub mod reason {
     pub const FAILED_DELETE_JOB: &str = "FailedDeletePyTorchJob";
     /// Event: a pod is still terminating though its grace period is over.
     pub const STUCK_POD: &str = "PodStuckTerminating";
+    /// Event: the definition in the cluster drops fields of the status.
+    pub const STATUS_PRUNED: &str = "StatusFieldsPruned";
     /// Event: the template's own `restartPolicy` is overwritten.
     pub const TEMPLATE_RESTART_POLICY: &str = "SetPodTemplateRestartPolicy";
 }

@@ -4,10 +4,12 @@
 //! one is newer; it is an increasing number within one resource (stable since Kubernetes 1.35, and long so in practice with etcd).
 //! So a plan never repeats a write only because the watch has not shown it yet, and no event handler has to keep count of anything.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use super::listing::Listing;
 
 /// How long an own write is believed without the watch showing it; then the object is read. The watch may hang, or the
 /// object was created by us and deleted by others while a list was under way.
@@ -83,15 +85,6 @@ struct Entry<T> {
     unseen: Option<Instant>,
 }
 
-/// A list that is under way.
-#[derive(Debug, Default)]
-struct Listing {
-    /// What exists, as far as it is known: shown by the list or created by us since it began.
-    exists: HashSet<JobKey>,
-    /// What we wrote or deleted since it began. Of everything else the list knows best.
-    written: HashSet<JobKey>,
-}
-
 /// Objects of one kind.
 #[derive(Debug)]
 pub struct Children<T> {
@@ -114,19 +107,14 @@ impl<T: Fact> Children<T> {
     /// The watch shows an object. Returns the jobs concerned.
     pub fn applied(&mut self, object: Observed<T>) -> Vec<JobKey> {
         let key = (object.namespace.clone(), object.name.clone());
-        let listed = self.listing.as_mut().is_some_and(|listing| {
-            listing.exists.insert(key.clone());
-            !listing.written.contains(&key)
-        });
+        let listed = self.listing.as_mut().is_some_and(|listing| listing.shows(&key));
         self.put(object, None, listed)
     }
 
     /// We wrote an object.
     pub fn written(&mut self, object: Observed<T>, now: Instant) {
         if let Some(listing) = &mut self.listing {
-            let key = (object.namespace.clone(), object.name.clone());
-            listing.exists.insert(key.clone());
-            listing.written.insert(key);
+            listing.wrote(&(object.namespace.clone(), object.name.clone()));
         }
         self.put(object, Some(now), false);
     }
@@ -139,7 +127,7 @@ impl<T: Fact> Children<T> {
             entry.fact.terminate();
             entry.unseen = Some(now);
             if let Some(listing) = &mut self.listing {
-                listing.written.insert((owner.namespace.clone(), name.to_owned()));
+                listing.delete_asked((owner.namespace.clone(), name.to_owned()));
             }
         }
     }
@@ -185,12 +173,7 @@ impl<T: Fact> Children<T> {
         let Some(listing) = self.listing.take() else {
             return Vec::new();
         };
-        let gone: Vec<JobKey> = self
-            .owner_of
-            .keys()
-            .filter(|key| !listing.exists.contains(*key))
-            .cloned()
-            .collect();
+        let gone: Vec<JobKey> = self.owner_of.keys().filter(|key| !listing.has(key)).cloned().collect();
         gone.iter().filter_map(|key| self.remove(key)).collect()
     }
 
@@ -282,7 +265,7 @@ impl<T: Fact> Children<T> {
 }
 
 /// Whether what we have is newer than what comes. Without numbers, the latest to arrive wins.
-fn is_newer(have: Option<u64>, comes: Option<u64>) -> bool {
+pub fn is_newer(have: Option<u64>, comes: Option<u64>) -> bool {
     have.zip(comes).is_some_and(|(have, comes)| have > comes)
 }
 

@@ -1,6 +1,6 @@
-//! Pods, services and our own status writes, by job.
+//! Jobs, and pods and services by job.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube::runtime::watcher::Event;
@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::ObjectView;
 use super::children::{Children, Fact, JobId, JobKey, Observed};
-use crate::api::{ChildKind, JobStatus, PyTorchJob};
+use super::jobs::Jobs;
+use crate::api::ChildKind;
 use crate::planner::{Child, Pod};
 
 /// The children of each kind but pods.
@@ -22,22 +23,13 @@ impl Default for OtherKinds {
     }
 }
 
-/// Everything known about what jobs own. Shared by the watches, which fill it, and the reconciles, which read it and record what
+/// Everything known of jobs and what they own. Shared by the watches, which fill it, and the reconciles, which read it and record what
 /// they wrote.
 #[derive(Debug, Default)]
 pub struct Index {
     pods: Mutex<Children<Pod>>,
     others: OtherKinds,
-    statuses: Mutex<HashMap<String, Own>>,
-}
-
-/// A status that we wrote.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Own {
-    /// resourceVersion that the write gave the job.
-    pub version: String,
-    /// The status.
-    pub status: JobStatus,
+    jobs: Jobs,
 }
 
 /// What one job owns.
@@ -95,12 +87,26 @@ impl Index {
         self.others.0[&kind].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The jobs themselves.
+    #[must_use]
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
     /// Feeds a watch event of a kind. Returns the jobs concerned.
     pub fn feed(&self, kind: ChildKind, event: Event<ObjectView>) -> Vec<JobKey> {
-        match kind {
+        let gone = matches!(event, Event::Delete(_) | Event::InitDone);
+        let jobs = match kind {
             ChildKind::Pod => feed(&mut self.pods(), event, ObjectView::observe_pod),
             kind => feed(&mut self.others(kind), event, |object| object.observe(kind)),
+        };
+        if gone {
+            // The garbage collector may have removed it, because the job is gone and the watch of jobs is late.
+            for job in &jobs {
+                self.jobs.doubt(job);
+            }
         }
+        jobs
     }
 
     /// We created an object, or found that we had.
@@ -160,50 +166,6 @@ impl Index {
         let with_kind = |kind| of_kind(kind).into_iter().map(move |(name, uid)| (kind, name, uid));
         ChildKind::ALL.into_iter().flat_map(with_kind).collect()
     }
-
-    /// We wrote the status of a job.
-    pub fn status_written(&self, job: &str, own: Own) {
-        self.statuses().insert(job.to_owned(), own);
-    }
-
-    /// The job with our latest status, where the watch has not shown it yet: `None` when the job is up to date as it is.
-    ///
-    /// A status write is bound to the resourceVersion it was decided on, so everything but the status is the same in both.
-    #[must_use]
-    pub fn with_own_status(&self, job: &PyTorchJob) -> Option<PyTorchJob> {
-        let uid = job.metadata.uid.as_deref()?;
-        let mut statuses = self.statuses();
-        let own = statuses.get(uid)?;
-        if newer(&own.version, job.metadata.resource_version.as_deref()?) {
-            let mut job = job.clone();
-            job.metadata.resource_version = Some(own.version.clone());
-            job.status = Some(own.status.clone());
-            return Some(job);
-        }
-        statuses.remove(uid);
-        None
-    }
-
-    /// UID of each job whose own status is kept, and the version of that status.
-    #[must_use]
-    pub fn own_statuses(&self) -> HashMap<String, String> {
-        let versions = |(uid, own): (&String, &Own)| (uid.clone(), own.version.clone());
-        self.statuses().iter().map(versions).collect()
-    }
-
-    /// A list of the jobs is complete that began when our own statuses were `before`: of those it knows best, whatever its versions.
-    pub fn jobs_listed(&self, before: &HashMap<String, String>) {
-        self.statuses().retain(|uid, own| before.get(uid) != Some(&own.version));
-    }
-
-    /// The job is gone.
-    pub fn forget(&self, job: &str) {
-        self.statuses().remove(job);
-    }
-
-    fn statuses(&self) -> MutexGuard<'_, HashMap<String, Own>> {
-        self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Feeds a watch event into the objects of one kind. Returns the jobs concerned.
@@ -223,67 +185,25 @@ fn feed<T: Fact>(
     }
 }
 
-/// Whether a resourceVersion is newer than another; unknown when they are no numbers, and then the watch is right.
-fn newer(own: &str, seen: &str) -> bool {
-    own.parse::<u64>()
-        .ok()
-        .zip(seen.parse::<u64>().ok())
-        .is_some_and(|(own, seen)| own > seen)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn job(version: &str) -> PyTorchJob {
-        let object = serde_json::json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
-            "metadata": { "name": "job", "uid": "u", "resourceVersion": version }, "spec": { "pytorchReplicaSpecs": {} } });
-        serde_json::from_str(&object.to_string()).unwrap()
-    }
-
     #[test]
-    fn our_status_holds_until_the_watch_shows_it_or_something_newer() {
+    fn a_job_is_doubted_when_one_of_its_pods_is_gone() {
         let index = Index::default();
-        assert!(index.with_own_status(&job("5")).is_none());
-        let status = JobStatus {
-            restarts: Some(1),
-            ..JobStatus::default()
-        };
-        index.status_written(
-            "u",
-            Own {
-                version: "10".into(),
-                status: status.clone(),
-            },
-        );
-        let seen = index.with_own_status(&job("9")).unwrap();
-        assert_eq!(
-            (seen.status, seen.metadata.resource_version.as_deref()),
-            (Some(status), Some("10"))
-        );
-        assert!(index.with_own_status(&job("10")).is_none());
-        assert!(
-            index.with_own_status(&job("9")).is_none(),
-            "what the watch has shown is forgotten"
-        );
-    }
-
-    #[test]
-    fn after_a_restore_of_etcd_a_list_replaces_our_status_unless_it_was_written_meanwhile() {
-        let index = Index::default();
-        let own = |version: &str| Own {
-            version: version.into(),
-            status: JobStatus::default(),
-        };
-        index.status_written("u", own("10"));
-        let before = index.own_statuses();
-        index.jobs_listed(&before);
-        assert!(index.with_own_status(&job("5")).is_none());
-
-        index.status_written("u", own("10"));
-        let before = index.own_statuses();
-        index.status_written("u", own("11"));
-        index.jobs_listed(&before);
-        assert!(index.with_own_status(&job("5")).is_some());
+        let job = serde_json::json!({ "metadata": { "name": "job", "namespace": "ns", "uid": "u", "resourceVersion": "1" },
+            "spec": { "pytorchReplicaSpecs": {} } });
+        let pod = serde_json::json!({ "metadata": { "name": "pod", "namespace": "ns", "uid": "p", "resourceVersion": "2",
+            "ownerReferences": [{ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": "job", "uid": "u", "controller": true }] } });
+        let pod: ObjectView = serde_json::from_value(pod).unwrap();
+        index
+            .jobs()
+            .feed(Event::Apply(serde_json::from_str(&job.to_string()).unwrap()));
+        let key = ("ns".to_owned(), "job".to_owned());
+        for (event, certain) in [(Event::Apply(pod.clone()), true), (Event::Delete(pod.clone()), false)] {
+            index.feed(ChildKind::Pod, event);
+            assert_eq!(index.jobs().is_certain(&key), certain);
+        }
     }
 }

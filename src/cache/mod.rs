@@ -6,12 +6,15 @@
 
 mod children;
 mod index;
+mod jobs;
+mod listing;
 mod metadata;
 mod stored_job;
 mod view;
 pub mod watch;
 
-pub use children::{JobId, UNSEEN};
-pub use index::{Index, Own, Snapshot};
+pub use children::{JobId, JobKey, UNSEEN};
+pub use index::{Index, Snapshot};
+pub use jobs::{Jobs, reference};
 pub use stored_job::{StoredJob, Undecodable};
 pub use view::ObjectView;

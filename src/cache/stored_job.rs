@@ -1,6 +1,7 @@
 //! A PyTorchJob as stored, whatever is in it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -8,6 +9,7 @@ use kube::Resource;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::children::JobKey;
 use super::metadata;
 use crate::api::{JobStatus, PyTorchJob, PyTorchJobSpec, RawJson, shortened};
 use crate::planner::status::conditions::finished;
@@ -15,14 +17,14 @@ use crate::planner::status::conditions::finished;
 /// The most that is kept of what is wrong with an object, in bytes: it goes into a condition, an event and the log.
 const CAUSE_BYTES: usize = 400;
 
-/// A stored job. One that cannot be decoded is kept with what can be told of it: decoding a list fails as a whole, so without this one
+/// A stored job, which is cheap to clone. One that cannot be decoded is kept with what can be told of it: decoding a list fails as a whole, so without this one
 /// bad object would stop the watch for all.
 #[derive(Clone, Debug)]
 pub enum StoredJob {
     /// A job.
-    Decoded(Box<PyTorchJob>),
+    Decoded(Arc<PyTorchJob>),
     /// Something else that was stored under this kind.
-    Undecodable(Box<Undecodable>),
+    Undecodable(Arc<Undecodable>),
 }
 
 /// What can be told of an object that is not a PyTorchJob.
@@ -31,7 +33,7 @@ pub struct Undecodable {
     /// Metadata.
     pub metadata: ObjectMeta,
     /// Status, if that much can be decoded.
-    pub status: JobStatus,
+    pub status: Option<JobStatus>,
     /// What is wrong.
     pub cause: String,
 }
@@ -41,6 +43,22 @@ impl StoredJob {
     #[must_use]
     pub fn uid(&self) -> &str {
         self.meta().uid.as_deref().unwrap_or_default()
+    }
+
+    /// resourceVersion, where it is a number.
+    #[must_use]
+    pub fn version(&self) -> Option<u64> {
+        self.meta().resource_version.as_ref()?.parse().ok()
+    }
+
+    /// Namespace and name.
+    #[must_use]
+    pub fn key(&self) -> JobKey {
+        let metadata = self.meta();
+        (
+            metadata.namespace.clone().unwrap_or_default(),
+            metadata.name.clone().unwrap_or_default(),
+        )
     }
 }
 
@@ -56,7 +74,7 @@ impl<'de> Deserialize<'de> for StoredJob {
                 if status.as_ref().is_some_and(finished) {
                     forget_templates(&mut spec);
                 }
-                Ok(Self::Decoded(Box::new(PyTorchJob { metadata, spec, status })))
+                Ok(Self::Decoded(Arc::new(PyTorchJob { metadata, spec, status })))
             }
             Err(error) => {
                 let metadata = serde_json::from_str::<OnlyMetadata>(text.get())
@@ -64,8 +82,8 @@ impl<'de> Deserialize<'de> for StoredJob {
                     .metadata;
                 let status = serde_json::from_str::<OnlyStatus>(text.get())
                     .map(|object| object.status)
-                    .unwrap_or_default();
-                Ok(Self::Undecodable(Box::new(Undecodable {
+                    .ok();
+                Ok(Self::Undecodable(Arc::new(Undecodable {
                     metadata,
                     status,
                     cause: cause(text.get(), &error),
@@ -142,8 +160,8 @@ impl Resource for StoredJob {
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         match self {
-            Self::Decoded(job) => &mut job.metadata,
-            Self::Undecodable(object) => &mut object.metadata,
+            Self::Decoded(job) => &mut Arc::make_mut(job).metadata,
+            Self::Undecodable(object) => &mut Arc::make_mut(object).metadata,
         }
     }
 }
@@ -174,7 +192,7 @@ mod tests {
             r#"{"spec":{"fieldOfTomorrow":[1,2.5]}}"#
         );
         assert!(
-            job.status.unwrap().conditions.is_empty(),
+            job.status.as_ref().unwrap().conditions.is_empty(),
             "null is what Go writes for an empty list"
         );
     }
@@ -219,7 +237,7 @@ mod tests {
                 panic!("{spec} decodes")
             };
             assert_eq!(object.metadata.name.as_deref(), Some("job"));
-            assert!(object.status.start_time.is_some());
+            assert!(object.status.as_ref().is_some_and(|status| status.start_time.is_some()));
             assert!(object.cause.starts_with(field), "{}", object.cause);
         }
     }

@@ -1,6 +1,5 @@
 //! The watches: one task a kind, each with its own back-off, feeding what we know and telling which jobs are concerned.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +7,6 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use kube::Api;
 use kube::api::Resource;
-use kube::runtime::reflector::store::{Store, Writer};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, DefaultBackoff, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
@@ -42,53 +40,26 @@ pub trait Concern: Send + Sync + 'static {
     fn synced(&self, kind: &'static str);
 }
 
-/// Watches jobs, into the store that the queue reads from.
-pub async fn jobs(
-    api: Api<StoredJob>,
-    mut store: Writer<StoredJob>,
-    index: Arc<Index>,
-    concern: Arc<impl Concern>,
-    metrics: Metrics,
-) {
-    let reader = store.as_reader();
-    let mut own_statuses = HashMap::new();
-    run(
-        "pytorchjobs",
-        events(api, watcher::Config::default().page_size(JOBS_PAGE)),
-        &metrics.clone(),
-        |event| {
-            let before = matches!(event, Event::InitDone)
-                .then(|| reader.state())
-                .unwrap_or_default();
-            store.apply_watcher_event(&event);
-            match event {
-                Event::InitApply(job) => tell_undecodable(&job, &metrics),
-                Event::Apply(job) => {
-                    tell_undecodable(&job, &metrics);
-                    concern.job(key(&job));
-                }
-                Event::Delete(job) => concern.gone(job.uid()),
-                Event::Init => own_statuses = index.own_statuses(),
-                Event::InitDone => {
-                    index.jobs_listed(&own_statuses);
-                    vanished(&before, &reader).for_each(|uid| concern.gone(uid));
-                    reader.state().iter().for_each(|job| concern.job(key(job)));
-                    concern.synced("pytorchjobs");
-                }
-            }
-            metrics.set_cached("pytorchjobs", reader.len());
-        },
-    )
+/// Watches jobs.
+pub async fn jobs(api: Api<StoredJob>, index: Arc<Index>, concern: Arc<impl Concern>, metrics: Metrics) {
+    let store = index.jobs().store();
+    let events = events(api, watcher::Config::default().page_size(JOBS_PAGE));
+    run("pytorchjobs", events, &metrics.clone(), |event| {
+        if let Event::InitApply(job) | Event::Apply(job) = &event {
+            tell_undecodable(job, &metrics);
+        }
+        let complete = matches!(event, Event::InitDone);
+        let changed = index.jobs().feed(event);
+        changed.gone.iter().for_each(|uid| concern.gone(uid));
+        if let Some(job) = changed.job {
+            concern.job(job);
+        }
+        if complete {
+            concern.synced("pytorchjobs");
+        }
+        metrics.set_cached("pytorchjobs", store.len());
+    })
     .await;
-}
-
-/// UIDs of the jobs that were known before and are not in the store.
-fn vanished<'a>(before: &'a [Arc<StoredJob>], store: &Store<StoredJob>) -> impl Iterator<Item = &'a str> {
-    let listed: HashSet<String> = store.state().iter().map(|job| job.uid().to_owned()).collect();
-    before
-        .iter()
-        .map(|job| job.uid())
-        .filter(move |uid| !listed.contains(*uid))
 }
 
 fn tell_undecodable(job: &StoredJob, metrics: &Metrics) {
@@ -123,16 +94,6 @@ pub async fn children(
         metrics.set_cached(kind.plural(), index.len(kind));
     })
     .await;
-}
-
-/// Namespace and name.
-#[must_use]
-pub fn key(job: &StoredJob) -> JobKey {
-    let metadata = job.meta();
-    (
-        metadata.namespace.clone().unwrap_or_default(),
-        metadata.name.clone().unwrap_or_default(),
-    )
 }
 
 /// Selected by the server, so pods of others never reach us.

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::error::Error;
 use crate::api::{ChildKind, PyTorchJob};
-use crate::cache::JobId;
+use crate::cache::{JobId, JobKey};
 
 /// A job and its coordinates.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +40,12 @@ impl<'a> Target<'a> {
     #[must_use]
     pub fn id(&self) -> JobId {
         JobId::new(self.namespace, self.uid)
+    }
+
+    /// The job as the cache knows it.
+    #[must_use]
+    pub fn key(&self) -> JobKey {
+        (self.namespace.to_owned(), self.name.to_owned())
     }
 
     /// Whether this very job controls the object.

@@ -15,13 +15,13 @@ mod reconcile;
 mod store_status;
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::ListParams;
 use kube::runtime::events::{Event, EventType};
-use kube::runtime::reflector::{self, Store};
 use kube::{Api, Client};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
@@ -70,6 +70,16 @@ pub struct Options {
     pub settings: Settings,
 }
 
+impl Options {
+    /// The jobs that are served.
+    fn jobs(&self, client: &Client) -> Api<StoredJob> {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        }
+    }
+}
+
 /// Where to compete for leadership.
 #[derive(Clone, Debug)]
 pub struct Election {
@@ -112,6 +122,8 @@ pub(crate) struct Context {
     events: EventSink,
     requests: Semaphore,
     health: Health,
+    /// Set once it has been said that the definition prunes fields of the status.
+    pruned: OnceLock<()>,
 }
 
 impl Context {
@@ -165,12 +177,13 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ru
         events,
         requests: Semaphore::new(REQUESTS),
         health,
+        pruned: OnceLock::new(),
     });
     let mut watches = JoinSet::new();
-    let (store, trigger) = start_watches(&mut watches, &options, &context);
+    let trigger = start_watches(&mut watches, &options, &context);
 
     let result = tokio::select! {
-        result = lead(&options, &context, store, &trigger, elector.as_mut(), &shutdown) => result,
+        result = lead(&options, &context, &trigger, elector.as_mut(), &shutdown) => result,
         _ = watches.join_next() => Err(RunError::WatchEnded),
     };
     publisher.drain(GRACE).await;
@@ -202,26 +215,12 @@ fn elector(
 }
 
 /// Starts one task a kind.
-fn start_watches(
-    tasks: &mut JoinSet<()>,
-    options: &Options,
-    context: &Arc<Context>,
-) -> (Store<StoredJob>, Arc<Trigger>) {
-    let (store, writer) = reflector::store();
+fn start_watches(tasks: &mut JoinSet<()>, options: &Options, context: &Arc<Context>) -> Arc<Trigger> {
     let trigger = Arc::new(Trigger::new(context.clone()));
     let (client, index, metrics) = (&context.client, &context.index, &context.metrics);
     let namespace = options.namespace.as_deref();
-    let jobs = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    tasks.spawn(watch::jobs(
-        jobs,
-        writer,
-        index.clone(),
-        trigger.clone(),
-        metrics.clone(),
-    ));
+    let jobs = watch::jobs(options.jobs(client), index.clone(), trigger.clone(), metrics.clone());
+    tasks.spawn(jobs);
     for kind in ChildKind::ALL {
         let api = match namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
@@ -235,14 +234,13 @@ fn start_watches(
             metrics.clone(),
         ));
     }
-    (store, trigger)
+    trigger
 }
 
 /// Waits for the caches, then for leadership, then reconciles until told to stop or until leadership is lost.
 async fn lead(
     options: &Options,
     context: &Arc<Context>,
-    store: Store<StoredJob>,
     trigger: &Trigger,
     mut elector: Option<&mut Elector>,
     shutdown: &CancellationToken,
@@ -252,23 +250,38 @@ async fn lead(
         if let Some(elector) = elector.as_deref_mut() {
             info!("caches are complete; waiting for leadership");
             elector.acquire().await;
+            doubt_what_is_older(options, context).await;
         }
     };
     tokio::select! {
         () = ready => {}
         () = shutdown.cancelled() => return Ok(()),
     }
-    info!(jobs = store.len(), "reconciling");
+    info!(jobs = context.index.jobs().store().len(), "reconciling");
     let held = async {
         match elector {
             Some(elector) => elector.hold().await,
             None => std::future::pending().await,
         }
     };
-    let reconciling = queue::run(context.clone(), store, trigger, options.threads, shutdown.clone());
+    let reconciling = queue::run(context.clone(), trigger, options.threads, shutdown.clone());
     tokio::select! {
         biased;
         lost = held => Err(RunError::Lost(lost)),
         () = reconciling => Ok(()),
     }
+}
+
+/// The watch of a standby may be late, and the replica that led before may have finished or suspended what it still shows running: what
+/// is older than this moment is read before anything is done about it. Without an answer that is everything.
+async fn doubt_what_is_older(options: &Options, context: &Context) {
+    let now = ListParams::default().limit(1);
+    let version = match options.jobs(&context.client).list_metadata(&now).await {
+        Ok(list) => list.metadata.resource_version.and_then(|version| version.parse().ok()),
+        Err(error) => {
+            tracing::warn!(%error, "cannot ask for the present resourceVersion; jobs are read before they are worked on");
+            None
+        }
+    };
+    context.index.jobs().led_from(version.unwrap_or(u64::MAX));
 }

@@ -1,5 +1,7 @@
 //! The job that a pass is about.
 
+use std::sync::Arc;
+
 use futures::StreamExt;
 use futures::stream;
 use kube::Api;
@@ -9,34 +11,22 @@ use tracing::debug;
 use super::Context;
 use super::error::Error;
 use super::job_ref::Target;
-use crate::api::PyTorchJob;
 use crate::cache::ObjectView;
 use crate::cache::StoredJob;
 
 /// Objects of one job that are read at once.
 const READS: usize = 4;
 
-/// The job as it has to be planned for, where that is not what the watch shows: with our own last status, or read anew when nobody knows
-/// whether our last status was stored. A plan made on the view before it could create a pod for a job that has its verdict.
-pub async fn latest(context: &Context, seen: &PyTorchJob) -> Result<Option<PyTorchJob>, Error> {
-    let own = context.index.with_own_status(seen);
-    if own.is_some() {
-        context.metrics.overlay_hit("pytorchjobs");
-    }
-    let known = own.as_ref().unwrap_or(seen);
-    let target = Target::of(known);
-    if !context.memory.in_doubt(target.uid) {
-        return Ok(own);
-    }
+/// Reads a job that is doubted.
+pub async fn read(context: &Context, target: &Target<'_>) -> Result<Arc<StoredJob>, Error> {
     let api = Api::<StoredJob>::namespaced(context.client.clone(), target.namespace);
     let _permit = context.permit().await;
     match api.get(target.name).await {
-        Ok(StoredJob::Decoded(read)) if read.metadata.resource_version == known.metadata.resource_version => {
-            context.memory.answered(target.uid);
-            Ok(own)
+        Ok(job) if job.uid() == target.uid => {
+            context.index.jobs().answered(job);
+            let known = context.index.jobs().get(&target.key());
+            known.ok_or_else(|| target.conflict())
         }
-        // The doubt lasts until the watch has caught up.
-        Ok(StoredJob::Decoded(read)) if read.metadata.uid == known.metadata.uid => Ok(Some(*read)),
         Ok(_) => Err(target.conflict()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Err(target.conflict()),
         Err(source) => Err(Error::Read {
@@ -74,19 +64,26 @@ mod tests {
     use kube::client::Body;
     use serde_json::{Value, json};
 
-    use super::super::reconcile::reconcile;
+    use kube::runtime::watcher::Event;
+
     use super::*;
     use crate::api::ChildKind;
+    use crate::api::PyTorchJob;
     use crate::cache::UNSEEN;
+    use crate::controller::pacing::Memory;
+    use crate::controller::reconcile::reconcile;
     use crate::planner::Settings;
     use crate::platform::events::EventSink;
     use crate::platform::health::Health;
     use crate::platform::metrics::Metrics;
 
-    /// An API server with one job, which stores a status and then fails to say so.
+    /// An API server with one job at most.
     #[derive(Clone, Default)]
     struct Server {
+        /// Null when it does not exist.
         job: Arc<Mutex<Value>>,
+        /// Whether a status is stored and the answer is lost.
+        loses_answers: bool,
         requests: Arc<Mutex<Vec<String>>>,
     }
 
@@ -101,18 +98,30 @@ mod tests {
             match *request.method() {
                 Method::PATCH if url.ends_with("/status") => {
                     let patch: Value = serde_json::from_slice(sent).unwrap();
+                    if patch[0]["value"] != job["metadata"]["resourceVersion"] {
+                        return failure(409, "Conflict");
+                    }
                     job["status"] = patch[1]["value"].clone();
-                    job["metadata"]["resourceVersion"] = json!("2");
-                    let lost = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 504, "reason": "Timeout", "message": "lost" });
-                    (StatusCode::GATEWAY_TIMEOUT, lost)
+                    job["metadata"]["resourceVersion"] = json!("20");
+                    if self.loses_answers {
+                        return failure(504, "Timeout");
+                    }
+                    (StatusCode::OK, job.clone())
                 }
-                Method::GET if url.ends_with("/pods/gone") => {
-                    let status = kube::core::Status::failure("gone", "NotFound").with_code(404);
-                    (StatusCode::NOT_FOUND, serde_json::to_value(status).unwrap())
-                }
+                Method::GET if url.ends_with("/pods/gone") => failure(404, "NotFound"),
                 Method::GET if url.ends_with("/pods/there") => (StatusCode::OK, pod("there")),
+                Method::GET if job.is_null() => failure(404, "NotFound"),
                 Method::GET => (StatusCode::OK, job.clone()),
-                _ => (StatusCode::CREATED, serde_json::from_slice(sent).unwrap()),
+                Method::POST => {
+                    let mut created: Value = serde_json::from_slice(sent).unwrap();
+                    created["metadata"]["uid"] = created["metadata"]["name"].clone();
+                    created["metadata"]["resourceVersion"] = json!("10");
+                    (StatusCode::CREATED, created)
+                }
+                _ => (
+                    StatusCode::OK,
+                    json!({ "kind": "Status", "apiVersion": "v1", "status": "Success" }),
+                ),
             }
         }
 
@@ -141,18 +150,58 @@ mod tests {
                 client: self.client(),
                 index: Arc::default(),
                 settings: Settings::default(),
-                memory: super::super::pacing::Memory::default(),
+                memory: Memory::default(),
                 metrics,
                 events,
                 requests: tokio::sync::Semaphore::new(4),
                 health: Health::new(&[]),
+                pruned: std::sync::OnceLock::new(),
             })
         }
     }
 
+    fn failure(code: u16, reason: &str) -> (StatusCode, Value) {
+        let status = kube::core::Status::failure("failed", reason).with_code(code);
+        (
+            StatusCode::from_u16(code).unwrap(),
+            serde_json::to_value(status).unwrap(),
+        )
+    }
+
+    /// A job of one pod, as stored.
+    fn job(version: &str, spec: &Value) -> Value {
+        let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": "i" }] } });
+        let mut job = json!({
+            "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
+            "metadata": { "name": "job", "namespace": "ns", "uid": "u", "resourceVersion": version, "generation": 1 },
+            "spec": { "pytorchReplicaSpecs": { "Master": { "template": template } } },
+        });
+        let fields = spec.as_object().unwrap().clone();
+        job["spec"].as_object_mut().unwrap().extend(fields);
+        job
+    }
+
+    fn stored(job: &Value) -> StoredJob {
+        serde_json::from_str(&job.to_string()).unwrap()
+    }
+
+    /// One reconcile of the job as it is known. The requests that it made, without what it asked of services.
+    async fn pass(server: &Server, context: &Arc<Context>) -> Vec<String> {
+        server.requests.lock().unwrap().clear();
+        let seen = context.index.jobs().get(&("ns".into(), "job".into())).unwrap();
+        context.memory.begin(seen.uid());
+        let _result = reconcile(seen, context.clone()).await;
+        let requests = server.requests.lock().unwrap();
+        let short = |request: &String| request.rsplit_once("namespaces/ns/").map(|(_, path)| path.to_owned());
+        let verb = |request: &String| request.split(' ').next().map(ToOwned::to_owned);
+        let all = requests.iter().filter(|request| !request.contains("/services"));
+        all.filter_map(|request| Some(format!("{} {}", verb(request)?, short(request)?)))
+            .collect()
+    }
+
     fn pod(name: &str) -> Value {
         json!({
-            "metadata": { "name": name, "namespace": "ns", "uid": name, "resourceVersion": "5", "ownerReferences": [
+            "metadata": { "name": name, "namespace": "ns", "uid": name, "resourceVersion": "15", "ownerReferences": [
                 { "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": "job", "uid": "u", "controller": true }] },
         })
     }
@@ -180,30 +229,88 @@ mod tests {
         assert_eq!(pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["there"]);
     }
 
+    const READ: &str = "GET pytorchjobs/job";
+    const STATUS: &str = "PATCH pytorchjobs/job/status";
+
+    fn suspended() -> Value {
+        json!({ "runPolicy": { "suspend": true } })
+    }
+
     #[tokio::test]
     async fn after_a_status_write_without_answer_the_job_is_read_before_it_is_planned_again() {
-        let server = Server::default();
-        *server.job.lock().unwrap() = json!({
-            "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
-            "metadata": { "name": "job", "namespace": "ns", "uid": "u", "resourceVersion": "1", "generation": 1 },
-            "spec": { "activeDeadlineSeconds": 0, "pytorchReplicaSpecs": { "Master": { "template": { "spec": { "containers": [{ "name": "pytorch", "image": "i" }] } } } } },
-            "status": { "observedGeneration": 1, "startTime": "2026-01-01T00:00:00Z" },
-        });
-        let seen: Arc<StoredJob> = Arc::new(serde_json::from_str(&server.job.lock().unwrap().to_string()).unwrap());
+        let server = Server {
+            loses_answers: true,
+            ..Server::default()
+        };
+        let mut late = job("1", &json!({ "activeDeadlineSeconds": 0 }));
+        late["status"] = json!({ "observedGeneration": 1, "startTime": "2026-01-01T00:00:00Z" });
+        *server.job.lock().unwrap() = late.clone();
         let context = server.context();
-        reconcile(seen.clone(), context.clone())
-            .await
-            .expect_err("the answer is lost");
-        assert_eq!(
-            server.job.lock().unwrap()["status"]["conditions"][1]["type"],
-            "Failed",
-            "and yet the verdict is stored"
-        );
+        context.index.jobs().feed(Event::Apply(stored(&late)));
+        assert_eq!(pass(&server, &context).await, [STATUS]);
+        assert_eq!(server.job.lock().unwrap()["status"]["conditions"][1]["type"], "Failed");
+        // Without reading, the end would be decided once more, at another time.
+        assert_eq!(pass(&server, &context).await, [READ]);
+        assert_eq!(pass(&server, &context).await, [""; 0], "it is known now");
+    }
 
-        // The view is the old one; without reading anew the verdict would be decided once more, at another time.
-        reconcile(seen, context.clone()).await.unwrap();
-        let requests = server.requests.lock().unwrap().clone();
-        let job = "/apis/kubeflow.org/v1/namespaces/ns/pytorchjobs/job";
-        assert_eq!(requests, [format!("PATCH {job}/status"), format!("GET {job}")]);
+    #[tokio::test]
+    async fn a_status_without_answer_is_not_laid_over_an_older_spec() {
+        let server = Server {
+            loses_answers: true,
+            ..Server::default()
+        };
+        let before = job("1", &json!({}));
+        *server.job.lock().unwrap() = before.clone();
+        let context = server.context();
+        context.index.jobs().feed(Event::Apply(stored(&before)));
+        assert_eq!(pass(&server, &context).await, [STATUS]);
+        // Suspended meanwhile, which the watch does not show.
+        let mut edited = job("21", &suspended());
+        edited["status"] = server.job.lock().unwrap()["status"].clone();
+        *server.job.lock().unwrap() = edited;
+        assert_eq!(pass(&server, &context).await, [READ, STATUS]);
+    }
+
+    #[tokio::test]
+    async fn after_a_conflict_the_refuted_view_is_not_planned_on() {
+        let server = Server::default();
+        *server.job.lock().unwrap() = job("5", &suspended());
+        let context = server.context();
+        context.index.jobs().feed(Event::Apply(stored(&job("1", &json!({})))));
+        assert_eq!(pass(&server, &context).await, [STATUS]);
+        // The watch, still late, shows what is older than the conflict.
+        context.index.jobs().feed(Event::Apply(stored(&job("3", &json!({})))));
+        assert_eq!(pass(&server, &context).await, [READ, STATUS]);
+    }
+
+    #[tokio::test]
+    async fn what_the_watch_of_a_standby_shows_is_read_before_it_is_acted_upon() {
+        let server = Server::default();
+        *server.job.lock().unwrap() = job("5", &suspended());
+        let context = server.context();
+        context.index.jobs().feed(Event::Apply(stored(&job("1", &json!({})))));
+        context.index.jobs().led_from(8);
+        assert_eq!(pass(&server, &context).await, [READ, STATUS]);
+    }
+
+    #[tokio::test]
+    async fn pods_that_the_garbage_collector_removes_before_the_watch_shows_the_job_gone_are_not_created_again() {
+        let server = Server::default();
+        let known = job("1", &json!({}));
+        *server.job.lock().unwrap() = known.clone();
+        let context = server.context();
+        context.index.jobs().feed(Event::Apply(stored(&known)));
+        assert_eq!(pass(&server, &context).await, [STATUS]);
+        assert_eq!(pass(&server, &context).await, ["POST pods"]);
+        *server.job.lock().unwrap() = Value::Null;
+        let created = serde_json::from_value(pod("job-master-0")).unwrap();
+        context.index.feed(ChildKind::Pod, Event::Delete(created));
+        for _ in 0..2 {
+            assert_eq!(pass(&server, &context).await, [READ]);
+        }
+        // What the watch shows meanwhile is of the time before.
+        context.index.jobs().feed(Event::Apply(stored(&job("30", &json!({})))));
+        assert_eq!(pass(&server, &context).await, [READ]);
     }
 }

@@ -37,15 +37,18 @@ struct Job {
     condition_since: Option<Instant>,
     /// Why the last attempt to create something was refused.
     refusal: Option<String>,
-    /// A status was sent and nobody knows whether it was stored.
-    in_doubt: bool,
 }
 
 impl Memory {
+    /// A reconcile begins. What is remembered after this is forgotten by [`Memory::forget`], also when the job goes in between.
+    pub fn begin(&self, job: &str) {
+        self.jobs().entry(job.to_owned()).or_default();
+    }
+
     /// How long the status has to wait: nothing when it is to be written now.
     pub fn status_wait(&self, job: &str, urgency: Urgency, now: Instant) -> Option<Duration> {
         let mut jobs = self.jobs();
-        let job = jobs.entry(job.to_owned()).or_default();
+        let job = jobs.get_mut(job)?;
         let since = *job.unwritten_since.get_or_insert(now);
         let due = match urgency {
             Urgency::Now => now,
@@ -62,30 +65,10 @@ impl Memory {
         }
     }
 
-    /// A status is about to be sent.
-    pub fn asked(&self, job: &str) {
-        self.jobs().entry(job.to_owned()).or_default().in_doubt = true;
-    }
-
-    /// It is known what became of it.
-    pub fn answered(&self, job: &str) {
-        if let Some(job) = self.jobs().get_mut(job) {
-            job.in_doubt = false;
-        }
-    }
-
-    /// Whether it is unknown what is stored.
-    pub fn in_doubt(&self, job: &str) -> bool {
-        self.jobs().get(job).is_some_and(|job| job.in_doubt)
-    }
-
     /// What was missing has been created, or why it was refused.
     pub fn attempted(&self, job: &str, refusal: Option<String>) {
-        let mut jobs = self.jobs();
-        if refusal.is_some() {
-            jobs.entry(job.to_owned()).or_default().refusal = refusal;
-        } else if let Some(job) = jobs.get_mut(job) {
-            job.refusal = None;
+        if let Some(job) = self.jobs().get_mut(job) {
+            job.refusal = refusal;
         }
     }
 
@@ -102,7 +85,9 @@ impl Memory {
             LONGEST_BACKOFF
         };
         let mut jobs = self.jobs();
-        let job = jobs.entry(job.to_owned()).or_default();
+        let Some(job) = jobs.get_mut(job) else {
+            return FIRST_BACKOFF;
+        };
         if job.retry_at.is_none_or(|retry| now >= retry) {
             let pause = FIRST_BACKOFF
                 .saturating_mul(2_u32.saturating_pow(job.failures))
@@ -144,6 +129,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_verdict_is_written_at_once_a_condition_after_its_burst_and_counts_after_a_second() {
         let (memory, start) = (Memory::default(), Instant::now());
+        memory.begin("j");
         assert_eq!(memory.status_wait("j", Urgency::Now, start), None);
         memory.status_settled("j");
 
@@ -174,6 +160,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn pauses_double_and_triggers_by_others_do_not_lengthen_them() {
         let (memory, start) = (Memory::default(), Instant::now());
+        memory.begin("j");
         let first = memory.failed("j", false, start);
         assert!(
             first <= FIRST_BACKOFF && first >= FIRST_BACKOFF.mul_f64(1.0 - JITTER),
@@ -197,10 +184,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pause_does_not_outlive_an_outage_by_more_than_ten_seconds() {
         let (memory, mut now) = (Memory::default(), Instant::now());
+        memory.begin("j");
         for _ in 0..30 {
             let pause = memory.failed("j", true, now);
             assert!(pause <= LONGEST_OUTAGE_BACKOFF, "{pause:?}");
             now += pause;
         }
+    }
+
+    #[tokio::test]
+    async fn a_reconcile_that_outlives_its_job_leaves_nothing_behind() {
+        let (memory, now) = (Memory::default(), Instant::now());
+        memory.begin("j");
+        memory.forget("j");
+        memory.status_wait("j", Urgency::Counts, now);
+        memory.failed("j", false, now);
+        memory.attempted("j", Some("no".into()));
+        assert!(memory.jobs().is_empty());
     }
 }

@@ -9,7 +9,7 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::{FutureExt, StreamExt};
 use kube::runtime::applier;
 use kube::runtime::controller::{Action as Next, Config, Error as QueueError};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use tracing::{debug, error, warn};
 use super::Context;
 use super::error::{Error, Failed};
 use super::reconcile::reconcile;
-use crate::cache::{StoredJob, watch as watches};
+use crate::cache::{self, JobKey, StoredJob, watch as watches};
 use crate::platform::metrics::Outcome;
 
 /// The kinds that are watched.
@@ -60,17 +60,16 @@ impl Trigger {
 }
 
 impl watches::Concern for Trigger {
-    fn job(&self, (namespace, name): (String, String)) {
+    fn job(&self, job: JobKey) {
         if let Some(queue) = self.queue.get() {
             self.context.health.queued();
             // Fails only while the process ends.
-            let _sent = queue.unbounded_send(ObjectRef::new(&name).within(&namespace));
+            let _sent = queue.unbounded_send(cache::reference(&job));
         }
     }
 
     fn gone(&self, uid: &str) {
         self.context.memory.forget(uid);
-        self.context.index.forget(uid);
     }
 
     fn synced(&self, kind: &'static str) {
@@ -84,15 +83,10 @@ impl watches::Concern for Trigger {
 }
 
 /// Reconciles all jobs once and then whichever changes, until `shutdown`; then ends the running ones.
-pub async fn run(
-    context: Arc<Context>,
-    store: Store<StoredJob>,
-    trigger: &Trigger,
-    threads: NonZeroUsize,
-    shutdown: CancellationToken,
-) {
+pub async fn run(context: Arc<Context>, trigger: &Trigger, threads: NonZeroUsize, shutdown: CancellationToken) {
     let Some(changed) = trigger.listen() else { return };
     let _running = context.health.reconciling();
+    let store = context.index.jobs().store();
     let all: Vec<ObjectRef<StoredJob>> = store
         .state()
         .iter()
@@ -121,6 +115,7 @@ pub async fn run(
 
 /// One reconcile in a task of its own: it may panic or hang without harm to others, and dropping this ends it.
 fn guarded(job: Arc<StoredJob>, context: Arc<Context>) -> futures::future::BoxFuture<'static, Result<Next, Failed>> {
+    context.memory.begin(job.uid());
     let task = async move {
         let _in_flight = context.health.reconcile();
         let measured = context.metrics.reconcile_started();

@@ -13,7 +13,7 @@ use super::Context;
 use super::act::{Applied, act};
 use super::error::{Error, Failed};
 use super::job_ref::Target;
-use super::observe::{latest, read_overdue};
+use super::observe::{read, read_overdue};
 use super::store_status::store_status;
 use crate::api::ChildKind;
 use crate::api::names::reason;
@@ -34,20 +34,16 @@ const STATUS_WAITS: Duration = Duration::from_secs(1);
 
 /// One pass over one job. Says when to come back if nothing happens before.
 pub async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<Next, Failed> {
-    let result = match stored.as_ref() {
-        StoredJob::Undecodable(object) => refuse(&context, object, stored.object_ref(&())).await,
-        StoredJob::Decoded(job) => match latest(&context, job).await {
-            Ok(latest) => one_pass(&context, Target::of(latest.as_ref().unwrap_or(job))).await,
-            Err(error) => Err(error.into()),
-        },
-    };
-    match result {
+    match one_pass(&context, &stored).await {
         Ok(next) => {
             context.memory.succeeded(stored.uid());
             Ok(Next::requeue(next))
         }
         Err(Failed { error, due }) if error.is_benign() => {
             debug!(%error, "trying again");
+            if matches!(error, Error::Conflict { .. }) {
+                context.index.jobs().doubt(&stored.key());
+            }
             let pause = match error {
                 // It may take as long as its grace period, or for ever; its deletion may be watched, and may not be.
                 Error::NameTaken { .. } => context.memory.failed(stored.uid(), false, Instant::now()),
@@ -60,8 +56,27 @@ pub async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<
     }
 }
 
-async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Failed> {
+async fn one_pass(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration, Failed> {
+    let target = match stored.as_ref() {
+        StoredJob::Undecodable(object) => return refuse(context, object, stored.object_ref(&())).await,
+        StoredJob::Decoded(job) => Target::of(job),
+    };
     read_overdue(context, &target).await;
+    let (plan, owned) = plan(context, &target);
+    if plan.is_idle() || context.index.jobs().is_certain(&target.key()) {
+        return pass(context, &target, &plan, &owned).await;
+    }
+    match read(context, &target).await?.as_ref() {
+        StoredJob::Undecodable(_) => Err(target.conflict().into()),
+        StoredJob::Decoded(job) => {
+            let target = Target::of(job);
+            let (plan, owned) = self::plan(context, &target);
+            pass(context, &target, &plan, &owned).await
+        }
+    }
+}
+
+fn plan(context: &Context, target: &Target<'_>) -> (Plan, Snapshot) {
     let owned = context.index.owned_by(&target.id());
     let refusal = context.memory.refusal(target.uid);
     let plan = planner::plan(&World {
@@ -72,7 +87,11 @@ async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Fai
         settings: &context.settings,
         now: clock::now(),
     });
-    let (applied, wait) = carry_out(context, &target, &plan).await;
+    (plan, owned)
+}
+
+async fn pass(context: &Context, target: &Target<'_>, plan: &Plan, owned: &Snapshot) -> Result<Duration, Failed> {
+    let (applied, wait) = carry_out(context, target, plan).await;
     tell(
         context,
         &target.job.object_ref(&()),
@@ -91,7 +110,7 @@ async fn one_pass(context: &Context, target: Target<'_>) -> Result<Duration, Fai
         wait
     };
     Error::gravest(applied.error.into_iter().chain(refused))
-        .map_or_else(|| Ok(next(&plan, &owned, wait)), |error| Err(failed(error)))
+        .map_or_else(|| Ok(next(plan, owned, wait)), |error| Err(failed(error)))
 }
 
 /// Makes the changes and stores the status, also when a change failed: the status says what was observed, so the user sees the truth
@@ -139,20 +158,17 @@ fn next(plan: &Plan, owned: &Snapshot, status: Option<Duration>) -> Duration {
         .fold(resync, Duration::min)
 }
 
-/// Fails a job that cannot be decoded.
+/// Fails a job that cannot be decoded, or says so where it has started already.
 async fn refuse(context: &Context, object: &Undecodable, regarding: ObjectReference) -> Result<Duration, Failed> {
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    if let Some((status, note)) = planner::undecodable(name, object.status.clone(), &object.cause, clock::now()) {
+    if let Some((status, note)) = planner::undecodable(name, object.status.as_ref(), &object.cause, clock::now()) {
         // First the event: of an object so broken the API server may refuse to store even a status.
         tell(context, &regarding, vec![note]);
-        store_status(context, &object.metadata, status).await?;
-        context.memory.status_settled(uid);
-        count_transition(
-            context,
-            object.metadata.namespace.as_deref().unwrap_or_default(),
-            Count::JobFailed,
-        );
+        if let Some(status) = status {
+            store_status(context, &object.metadata, status).await?;
+            let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+            count_transition(context, namespace, Count::JobFailed);
+        }
     }
     Ok(clock::jittered(RESYNC, RESYNC_JITTER))
 }

@@ -1,18 +1,22 @@
 //! Stores the status of a job.
 
+use std::sync::Arc;
+
 use http::header::CONTENT_TYPE;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
+use tracing::warn;
 
 use super::Context;
 use super::error::Error;
 use super::error::is_answer;
+use crate::api::names::reason;
 use crate::api::{JobStatus, PyTorchJob};
-use crate::cache::Own;
+use crate::cache::StoredJob;
+use crate::planner::Note;
 
-/// Replaces the status, if the job is still the one that was decided on, and remembers it until the watch shows it.
+/// Replaces the status, if the job is still the one that was decided on.
 ///
 /// One JSON patch: it carries the status alone and not the templates, as a replacement of the object would, and the resourceVersion in it
 /// makes the API server refuse it when the job has changed.
@@ -33,29 +37,67 @@ pub async fn store_status(context: &Context, metadata: &ObjectMeta, status: JobS
         .header(CONTENT_TYPE, "application/json-patch+json")
         .body(body)
         .map_err(|error| failed(kube::Error::HttpError(error)))?;
-    let uid = metadata.uid.as_deref().unwrap_or_default();
     let _permit = context.permit().await;
-    // Should this never return, because of a deadline or a panic, nobody knows what is stored either.
-    context.memory.asked(uid);
-    let answer = context.client.request::<Stored>(request).await;
-    if answer.as_ref().map_or_else(is_answer, |_| true) {
-        context.memory.answered(uid);
-    }
-    match answer {
+    let (jobs, key) = (context.index.jobs(), (namespace.clone(), name.clone()));
+    // Should this never return, because of a deadline or a panic, nobody knows what is stored.
+    jobs.doubt(&key);
+    match context.client.request::<StoredJob>(request).await {
         Ok(stored) => {
-            let version = stored.metadata.resource_version.unwrap_or_default();
-            context.index.status_written(uid, Own { version, status });
+            jobs.answered(with_pruned(context, stored, status));
             Ok(())
         }
         Err(kube::Error::Api(answer)) if answer.is_conflict() || answer.is_not_found() => {
             Err(Error::Conflict { namespace, name })
         }
-        Err(source) => Err(failed(source)),
+        Err(source) => {
+            if is_answer(&source) {
+                jobs.trust(&key);
+            }
+            Err(failed(source))
+        }
     }
 }
 
-/// The part of the answer that is read.
-#[derive(Deserialize)]
-struct Stored {
-    metadata: ObjectMeta,
+/// The job with the status that was sent, where the definition in the cluster has pruned fields of it. What comes back without
+/// them must not look as if it were yet to be written.
+fn with_pruned(context: &Context, stored: StoredJob, sent: JobStatus) -> StoredJob {
+    let StoredJob::Decoded(mut job) = stored else {
+        return stored;
+    };
+    let fields = pruned(&sent, job.status.as_ref());
+    if !fields.is_empty() {
+        for field in &fields {
+            context.metrics.status_pruned(field);
+        }
+        if context.pruned.set(()).is_ok() {
+            let message = format!(
+                "the CustomResourceDefinition in the cluster drops status fields of this operator: {}. Install the one that belongs to \
+                 it: kubectl apply --server-side -k config/crd",
+                fields.join(", ")
+            );
+            warn!(message);
+            let note = Note {
+                warning: true,
+                reason: reason::STATUS_PRUNED,
+                message,
+            };
+            context.publish(&job.object_ref(&()), note);
+        }
+        Arc::make_mut(&mut job).status = Some(sent);
+    }
+    StoredJob::Decoded(job)
+}
+
+/// Fields of a status that are not in what was stored of it.
+fn pruned(sent: &JobStatus, stored: Option<&JobStatus>) -> Vec<String> {
+    if stored == Some(sent) {
+        return Vec::new();
+    }
+    let fields = |status: Option<&JobStatus>| match serde_json::to_value(status) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    let stored = fields(stored);
+    let sent = fields(Some(sent)).into_iter().map(|(field, _)| field);
+    sent.filter(|field| !stored.contains_key(field)).collect()
 }

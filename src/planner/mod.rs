@@ -58,21 +58,31 @@ pub fn managed_elsewhere(job: &PyTorchJob) -> bool {
         .is_some_and(|manager| manager != names::MANAGED_BY_SELF)
 }
 
-/// The status of a stored object that is not a PyTorchJob at all, such as one with a string for a number: Failed, with the cause.
-/// Nothing when it has its verdict already.
+/// What becomes of a stored object that is not a PyTorchJob at all, such as one with a string for a number. It is Failed, with the
+/// cause; one that has started, or whose status is as broken, goes on and has a warning. Nothing when it has its verdict already.
 #[must_use]
 pub fn undecodable(
     name: &str,
-    mut status: JobStatus,
+    stored: Option<&JobStatus>,
     cause: &str,
     now: k8s_openapi::jiff::Timestamp,
-) -> Option<(JobStatus, Note)> {
-    if finished(&status) {
+) -> Option<(Option<JobStatus>, Note)> {
+    let Some(fresh) = stored.filter(|status| status.start_time.is_none()) else {
+        let warning = Note {
+            warning: true,
+            reason: names::reason::INVALID,
+            message: format!(
+                "PyTorchJob {name} is not managed, since it is invalid: {cause}. Its pods are left as they are."
+            ),
+        };
+        return (!stored.is_some_and(finished)).then_some((None, warning));
+    };
+    if finished(fresh) {
         return None;
     }
-    let message = refusal_message(name, cause);
+    let (mut status, message) = (fresh.clone(), refusal_message(name, cause));
     Transition::Refused.write(&mut status, &message, now);
-    Transition::Refused.event(&message).map(|event| (status, event))
+    Transition::Refused.event(&message).map(|event| (Some(status), event))
 }
 
 fn refusal_message(name: &str, causes: &str) -> String {

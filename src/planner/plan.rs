@@ -20,6 +20,14 @@ pub struct Plan {
     pub requeue: Option<Duration>,
 }
 
+impl Plan {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.actions.is_empty() && self.status.is_none()
+    }
+}
+
 /// A change in the cluster. Objects are carried by name and built only when the change is made, so that planning a job of a
 /// thousand workers does not build a thousand pods.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -246,13 +246,10 @@ fn the_lists_that_go_operators_write_as_null_are_empty() {
 
 #[test]
 fn an_undecodable_job_fails_with_the_cause_once() {
-    let (status, note) = planner::undecodable(
-        "job",
-        JobStatus::default(),
-        "spec.backoffLimit: not a number",
-        time(7).0,
-    )
-    .expect("it has no verdict yet");
+    let stored = JobStatus::default();
+    let (status, note) = planner::undecodable("job", Some(&stored), "spec.backoffLimit: not a number", time(7).0)
+        .expect("it has no verdict yet");
+    let status = status.expect("it has not started");
     assert_eq!(conditions(&status), ["Failed=True(InvalidPyTorchJobSpec)"]);
     assert_eq!(status.completion_time, Some(time(7)));
     assert!(note.warning && note.reason == reason::INVALID);
@@ -261,5 +258,23 @@ fn an_undecodable_job_fails_with_the_cause_once() {
         "{}",
         note.message
     );
-    assert_eq!(planner::undecodable("job", status, "again", time(8).0), None);
+    assert_eq!(planner::undecodable("job", Some(&status), "again", time(8).0), None);
+}
+
+#[test]
+fn an_undecodable_job_that_has_started_or_whose_status_cannot_be_read_is_warned_about_and_not_failed() {
+    let started = JobStatus {
+        start_time: Some(time(1)),
+        ..JobStatus::default()
+    };
+    for stored in [Some(&started), None] {
+        let (status, note) =
+            planner::undecodable("job", stored, "spec.backoffLimit: not a number", time(7).0).expect("it is said");
+        assert_eq!(status, None);
+        assert!(
+            note.warning && note.message.contains("spec.backoffLimit: not a number"),
+            "{}",
+            note.message
+        );
+    }
 }

@@ -170,9 +170,9 @@ impl Metrics {
         self.0.cache.objects.with_label_values(&[kind]).set(gauge(objects));
     }
 
-    /// `pytorchjob_operator_overlay_hits_total`: reconciles that saw a write of their own before the watch showed it.
-    pub fn overlay_hit(&self, kind: &str) {
-        self.0.cache.overlay_hits.with_label_values(&[kind]).inc();
+    /// `pytorchjob_operator_pruned_status_fields_total`: fields of written statuses that the definition in the cluster drops.
+    pub fn status_pruned(&self, field: &str) {
+        self.0.cache.status_pruned.with_label_values(&[field]).inc();
     }
 
     /// `pytorchjob_operator_events_total`.
@@ -307,7 +307,7 @@ mod tests {
         metrics.relist("Pod");
         metrics.undecodable("PyTorchJob");
         metrics.set_cached("Pod", 7);
-        metrics.overlay_hit("Pod");
+        metrics.status_pruned("ready");
         metrics.events(EventFate::Dropped, 2);
         for expected in [
             "leader_election_master_status{name=\"lock\"} 1",
@@ -317,7 +317,7 @@ mod tests {
             "pytorchjob_operator_relists_total{kind=\"Pod\"} 1",
             "pytorchjob_operator_undecodable_objects_total{kind=\"PyTorchJob\"} 1",
             "pytorchjob_operator_cached_objects{kind=\"Pod\"} 7",
-            "pytorchjob_operator_overlay_hits_total{kind=\"Pod\"} 1",
+            "pytorchjob_operator_pruned_status_fields_total{field=\"ready\"} 1",
             "pytorchjob_operator_events_total{result=\"dropped\"} 2",
             concat!(
                 "pytorchjob_operator_build_info{version=\"",

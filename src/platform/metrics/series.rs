@@ -130,7 +130,7 @@ pub(super) struct Cache {
     pub(super) relists: IntCounterVec,
     pub(super) undecodable: IntCounterVec,
     pub(super) objects: IntGaugeVec,
-    pub(super) overlay_hits: IntCounterVec,
+    pub(super) status_pruned: IntCounterVec,
 }
 
 impl Cache {
@@ -148,9 +148,13 @@ impl Cache {
                 ("pytorchjob_operator_cached_objects", "Objects in memory"),
                 &["kind"],
             )?,
-            overlay_hits: counters(
-                "overlay_hits",
-                "Reconciles that saw their own write before the watch did",
+            status_pruned: self::counters(
+                r,
+                (
+                    "pytorchjob_operator_pruned_status_fields_total",
+                    "Fields of written statuses that the stored definition dropped",
+                ),
+                &["field"],
             )?,
         })
     }

@@ -69,7 +69,7 @@ fn all_metrics() -> Metrics {
     metrics.relist("pods");
     metrics.undecodable("pods");
     metrics.set_cached("pods", 1);
-    metrics.overlay_hit("pods");
+    metrics.status_pruned("ready");
     metrics.events(EventFate::Published, 1);
     metrics
 }

@@ -1,0 +1,299 @@
+//! The jobs, as last seen, read or written.
+//!
+//! The watch, reads and own writes go in as whole jobs, and the newer resourceVersion wins. Some things say that what is kept may not be
+//! what is stored: a write without an answer, a refuted precondition, an object of the job that is gone although nobody here asked for
+//! it, another replica that has led until now. The job is doubted then, and an answer of the API server about it ends the doubt. The
+//! watch does not: what it shows may be older than the cause of the doubt.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::Event;
+
+use super::StoredJob;
+use super::children::{JobKey, is_newer};
+use super::listing::Listing;
+
+/// All jobs.
+#[derive(Debug)]
+pub struct Jobs {
+    state: Mutex<State>,
+    store: Store<StoredJob>,
+}
+
+#[derive(Debug)]
+struct State {
+    writer: Writer<StoredJob>,
+    doubted: HashSet<JobKey>,
+    /// What is older was written before this replica led.
+    led_from: u64,
+    listing: Option<Listing>,
+}
+
+/// What an event of the watch changed.
+#[derive(Debug, Default, PartialEq)]
+pub struct Changed {
+    /// The job to look at.
+    pub job: Option<JobKey>,
+    /// UIDs of the jobs that are gone.
+    pub gone: Vec<String>,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        let mut writer = Writer::default();
+        // Readers of kube's store wait for its first list. The lists are ours.
+        writer.apply_watcher_event(&Event::InitDone);
+        Self {
+            store: writer.as_reader(),
+            state: Mutex::new(State {
+                writer,
+                doubted: HashSet::new(),
+                led_from: 0,
+                listing: None,
+            }),
+        }
+    }
+}
+
+impl Jobs {
+    /// For readers.
+    #[must_use]
+    pub fn store(&self) -> Store<StoredJob> {
+        self.store.clone()
+    }
+
+    /// Feeds a watch event.
+    pub fn feed(&self, event: Event<StoredJob>) -> Changed {
+        let mut state = self.state();
+        match event {
+            Event::Init => {
+                state.listing = Some(Listing::default());
+                Changed::default()
+            }
+            Event::InitApply(job) | Event::Apply(job) => self.seen(&mut state, job),
+            Event::Delete(job) => self.deleted(&mut state, job),
+            Event::InitDone => self.list_ends(&mut state),
+        }
+    }
+
+    /// The API server has answered with the job as it is stored, or as good as. A job that the watch has shown gone, or
+    /// recreated, stays so.
+    pub fn answered(&self, job: StoredJob) {
+        let (key, mut state) = (job.key(), self.state());
+        let Some(old) = self.get(&key).filter(|old| old.uid() == job.uid()) else {
+            return;
+        };
+        state.doubted.remove(&key);
+        if !is_newer(old.version(), job.version()) {
+            if let Some(listing) = &mut state.listing {
+                listing.wrote(&key);
+            }
+            state.writer.apply_watcher_event(&Event::Apply(job));
+        }
+    }
+
+    /// What is kept of this job may not be what is stored.
+    pub fn doubt(&self, key: &JobKey) {
+        let mut state = self.state();
+        if self.get(key).is_some() {
+            state.doubted.insert(key.clone());
+        }
+    }
+
+    /// What is kept of this job is what is stored after all.
+    pub fn trust(&self, key: &JobKey) {
+        self.state().doubted.remove(key);
+    }
+
+    /// Whether there is no reason to believe that something else is stored.
+    #[must_use]
+    pub fn is_certain(&self, key: &JobKey) -> bool {
+        !self.state().doubted.contains(key)
+    }
+
+    /// This replica leads since the API server had this resourceVersion. How late the watch is, nobody knows.
+    pub fn led_from(&self, version: u64) {
+        let mut state = self.state();
+        state.led_from = version;
+        let older = self
+            .store
+            .state()
+            .into_iter()
+            .filter(|job| is_newer(Some(version), job.version()));
+        state.doubted.extend(older.map(|job| job.key()));
+    }
+
+    /// The job as kept.
+    #[must_use]
+    pub fn get(&self, key: &JobKey) -> Option<Arc<StoredJob>> {
+        self.store.get(&reference(key))
+    }
+
+    fn seen(&self, state: &mut State, job: StoredJob) -> Changed {
+        let key = job.key();
+        let listed = state.listing.as_mut().is_some_and(|listing| listing.shows(&key));
+        let old = self.get(&key);
+        let versions = old.as_ref().and_then(|old| old.version().zip(job.version()));
+        if !listed && versions.is_some_and(|(old, seen)| old >= seen) {
+            return Changed::default();
+        }
+        if listed {
+            state.doubted.remove(&key);
+        } else if is_newer(Some(state.led_from), job.version()) {
+            state.doubted.insert(key.clone());
+        }
+        let replaced = old.filter(|old| old.uid() != job.uid());
+        state.writer.apply_watcher_event(&Event::Apply(job));
+        Changed {
+            job: Some(key),
+            gone: replaced.iter().map(|old| old.uid().to_owned()).collect(),
+        }
+    }
+
+    fn deleted(&self, state: &mut State, job: StoredJob) -> Changed {
+        let key = job.key();
+        let gone = vec![job.uid().to_owned()];
+        if !self.get(&key).is_some_and(|old| is_newer(old.version(), job.version())) {
+            state.remove(&key, job);
+        }
+        Changed { job: None, gone }
+    }
+
+    fn list_ends(&self, state: &mut State) -> Changed {
+        let Some(listing) = state.listing.take() else {
+            return Changed::default();
+        };
+        // The list was made while this replica led, or it was made before and `led_from` is yet to come.
+        state.led_from = 0;
+        let jobs = self.store.state().into_iter();
+        let gone: Vec<_> = jobs.filter(|job| !listing.has(&job.key())).collect();
+        for job in &gone {
+            state.remove(&job.key(), job.as_ref().clone());
+        }
+        Changed {
+            job: None,
+            gone: gone.iter().map(|job| job.uid().to_owned()).collect(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn remove(&mut self, key: &JobKey, job: StoredJob) {
+        self.doubted.remove(key);
+        self.writer.apply_watcher_event(&Event::Delete(job));
+    }
+}
+
+/// The name by which the store knows a job.
+#[must_use]
+pub fn reference((namespace, name): &JobKey) -> ObjectRef<StoredJob> {
+    ObjectRef::new(name).within(namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(uid: &str, version: u64) -> StoredJob {
+        let object = serde_json::json!({
+            "metadata": { "name": "job", "namespace": "ns", "uid": uid, "resourceVersion": version.to_string() },
+            "spec": { "pytorchReplicaSpecs": {} } });
+        serde_json::from_str(&object.to_string()).unwrap()
+    }
+
+    fn key() -> JobKey {
+        ("ns".into(), "job".into())
+    }
+
+    fn version(jobs: &Jobs) -> Option<u64> {
+        jobs.get(&key()).and_then(|job| job.version())
+    }
+
+    #[test]
+    fn the_newer_version_wins_whoever_brings_it_and_the_watch_of_an_own_write_changes_nothing() {
+        let jobs = Jobs::default();
+        assert_eq!(jobs.feed(Event::Apply(job("u", 5))).job, Some(key()));
+        jobs.answered(job("u", 9));
+        for late in [5, 7, 9] {
+            assert_eq!(jobs.feed(Event::Apply(job("u", late))), Changed::default());
+        }
+        assert_eq!(version(&jobs), Some(9));
+        assert_eq!(jobs.feed(Event::Apply(job("u", 10))).job, Some(key()));
+        jobs.answered(job("u", 8));
+        assert_eq!(version(&jobs), Some(10));
+    }
+
+    #[test]
+    fn an_answer_ends_a_doubt_and_the_watch_does_not() {
+        let jobs = Jobs::default();
+        jobs.feed(Event::Apply(job("u", 5)));
+        jobs.doubt(&key());
+        jobs.feed(Event::Apply(job("u", 6)));
+        assert!(!jobs.is_certain(&key()));
+        jobs.answered(job("u", 6));
+        assert!(jobs.is_certain(&key()));
+    }
+
+    #[test]
+    fn an_answer_does_not_bring_back_a_job_that_is_gone_and_nothing_is_kept_of_it() {
+        let jobs = Jobs::default();
+        jobs.feed(Event::Apply(job("u", 5)));
+        jobs.doubt(&key());
+        assert_eq!(jobs.feed(Event::Delete(job("u", 7))).gone, ["u"]);
+        jobs.answered(job("u", 6));
+        jobs.doubt(&key());
+        assert_eq!(version(&jobs), None);
+        assert!(jobs.state().doubted.is_empty());
+    }
+
+    #[test]
+    fn the_late_deletion_of_a_predecessor_leaves_its_successor() {
+        let jobs = Jobs::default();
+        jobs.feed(Event::Apply(job("old", 5)));
+        assert_eq!(jobs.feed(Event::Apply(job("new", 9))).gone, ["old"]);
+        assert_eq!(jobs.feed(Event::Delete(job("old", 8))).gone, ["old"]);
+        assert_eq!(version(&jobs), Some(9));
+    }
+
+    #[test]
+    fn what_is_older_than_the_leadership_is_doubted_whenever_the_watch_shows_it() {
+        let jobs = Jobs::default();
+        jobs.feed(Event::Apply(job("u", 5)));
+        jobs.led_from(10);
+        assert!(!jobs.is_certain(&key()));
+        jobs.feed(Event::Delete(job("u", 6)));
+        jobs.feed(Event::Apply(job("v", 8)));
+        assert!(!jobs.is_certain(&key()), "a job that came late");
+        jobs.feed(Event::Delete(job("v", 9)));
+        jobs.feed(Event::Apply(job("w", 10)));
+        assert!(jobs.is_certain(&key()));
+    }
+
+    #[test]
+    fn a_fresh_list_is_right_whatever_its_versions_but_for_what_was_written_meanwhile() {
+        let jobs = Jobs::default();
+        jobs.feed(Event::Apply(job("u", 10)));
+        jobs.led_from(20);
+        jobs.feed(Event::Init);
+        jobs.feed(Event::InitApply(job("u", 5)));
+        assert_eq!(jobs.feed(Event::InitDone).gone, [""; 0]);
+        assert_eq!((version(&jobs), jobs.is_certain(&key())), (Some(5), true));
+
+        jobs.feed(Event::Init);
+        jobs.answered(job("u", 6));
+        jobs.feed(Event::InitApply(job("u", 4)));
+        jobs.feed(Event::InitDone);
+        assert_eq!(version(&jobs), Some(6));
+
+        jobs.feed(Event::Init);
+        assert_eq!(jobs.feed(Event::InitDone).gone, ["u"]);
+        assert_eq!(version(&jobs), None);
+    }
+}
