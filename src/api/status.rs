@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The state of a job as last observed. Kubeflow 1.9's status, and the fields of ours that its documentation marks.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -55,6 +56,11 @@ pub struct JobStatus {
     /// The failure that came first, kept after its pod is gone. An addition to Kubeflow's status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_failure: Option<FirstFailure>,
+
+    /// What another version of the operator has written. A status is replaced as a whole, so it is kept here.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: BTreeMap<String, Value>,
 }
 
 /// Type of a condition.

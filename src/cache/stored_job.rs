@@ -217,6 +217,16 @@ mod tests {
     }
 
     #[test]
+    fn status_fields_of_a_later_version_are_kept() {
+        let status = serde_json::json!({ "restarts": 1, "fieldOfTomorrow": { "a": [1] } });
+        let object = serde_json::json!({ "metadata": {}, "spec": { "pytorchReplicaSpecs": {} }, "status": status });
+        let StoredJob::Decoded(job) = serde_json::from_str(&object.to_string()).unwrap() else {
+            panic!("decodes")
+        };
+        assert_eq!(serde_json::to_value(&job.status).unwrap(), status);
+    }
+
+    #[test]
     fn a_bad_object_keeps_its_name_its_status_and_the_field_that_is_wrong() {
         for (spec, field) in [
             (

@@ -22,6 +22,7 @@ mod large_jobs;
 mod live;
 mod memory;
 mod operations;
+mod pruned_status;
 mod restart_policy;
 mod rig;
 mod scale;
