@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::PostParams;
 use kube::{Resource, ResourceExt as _};
 use pytorchjob_test_cluster::{PodPhase, bind_pod, not_applicable, remove_pod, wait_for, wait_for_all, wait_gone};
 use serde_json::{Value, json};
@@ -134,6 +135,29 @@ async fn a_suspended_job_has_no_autoscaler_and_a_resumed_one_has_it_again() {
         .unwrap();
     rig.patch("e7", &suspend(false)).await;
     assert_ne!(autoscaler(&rig, "e7").await.uid(), first.uid());
+}
+
+#[tokio::test]
+async fn an_autoscaler_that_kubeflow_made_bears_no_label_and_is_found_all_the_same() {
+    let rig = Rig::start().await;
+    let created = rig.create(&with(autoscaled("adopted"), &suspend(true))).await;
+    rig.wait("adopted", |job| job.is("Suspended")).await;
+    let target = json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": "adopted" });
+    let theirs = json!({
+        "metadata": { "name": "adopted", "ownerReferences": owner(&created) },
+        "spec": { "minReplicas": 1, "maxReplicas": 3, "scaleTargetRef": target },
+    });
+    let autoscalers = rig.api::<HorizontalPodAutoscaler>();
+    let theirs = serde_json::from_value(theirs).unwrap();
+    let theirs = autoscalers.create(&PostParams::default(), &theirs).await.unwrap();
+
+    rig.patch("adopted", &suspend(false)).await;
+    let found = wait_for(&autoscalers, "adopted", TIMEOUT, |found: &HorizontalPodAutoscaler| {
+        !found.labels().is_empty()
+    });
+    assert_eq!(found.await.unwrap().uid(), theirs.uid());
+    rig.patch("adopted", &suspend(true)).await;
+    wait_gone(&autoscalers, "adopted", TIMEOUT).await.unwrap();
 }
 
 /// E1.

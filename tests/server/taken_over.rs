@@ -4,13 +4,20 @@ use std::fs;
 
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
-use pytorchjob_operator::api::crd;
+use pytorchjob_operator::api::structural::{misfits, schema_of_jobs};
+use pytorchjob_operator::api::{UnknownPodFields, crd};
 use pytorchjob_test_cluster::{Cluster, Options, not_applicable};
 use serde_json::{Value, json};
 
 use crate::bad_input::WITHOUT_RULES;
 use crate::job::{Job, job, with};
 use crate::rig::{create, refusal};
+use crate::support::differential::dice::Dice;
+use crate::support::differential::generator::Taste;
+use crate::support::differential::schema_walk;
+
+/// Jobs drawn by chance, of which half fit.
+const DRAWN: u64 = 120;
 
 /// What those definitions let in, as changes of a job with one Master and one Worker.
 fn oddities() -> Vec<(&'static str, Value)> {
@@ -71,7 +78,51 @@ fn oddities() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Each oddity alone, and each with the next.
+/// Jobs drawn from a schema that has our fields with their types, and what is required, as Kubeflow's definitions have it.
+fn generated() -> impl Iterator<Item = Value> {
+    let mut schema = schema_of_jobs(UnknownPodFields::Refused);
+    loosen(&mut schema);
+    let flat = [
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "cleanPodPolicy",
+        "ttlSecondsAfterFinished",
+    ];
+    let spec = schema["properties"]["spec"]["properties"].as_object_mut().unwrap();
+    spec.retain(|field, _| !flat.contains(&field.as_str()));
+    (0..DRAWN).filter_map(move |seed| {
+        let mut dice = Dice::new(seed);
+        let mut job = with(job(&format!("drawn-{seed}"), 1), &json!({}));
+        for _ in 0..3 {
+            let edit = schema_walk::edit(&mut dice, &schema["properties"]["spec"], &job, Taste::Anything);
+            job = edit.apply(&job).unwrap_or(job);
+        }
+        let ours = job["spec"]["runPolicy"]["managedBy"].is_null();
+        (ours && misfits(&schema, &job).is_empty()).then_some(job)
+    })
+}
+
+/// Takes away what Kubeflow's definitions do not have: bounds, words, patterns and rules.
+fn loosen(schema: &mut Value) {
+    if let Some(fields) = schema.as_object_mut() {
+        for stricter in [
+            "minimum",
+            "maximum",
+            "pattern",
+            "enum",
+            "maxProperties",
+            "x-kubernetes-validations",
+        ] {
+            // A property may have such a name too.
+            if fields.get(stricter).is_some_and(|value| value.get("type").is_none()) {
+                fields.remove(stricter);
+            }
+        }
+        fields.values_mut().for_each(loosen);
+    }
+}
+
+/// Each oddity alone, each with the next, and jobs by chance.
 fn jobs() -> Vec<Value> {
     let all = oddities();
     let alone = all.iter().map(|(name, oddity)| with(job(name, 1), oddity));
@@ -79,7 +130,7 @@ fn jobs() -> Vec<Value> {
         let both = with(job(&format!("pair-{index}"), 1), &pair[0].1);
         with(both, &pair[1].1)
     });
-    alone.chain(pairs).collect()
+    alone.chain(pairs).chain(generated()).collect()
 }
 
 /// The writes that must pass, each with what it is called.
