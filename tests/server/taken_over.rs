@@ -2,16 +2,17 @@
 
 use std::fs;
 
-use kube::Api;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::{Api, ResourceExt as _};
 use pytorchjob_operator::api::structural::{misfits, schema_of_jobs};
 use pytorchjob_operator::api::{UnknownPodFields, crd};
-use pytorchjob_test_cluster::{Cluster, Options, not_applicable};
+use pytorchjob_test_cluster::{Cluster, Options, PodPhase, not_applicable, set_pod_phase, wait_for};
 use serde_json::{Value, json};
 
 use crate::bad_input::WITHOUT_RULES;
 use crate::job::{Job, job, with};
-use crate::rig::{create, refusal};
+use crate::rig::{Rig, TIMEOUT, create, install_identity, refusal};
 use crate::support::differential::dice::Dice;
 use crate::support::differential::generator::Taste;
 use crate::support::differential::schema_walk;
@@ -182,22 +183,116 @@ async fn under_our_definition(cluster: &Cluster, namespace: &str, jobs: &Api<Job
     }
 }
 
-#[tokio::test]
-async fn what_definitions_of_kubeflow_let_in_stays_writable_under_ours() {
+/// A cluster whose definition lets everything in. None where the definition must not be replaced.
+async fn permissive_cluster() -> Option<&'static Cluster> {
     let options = Options {
         crds: Vec::new(),
         ..Options::default()
     };
-    let cluster = Cluster::start(options).await.unwrap();
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(options).await.unwrap()));
     if !cluster.is_ours() {
-        return not_applicable("replaces the definition");
+        not_applicable("replaces the definition");
+        return None;
     }
     let file = cluster.directory().join("without-rules.yaml");
     fs::write(&file, WITHOUT_RULES).unwrap();
     cluster.apply_kustomize(&file).await.unwrap();
+    Some(cluster)
+}
+
+/// The job is the operator's, asks for a Master, is not suspended, and has no deadline that is over.
+fn goes_on(job: &Value) -> bool {
+    let spec = &job["spec"];
+    let replicas = &spec["pytorchReplicaSpecs"];
+    let master = &replicas["Master"];
+    // With another word the API server refuses the pods, so that nothing can run.
+    let known = |word: &str| ["", "Always", "OnFailure", "Never", "ExitCode"].contains(&word);
+    let words = ["Master", "Worker"].map(|key| replicas[key]["restartPolicy"].as_str().unwrap_or_default());
+    words.into_iter().all(known)
+        && master.is_object()
+        && master["replicas"].as_i64() != Some(0)
+        && spec["runPolicy"]["suspend"] != true
+        && spec["runPolicy"]["managedBy"].is_null()
+        && spec["runPolicy"]["activeDeadlineSeconds"]
+            .as_i64()
+            .is_none_or(|seconds| seconds < 0)
+}
+
+#[tokio::test]
+async fn the_operator_fails_and_deletes_nothing_of_what_runs_under_a_definition_of_kubeflow() {
+    let Some(cluster) = permissive_cluster().await else {
+        return;
+    };
+    let namespace = cluster.namespace("goes-on").await.unwrap();
+    let client = cluster.admin();
+    let jobs = Api::<Job>::namespaced(client.clone(), &namespace);
+    let pods = Api::<Pod>::namespaced(client.clone(), &namespace);
+    under_our_definition(cluster, &namespace, &jobs).await;
+    let mut running = Vec::new();
+    for job in self::jobs().into_iter().filter(goes_on) {
+        let name = job["metadata"]["name"].as_str().unwrap();
+        if name.len() > 50 {
+            continue;
+        }
+        let uid = jobs.get(name).await.unwrap().metadata.uid;
+        let pod = serde_json::from_value(pod_of(name, uid.as_deref())).unwrap();
+        let pod = pods.create(&PostParams::default(), &pod).await.unwrap();
+        set_pod_phase(&client, &namespace, &pod.name_any(), &PodPhase::Running, 0)
+            .await
+            .unwrap();
+        running.push((name.to_owned(), pod.uid()));
+    }
+    assert!(running.len() > 50, "{}", running.len());
+
+    let rig = Rig::start_in(cluster, namespace, install_identity(cluster).await).await;
+    for (name, _) in &running {
+        wait_for(&jobs, name, TIMEOUT, |job: &Job| {
+            job.status["observedGeneration"].is_i64()
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{name} is abandoned: {error}"));
+    }
+    rig.succeeded(&job("later", 0)).await;
+    let mut wrong = Vec::new();
+    for (name, uid) in running {
+        let pod = pods.get_opt(&format!("{name}-master-0")).await.unwrap();
+        let kept = pod.is_some_and(|pod| pod.uid() == uid && pod.metadata.deletion_timestamp.is_none());
+        let job = jobs.get(&name).await.unwrap();
+        if !kept || job.finished() {
+            wrong.push(format!("{name}: pod kept: {kept}; {}; {}", job.why(), job.spec));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The Master's pod, as Kubeflow's operator labels it.
+fn pod_of(name: &str, uid: Option<&str>) -> Value {
+    json!({
+        "metadata": {
+            "name": format!("{name}-master-0"),
+            "labels": {
+                "training.kubeflow.org/operator-name": "pytorchjob-controller",
+                "training.kubeflow.org/job-name": name,
+                "training.kubeflow.org/replica-type": "master",
+                "training.kubeflow.org/replica-index": "0",
+                "training.kubeflow.org/job-role": "master",
+            },
+            "ownerReferences": [{
+                "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": name, "uid": uid, "controller": true,
+            }],
+        },
+        "spec": { "schedulerName": "nobody", "containers": [{ "name": "pytorch", "image": "i" }] },
+    })
+}
+
+#[tokio::test]
+async fn what_definitions_of_kubeflow_let_in_stays_writable_under_ours() {
+    let Some(cluster) = permissive_cluster().await else {
+        return;
+    };
     let namespace = cluster.namespace("taken-over").await.unwrap();
     let jobs = Api::<Job>::namespaced(cluster.admin(), &namespace);
-    under_our_definition(&cluster, &namespace, &jobs).await;
+    under_our_definition(cluster, &namespace, &jobs).await;
 
     let params = PatchParams::default();
     let mut refused = Vec::new();
