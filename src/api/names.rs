@@ -82,6 +82,20 @@ pub mod reason {
     pub const STUCK_POD: &str = "PodStuckTerminating";
     /// Event: the definition in the cluster drops fields of the status.
     pub const STATUS_PRUNED: &str = "StatusFieldsPruned";
+    /// Events: a pod of the job does not run; the scheduler's and the kubelet's words, which Kubeflow passes on too.
+    pub const POD_TROUBLES: [&str; 11] = [
+        "Unschedulable",
+        "SchedulingGated",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        "PostStartHookError",
+        "CrashLoopBackOff",
+    ];
     /// Event: the template's own `restartPolicy` is overwritten.
     pub const TEMPLATE_RESTART_POLICY: &str = "SetPodTemplateRestartPolicy";
 }

@@ -35,7 +35,7 @@ pub struct JobStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Pods that run or have succeeded, out of all: `3/4`. An addition to Kubeflow's status.
+    /// Pods that the kubelet calls ready or that have succeeded, out of all: `3/4`. An addition to Kubeflow's status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready: Option<String>,
 
@@ -142,7 +142,22 @@ pub struct ReplicaStatus {
 pub struct FirstFailure {
     /// Name of the pod.
     pub pod: String,
-    /// Exit code of the container pytorch, if it terminated.
+    /// Master or Worker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replica_type: Option<String>,
+    /// Index of the replica within its type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<i32>,
+    /// `RANK` of the pod: the Master has 0, or without one worker 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<i32>,
+    /// The node that it ran on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Name of the container that failed. Without one the pod failed as a whole, as in an eviction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Exit code of that container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// Reason given by the kubelet, such as `Error`, `OOMKilled` or `Evicted`.

@@ -11,9 +11,13 @@ use serde::Deserialize;
 use super::children::{Observed, Owner};
 use super::metadata;
 use crate::api::ChildKind;
-use crate::api::names;
+use crate::api::names::{self, reason};
+use crate::api::shortened;
 use crate::planner::build::template_hash;
-use crate::planner::{Child, Deletion, Failure, Phase, Pod};
+use crate::planner::{Child, Deletion, FailedContainer, Failure, Phase, Pod, Trouble};
+
+/// Most that is kept of the message about a container that waits.
+const TROUBLE_BYTES: usize = 512;
 
 /// The part of an owned object that is read. The parser skips the rest without allocating it.
 #[derive(Clone, Debug, Deserialize)]
@@ -81,6 +85,8 @@ struct ConditionView {
     #[serde(rename = "type")]
     type_: String,
     status: String,
+    reason: Option<String>,
+    message: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -94,7 +100,15 @@ struct ContainerStatusView {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct ContainerStateView {
+    waiting: Option<WaitingView>,
     terminated: Option<TerminatedView>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct WaitingView {
+    reason: Option<String>,
+    message: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -110,13 +124,6 @@ impl ObjectView {
     /// What decisions need to know of a pod.
     #[must_use]
     pub fn observe_pod(self) -> Observed<Pod> {
-        let statuses = || {
-            self.status
-                .init_container_statuses
-                .iter()
-                .flatten()
-                .chain(self.status.container_statuses.iter().flatten())
-        };
         let phase = self.phase();
         let built_from = self.built_from();
         let fact = Pod {
@@ -128,11 +135,14 @@ impl ObjectView {
             deletion: self.deletion(),
             disrupted: self.disrupted(),
             finished_at: self.finished_at(),
-            restarts: statuses()
+            restarts: self
+                .containers()
                 .map(|status| status.restart_count)
                 .fold(0, i32::saturating_add),
             template_hash: built_from.map(|(hash, _)| hash),
             generation: built_from.and_then(|(_, generation)| generation),
+            unready: phase == Phase::Running && self.condition("Ready", "False").is_some(),
+            trouble: self.trouble(phase).map(Box::new),
             failure: (phase == Phase::Failed).then(|| Box::new(self.failure())),
         };
         observed(self.metadata, fact)
@@ -168,8 +178,36 @@ impl ObjectView {
     }
 
     fn disrupted(&self) -> bool {
+        self.condition("DisruptionTarget", "True").is_some()
+    }
+
+    fn condition(&self, type_: &str, status: &str) -> Option<&ConditionView> {
         let mut conditions = self.status.conditions.iter().flatten();
-        conditions.any(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True")
+        conditions.find(|condition| condition.type_ == type_ && condition.status == status)
+    }
+
+    /// The statuses of the containers, init containers first.
+    fn containers(&self) -> impl Iterator<Item = &ContainerStatusView> {
+        let init = self.status.init_container_statuses.iter().flatten();
+        init.chain(self.status.container_statuses.iter().flatten())
+    }
+
+    /// What the scheduler says of a pod without a node, and the kubelet of a container that waits for more than its turn.
+    fn trouble(&self, phase: Phase) -> Option<Trouble> {
+        if !matches!(phase, Phase::Pending | Phase::Running) {
+            return None;
+        }
+        let unscheduled = self.condition("PodScheduled", "False");
+        let unscheduled = unscheduled.map(|condition| (&condition.reason, &condition.message));
+        let waiting = self
+            .containers()
+            .filter_map(|status| status.state.as_ref()?.waiting.as_ref());
+        let waiting = waiting.map(|waiting| (&waiting.reason, &waiting.message));
+        unscheduled.into_iter().chain(waiting).find_map(|(reason, message)| {
+            let reason = known_trouble(reason.as_deref()?)?;
+            let message = shortened(message.clone().unwrap_or_default(), TROUBLE_BYTES);
+            Some(Trouble { reason, message })
+        })
     }
 
     fn finished_at(&self) -> Option<Timestamp> {
@@ -195,22 +233,42 @@ impl ObjectView {
         }
     }
 
-    /// The container that trains says best why it failed; where it says nothing, the pod does, as in an eviction.
+    /// The container that trains says best why it failed, if it did; then the first one that did; then the pod, as in an eviction.
     fn failure(&self) -> Failure {
-        let mut containers = self.status.container_statuses.iter().flatten();
-        let terminated = containers
+        let terminated = |status: &ContainerStatusView| status.state.as_ref()?.terminated.clone();
+        let ended = |status| Some((status, terminated(status)?));
+        let training = self
+            .containers()
             .find(|status| status.name == names::CONTAINER)
-            .and_then(|status| status.state.as_ref()?.terminated.as_ref());
+            .and_then(ended);
+        let failed = |(_, end): &(&ContainerStatusView, TerminatedView)| end.exit_code != 0;
+        let exit_code = training.as_ref().map(|(_, end)| end.exit_code);
+        let culprit = training
+            .filter(failed)
+            .or_else(|| self.containers().filter_map(ended).find(failed));
+        let container = culprit.as_ref().map(|(status, end)| FailedContainer {
+            name: status.name.clone(),
+            exit_code: end.exit_code,
+        });
+        let (reason, message) = culprit.map(|(_, end)| (end.reason, end.message)).unwrap_or_default();
         Failure {
-            exit_code: terminated.map(|terminated| terminated.exit_code),
-            reason: terminated
-                .and_then(|terminated| terminated.reason.clone())
-                .or_else(|| self.status.reason.clone()),
-            message: terminated
-                .and_then(|terminated| terminated.message.clone())
-                .or_else(|| self.status.message.clone()),
+            exit_code,
+            container,
+            reason: reason.or_else(|| self.status.reason.clone()),
+            message: message.or_else(|| self.status.message.clone()),
+            node: self.spec.node_name.clone(),
         }
     }
+}
+
+/// The kubelet says `ErrImagePull` after each attempt, and `ImagePullBackOff` until the next.
+fn known_trouble(word: &str) -> Option<&'static str> {
+    let word = if word == "ErrImagePull" {
+        "ImagePullBackOff"
+    } else {
+        word
+    };
+    reason::POD_TROUBLES.into_iter().find(|known| *known == word)
 }
 
 fn observed<T>(metadata: ObjectMeta, fact: T) -> Observed<T> {
@@ -232,6 +290,8 @@ fn observed<T>(metadata: ObjectMeta, fact: T) -> Observed<T> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn pod(status: &serde_json::Value) -> Pod {
@@ -285,6 +345,95 @@ mod tests {
             (failure.exit_code, failure.reason.as_deref(), failure.message.as_deref()),
             (None, Some("Evicted"), Some("low on memory"))
         );
+    }
+
+    #[test]
+    fn the_container_that_failed_is_named() {
+        let ended = |name: &str, code: i32| {
+            json!({ "name": name,
+            "state": { "terminated": { "exitCode": code, "reason": format!("{name}'s") } } })
+        };
+        let waits = |name: &str| json!({ "name": name, "state": { "waiting": { "reason": "PodInitializing" } } });
+        for (init, containers, exit_code, container) in [
+            (
+                ended("init", 0),
+                [ended("side", 1), ended("pytorch", 3)],
+                Some(3),
+                Some(("pytorch", 3)),
+            ),
+            (
+                ended("init", 0),
+                [ended("side", 1), ended("pytorch", 0)],
+                Some(0),
+                Some(("side", 1)),
+            ),
+            (
+                ended("init", 2),
+                [waits("side"), waits("pytorch")],
+                None,
+                Some(("init", 2)),
+            ),
+            (ended("init", 0), [ended("side", 0), ended("pytorch", 0)], Some(0), None),
+        ] {
+            let fact = pod(
+                &json!({ "phase": "Failed", "reason": "Pod's", "initContainerStatuses": [init],
+                "containerStatuses": containers }),
+            );
+            let failure = fact.failure.unwrap();
+            let found = failure
+                .container
+                .as_ref()
+                .map(|found| (found.name.as_str(), found.exit_code));
+            assert_eq!((failure.exit_code, found), (exit_code, container));
+            let reason = container.map_or("Pod's".to_owned(), |(name, _)| format!("{name}'s"));
+            assert_eq!(failure.reason, Some(reason));
+        }
+    }
+
+    #[test]
+    fn what_keeps_a_pod_from_running_is_what_the_scheduler_or_the_kubelet_says() {
+        let scheduled = |reason: &str| {
+            json!({ "phase": "Pending", "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": reason, "message": "no node" }] })
+        };
+        let waiting = |list: &str, phase: &str, reason: &str| {
+            json!({ "phase": phase, list: [
+            { "name": "pytorch", "state": { "waiting": { "reason": reason, "message": "as it is" } } }] })
+        };
+        for (status, expected) in [
+            (scheduled("Unschedulable"), Some(("Unschedulable", "no node"))),
+            (
+                waiting("containerStatuses", "Pending", "ErrImagePull"),
+                Some(("ImagePullBackOff", "as it is")),
+            ),
+            (
+                waiting("initContainerStatuses", "Pending", "CreateContainerConfigError"),
+                Some(("CreateContainerConfigError", "as it is")),
+            ),
+            (
+                waiting("containerStatuses", "Running", "CrashLoopBackOff"),
+                Some(("CrashLoopBackOff", "as it is")),
+            ),
+            (waiting("containerStatuses", "Pending", "ContainerCreating"), None),
+            (waiting("containerStatuses", "Failed", "CrashLoopBackOff"), None),
+        ] {
+            let trouble = pod(&status).trouble;
+            let found = trouble
+                .as_ref()
+                .map(|trouble| (trouble.reason, trouble.message.as_str()));
+            assert_eq!(found, expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_unready_while_it_runs_and_the_kubelet_says_so() {
+        let with = |phase: &str, ready: &str| {
+            pod(&json!({ "phase": phase,
+            "conditions": [{ "type": "Ready", "status": ready }] }))
+            .unready
+        };
+        assert!(with("Running", "False"));
+        assert!(!with("Running", "True") && !with("Pending", "False"));
     }
 
     #[test]

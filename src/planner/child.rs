@@ -46,6 +46,10 @@ pub struct Pod {
     pub template_hash: Option<u64>,
     /// `metadata.generation` of the job that it was built from; nothing for a pod that is not ours, or of an earlier version.
     pub generation: Option<i64>,
+    /// Whether it runs and the kubelet does not call it ready.
+    pub unready: bool,
+    /// What keeps its containers from running, if the scheduler or the kubelet says so.
+    pub trouble: Option<Box<Trouble>>,
     /// Why the pod failed, if it did.
     pub failure: Option<Box<Failure>>,
 }
@@ -99,15 +103,38 @@ pub struct Deletion {
     pub node: Option<String>,
 }
 
+/// Why the containers of a pod do not run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The scheduler's or the kubelet's word, one of [`crate::api::names::reason::POD_TROUBLES`].
+    pub reason: &'static str,
+    /// What it says about it.
+    pub message: String,
+}
+
 /// Why a pod failed.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Failure {
-    /// Exit code of the container pytorch; absent when it did not terminate, as in an eviction.
+    /// Exit code of the container pytorch, by which restartPolicy ExitCode decides; absent when it did not terminate, as in an
+    /// eviction.
     pub exit_code: Option<i32>,
-    /// Reason from the container, or from the pod.
+    /// The container that failed: pytorch if it did, or else the first one, init containers first. None failed in an eviction.
+    pub container: Option<FailedContainer>,
+    /// Reason from that container, or from the pod.
     pub reason: Option<String>,
-    /// Message from the container, or from the pod.
+    /// Message from that container, or from the pod.
     pub message: Option<String>,
+    /// The node that it ran on.
+    pub node: Option<String>,
+}
+
+/// A container that ended with an exit code other than 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedContainer {
+    /// Its name.
+    pub name: String,
+    /// The code.
+    pub exit_code: i32,
 }
 
 /// What decisions need to know of any other object: that it exists.

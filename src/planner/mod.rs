@@ -26,7 +26,7 @@ mod unfinished;
 pub mod validate;
 mod world;
 
-pub use child::{Child, Deletion, Failure, Phase, Pod};
+pub use child::{Child, Deletion, FailedContainer, Failure, Phase, Pod, Trouble};
 pub use plan::{Action, Count, Note, Plan, StatusWrite, Urgency};
 pub use world::{Settings, World};
 

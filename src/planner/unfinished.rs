@@ -125,7 +125,7 @@ impl<'a> Draft<'a> {
 
         let failures = restart_policy::failures(self.world, &self.status);
         if let Some(pod) = failures.first {
-            restart_policy::remember(&mut self.status, pod);
+            restart_policy::remember(self.world, &mut self.status, pod);
             self.plan.counts.push(Count::PodsFailed(failures.new));
         }
         let decision = self.decide(&failures);

@@ -233,14 +233,20 @@ fn the_first_failure_is_remembered_with_what_the_kubelet_said_and_never_replaced
     scene.exit("job-worker-1", 137);
     if let Some(failure) = &mut scene.pod("job-worker-1").failure {
         **failure = Failure {
-            exit_code: Some(137),
             reason: Some("OOMKilled".into()),
             message: Some("out of memory".into()),
+            node: Some("n1".into()),
+            ..(**failure).clone()
         };
     }
     scene.settle();
     let first = FirstFailure {
         pod: "job-worker-1".into(),
+        replica_type: Some("Worker".into()),
+        index: Some(1),
+        rank: Some(2),
+        node: Some("n1".into()),
+        container: Some("pytorch".into()),
         exit_code: Some(137),
         reason: Some("OOMKilled".into()),
         message: Some("out of memory".into()),

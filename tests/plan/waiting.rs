@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::names::reason;
-use crate::planner::{Plan, Urgency};
+use crate::planner::{Phase, Plan, Trouble, Urgency};
 use crate::support::fixture::{Scene, at, conditions, master_and_workers, workers};
 
 const STUCK: &str = "pod job-worker-0 on node n1 should have ended by 2027-01-15T08:00:30Z and is still terminating. If the node is \
@@ -137,4 +137,83 @@ fn a_verdict_takes_away_what_the_job_waited_for() {
         "{messages:?}"
     );
     assert!(scene.status().completion_time.is_some());
+}
+
+/// Says of a pod why it does not run.
+fn trouble(scene: &mut Scene, pod: &str, reason: &'static str, message: &str) {
+    scene.pod(pod).trouble = Some(Box::new(Trouble {
+        reason,
+        message: message.into(),
+    }));
+}
+
+#[test]
+fn a_pod_that_does_not_run_is_named_with_the_schedulers_words_and_has_one_event() {
+    let mut scene = master_and_workers(2).scene();
+    scene.settle();
+    trouble(
+        &mut scene,
+        "job-worker-1",
+        "Unschedulable",
+        "0/3 nodes are available: 3 Insufficient cpu.",
+    );
+    let plan = scene.reconcile();
+    let text = "pod job-worker-1: Unschedulable: 0/3 nodes are available: 3 Insufficient cpu.";
+    assert_eq!(state(&scene), format!("PyTorchJob job is created. Waiting: {text}"));
+    assert_eq!(warnings(&plan), [("Unschedulable", text)]);
+    trouble(
+        &mut scene,
+        "job-worker-1",
+        "Unschedulable",
+        "0/4 nodes are available: 4 Insufficient cpu.",
+    );
+    assert_eq!(scene.plan(), Plan::default(), "numbers are no news");
+    trouble(
+        &mut scene,
+        "job-worker-1",
+        "Unschedulable",
+        "0/4 nodes are available: 4 Insufficient memory.",
+    );
+    let plan = scene.reconcile();
+    assert!(state(&scene).ends_with("4 Insufficient memory."));
+    assert_eq!(warnings(&plan), [], "one event for each pod and reason");
+
+    trouble(&mut scene, "job-master-0", "ImagePullBackOff", "Back-off pulling image");
+    let plan = scene.reconcile();
+    let text = "pod job-master-0: ImagePullBackOff: Back-off pulling image. Other pods do not run either.";
+    assert_eq!(
+        state(&scene),
+        format!("PyTorchJob job is created. Waiting: {text}"),
+        "Master before Worker"
+    );
+    assert_eq!(warnings(&plan), [("ImagePullBackOff", text)]);
+    trouble(
+        &mut scene,
+        "job-master-0",
+        "ImagePullBackOff",
+        "failed to resolve reference",
+    );
+    assert_eq!(scene.plan(), Plan::default(), "the kubelet's words after an attempt");
+
+    scene.pods.iter_mut().for_each(|pod| pod.trouble = None);
+    scene.everything(Phase::Running);
+    scene.settle();
+    assert_eq!(state(&scene), "PyTorchJob job is running.");
+}
+
+#[test]
+fn what_keeps_pods_of_a_suspended_job_from_running_is_no_news() {
+    let mut scene = master_and_workers(1).running();
+    trouble(&mut scene, "job-worker-0", "CrashLoopBackOff", "back-off 10s");
+    scene.suspend(true);
+    scene.store();
+    assert_eq!(state(&scene), "PyTorchJob job is suspended.");
+}
+
+#[test]
+fn a_pod_that_the_kubelet_does_not_call_ready_is_not_counted_as_ready() {
+    let mut scene = master_and_workers(1).running();
+    scene.pod("job-worker-0").unready = true;
+    scene.settle();
+    assert_eq!(scene.status().ready.as_deref(), Some("1/2"));
 }

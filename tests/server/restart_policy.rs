@@ -51,7 +51,8 @@ async fn under_never_a_failed_replica_fails_the_job() {
     assert!(job.second("completionTime") >= job.second("startTime"));
     assert_eq!(
         job.status["firstFailure"],
-        json!({ "pod": "never-worker-1", "exitCode": 1, "reason": "Error" })
+        json!({ "pod": "never-worker-1", "replicaType": "Worker", "index": 1, "rank": 2, "container": "pytorch", "exitCode": 1,
+            "reason": "Error" })
     );
     rig.wait_event("never", "Warning", "PyTorchJobFailed").await;
 }

@@ -7,10 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::api::names;
 use crate::api::{ChildKind, ChildRef, JobCondition, JobStatus, PyTorchJob, Replica, ReplicaType};
 use crate::planner::build::pod::Builder;
 use crate::planner::build::template_hash;
-use crate::planner::{self, Action, Child, Deletion, Failure, Phase, Plan, Pod, Settings, World};
+use crate::planner::{self, Action, Child, Deletion, FailedContainer, Failure, Phase, Plan, Pod, Settings, World};
 
 /// Name of every job that is not named otherwise.
 pub const JOB: &str = "job";
@@ -315,8 +316,12 @@ impl Scene {
         pod.phase = Phase::Failed;
         pod.failure = Some(Box::new(Failure {
             exit_code: Some(code),
+            container: (code != 0).then(|| FailedContainer {
+                name: names::CONTAINER.into(),
+                exit_code: code,
+            }),
             reason: Some("Error".into()),
-            message: None,
+            ..Failure::default()
         }));
     }
 
@@ -325,9 +330,8 @@ impl Scene {
         let pod = self.pod(name);
         pod.phase = Phase::Failed;
         pod.failure = Some(Box::new(Failure {
-            exit_code: None,
             reason: Some("Evicted".into()),
-            message: None,
+            ..Failure::default()
         }));
     }
 

@@ -61,7 +61,9 @@ fn static_rendezvous(
 }
 
 /// Rank of the pod among the pods; torchrun multiplies by the processes itself.
-const fn rank(role: ReplicaType, index: u32) -> u32 {
+/// `RANK`.
+#[must_use]
+pub const fn rank(role: ReplicaType, index: u32) -> u32 {
     match role {
         ReplicaType::Master => index,
         ReplicaType::Worker => index + 1,

@@ -4,8 +4,10 @@
 //! Such a pod is replaced in two steps. First the failure is counted in the status; only when that is stored, the pod is deleted,
 //! so that a crash in between can neither lose nor repeat a count.
 
+use crate::api::names;
 use crate::api::{FirstFailure, JobStatus, PyTorchJobSpec, Replica, ReplicaType, RestartPolicy};
-use crate::planner::child::{Failure, Pod};
+use crate::planner::build::env::rank;
+use crate::planner::child::{FailedContainer, Failure, Pod};
 use crate::planner::plan::Action;
 use crate::planner::world::World;
 
@@ -100,11 +102,18 @@ pub fn count(status: &mut JobStatus, failures: &Failures<'_>) {
 }
 
 /// Remembers the first failure of the job.
-pub fn remember(status: &mut JobStatus, pod: &Pod) {
+pub fn remember(world: &World<'_>, status: &mut JobStatus, pod: &Pod) {
     let failure = pod.failure.as_deref().cloned().unwrap_or_default();
+    let replica = world.replica_of(&pod.name);
+    let number = |number: u32| i32::try_from(number).ok();
     status.first_failure.get_or_insert_with(|| FirstFailure {
         pod: pod.name.clone(),
-        exit_code: failure.exit_code,
+        replica_type: replica.map(|replica| replica.type_.key().to_owned()),
+        index: replica.and_then(|replica| number(replica.index)),
+        rank: replica.and_then(|replica| number(rank(replica.type_, replica.index))),
+        node: failure.node,
+        exit_code: failure.container.as_ref().map(|container| container.exit_code),
+        container: failure.container.map(|container| container.name),
         reason: failure.reason,
         message: failure.message,
     });
@@ -137,10 +146,15 @@ pub fn message(world: &World<'_>, failures: &Failures<'_>) -> Option<String> {
 fn cause(pod: &Pod) -> String {
     let failure = pod.failure.as_deref().cloned().unwrap_or_default();
     let reason = failure.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    failure.exit_code.map_or_else(
-        || format!("{} failed{reason}.", pod.name),
-        |code| format!("{} exited with code {code}{reason}.", pod.name),
-    )
+    match &failure.container {
+        None => format!("{} failed{reason}.", pod.name),
+        Some(container) if container.name == names::CONTAINER => {
+            format!("{} exited with code {}{reason}.", pod.name, container.exit_code)
+        }
+        Some(FailedContainer { name, exit_code }) => {
+            format!("Container {name} of {} exited with code {exit_code}{reason}.", pod.name)
+        }
+    }
 }
 
 /// The failed pods of wanted replicas, in the order of the replicas.

@@ -58,12 +58,12 @@ pub fn claims_more(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> bo
     roles(world).any(|role| active(new, role) > active(stored, role).max(existing(world, role)))
 }
 
-/// Replicas that run or have succeeded, out of all.
+/// Replicas that are ready or have succeeded, out of all.
 #[must_use]
 pub fn ready(world: &World<'_>, completed: &CompletedIndexes) -> String {
     let ready = world
         .desired_pods()
-        .filter(|(replica, pod)| (pod.running() || pod.succeeded()) && !completed.contains(*replica));
+        .filter(|(replica, pod)| ((pod.running() && !pod.unready) || pod.succeeded()) && !completed.contains(*replica));
     format!(
         "{}/{}",
         ready.count() + completed.count(),

@@ -1,4 +1,5 @@
-//! What an unfinished job waits for, told at the end of the message of the condition that is its state.
+//! What an unfinished job waits for, told at the end of the message of the condition that is its state: a pod that stays
+//! terminating, a creation that is refused, a pod that the scheduler or the kubelet cannot run.
 
 use std::time::Duration;
 
@@ -23,24 +24,62 @@ const STATES: [ConditionType; 4] = [
     ConditionType::Suspended,
 ];
 
-/// Writes into the status what the job waits for, and takes out what is over. A pod that is stuck has a Warning as well; a
-/// creation that was refused has one by whoever tried.
+/// Something that a job waits for.
+struct Cause {
+    text: String,
+    /// The reason of its event; nothing when whoever tried has one.
+    event: Option<&'static str>,
+    /// Length of what it begins with: what it is about. It has one event.
+    subject: usize,
+    news: News,
+}
+
+/// Which texts are the same news: each change costs a write.
+enum News {
+    /// The text itself.
+    Text,
+    /// The words of it. Numbers, such as how much of a quota is used, change with each attempt.
+    Words,
+    /// Its subject. The kubelet goes on in other words after each attempt than before the next.
+    Subject,
+}
+
+impl Cause {
+    fn is_told_by(&self, told: &str) -> bool {
+        match self.news {
+            News::Text => told == self.text,
+            News::Words => same_words(told, &self.text),
+            News::Subject => self.is_about_the_same_as(told),
+        }
+    }
+
+    fn is_about_the_same_as(&self, told: &str) -> bool {
+        told.get(..self.subject) == self.text.get(..self.subject)
+    }
+}
+
+/// Writes into the status what the job waits for, and takes out what is over.
 pub fn tell(world: &World<'_>, status: &mut JobStatus, plan: &mut Plan) {
-    let stuck = stuck(world);
-    let creates = plan.actions.iter().any(|action| matches!(action, Action::Create(_)));
-    let refusal = world.refusal.filter(|_| creates);
+    let causes: Vec<Cause> = [stuck(world), refusal(world, plan), trouble(world)]
+        .into_iter()
+        .flatten()
+        .collect();
     let state = status.conditions.iter().rposition(|entry| entry.status == TRUE);
     for (place, entry) in status.conditions.iter_mut().enumerate() {
         if !STATES.iter().any(|state| entry.type_ == state.as_str()) {
             continue;
         }
         let stored = entry.message.clone().unwrap_or_default();
-        let (own, told) = stored.split_once(WAITING).unwrap_or((&stored, ""));
-        let mut message = own.to_owned();
-        if state == Some(place) && (stuck.is_some() || refusal.is_some()) {
-            plan.notes
-                .extend(stuck.as_deref().filter(|stuck| !told.starts_with(stuck)).map(warning));
-            message = [own, WAITING, &causes(told, stuck.as_deref(), refusal)].concat();
+        let mut parts = stored.split(WAITING);
+        let mut message = parts.next().unwrap_or_default().to_owned();
+        let told: Vec<&str> = parts.collect();
+        for cause in causes.iter().filter(|_| state == Some(place)) {
+            let before = told.iter().find(|told| cause.is_told_by(told));
+            if !told.iter().any(|told| cause.is_about_the_same_as(told)) {
+                plan.notes
+                    .extend(cause.event.map(|reason| warning(reason, &cause.text)));
+            }
+            message = [&message, WAITING, before.unwrap_or(&cause.text.as_str())].concat();
         }
         if message != stored {
             entry.message = Some(message);
@@ -50,34 +89,63 @@ pub fn tell(world: &World<'_>, status: &mut JobStatus, plan: &mut Plan) {
     plan.requeue = plan.requeue.into_iter().chain(next_stuck(world)).min();
 }
 
-/// What the job waits for, in the words of last time where only numbers are others, such as how much of a quota is used: each
-/// attempt would cost a write.
-fn causes(told: &str, stuck: Option<&str>, refusal: Option<&str>) -> String {
-    let before = stuck
-        .and_then(|stuck| told.strip_prefix(stuck))
-        .unwrap_or(told)
-        .trim_start();
-    let refusal = refusal.map(|refusal| if same_cause(before, refusal) { before } else { refusal });
-    stuck.into_iter().chain(refusal).collect::<Vec<_>>().join(" ")
-}
-
-/// Whether two refusals are about the same object and differ in numbers at most.
-fn same_cause(one: &str, other: &str) -> bool {
+/// Whether two texts are about the same object and differ in numbers at most.
+fn same_words(one: &str, other: &str) -> bool {
     let words = |text: &str| text.replace(|letter: char| letter.is_ascii_digit(), "");
     let object = |text: &str| text.split_once(": ").map(|(object, _)| object.to_owned());
     object(one) == object(other) && words(one) == words(other)
 }
 
-fn warning(stuck: &str) -> Note {
+fn warning(reason: &'static str, message: &str) -> Note {
     Note {
         warning: true,
-        reason: reason::STUCK_POD,
-        message: stuck.to_owned(),
+        reason,
+        message: message.to_owned(),
     }
 }
 
+/// The creation that was refused, while something is still missing.
+fn refusal(world: &World<'_>, plan: &Plan) -> Option<Cause> {
+    let creates = plan.actions.iter().any(|action| matches!(action, Action::Create(_)));
+    world.refusal.filter(|_| creates).map(|refusal| Cause {
+        text: refusal.to_owned(),
+        event: None,
+        subject: 0,
+        news: News::Words,
+    })
+}
+
+/// The first pod, Master before Worker, whose containers the scheduler or the kubelet cannot start, and whether it is alone.
+fn trouble(world: &World<'_>) -> Option<Cause> {
+    if world.job.spec.suspended() {
+        return None;
+    }
+    let pods = world.desired_pods().filter(|(_, pod)| !pod.terminating);
+    let mut troubled: Vec<_> = pods
+        .filter_map(|(replica, pod)| Some((replica, pod, pod.trouble.as_deref()?)))
+        .collect();
+    troubled.sort_by_key(|(replica, ..)| *replica);
+    let (_, pod, trouble) = troubled.first()?;
+    let subject = format!("pod {}: {}", pod.name, trouble.reason);
+    let others = if troubled.len() > 1 {
+        " Other pods do not run either."
+    } else {
+        ""
+    };
+    let news = match trouble.reason {
+        "Unschedulable" | "SchedulingGated" => News::Words,
+        _ => News::Subject,
+    };
+    Some(Cause {
+        text: format!("{subject}: {}.{others}", trouble.message.trim_end_matches('.')),
+        event: Some(trouble.reason),
+        subject: subject.len(),
+        news,
+    })
+}
+
 /// The first pod that should be gone by now, what would free its name, and how many others there are.
-fn stuck(world: &World<'_>) -> Option<String> {
+fn stuck(world: &World<'_>) -> Option<Cause> {
     let mut late = deletions(world).filter(|(_, deletion)| deletion.due + PATIENCE <= world.now);
     let (pod, Deletion { due, node }) = late.next()?;
     let name = &pod.name;
@@ -85,7 +153,7 @@ fn stuck(world: &World<'_>) -> Option<String> {
         0 => String::new(),
         others => format!(" The same is true of {others} more."),
     };
-    Some(match node.as_ref().filter(|_| !pod.finished()) {
+    let text = match node.as_ref().filter(|_| !pod.finished()) {
         Some(node) => format!(
             "pod {name} on node {node} should have ended by {due} and is still terminating. If the node is gone, taint it with \
              node.kubernetes.io/out-of-service or delete the pod with `kubectl delete pod {name} --force`.{others}"
@@ -93,6 +161,12 @@ fn stuck(world: &World<'_>) -> Option<String> {
         None => format!(
             "pod {name} should have ended by {due} and is still terminating. None of its containers runs: a finalizer holds it.{others}"
         ),
+    };
+    Some(Cause {
+        subject: text.len(),
+        text,
+        event: Some(reason::STUCK_POD),
+        news: News::Text,
     })
 }
 

@@ -8,7 +8,9 @@ use pytorchjob_operator::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, names
 use pytorchjob_operator::planner::build::pod::Builder;
 use pytorchjob_operator::planner::build::template_hash;
 use pytorchjob_operator::planner::status::conditions::finished;
-use pytorchjob_operator::planner::{self, Action, Failure, Phase, Plan, Settings, World, managed_elsewhere};
+use pytorchjob_operator::planner::{
+    self, Action, FailedContainer, Failure, Phase, Plan, Settings, World, managed_elsewhere,
+};
 use serde_json::{Value, json};
 
 use crate::support::differential::admission::Admission;
@@ -188,11 +190,16 @@ impl<'a> Simulation<'a> {
     pub fn happen(&mut self, name: &str, event: &Event) {
         let Some(pod) = self.pods.get_mut(name) else { return };
         let fact = &mut pod.fact;
-        let failure = |exit_code, reason: &str| {
+        let failure = |exit_code: Option<i32>, reason: &str| {
             Some(Box::new(Failure {
                 exit_code,
+                container: exit_code.map(|exit_code| FailedContainer {
+                    name: names::CONTAINER.into(),
+                    exit_code,
+                }),
                 reason: Some(reason.into()),
                 message: exit_code.is_none().then(|| "thrown out".into()),
+                node: None,
             }))
         };
         match event {
