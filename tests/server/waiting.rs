@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::DeleteParams;
+use kube::api::Patch;
+use kube::api::PatchParams;
 use kube::api::PostParams;
 use pytorchjob_test_cluster::AuditFilter;
 use pytorchjob_test_cluster::PodPhase;
@@ -168,4 +170,42 @@ async fn a_pod_that_its_node_does_not_end_is_told_with_the_node_and_what_frees_i
         job.condition("Running").unwrap()["message"],
         "PyTorchJob stuck is running."
     );
+}
+
+#[tokio::test]
+async fn a_pod_that_cannot_be_scheduled_or_started_is_named_in_the_status_until_it_runs() {
+    let rig = Rig::start().await;
+    rig.create_with_pods(&job("big", 1)).await;
+    let says = async |status: serde_json::Value| {
+        let patch = Patch::Strategic(json!({ "status": status }));
+        let params = PatchParams::default();
+        rig.pods().patch_status("big-worker-0", &params, &patch).await.unwrap();
+    };
+    says(
+        json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False",
+        "reason": "Unschedulable", "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu." }] }),
+    )
+    .await;
+    let text = "pod big-worker-0: Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu.";
+    rig.wait("big", |job| waits_for(job).as_deref() == Some(text)).await;
+    assert_eq!(rig.wait_event("big", "Warning", "Unschedulable").await, text);
+
+    says(
+        json!({ "conditions": [{ "type": "PodScheduled", "status": "True" }], "containerStatuses": [{
+        "name": "pytorch", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+        "state": { "waiting": { "reason": "ImagePullBackOff", "message": "Back-off pulling image" } } }] }),
+    )
+    .await;
+    let text = "pod big-worker-0: ImagePullBackOff: Back-off pulling image.";
+    rig.wait("big", |job| waits_for(job).as_deref() == Some(text)).await;
+    rig.wait_event("big", "Warning", "ImagePullBackOff").await;
+
+    rig.set_phases(replica_names("big", &["master-0", "worker-0"]), &PodPhase::Running)
+        .await;
+    let job = rig
+        .wait("big", |job| job.is("Running") && job.status["ready"] == "2/2")
+        .await;
+    assert_eq!(waits_for(&job), None);
+    says(json!({ "conditions": [{ "type": "Ready", "status": "False" }] })).await;
+    rig.wait("big", |job| job.status["ready"] == "1/2").await;
 }
