@@ -385,7 +385,7 @@ mod tests {
                 .as_ref()
                 .map(|found| (found.name.as_str(), found.exit_code));
             assert_eq!((failure.exit_code, found), (exit_code, container));
-            let reason = container.map_or("Pod's".to_owned(), |(name, _)| format!("{name}'s"));
+            let reason = container.map_or_else(|| "Pod's".to_owned(), |(name, _)| format!("{name}'s"));
             assert_eq!(failure.reason, Some(reason));
         }
     }
