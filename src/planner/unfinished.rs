@@ -212,8 +212,12 @@ impl<'a> Draft<'a> {
         self.completed = CompletedIndexes::default();
         self.status.completed_indexes = None;
         self.count_pods(false);
-        self.plan.actions = clean_pod_policy::clean_up(self.world, CleanPodPolicy::All);
-        self.plan.actions.extend(autoscaler::delete(self.world));
+        // A suspension is stored before anything is deleted because of it: one that is over by then has done nothing, and one
+        // that has done something is told.
+        if is_true(self.stored, ConditionType::Suspended) {
+            self.plan.actions = clean_pod_policy::clean_up(self.world, CleanPodPolicy::All);
+            self.plan.actions.extend(autoscaler::delete(self.world));
+        }
     }
 
     /// Replaces what failed, creates what is missing, deletes what is too much.

@@ -397,6 +397,9 @@ fn c_delete_pods_and_services() {
         ("Failed", "Running", 2),
     ] {
         let mut scene = ended(policy, how);
+        if how == "Suspended" {
+            scene.store();
+        }
         let plan = scene.reconcile();
         assert_eq!(
             (pods(&plan), plan.actions.len()),

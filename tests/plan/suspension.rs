@@ -11,7 +11,7 @@ fn suspending_deletes_everything_keeps_the_start_and_says_so_once() {
     scene.wait(30);
     scene.suspend(true);
     let plan = scene.reconcile();
-    assert_eq!(actions(&plan), ["delete pod master-0", "delete pod worker-0",]);
+    assert_eq!(plan.actions, [], "it is stored before anything is deleted");
     assert_eq!(
         plan.notes.iter().map(|note| note.reason).collect::<Vec<_>>(),
         [reason::SUSPENDED]
@@ -19,7 +19,9 @@ fn suspending_deletes_everything_keeps_the_start_and_says_so_once() {
     assert_eq!(plan.notes[0].message, "PyTorchJob job is suspended.");
     assert_eq!(plan.status.map(|write| write.urgency), Some(Urgency::Now));
     assert_eq!(scene.status().start_time, Some(time(0)));
-    assert_eq!(scene.reconcile().notes, [], "W35: once");
+    let plan = scene.reconcile();
+    assert_eq!(actions(&plan), ["delete pod master-0", "delete pod worker-0"]);
+    assert_eq!(plan.notes, [], "W35: once");
 }
 
 #[test]
@@ -57,9 +59,10 @@ fn suspension_takes_failed_and_succeeded_pods_too_and_a_pod_that_fails_then_is_n
     scene.phase("job-worker-0", Phase::Succeeded);
     scene.exit("job-worker-1", 1);
     scene.suspend(true);
+    let stored = scene.store();
     let plan = scene.reconcile();
     assert_eq!(plan.actions.len(), 4);
-    assert_eq!(plan.counts, []);
+    assert_eq!((stored.counts, plan.counts), (vec![], vec![]));
     scene.bury();
     scene.settle();
     assert_eq!((scene.status().restarts, scene.status().first_failure), (None, None));
@@ -134,6 +137,7 @@ fn a_resumption_is_stored_before_anything_is_created() {
 fn a_job_resumed_before_all_its_pods_were_asked_to_go_lets_them_go_first() {
     let mut scene = master_and_workers(1).running();
     scene.suspend(true);
+    scene.store();
     let plan = scene.store();
     scene.apply(&plan.actions[0]);
     scene.suspend(false);
@@ -152,14 +156,17 @@ fn a_suspension_that_nobody_saw_is_made_up_for_when_the_pods_are_older_than_the_
     scene.phase("job-worker-0", Phase::Succeeded);
     scene.wait(30);
     scene.edit(|job| job.spec.nproc_per_node = Some("2".into()));
-    let plan = scene.reconcile();
-    assert_eq!(actions(&plan), ["delete pod master-0", "delete pod worker-0",]);
+    let plan = scene.store();
     assert_eq!(
         (plan.notes[0].reason, plan.notes[0].message.as_str()),
         (
             reason::SUSPENDED,
             "PyTorchJob job is suspended until its pods are gone: they were built from templates that have changed."
         )
+    );
+    assert_eq!(
+        actions(&scene.reconcile()),
+        ["delete pod master-0", "delete pod worker-0"]
     );
     scene.reconcile();
     scene.bury();
@@ -256,4 +263,15 @@ fn what_ended_before_the_suspension_decides() {
         let last = scene.conditions().pop().unwrap();
         assert!(last.starts_with(expected), "{phase:?} under {policy}: {last}");
     }
+}
+
+#[test]
+fn a_suspension_that_is_over_before_it_is_stored_has_done_nothing() {
+    let mut scene = master_and_workers(1).running();
+    scene.suspend(true);
+    assert_eq!(scene.plan().actions, []);
+    scene.suspend(false);
+    scene.settle();
+    assert_eq!(scene.conditions().len(), 2);
+    assert_eq!(scene.pods.iter().filter(|pod| pod.terminating).count(), 0);
 }

@@ -85,7 +85,7 @@ async fn a_pod_field_that_nobody_knows_can_be_kept_and_does_not_keep_the_pod_fro
     let template = &mut unknown["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"];
     template["fromTheFuture"] = json!({ "a": [1] });
     template["containers"][0]["alsoFromTheFuture"] = json!(true);
-    let (stored, _) = rig.create_with_pods(&unknown).await;
+    let (stored, pods) = rig.create_with_pods(&unknown).await;
     let template = &stored.spec["pytorchReplicaSpecs"]["Master"]["template"]["spec"];
     assert_eq!(template["fromTheFuture"], json!({ "a": [1] }));
     assert_eq!(template["containers"][0]["alsoFromTheFuture"], true);
@@ -103,6 +103,12 @@ async fn a_pod_field_that_nobody_knows_can_be_kept_and_does_not_keep_the_pod_fro
         planned.contains("fromTheFuture:") && planned.contains("alsoFromTheFuture: true"),
         "{planned}"
     );
+
+    // To the rules a renamed field is no edit. To the operator it is one.
+    let renamed = json!({ "fromTheFuture": null, "fromLater": { "a": [1] } });
+    let renamed = json!({ "pytorchReplicaSpecs": { "Master": { "template": { "spec": renamed } } } });
+    rig.patch("unknown", &json!({ "spec": renamed })).await;
+    rig.wait_replaced(&pods[0]).await;
 }
 
 #[tokio::test]

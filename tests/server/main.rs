@@ -32,6 +32,7 @@ mod steady_state;
 mod stopped_pods;
 #[path = "../support/mod.rs"]
 mod support;
+mod suspend;
 mod taken_over;
 mod timers;
 mod validate;

@@ -11,7 +11,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource as _, ResourceExt as _};
 use pytorchjob_operator::api::{ConditionType, PyTorchJob};
 use pytorchjob_test_cluster::{bind_pod, wait_for_all};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::editing::rig::{Rig, SOON, active, bare, conditions, finished, is, merged, selector, status};
 
@@ -197,22 +197,6 @@ async fn a_suspension_that_nobody_saw_is_made_up_for_when_templates_were_edited_
         uid(&same),
         "pods whose template is the same run on"
     );
-}
-
-#[tokio::test]
-async fn renaming_a_field_that_the_schema_does_not_know_is_accepted_and_replaces_the_pods() {
-    let (rig, _operator) = Rig::with_operator("unknown-field").await;
-    let template =
-        |field: &str| json!({ "pytorchReplicaSpecs": { "Worker": { "template": { "spec": { field: "soon" } } } } });
-    rig.create("job", merged(bare(), &template("fieldOfTomorrow"))).await;
-    rig.run("job", &REPLICAS).await;
-    let old = uids(&rig).await;
-    let mut renamed = template("fieldOfTheDayAfter");
-    renamed["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["fieldOfTomorrow"] = Value::Null;
-    rig.edit("job", json!({ "spec": renamed })).await;
-    until_replaced(&rig, &old).await;
-    let running = rig.run("job", &REPLICAS).await;
-    assert_eq!(conditions(&running).last().unwrap(), "Running=True(PyTorchJobRunning)");
 }
 
 #[tokio::test]
