@@ -1,5 +1,5 @@
-//! What a request for a job costs the API server: under the definition that is shipped, under the same without its rules, and under one
-//! that keeps anything. No operator runs.
+//! What a request for a job costs the API server: under the definition that is shipped, under the same without its
+//! rules, and under one that keeps anything. No operator runs.
 
 use std::fs;
 use std::path::Path;

@@ -80,7 +80,8 @@ async fn create(rig: &Rig, namespace: &str, name: &str, pods: u32) -> Result<Dur
     Ok(pods - created.min(answered))
 }
 
-/// The limit that the API server and the node set: the deletions alone, all at once, by somebody who knows the names beforehand.
+/// The limit that the API server and the node set: the deletions alone, all at once, by somebody who knows the names
+/// beforehand.
 async fn delete_blindly(rig: &Rig, namespace: &str, name: &str, pods: u32) -> Result<Duration> {
     let operator = rig.operator().await?;
     create(rig, namespace, name, pods).await?;

@@ -1,11 +1,14 @@
-//! Measures the operator, as it is shipped, against a real control plane: every figure of docs/performance.md in one table.
+//! Measures the operator, as it is shipped, against a real control plane: every figure of docs/performance.md in one
+//! table.
 //!
-//! kube-apiserver, etcd, kube-scheduler and kube-controller-manager are real, KWOK plays the nodes. Requests are counted in the audit
-//! log of the API server, processor time and memory in `/proc`, times by a watch of the bench's own. Throughput stands beside that of a
-//! null operator ([`null_operator`]), because on a small machine the API server is the limit and not what is measured.
+//! kube-apiserver, etcd, kube-scheduler and kube-controller-manager are real, KWOK plays the nodes. Requests are
+//! counted in the audit log of the API server, processor time and memory in `/proc`, times by a watch of the bench's
+//! own. Throughput stands beside that of a null operator ([`null_operator`]), because on a small machine the API server
+//! is the limit and not what is measured.
 //!
-//! `cargo bench --bench lifecycle` runs everything, `cargo bench --bench lifecycle -- latency memory` only these scenarios. A figure that
-//! misses its goal is marked in the table; the exit code is non-zero when a scenario could not be carried out.
+//! `cargo bench --bench lifecycle` runs everything, `cargo bench --bench lifecycle -- latency memory` only these
+//! scenarios. A figure that misses its goal is marked in the table; the exit code is non-zero when a scenario could not
+//! be carried out.
 
 mod admission;
 mod deadline;

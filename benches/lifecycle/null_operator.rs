@@ -1,9 +1,10 @@
 //! The limit that the API server sets: the same writes, and nothing that decides about them.
 //!
-//! It sends for each job what an operator cannot do without: the pods and services, all at once, the status when the job has started,
-//! runs and has succeeded, and one event each about the pods and the success. It keeps no cache, compares nothing, and is bound to no
-//! resourceVersion. The bodies of pods and services come from the planner, so that the API server has the same to admit and to store;
-//! the pods' phases come from the recorder, whose watches run for both operators alike.
+//! It sends for each job what an operator cannot do without: the pods and services, all at once, the status when the
+//! job has started, runs and has succeeded, and one event each about the pods and the success. It keeps no cache,
+//! compares nothing, and is bound to no resourceVersion. The bodies of pods and services come from the planner, so that
+//! the API server has the same to admit and to store; the pods' phases come from the recorder, whose watches run for
+//! both operators alike.
 
 use futures::future::try_join_all;
 use http::header::CONTENT_TYPE;

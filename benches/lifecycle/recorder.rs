@@ -1,7 +1,7 @@
 //! What happens to jobs and pods, and when: two watches that note the time at which each event arrives.
 //!
-//! Both ends of a measured span are arrivals at the same process, so the way from the API server's store to here is in neither.
-//! Objects hold whole seconds only and are of no use for this.
+//! Both ends of a measured span are arrivals at the same process, so the way from the API server's store to here is in
+//! neither. Objects hold whole seconds only and are of no use for this.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;

@@ -76,7 +76,8 @@ impl Rig {
     }
 }
 
-/// Requests of the operator since the mark, by verb, resource and answer, each with its number. Watches are no requests of a job.
+/// Requests of the operator since the mark, by verb, resource and answer, each with its number. Watches are no requests
+/// of a job.
 pub fn requests(audit: &Audit) -> Result<BTreeMap<String, u32>> {
     let user = format!("system:serviceaccount:{ACCOUNTS}:{OPERATOR}");
     let filter = AuditFilter {

@@ -163,7 +163,8 @@ async fn turn(rig: &Rig, operator: &str, run: impl AsyncFn(u32, Duration) -> Res
     Ok(sums)
 }
 
-/// How long the pods of a job run: long enough for the job to be seen running, and not all alike, or the jobs would march in step.
+/// How long the pods of a job run: long enough for the job to be seen running, and not all alike, or the jobs would
+/// march in step.
 fn runs(index: u32) -> Duration {
     Duration::from_millis(500) + Duration::from_millis(100) * (index * 7 % 10)
 }

@@ -1,8 +1,8 @@
 //! `make demo`: one job and four edits of it, on a real API server.
 //!
-//! Starts a control plane with a simulated node, installs `config/default`, runs the operator under the account and the rights
-//! that are shipped with it, and does with `kubectl` what a user would do. Ends with an error if anything does not happen, or not
-//! in time. `KEEP=1` leaves the cluster and the operator running.
+//! Starts a control plane with a simulated node, installs `config/default`, runs the operator under the account and the
+//! rights that are shipped with it, and does with `kubectl` what a user would do. Ends with an error if anything does
+//! not happen, or not in time. `KEEP=1` leaves the cluster and the operator running.
 
 mod stage;
 mod story;

@@ -84,7 +84,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Runs the operator with the token of its ServiceAccount, and so with the rights of the shipped RBAC and no others.
+    /// Runs the operator with the token of its ServiceAccount, and so with the rights of the shipped RBAC and no
+    /// others.
     pub async fn start_operator(&mut self) -> Result<(), Failure> {
         let begun = Instant::now();
         let arguments = ["--leader-elect", "--leader-election-namespace=kubeflow"];
@@ -120,7 +121,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits by watching until the job is as wanted, for at most `limit`. `end` is when it should happen, if that is known.
+    /// Waits by watching until the job is as wanted, for at most `limit`. `end` is when it should happen, if that is
+    /// known.
     pub async fn until(
         &self,
         what: &str,

@@ -92,7 +92,8 @@ impl Terminal {
         eprintln!("\n  {} {text}", self.paint(RED, "✗"));
     }
 
-    /// Waits for `work`, and shows on a terminal what is being waited for: the time that has passed, or that is left until `end`.
+    /// Waits for `work`, and shows on a terminal what is being waited for: the time that has passed, or that is left
+    /// until `end`.
     pub async fn during<T>(self, what: &str, end: Option<Instant>, work: impl Future<Output = T>) -> T {
         if !self.live {
             return work.await;

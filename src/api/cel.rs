@@ -1,4 +1,5 @@
-//! CEL expressions that several rules have in common, for a rule that stands at the root unless the function says otherwise.
+//! CEL expressions that several rules have in common, for a rule that stands at the root unless the function says
+//! otherwise.
 
 /// Whether one object is suspended.
 pub(crate) fn suspended(object: &str) -> String {
@@ -29,7 +30,8 @@ pub(crate) fn workers(spec: &str) -> String {
     or_else(&format!("{spec}.pytorchReplicaSpecs['Worker'].replicas"), "1")
 }
 
-/// As many workers as before; absent means 1. That the type itself stays is for another rule to say. `spec` and `old` are paths of specs.
+/// As many workers as before; absent means 1. That the type itself stays is for another rule to say. `spec` and `old`
+/// are paths of specs.
 pub(crate) fn same_workers(spec: &str, old: &str) -> String {
     format!(
         "(!('Worker' in {spec}.pytorchReplicaSpecs) || !('Worker' in {old}.pytorchReplicaSpecs) || {} == {})",
@@ -38,8 +40,8 @@ pub(crate) fn same_workers(spec: &str, old: &str) -> String {
     )
 }
 
-/// Whether the bounds of the elastic policy hold the number of workers; true without policy or workers. A missing bound equals the
-/// other one, as in [`crate::api::ElasticPolicy::bounds`].
+/// Whether the bounds of the elastic policy hold the number of workers; true without policy or workers. A missing bound
+/// equals the other one, as in [`crate::api::ElasticPolicy::bounds`].
 pub(crate) fn within_bounds(spec: &str) -> String {
     let workers = workers(spec);
     let policy = format!("{spec}.elasticPolicy");
@@ -54,7 +56,8 @@ pub(crate) fn within_bounds(spec: &str) -> String {
     )
 }
 
-/// The root is asked about every write, also of labels and status: a stored object must not be stuck. A new one has no status.
+/// The root is asked about every write, also of labels and status: a stored object must not be stuck. A new one has no
+/// status.
 pub(crate) fn of_a_new_object(cel: &str) -> String {
     format!("has(self.status) || {cel}")
 }

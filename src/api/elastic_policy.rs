@@ -61,7 +61,8 @@ pub struct ElasticPolicy {
 }
 
 impl ElasticPolicy {
-    /// Fewest and most of `workers` workers: a missing bound equals the other one, and both missing equal the number of workers.
+    /// Fewest and most of `workers` workers: a missing bound equals the other one, and both missing equal the number of
+    /// workers.
     #[must_use]
     pub fn bounds(&self, workers: u32) -> (i64, i64) {
         let min = self.min_replicas.or(self.max_replicas).map(i64::from);
@@ -70,8 +71,8 @@ impl ElasticPolicy {
         (min.unwrap_or(workers), max.unwrap_or(workers))
     }
 
-    /// Whether the number of workers may change while they run: one bound at least is given, so the number is none itself. Without
-    /// bounds (as Kubeflow permits) torchrun is told to expect exactly as many workers as there are.
+    /// Whether the number of workers may change while they run: one bound at least is given, so the number is none
+    /// itself. Without bounds (as Kubeflow permits) torchrun is told to expect exactly as many workers as there are.
     #[must_use]
     pub fn is_bounded(&self) -> bool {
         self.min_replicas.is_some() || self.max_replicas.is_some()

@@ -16,8 +16,8 @@ pub const LABEL_REPLICA_TYPE: &str = "training.kubeflow.org/replica-type";
 pub const LABEL_REPLICA_INDEX: &str = "training.kubeflow.org/replica-index";
 /// `master` on the one pod whose log is the job's log: the Master, or worker 0 of a job without Master. Pods only.
 pub const LABEL_JOB_ROLE: &str = "training.kubeflow.org/job-role";
-/// Hash of that part of the spec a pod is built from that can change only while the job is suspended. Pods only. An addition to
-/// Kubeflow's labels.
+/// Hash of that part of the spec a pod is built from that can change only while the job is suspended. Pods only. An
+/// addition to Kubeflow's labels.
 pub const LABEL_POD_TEMPLATE_HASH: &str = "training.kubeflow.org/pod-template-hash";
 /// Value of [`LABEL_JOB_ROLE`].
 pub const JOB_ROLE_MASTER: &str = "master";

@@ -10,8 +10,8 @@ use super::{CleanPodPolicy, ElasticPolicy, JobStatus, ReplicaSpec, ReplicaType, 
 
 /// A distributed PyTorch training job.
 ///
-/// Each policy may stand flat, as in the legacy pytorch-operator, or under `runPolicy`, as in Kubeflow 1.3 to 1.9. Both with
-/// different values is refused by the API server; of a stored object that has both, the flat value holds.
+/// Each policy may stand flat, as in the legacy pytorch-operator, or under `runPolicy`, as in Kubeflow 1.3 to 1.9. Both
+/// with different values is refused by the API server; of a stored object that has both, the flat value holds.
 #[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[kube(
     group = "kubeflow.org",
@@ -73,8 +73,8 @@ pub struct PyTorchJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elastic_policy: Option<ElasticPolicy>,
 
-    /// Processes per pod, as torchrun takes them: a number from 1 to 9999, auto, cpu, gpu, or another kind of device, such as xpu.
-    /// Default: auto. May be edited only while the job is suspended.
+    /// Processes per pod, as torchrun takes them: a number from 1 to 9999, auto, cpu, gpu, or another kind of device,
+    /// such as xpu. Default: auto. May be edited only while the job is suspended.
     #[serde(
         default,
         deserialize_with = "number_or_word",

@@ -5,7 +5,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::RawJson;
 
-/// What happens when a pod fails: Always, OnFailure, Never or ExitCode. Default: OnFailure. Overrides the template's own. Immutable.
+/// What happens when a pod fails: Always, OnFailure, Never or ExitCode. Default: OnFailure. Overrides the template's
+/// own. Immutable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum RestartPolicy {
     /// The kubelet restarts the container whatever its exit code; a pod that fails as a whole is replaced.
@@ -22,8 +23,8 @@ pub enum RestartPolicy {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplicaSpec {
-    /// Number of pods. Default: 1. The Master has exactly one. Workers of a job whose elasticPolicy has
-    /// minReplicas or maxReplicas may be edited at any time within these bounds, others only while the job is suspended.
+    /// Number of pods. Default: 1. The Master has exactly one. Workers of a job whose elasticPolicy has minReplicas or
+    /// maxReplicas may be edited at any time within these bounds, others only while the job is suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub replicas: Option<i32>,

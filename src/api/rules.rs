@@ -1,10 +1,12 @@
 //! The CEL rules of the CRD: what the API server refuses, and what it tells the user to do instead.
-//! [`crate::planner::validate`] holds them for objects that were stored without them. Traps met on a real API server: a rule that opens
-//! with "unless the field is absent" lets removal through; and a read of an absent field of `oldSelf` refuses with an unreadable message.
+//! [`crate::planner::validate`] holds them for objects that were stored without them. Traps met on a real API server: a
+//! rule that opens with "unless the field is absent" lets removal through; and a read of an absent field of `oldSelf`
+//! refuses with an unreadable message.
 //!
-//! The API server evaluates every rule on every write, also of labels and status, so each costs all users time: a rule opens with what
-//! is cheap and usually decides. What concerns one object alone stands at the root for new objects, where no edit of a job that was
-//! stored without the rule can meet it, or at the smallest part that it is about, where a write that leaves this part alone passes.
+//! The API server evaluates every rule on every write, also of labels and status, so each costs all users time: a rule
+//! opens with what is cheap and usually decides. What concerns one object alone stands at the root for new objects,
+//! where no edit of a job that was stored without the rule can meet it, or at the smallest part that it is about, where
+//! a write that leaves this part alone passes.
 
 use std::sync::LazyLock;
 

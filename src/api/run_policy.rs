@@ -6,8 +6,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What to delete when the job has finished: All, Running (what has not finished) or None. Unset: keep the pods of a job that
-/// succeeded; of one that failed, stop what still runs and keep what has finished.
+/// What to delete when the job has finished: All, Running (what has not finished) or None. Unset: keep the pods of a
+/// job that succeeded; of one that failed, stop what still runs and keep what has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum CleanPodPolicy {
     /// Delete all pods.
@@ -48,8 +48,8 @@ impl<T: Copy> Word<T> {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RunPolicy {
-    /// Seconds after `status.startTime` at which a job that has not finished fails. Time spent suspended does not count.
-    /// Unset: no deadline. May be edited at any time; the new value holds at once.
+    /// Seconds after `status.startTime` at which a job that has not finished fails. Time spent suspended does not
+    /// count. Unset: no deadline. May be edited at any time; the new value holds at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647_i64))]
     pub active_deadline_seconds: Option<i64>,
@@ -65,8 +65,8 @@ pub struct RunPolicy {
     #[schemars(with = "Option<CleanPodPolicy>")]
     pub clean_pod_policy: Option<Word<CleanPodPolicy>>,
 
-    /// Who runs the job: absent or kubeflow.org/training-operator for this operator, kueue.x-k8s.io/multikueue to leave it alone.
-    /// Immutable.
+    /// Who runs the job: absent or kubeflow.org/training-operator for this operator, kueue.x-k8s.io/multikueue to leave
+    /// it alone. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<String>,
 
@@ -79,8 +79,8 @@ pub struct RunPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 
-    /// Seconds after `status.completionTime` at which the finished job is deleted. Unset: never. May be edited at any time,
-    /// also then.
+    /// Seconds after `status.completionTime` at which the finished job is deleted. Unset: never. May be edited at any
+    /// time, also then.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub ttl_seconds_after_finished: Option<i32>,

@@ -35,9 +35,9 @@ pub fn crd() -> CustomResourceDefinition {
 
 /// The CRD `pytorchjobs.kubeflow.org`.
 ///
-/// Departs from the derived one in this: descriptions stand only on our own fields, so that it fits into the annotation of a
-/// plain `kubectl apply`; nothing is nullable, so that `null` means "remove" everywhere; a list of a template is one value, as the
-/// template is while the job runs; the rules of [`super::RULES`] are in it.
+/// Departs from the derived one in this: descriptions stand only on our own fields, so that it fits into the annotation
+/// of a plain `kubectl apply`; nothing is nullable, so that `null` means "remove" everywhere; a list of a template is
+/// one value, as the template is while the job runs; the rules of [`super::RULES`] are in it.
 ///
 /// # Panics
 /// When the derived schema lacks a field that is post-processed here, which a test would have shown.

@@ -48,8 +48,9 @@ pub struct JobStatus {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     pub replaced_pods: Vec<String>,
 
-    /// Indexes of the workers that have succeeded, of a job without Master, as in `0,2-5`: they do not run again when their pods are
-    /// gone, until the job is suspended. The format of a Kubernetes Job. An addition to Kubeflow's status.
+    /// Indexes of the workers that have succeeded, of a job without Master, as in `0,2-5`: they do not run again when
+    /// their pods are gone, until the job is suspended. The format of a Kubernetes Job. An addition to Kubeflow's
+    /// status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completed_indexes: Option<String>,
 

@@ -1,5 +1,6 @@
-//! What the API server has against an object before it asks the rules: fields that the definition does not know, and values that do
-//! not fit their schema. Works on structural schemas, in which `$ref`, `oneOf` and the like do not occur.
+//! What the API server has against an object before it asks the rules: fields that the definition does not know, and
+//! values that do not fit their schema. Works on structural schemas, in which `$ref`, `oneOf` and the like do not
+//! occur.
 
 use std::fmt;
 

@@ -3,8 +3,8 @@
 /// Stands for what was left out.
 const GAP: &str = " … ";
 
-/// At most `bytes` of a text, without its middle. A message begins with what it is about and ends with the reason, and quotes
-/// between them whatever stands in an object.
+/// At most `bytes` of a text, without its middle. A message begins with what it is about and ends with the reason, and
+/// quotes between them whatever stands in an object.
 #[must_use]
 pub fn shortened(text: String, bytes: usize) -> String {
     if text.len() <= bytes {

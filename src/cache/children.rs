@@ -1,8 +1,9 @@
 //! Objects of one kind, by the job that owns them.
 //!
-//! Two sources feed it: the watch, which is complete but late, and our own writes, which are early. The resourceVersion decides which
-//! one is newer; it is an increasing number within one resource (stable since Kubernetes 1.35, and long so in practice with etcd).
-//! So a plan never repeats a write only because the watch has not shown it yet, and no event handler has to keep count of anything.
+//! Two sources feed it: the watch, which is complete but late, and our own writes, which are early. The resourceVersion
+//! decides which one is newer; it is an increasing number within one resource (stable since Kubernetes 1.35, and long
+//! so in practice with etcd). So a plan never repeats a write only because the watch has not shown it yet, and no event
+//! handler has to keep count of anything.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -41,8 +42,8 @@ pub struct Observed<T> {
     pub fact: T,
 }
 
-/// The owner of an object, as the API server enforces it: an owner reference never leaves its namespace. A reference that carries the
-/// UID of a job in another namespace is anybody's to write, and means nothing.
+/// The owner of an object, as the API server enforces it: an owner reference never leaves its namespace. A reference
+/// that carries the UID of a job in another namespace is anybody's to write, and means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct JobId {
     /// Namespace of the job and of everything it owns.
@@ -168,7 +169,8 @@ impl<T: Fact> Children<T> {
         self.listing = Some(Listing::default());
     }
 
-    /// The list is complete: what it did not show, and what we did not write meanwhile, is gone. Returns the jobs concerned.
+    /// The list is complete: what it did not show, and what we did not write meanwhile, is gone. Returns the jobs
+    /// concerned.
     pub fn list_ends(&mut self) -> Vec<JobKey> {
         let Some(listing) = self.listing.take() else {
             return Vec::new();

@@ -23,8 +23,8 @@ impl Default for OtherKinds {
     }
 }
 
-/// Everything known of jobs and what they own. Shared by the watches, which fill it, and the reconciles, which read it and record what
-/// they wrote.
+/// Everything known of jobs and what they own. Shared by the watches, which fill it, and the reconciles, which read it
+/// and record what they wrote.
 #[derive(Debug, Default)]
 pub struct Index {
     pods: Mutex<Children<Pod>>,
@@ -52,8 +52,8 @@ impl Fact for Pod {
         self.terminating = true;
     }
 
-    // A request with no grace, as the kubelet makes once the containers have ended, hides the time of the first one. Who saw
-    // the pod before knows better.
+    // A request with no grace, as the kubelet makes once the containers have ended, hides the time of the first one.
+    // Who saw the pod before knows better.
     fn inherit(&mut self, earlier: &Self) {
         self.terminating |= earlier.terminating;
         let ended_before = earlier.deletion_requested.is_none() && earlier.succeeded();

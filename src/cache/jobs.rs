@@ -1,9 +1,10 @@
 //! The jobs, as last seen, read or written.
 //!
-//! The watch, reads and own writes go in as whole jobs, and the newer resourceVersion wins. Some things say that what is kept may not be
-//! what is stored: a write without an answer, a refuted precondition, an object of the job that is gone although nobody here asked for
-//! it, another replica that has led until now. The job is doubted then, and an answer of the API server about it ends the doubt. The
-//! watch does not: what it shows may be older than the cause of the doubt.
+//! The watch, reads and own writes go in as whole jobs, and the newer resourceVersion wins. Some things say that what
+//! is kept may not be what is stored: a write without an answer, a refuted precondition, an object of the job that is
+//! gone although nobody here asked for it, another replica that has led until now. The job is doubted then, and an
+//! answer of the API server about it ends the doubt. The watch does not: what it shows may be older than the cause of
+//! the doubt.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,8 @@
 //! Metadata, as far as it is read.
 //!
-//! The rest is most of an object: `managedFields` has a node for each field that anybody ever set, and the annotations of an object that
-//! `kubectl apply` made hold the whole of it once more, as text. The parser skips them without allocating anything.
+//! The rest is most of an object: `managedFields` has a node for each field that anybody ever set, and the annotations
+//! of an object that `kubectl apply` made hold the whole of it once more, as text. The parser skips them without
+//! allocating anything.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,9 @@
 //! What the operator knows: the jobs, and the pods and services they own, as last seen or as last written by ourselves.
 //!
-//! Each kind has one watch, in a task of its own with its own back-off (`watch`), so that trouble with one does not stop the others.
-//! Pods and services are kept as the few facts that decisions need (`view`), indexed by the UID of the owning job (`index`):
-//! a whole pod takes a hundred times the memory, and a scan of all pods for each decision a hundred times the time.
+//! Each kind has one watch, in a task of its own with its own back-off (`watch`), so that trouble with one does not
+//! stop the others. Pods and services are kept as the few facts that decisions need (`view`), indexed by the UID of the
+//! owning job (`index`): a whole pod takes a hundred times the memory, and a scan of all pods for each decision a
+//! hundred times the time.
 
 mod children;
 mod index;

@@ -17,8 +17,8 @@ use crate::planner::status::conditions::finished;
 /// The most that is kept of what is wrong with an object, in bytes: it goes into a condition, an event and the log.
 const CAUSE_BYTES: usize = 400;
 
-/// A stored job, which is cheap to clone. One that cannot be decoded is kept with what can be told of it: decoding a list fails as a whole, so without this one
-/// bad object would stop the watch for all.
+/// A stored job, which is cheap to clone. One that cannot be decoded is kept with what can be told of it: decoding a
+/// list fails as a whole, so without this one bad object would stop the watch for all.
 #[derive(Clone, Debug)]
 pub enum StoredJob {
     /// A job.

@@ -161,8 +161,8 @@ impl ObjectView {
     }
 
     /// The API server adds the grace period to the time of the request. A request with no grace replaces that time: the
-    /// kubelet makes one when the containers of a pod that is being deleted have ended. The containers then count as ended by
-    /// the deletion, which costs a rerun at worst.
+    /// kubelet makes one when the containers of a pod that is being deleted have ended. The containers then count as
+    /// ended by the deletion, which costs a rerun at worst.
     fn deletion_requested(&self) -> Option<Timestamp> {
         let Time(ends) = self.metadata.deletion_timestamp.as_ref()?;
         match self.metadata.deletion_grace_period_seconds.unwrap_or(0) {
@@ -192,7 +192,8 @@ impl ObjectView {
         init.chain(self.status.container_statuses.iter().flatten())
     }
 
-    /// What the scheduler says of a pod without a node, and the kubelet of a container that waits for more than its turn.
+    /// What the scheduler says of a pod without a node, and the kubelet of a container that waits for more than its
+    /// turn.
     fn trouble(&self, phase: Phase) -> Option<Trouble> {
         if !matches!(phase, Phase::Pending | Phase::Running) {
             return None;
@@ -233,7 +234,8 @@ impl ObjectView {
         }
     }
 
-    /// The container that trains says best why it failed, if it did; then the first one that did; then the pod, as in an eviction.
+    /// The container that trains says best why it failed, if it did; then the first one that did; then the pod, as in
+    /// an eviction.
     fn failure(&self) -> Failure {
         let terminated = |status: &ContainerStatusView| status.state.as_ref()?.terminated.clone();
         let ended = |status| Some((status, terminated(status)?));

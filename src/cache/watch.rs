@@ -19,13 +19,13 @@ use crate::api::ChildKind;
 use crate::api::names;
 use crate::platform::metrics::Metrics;
 
-/// Jobs fetched by one request of a list. While it is decoded, a page takes three times its size, and each of its objects may have
-/// 1.5 MB.
+/// Jobs fetched by one request of a list. While it is decoded, a page takes three times its size, and each of its
+/// objects may have 1.5 MB.
 const JOBS_PAGE: u32 = 20;
 /// The same of other kinds, which are smaller as a rule.
 const CHILDREN_PAGE: u32 = 50;
-/// Seconds after which the API server ends a watch and it is resumed. One that hangs, because its connection is half-open, is given up
-/// five seconds later.
+/// Seconds after which the API server ends a watch and it is resumed. One that hangs, because its connection is
+/// half-open, is given up five seconds later.
 const WATCH_SECONDS: u32 = 55;
 /// Longest pause after an error of a watch: it delays everything once the API server is back.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);

@@ -37,7 +37,8 @@ enum Command {
 
 #[derive(Clone, Copy, Debug, clap::Args)]
 struct Definition {
-    /// Store pod fields that the definition does not know, which are refused otherwise: for a cluster that is newer than it.
+    /// Store pod fields that the definition does not know, which are refused otherwise: for a cluster that is newer
+    /// than it.
     #[arg(long)]
     preserve_unknown_pod_fields: bool,
 }

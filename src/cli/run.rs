@@ -105,8 +105,8 @@ impl Flags {
 /// Runs the operator until SIGTERM or SIGINT.
 pub fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     logs::init(flags.log_format, std::env::var("RUST_LOG").ok().as_deref())?;
-    // One thread: a job takes some milliseconds of work and otherwise waits for the API server, which needs twenty times as much for it.
-    // More threads would mostly wake each other.
+    // One thread: a job takes some milliseconds of work and otherwise waits for the API server, which needs twenty
+    // times as much for it. More threads would mostly wake each other.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();

@@ -1,7 +1,8 @@
 //! Carries out the changes of a plan.
 //!
-//! Every request is safe to repeat and safe to send late: names are deterministic, deletions name the UID, and the deletion of a job
-//! also the resourceVersion that was decided on. So a pass may also give a request up whose answer does not come.
+//! Every request is safe to repeat and safe to send late: names are deterministic, deletions name the UID, and the
+//! deletion of a job also the resourceVersion that was decided on. So a pass may also give a request up whose answer
+//! does not come.
 
 use std::time::Duration;
 

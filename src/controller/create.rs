@@ -15,15 +15,15 @@ use crate::controller::job_ref::Target;
 use crate::planner::Action;
 use crate::planner::build::pod::Builder;
 
-/// Objects of a kind that a job asks for at once. Most jobs are small and wait for one answer; of a quota that is used up few refusals
-/// are taken.
+/// Objects of a kind that a job asks for at once. Most jobs are small and wait for one answer; of a quota that is used
+/// up few refusals are taken.
 const FIRST_BATCH: usize = 4;
 /// Requests of one job under way at once, and the largest batch.
 pub const JOB_CONCURRENCY: usize = 32;
 
-/// Carries out the creations among `actions`: first the pods, whose start takes the longest, and beside them the service of the first
-/// replica, which the others look up to find each other, and what there is one of per job; then the other services. Each of these has
-/// a slow start, the slower when the last pass has failed.
+/// Carries out the creations among `actions`: first the pods, whose start takes the longest, and beside them the
+/// service of the first replica, which the others look up to find each other, and what there is one of per job; then
+/// the other services. Each of these has a slow start, the slower when the last pass has failed.
 pub async fn create(context: &Context, target: &Target<'_>, actions: &[Action], budget: Budget, applied: &mut Applied) {
     let children = actions.iter().filter_map(|action| match action {
         Action::Create(child) => Some(*child),
@@ -63,8 +63,8 @@ struct Wave {
     interrupted: bool,
 }
 
-/// Creates in batches, each twice as large as the one before, and stops after the batch in which one failed: a quota that is used up
-/// then costs a few refused requests, not a thousand.
+/// Creates in batches, each twice as large as the one before, and stops after the batch in which one failed: a quota
+/// that is used up then costs a few refused requests, not a thousand.
 async fn slow_start<F>(mut batch: usize, budget: Budget, children: &[ChildRef], make: impl Fn(ChildRef) -> F) -> Wave
 where
     F: Future<Output = Result<bool, Error>>,
@@ -106,8 +106,9 @@ async fn create_child(
     result
 }
 
-/// Posts an object of the job as it was built, decodes only what is kept of it, and records it, so that the next plan knows it. False
-/// when the job's own object of that name existed already: a request whose answer was lost, or a watch that is late.
+/// Posts an object of the job as it was built, decodes only what is kept of it, and records it, so that the next plan
+/// knows it. False when the job's own object of that name existed already: a request whose answer was lost, or a watch
+/// that is late.
 async fn post(context: &Context, target: &Target<'_>, builder: &Builder<'_>, child: ChildRef) -> Result<bool, Error> {
     let name = child.name(target.name);
     let failed = |source: kube::Error| Error::Create {
@@ -137,8 +138,8 @@ async fn post(context: &Context, target: &Target<'_>, builder: &Builder<'_>, chi
     Ok(created)
 }
 
-/// The job's own object that has the name already. One that Kubeflow's operator made for this job may bear no label, as its
-/// autoscalers do, and would stay unseen by our watch: it gets ours.
+/// The job's own object that has the name already. One that Kubeflow's operator made for this job may bear no label, as
+/// its autoscalers do, and would stay unseen by our watch: it gets ours.
 async fn adopt(
     context: &Context,
     target: &Target<'_>,

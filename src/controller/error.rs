@@ -138,8 +138,8 @@ impl Error {
         matches!(self, Self::Create { source, .. } if is_of_ending_namespace(source))
     }
 
-    /// Whether the job, its namespace or its neighbours are the cause, and not the operator or the cluster: a pod that is
-    /// invalid or that a quota or an admission plugin refuses, a name that is taken.
+    /// Whether the job, its namespace or its neighbours are the cause, and not the operator or the cluster: a pod that
+    /// is invalid or that a quota or an admission plugin refuses, a name that is taken.
     #[must_use]
     pub fn is_of_user(&self) -> bool {
         match self {
@@ -182,14 +182,16 @@ impl Error {
         errors.into_iter().min_by_key(Self::is_benign)
     }
 
-    /// Whether the API server refused a status because of what else is in the object: an edit can help, another attempt cannot.
+    /// Whether the API server refused a status because of what else is in the object: an edit can help, another attempt
+    /// cannot.
     #[must_use]
     pub fn is_invalid(&self) -> bool {
         matches!(self, Self::Status { source, .. } if matches!(source.as_ref(), kube::Error::Api(status) if status.is_invalid()))
     }
 }
 
-/// Whether the API server refused the request, so that nothing was changed. After a server error, or none at all, it may have been.
+/// Whether the API server refused the request, so that nothing was changed. After a server error, or none at all, it
+/// may have been.
 pub fn is_answer(error: &kube::Error) -> bool {
     is_fenced(error) || matches!(error, kube::Error::Api(status) if status.code < 500)
 }

@@ -1,7 +1,8 @@
 //! The shell around the decisions: watches in, requests out.
 //!
-//! [`run`] puts it together. Standby replicas keep their caches warm and do nothing else; the queue is filled only once this replica
-//! leads. Everything a request needs is bound to what was decided on, so that even two leaders at once would only waste requests.
+//! [`run`] puts it together. Standby replicas keep their caches warm and do nothing else; the queue is filled only once
+//! this replica leads. Everything a request needs is bound to what was decided on, so that even two leaders at once
+//! would only waste requests.
 
 mod act;
 mod create;
@@ -149,8 +150,8 @@ impl Context {
     }
 }
 
-/// Runs the operator until `shutdown` is cancelled, and then ends in order: no new reconciles, the running ones end, events go out, the
-/// lease is released.
+/// Runs the operator until `shutdown` is cancelled, and then ends in order: no new reconciles, the running ones end,
+/// events go out, the lease is released.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), RunError> {
     let metrics = Metrics::new()?;
     let config = client::configuration(options.kubeconfig.as_deref()).await?;
@@ -272,8 +273,9 @@ async fn lead(
     }
 }
 
-/// The watch of a standby may be late, and the replica that led before may have finished or suspended what it still shows running: what
-/// is older than this moment is read before anything is done about it. Without an answer that is everything.
+/// The watch of a standby may be late, and the replica that led before may have finished or suspended what it still
+/// shows running: what is older than this moment is read before anything is done about it. Without an answer that is
+/// everything.
 async fn doubt_what_is_older(options: &Options, context: &Context) {
     let now = ListParams::default().limit(1);
     let version = match options.jobs(&context.client).list_metadata(&now).await {

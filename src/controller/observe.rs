@@ -37,7 +37,8 @@ pub async fn read(context: &Context, target: &Target<'_>) -> Result<Arc<StoredJo
     }
 }
 
-/// Reads the objects of the job that we wrote and that the watch does not show. What cannot be read stays as it was written.
+/// Reads the objects of the job that we wrote and that the watch does not show. What cannot be read stays as it was
+/// written.
 pub async fn read_overdue(context: &Context, target: &Target<'_>) {
     let overdue = context.index.overdue(&target.id(), Instant::now());
     stream::iter(overdue)

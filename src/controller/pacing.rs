@@ -1,4 +1,5 @@
-//! What is remembered of a job between reconciles and is not worth storing: back-off, and when its status was last written.
+//! What is remembered of a job between reconciles and is not worth storing: back-off, and when its status was last
+//! written.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -40,7 +41,8 @@ struct Job {
 }
 
 impl Memory {
-    /// A reconcile begins. What is remembered after this is forgotten by [`Memory::forget`], also when the job goes in between.
+    /// A reconcile begins. What is remembered after this is forgotten by [`Memory::forget`], also when the job goes in
+    /// between.
     pub fn begin(&self, job: &str) {
         self.jobs().entry(job.to_owned()).or_default();
     }
@@ -77,7 +79,8 @@ impl Memory {
         self.jobs().get(job)?.refusal.clone()
     }
 
-    /// A reconcile failed: how long to pause. `outage` says that the API server did not refuse anything, it did not answer.
+    /// A reconcile failed: how long to pause. `outage` says that the API server did not refuse anything, it did not
+    /// answer.
     pub fn failed(&self, job: &str, outage: bool, now: Instant) -> Duration {
         let longest = if outage {
             LONGEST_OUTAGE_BACKOFF

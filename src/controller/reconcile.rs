@@ -22,7 +22,8 @@ use crate::planner::{self, Count, Note, Plan, StatusWrite, World};
 use crate::platform::clock;
 use crate::platform::metrics::JobStep;
 
-/// When a job is looked at again although nothing happened and nothing is due: a safety net below the watches, which costs no request.
+/// When a job is looked at again although nothing happened and nothing is due: a safety net below the watches, which
+/// costs no request.
 const RESYNC: Duration = Duration::from_mins(45);
 /// Part of [`RESYNC`] that is left to chance, so that jobs do not come all at once.
 const RESYNC_JITTER: f64 = 0.3;
@@ -113,9 +114,9 @@ async fn pass(context: &Context, target: &Target<'_>, plan: &Plan, owned: &Snaps
         .map_or_else(|| Ok(next(plan, owned, wait)), |error| Err(failed(error)))
 }
 
-/// Makes the changes and stores the status, also when a change failed: the status says what was observed, so the user sees the truth
-/// while the cause lasts. As a rule it goes last. It does not wait for the changes of a large job: nothing in a plan that has both
-/// depends on their order.
+/// Makes the changes and stores the status, also when a change failed: the status says what was observed, so the user
+/// sees the truth while the cause lasts. As a rule it goes last. It does not wait for the changes of a large job:
+/// nothing in a plan that has both depends on their order.
 async fn carry_out(context: &Context, target: &Target<'_>, plan: &Plan) -> (Applied, Result<Option<Duration>, Error>) {
     let mut acting = std::pin::pin!(act(context, target, &plan.actions));
     if let Ok(applied) = tokio::time::timeout(STATUS_WAITS, &mut acting).await {
@@ -124,8 +125,8 @@ async fn carry_out(context: &Context, target: &Target<'_>, plan: &Plan) -> (Appl
     tokio::join!(acting, settle_status(context, target, plan))
 }
 
-/// Stores the status of the plan if it is due, and then says what happened. Returns how long it has to wait, zero when something
-/// depends on its being stored.
+/// Stores the status of the plan if it is due, and then says what happened. Returns how long it has to wait, zero when
+/// something depends on its being stored.
 async fn settle_status(context: &Context, target: &Target<'_>, plan: &Plan) -> Result<Option<Duration>, Error> {
     let Some(StatusWrite { status, urgency }) = &plan.status else {
         context.memory.status_settled(target.uid);

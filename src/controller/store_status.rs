@@ -18,8 +18,8 @@ use crate::planner::Note;
 
 /// Replaces the status, if the job is still the one that was decided on.
 ///
-/// One JSON patch: it carries the status alone and not the templates, as a replacement of the object would, and the resourceVersion in it
-/// makes the API server refuse it when the job has changed.
+/// One JSON patch: it carries the status alone and not the templates, as a replacement of the object would, and the
+/// resourceVersion in it makes the API server refuse it when the job has changed.
 pub async fn store_status(context: &Context, metadata: &ObjectMeta, status: JobStatus) -> Result<(), Error> {
     let name = metadata.name.clone().unwrap_or_default();
     let namespace = metadata.namespace.clone().unwrap_or_default();
@@ -58,8 +58,8 @@ pub async fn store_status(context: &Context, metadata: &ObjectMeta, status: JobS
     }
 }
 
-/// The job with the status that was sent, where the definition in the cluster has pruned fields of it. What comes back without
-/// them must not look as if it were yet to be written.
+/// The job with the status that was sent, where the definition in the cluster has pruned fields of it. What comes back
+/// without them must not look as if it were yet to be written.
 fn with_pruned(context: &Context, stored: StoredJob, sent: JobStatus) -> StoredJob {
     let StoredJob::Decoded(mut job) = stored else {
         return stored;

@@ -35,8 +35,8 @@ pub struct Pod {
     pub deletion_requested: Option<Timestamp>,
     /// Its deletion, once that has begun.
     pub deletion: Option<Box<Deletion>>,
-    /// Whether the condition `DisruptionTarget` is True: preempted, evicted by a taint or through the API, its node shut
-    /// down or gone.
+    /// Whether the condition `DisruptionTarget` is True: preempted, evicted by a taint or through the API, its node
+    /// shut down or gone.
     pub disrupted: bool,
     /// When its last container ended.
     pub finished_at: Option<Timestamp>,
@@ -44,7 +44,8 @@ pub struct Pod {
     pub restarts: i32,
     /// What it was built from, as [`crate::planner::build::template_hash`] has it; nothing for a pod that is not ours.
     pub template_hash: Option<u64>,
-    /// `metadata.generation` of the job that it was built from; nothing for a pod that is not ours, or of an earlier version.
+    /// `metadata.generation` of the job that it was built from; nothing for a pod that is not ours, or of an earlier
+    /// version.
     pub generation: Option<i64>,
     /// Whether it runs and the kubelet does not call it ready.
     pub unready: bool,
@@ -61,18 +62,20 @@ impl Pod {
         matches!(self.phase, Phase::Succeeded | Phase::Failed)
     }
 
-    /// A failure of the training. A failed pod that is being deleted, or that was disrupted, is not one: whoever stopped it (an
-    /// eviction, a drain, a scale-down) caused the end, and the replica is replaced as if it had vanished. Kubeflow counts it as
-    /// failed, which under restartPolicy Never fails a job whose node is drained. An eviction for the pod's own fault, such as the
-    /// use of too much ephemeral storage, has no such condition and stays a failure.
+    /// A failure of the training. A failed pod that is being deleted, or that was disrupted, is not one: whoever
+    /// stopped it (an eviction, a drain, a scale-down) caused the end, and the replica is replaced as if it had
+    /// vanished. Kubeflow counts it as failed, which under restartPolicy Never fails a job whose node is drained. An
+    /// eviction for the pod's own fault, such as the use of too much ephemeral storage, has no such condition and stays
+    /// a failure.
     #[must_use]
     pub fn failed(&self) -> bool {
         self.phase == Phase::Failed && !self.terminating && !self.disrupted
     }
 
-    /// A success of the training: an end of its own. Since Kubernetes 1.27 a pod that is told to stop and exits with 0 ends
-    /// Succeeded, as a script does that saves a checkpoint on SIGTERM; its work is not done. In the second in which the deletion was
-    /// asked for, the end counts as caused by it: a checkpoint resumed once too often costs less than training cut short.
+    /// A success of the training: an end of its own. Since Kubernetes 1.27 a pod that is told to stop and exits with 0
+    /// ends Succeeded, as a script does that saves a checkpoint on SIGTERM; its work is not done. In the second in
+    /// which the deletion was asked for, the end counts as caused by it: a checkpoint resumed once too often costs less
+    /// than training cut short.
     #[must_use]
     pub fn succeeded(&self) -> bool {
         let before_deletion = self
@@ -115,10 +118,11 @@ pub struct Trouble {
 /// Why a pod failed.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Failure {
-    /// Exit code of the container pytorch, by which restartPolicy ExitCode decides; absent when it did not terminate, as in an
-    /// eviction.
+    /// Exit code of the container pytorch, by which restartPolicy ExitCode decides; absent when it did not terminate,
+    /// as in an eviction.
     pub exit_code: Option<i32>,
-    /// The container that failed: pytorch if it did, or else the first one, init containers first. None failed in an eviction.
+    /// The container that failed: pytorch if it did, or else the first one, init containers first. None failed in an
+    /// eviction.
     pub container: Option<FailedContainer>,
     /// Reason from that container, or from the pod.
     pub reason: Option<String>,

@@ -1,4 +1,5 @@
-//! A job that has its verdict: clean-up, then deletion when the time has come. The verdict itself is not looked at again.
+//! A job that has its verdict: clean-up, then deletion when the time has come. The verdict itself is not looked at
+//! again.
 
 use std::time::Duration;
 
@@ -26,7 +27,8 @@ pub fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     let mut status = stored.clone();
     status.replica_statuses = replica_statuses::final_counts(world, &stored.replica_statuses);
     if stored.observed_generation.is_some() {
-        // A verdict of Kubeflow's operator has no generation, and taking its jobs over is no reason to write to each of them.
+        // A verdict of Kubeflow's operator has no generation, and taking its jobs over is no reason to write to each of
+        // them.
         status.observed_generation = world.job.metadata.generation;
     }
     let acted_on = status.observed_generation != stored.observed_generation;

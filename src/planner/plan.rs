@@ -28,8 +28,8 @@ impl Plan {
     }
 }
 
-/// A change in the cluster. Objects are carried by name and built only when the change is made, so that planning a job of a
-/// thousand workers does not build a thousand pods.
+/// A change in the cluster. Objects are carried by name and built only when the change is made, so that planning a job
+/// of a thousand workers does not build a thousand pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Create an object of the job.

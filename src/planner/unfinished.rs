@@ -151,8 +151,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// What the end of its pods decided about a job before it was suspended. Nobody was there to see it, and the job must not train
-    /// again.
+    /// What the end of its pods decided about a job before it was suspended. Nobody was there to see it, and the job
+    /// must not train again.
     fn ended_before_suspension(&self) -> Option<Decision> {
         if !self.world.job.spec.suspended() || is_true(self.stored, ConditionType::Suspended) {
             return None;
@@ -212,8 +212,8 @@ impl<'a> Draft<'a> {
         self.completed = CompletedIndexes::default();
         self.status.completed_indexes = None;
         self.count_pods(false);
-        // A suspension is stored before anything is deleted because of it: one that is over by then has done nothing, and one
-        // that has done something is told.
+        // A suspension is stored before anything is deleted because of it: one that is over by then has done nothing,
+        // and one that has done something is told.
         if is_true(self.stored, ConditionType::Suspended) {
             self.plan.actions = clean_pod_policy::clean_up(self.world, CleanPodPolicy::All);
             self.plan.actions.extend(autoscaler::delete(self.world));

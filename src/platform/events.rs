@@ -80,13 +80,14 @@ impl EventSink {
     }
 }
 
-/// How long after its last repetition a warning is counted on: as long as a [`Recorder`] remembers what it has published.
+/// How long after its last repetition a warning is counted on: as long as a [`Recorder`] remembers what it has
+/// published.
 const REMEMBERED: Duration = Duration::from_mins(6);
 
-/// A recorder remembers what it has published, in order to count repetitions. It takes an event about the same object with the same
-/// reason for one, whatever it says, and then keeps the first text; so each text has a recorder of its own, lest a second cause be
-/// told as the first. Only warnings repeat. A normal event tells of a transition, and a later one with the same reason tells of
-/// another, about other pods.
+/// A recorder remembers what it has published, in order to count repetitions. It takes an event about the same object
+/// with the same reason for one, whatever it says, and then keeps the first text; so each text has a recorder of its
+/// own, lest a second cause be told as the first. Only warnings repeat. A normal event tells of a transition, and a
+/// later one with the same reason tells of another, about other pods.
 struct Recorders {
     client: Client,
     reporter: Reporter,

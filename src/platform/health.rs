@@ -1,8 +1,9 @@
 //! Whether the operator is ready, and whether it is stuck.
 //!
 //! *Ready* means that every cache has been filled once; a standby is ready too. *Live* means that the reconcile loop
-//! moves while it has work. A replica that is not live is restarted by the kubelet, so nothing counts here that a restart
-//! does not cure, such as an API server that is down, nor what ends the process by itself, such as a watch that ends.
+//! moves while it has work. A replica that is not live is restarted by the kubelet, so nothing counts here that a
+//! restart does not cure, such as an API server that is down, nor what ends the process by itself, such as a watch that
+//! ends.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

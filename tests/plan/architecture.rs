@@ -1,4 +1,5 @@
-//! What the layout of the source promises: a pure core, one place for names, dependencies in one direction, files of a readable size.
+//! What the layout of the source promises: a pure core, one place for names, dependencies in one direction, files of a
+//! readable size.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// Longest file, tests not counted.
 const MAX_LINES: usize = 300;
 
-/// What the core must not touch: the cluster, the clock, the environment, the log, and order that differs from run to run.
+/// What the core must not touch: the cluster, the clock, the environment, the log, and order that differs from run to
+/// run.
 const IMPURE: &[&str] = &[
     "kube::",
     "tokio",

@@ -4,7 +4,8 @@ use crate::api::{CleanPodPolicy, ReplicaType};
 use crate::planner::{Phase, Plan};
 use crate::support::fixture::{Scene, actions, master, master_and_workers};
 
-/// A job with a verdict and one pod of each kind: a failed or succeeded master, a running, a pending and a succeeded worker.
+/// A job with a verdict and one pod of each kind: a failed or succeeded master, a running, a pending and a succeeded
+/// worker.
 fn finished(spelling: &str, policy: Option<&str>, failed: bool) -> Scene {
     let job = master_and_workers(3).restart(ReplicaType::Master, "Never");
     let job = match (policy, spelling) {

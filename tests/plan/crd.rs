@@ -1,7 +1,7 @@
 //! The CRD as checked in: what the API server will do with it, as far as that can be told without one.
 //!
-//! Schemas are checked by `api::structural`, which a test holds to the API server, CEL rules by `kube_cel`. The same objects go
-//! through `planner::validate`, which must say the same of them.
+//! Schemas are checked by `api::structural`, which a test holds to the API server, CEL rules by `kube_cel`. The same
+//! objects go through `planner::validate`, which must say the same of them.
 
 use std::collections::BTreeSet;
 use std::fs;

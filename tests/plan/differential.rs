@@ -1,4 +1,5 @@
-//! The differential law of editing: a job edited step by step into a state is like a job created in that state, or the edit was refused.
+//! The differential law of editing: a job edited step by step into a state is like a job created in that state, or the
+//! edit was refused.
 
 use std::num::NonZero;
 use std::thread;

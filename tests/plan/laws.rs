@@ -1,4 +1,5 @@
-//! The laws, checked after every step of random histories: S1 to S9 and L1 of the design, in the form that a pure core can be held to.
+//! The laws, checked after every step of random histories: S1 to S9 and L1 of the design, in the form that a pure core
+//! can be held to.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -225,7 +226,8 @@ impl Told<'_> {
             .map_or_else(|| self.stored(), |write| write.status.clone())
     }
 
-    /// Whether the plan treats the job as suspended. A suspension does not end by being resumed: first all pods have to go.
+    /// Whether the plan treats the job as suspended. A suspension does not end by being resumed: first all pods have to
+    /// go.
     fn suspended(&self) -> bool {
         self.job.spec.suspended() || is_suspended(&self.status())
     }
@@ -411,7 +413,8 @@ impl Told<'_> {
         }
     }
 
-    /// S6, for the quota of whoever admitted the job: every pod that has not ended counts, and every one before it is created.
+    /// S6, for the quota of whoever admitted the job: every pod that has not ended counts, and every one before it is
+    /// created.
     fn active_is_what_exists_and_what_is_about_to(&self) {
         let status = self.plan.status.as_ref().map(|write| write.status.clone());
         let status = status.unwrap_or_else(|| self.stored());

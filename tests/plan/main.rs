@@ -1,5 +1,5 @@
-//! What needs no cluster: the planner by API field, parity with Kubeflow, laws that hold in every history, the definition, the
-//! documentation and the layout of the source.
+//! What needs no cluster: the planner by API field, parity with Kubeflow, laws that hold in every history, the
+//! definition, the documentation and the layout of the source.
 
 use pytorchjob_operator::{api, planner};
 

@@ -1,7 +1,8 @@
 //! Parity with Kubeflow training-operator 1.9.4: its own tests, as far as a plan can answer them.
 //!
-//! E-numbers are its integration tests for PyTorchJob, T its unit tests for PyTorchJob, C those of the engine that all its kinds of
-//! job share. A test whose name ends in `on_purpose` shows where this operator answers differently, and how.
+//! E-numbers are its integration tests for PyTorchJob, T its unit tests for PyTorchJob, C those of the engine that all
+//! its kinds of job share. A test whose name ends in `on_purpose` shows where this operator answers differently, and
+//! how.
 
 use serde_json::{Value, json};
 

@@ -60,7 +60,8 @@ async fn a_plain_kubectl_apply_installs_the_definition_and_an_older_one_can_let_
     cluster.kubectl(&["replace", "-f", &older_file]).await.unwrap();
 
     let rig = Rig::start_on(cluster, install_identity(cluster).await).await;
-    // The server serves the new schema a moment after it has stored it: until then the fields are known, and kept as well.
+    // The server serves the new schema a moment after it has stored it: until then the fields are known, and kept as
+    // well.
     let mut newer = job("newer", 0);
     let template = &mut newer["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"];
     template["hostname"] = json!("trainer");

@@ -1,5 +1,5 @@
-//! Jobs that cannot be run as they are written: what the API server says, what `validate` says, and what becomes of such objects
-//! where the API server let them in.
+//! Jobs that cannot be run as they are written: what the API server says, what `validate` says, and what becomes of
+//! such objects where the API server let them in.
 
 use std::{
     fs,

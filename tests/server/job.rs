@@ -118,7 +118,8 @@ impl Resource for Job {
     }
 }
 
-/// A replica spec: one container, and a scheduler that nobody runs, so that only the test decides what becomes of the pod.
+/// A replica spec: one container, and a scheduler that nobody runs, so that only the test decides what becomes of the
+/// pod.
 pub fn replica(replicas: u32, restart_policy: &str) -> Value {
     json!({
         "replicas": replicas,

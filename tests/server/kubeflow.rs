@@ -1,4 +1,5 @@
-//! The cases that the integration tests of Kubeflow's training operator 1.9 have for PyTorchJob, with the objects compared in full.
+//! The cases that the integration tests of Kubeflow's training operator 1.9 have for PyTorchJob, with the objects
+//! compared in full.
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,11 @@
 //! The operator, the binary that is shipped under the roles that are shipped, against a real API server.
 //!
-//! Every test has a namespace and an operator of its own, so tests run side by side and may kill theirs. Pods are played: they
-//! name a scheduler that nobody runs, and [`pytorchjob_test_cluster::set_pod_phase`] says what became of them. What the operator
-//! does is waited for by watches. That it does *not* do something is shown by an edit that asks for nothing, see
-//! [`rig::Rig::settle`]: once the operator has acted on that, it has done whatever it was going to do because of what came before.
-//! Times are compared as the API server stores them, in whole seconds, so that a busy machine does not blur them.
+//! Every test has a namespace and an operator of its own, so tests run side by side and may kill theirs. Pods are
+//! played: they name a scheduler that nobody runs, and [`pytorchjob_test_cluster::set_pod_phase`] says what became of
+//! them. What the operator does is waited for by watches. That it does *not* do something is shown by an edit that asks
+//! for nothing, see [`rig::Rig::settle`]: once the operator has acted on that, it has done whatever it was going to do
+//! because of what came before. Times are compared as the API server stores them, in whole seconds, so that a busy
+//! machine does not blur them.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 use pytorchjob_operator::{api, planner};

@@ -209,8 +209,8 @@ impl Rig {
 
     /// Waits until the deletion of this pod has begun, and sees to it that it ends.
     ///
-    /// The API server deletes an ended pod in two steps, and gives up between them when the client of the request is gone, killed for
-    /// example. The kubelet takes the second step then.
+    /// The API server deletes an ended pod in two steps, and gives up between them when the client of the request is
+    /// gone, killed for example. The kubelet takes the second step then.
     pub async fn finish_deletion(&self, pod: &Pod) {
         let name = pod.name_any();
         let begun = |now: &Pod| now.uid() != pod.uid() || now.metadata.deletion_timestamp.is_some();
@@ -239,9 +239,9 @@ impl Rig {
 
     /// Waits until the operator has acted on everything that was asked of the job before.
     ///
-    /// It makes an edit that asks for nothing: without a gang scheduler `minAvailable` has no effect. The operator looks at one job
-    /// in one task at a time, carries out what the look calls for, and only then stores the generation it looked at. So when that
-    /// is stored, whatever was to happen because of what came before has happened.
+    /// It makes an edit that asks for nothing: without a gang scheduler `minAvailable` has no effect. The operator
+    /// looks at one job in one task at a time, carries out what the look calls for, and only then stores the generation
+    /// it looked at. So when that is stored, whatever was to happen because of what came before has happened.
     pub async fn settle(&self, name: &str) -> Job {
         let generation = self.get(name).await.metadata.generation.unwrap();
         let nothing = json!({ "spec": { "runPolicy": { "schedulingPolicy": { "minAvailable": generation } } } });
@@ -259,8 +259,8 @@ impl Rig {
         event.note.unwrap_or_default()
     }
 
-    /// A job with a finalizer, so that its deletion has a time: waits for it, removes the finalizer, and returns the time in
-    /// seconds since the epoch.
+    /// A job with a finalizer, so that its deletion has a time: waits for it, removes the finalizer, and returns the
+    /// time in seconds since the epoch.
     pub async fn wait_deleted(&self, name: &str) -> i64 {
         let job = self.wait(name, |job| job.metadata.deletion_timestamp.is_some()).await;
         self.patch(name, &json!({ "metadata": { "finalizers": null } })).await;

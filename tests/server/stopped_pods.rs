@@ -46,7 +46,8 @@ async fn a_master_that_is_deleted_and_exits_0_does_not_complete_the_job() {
 async fn a_disrupted_pod_is_replaced_under_never_and_counts_as_no_restart() {
     let rig = Rig::start().await;
     let pods = running(&rig, "disrupted", "Never").await;
-    // Preemption, eviction by taint and a shutdown of the node say so before the containers end; PodGC sets the phase before it deletes.
+    // Preemption, eviction by taint and a shutdown of the node say so before the containers end; PodGC sets the phase
+    // before it deletes.
     let condition = json!({ "status": { "conditions": [
         { "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet" }] } });
     rig.pods()

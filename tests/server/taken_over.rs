@@ -1,4 +1,5 @@
-//! What the definitions of Kubeflow 1.3 to 1.9 let in stays writable under ours. They know types and required fields, and hardly any rule.
+//! What the definitions of Kubeflow 1.3 to 1.9 let in stays writable under ours. They know types and required fields,
+//! and hardly any rule.
 
 use std::fs;
 
@@ -79,7 +80,8 @@ fn oddities() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Jobs drawn from a schema that has our fields with their types, and what is required, as Kubeflow's definitions have it.
+/// Jobs drawn from a schema that has our fields with their types, and what is required, as Kubeflow's definitions have
+/// it.
 fn generated() -> impl Iterator<Item = Value> {
     let mut schema = schema_of_jobs(UnknownPodFields::Refused);
     loosen(&mut schema);

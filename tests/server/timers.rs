@@ -1,8 +1,8 @@
 //! `activeDeadlineSeconds` and `ttlSecondsAfterFinished`: never early, at most a second late, whatever comes between.
 //!
-//! The times of the status are whole seconds: a job whose deadline of `n` seconds was enforced less than a second late has a
-//! `completionTime` of exactly `startTime + n`. The time of a deletion is read from `deletionTimestamp`, which a finalizer lets us see.
-//! Where time has to pass, another job's timer tells that it has.
+//! The times of the status are whole seconds: a job whose deadline of `n` seconds was enforced less than a second late
+//! has a `completionTime` of exactly `startTime + n`. The time of a deletion is read from `deletionTimestamp`, which a
+//! finalizer lets us see. Where time has to pass, another job's timer tells that it has.
 
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::api::{Api, PostParams};
@@ -330,7 +330,8 @@ async fn timers_that_ran_out_while_no_operator_was_there_are_enforced_when_one_c
     for (name, policy) in [("deadline", DEADLINE), ("ttl", TTL)] {
         rig.patch(name, &Spelling::Flat.policy(policy, 3)).await;
     }
-    // Nobody else's timer can tell that the time has passed, so the jobs are watched for longer than that, and stay as they are.
+    // Nobody else's timer can tell that the time has passed, so the jobs are watched for longer than that, and stay as
+    // they are.
     let while_it_passes = Duration::from_secs(4);
     let jobs = rig.jobs();
     let (failed, deleted) = tokio::join!(

@@ -1,5 +1,5 @@
-//! A simulated cluster: an API server with one job, an environment that does what environments do, and an operator that sees all
-//! of it late, whose writes get refused or lost, and that may stop between any two of them.
+//! A simulated cluster: an API server with one job, an environment that does what environments do, and an operator that
+//! sees all of it late, whose writes get refused or lost, and that may stop between any two of them.
 
 use std::collections::BTreeMap;
 
@@ -112,8 +112,8 @@ pub struct Cluster {
     pub stored: Objects,
     pub seen: Objects,
     pub now: Timestamp,
-    /// Whether the answer to a status write was lost. The operator does not decide about the job before it has read it again: it
-    /// cannot know what it has said already.
+    /// Whether the answer to a status write was lost. The operator does not decide about the job before it has read it
+    /// again: it cannot know what it has said already.
     pub in_doubt: bool,
     born: u32,
     version: u64,
@@ -201,7 +201,8 @@ impl Cluster {
         }
     }
 
-    /// Does what the plan says, each write with its outcome, the first ones done when they run out. Tells what reached the server.
+    /// Does what the plan says, each write with its outcome, the first ones done when they run out. Tells what reached
+    /// the server.
     pub fn carry_out(&mut self, plan: &Plan, first: usize, outcomes: &[Outcome]) -> Vec<Written> {
         let mut writes: Vec<Option<&Action>> = plan.actions.iter().map(Some).collect();
         if plan.status.is_some() {

@@ -1,7 +1,7 @@
 //! Jobs, pods and worlds in few words.
 //!
-//! Jobs are written as the JSON a user would send and decoded like any stored object, so that a builder cannot make what the API
-//! server could not hand out.
+//! Jobs are written as the JSON a user would send and decoded like any stored object, so that a builder cannot make
+//! what the API server could not hand out.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};

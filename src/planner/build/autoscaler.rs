@@ -24,7 +24,8 @@ pub fn build(job: &PyTorchJob, builder: &Builder<'_>) -> Option<Value> {
     }))
 }
 
-/// The elastic policy, if it has metrics to scale by. An empty list is none: the API server would refuse such an autoscaler.
+/// The elastic policy, if it has metrics to scale by. An empty list is none: the API server would refuse such an
+/// autoscaler.
 #[must_use]
 pub fn policy(job: &PyTorchJob) -> Option<&ElasticPolicy> {
     let policy = job.spec.elastic_policy.as_ref()?;

@@ -16,7 +16,8 @@ pub struct Ports {
     pub worker: u64,
 }
 
-/// Variables of one replica, in Kubeflow's order. They stand after the user's own, so for a name that both set, ours holds.
+/// Variables of one replica, in Kubeflow's order. They stand after the user's own, so for a name that both set, ours
+/// holds.
 #[must_use]
 pub fn variables(
     job: &str,

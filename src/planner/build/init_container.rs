@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use crate::api::{Replica, ReplicaType, names};
 use crate::planner::world::Settings;
 
-/// The container, or nothing for a replica that needs none: workers of a job with Master have it. It stands after the user's own.
+/// The container, or nothing for a replica that needs none: workers of a job with Master have it. It stands after the
+/// user's own.
 ///
 /// Kubeflow's, and with a security context, so that it runs in a namespace under the restricted Pod Security Standard.
 #[must_use]

@@ -45,8 +45,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The pod of a replica: labels, annotations, finalizers and spec of the template, and what makes it a member of the job. Whatever
-    /// else the template holds, fields newer than our schema included, is carried over as it is.
+    /// The pod of a replica: labels, annotations, finalizers and spec of the template, and what makes it a member of
+    /// the job. Whatever else the template holds, fields newer than our schema included, is carried over as it is.
     #[must_use]
     pub fn pod(&self, role: ReplicaType, index: u32) -> Value {
         let template = self.template(role);
@@ -91,8 +91,8 @@ impl<'a> Builder<'a> {
         labels
     }
 
-    /// Metadata of an object that the job owns. The owner reference is what garbage collection and our watches follow. A job that is not
-    /// stored yet has no namespace and no UID, and so neither have its objects.
+    /// Metadata of an object that the job owns. The owner reference is what garbage collection and our watches follow.
+    /// A job that is not stored yet has no namespace and no UID, and so neither have its objects.
     #[must_use]
     pub fn metadata(&self, name: &str, labels: Map<String, Value>) -> Map<String, Value> {
         let mut metadata = Map::new();

@@ -42,8 +42,8 @@ pub fn training_container(template: &Value) -> Option<usize> {
     named.or_else(|| (!containers.is_empty()).then_some(0))
 }
 
-/// Whether the training container lacks the default port and gets it. A port of that number under another name is the user's way of
-/// naming it; a second one would make the service invalid.
+/// Whether the training container lacks the default port and gets it. A port of that number under another name is the
+/// user's way of naming it; a second one would make the service invalid.
 #[must_use]
 pub fn needs_default_port(template: &Value) -> bool {
     !declared(template)
@@ -51,8 +51,8 @@ pub fn needs_default_port(template: &Value) -> bool {
         .any(|port| port.name == names::PORT_NAME || port.number == u64::from(names::PORT))
 }
 
-/// The ports of the training container, as they stand in the pod. A service refuses two ports with the same number and protocol or
-/// with the same name, a pod does not: the first one stays.
+/// The ports of the training container, as they stand in the pod. A service refuses two ports with the same number and
+/// protocol or with the same name, a pod does not: the first one stays.
 #[must_use]
 pub fn ports(template: &Value) -> Vec<Port> {
     let mut ports: Vec<Port> = Vec::new();

@@ -1,7 +1,8 @@
 //! `activeDeadlineSeconds`: a timer from `status.startTime`.
 //!
-//! Kubeflow 1.9 checks the deadline only when some other event wakes it, the legacy operator up to thirty seconds late. Here
-//! every plan of an unfinished job carries the time that remains, so the deadline is a timer, re-armed by each edit and restart.
+//! Kubeflow 1.9 checks the deadline only when some other event wakes it, the legacy operator up to thirty seconds late.
+//! Here every plan of an unfinished job carries the time that remains, so the deadline is a timer, re-armed by each
+//! edit and restart.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! `elasticPolicy.metrics`: a horizontal pod autoscaler for the workers.
 //!
-//! Kubeflow leaves it behind when the job ends and creates it again for jobs that ended long ago; here it exists exactly while
-//! the job may run.
+//! Kubeflow leaves it behind when the job ends and creates it again for jobs that ended long ago; here it exists
+//! exactly while the job may run.
 
 use crate::api::{ChildKind, ChildRef};
 use crate::planner::build::autoscaler;

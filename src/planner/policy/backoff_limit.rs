@@ -1,8 +1,8 @@
 //! `backoffLimit`: how many restarts a job may have.
 //!
-//! Two things are restarts: a container that the kubelet restarts in place, and a failed pod that the operator replaces. Kubeflow
-//! 1.9 counts only the first, only in pods that run, and forgets them with the pod. Here a replaced pod is counted in
-//! `status.restarts` before it is deleted, together with the container restarts it takes with it.
+//! Two things are restarts: a container that the kubelet restarts in place, and a failed pod that the operator
+//! replaces. Kubeflow 1.9 counts only the first, only in pods that run, and forgets them with the pod. Here a replaced
+//! pod is counted in `status.restarts` before it is deleted, together with the container restarts it takes with it.
 
 use crate::planner::child::Pod;
 
@@ -12,9 +12,9 @@ use crate::planner::child::Pod;
 /// * `counted`: `status.restarts`, the failures seen now included.
 /// * `pods`: the pods that are there; those whose failure is counted already are not among them.
 ///
-/// Container restarts fail the job when their number reaches the limit, or is above a limit of 0, as in Kubeflow and in a Kubernetes
-/// Job with restartPolicy OnFailure. With replaced pods in the sum it fails beyond the limit, as a Kubernetes Job counts failed
-/// pods: a limit of 1 allows one replacement.
+/// Container restarts fail the job when their number reaches the limit, or is above a limit of 0, as in Kubeflow and in
+/// a Kubernetes Job with restartPolicy OnFailure. With replaced pods in the sum it fails beyond the limit, as a
+/// Kubernetes Job counts failed pods: a limit of 1 allows one replacement.
 #[must_use]
 pub fn exceeded<'a>(limit: i32, counted: i32, pods: impl Iterator<Item = &'a Pod>) -> Option<i32> {
     let in_place = pods.map(|pod| pod.restarts).fold(0, i32::saturating_add);

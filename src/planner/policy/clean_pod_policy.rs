@@ -7,9 +7,9 @@ use crate::planner::world::World;
 
 /// The policy in force.
 ///
-/// Kubeflow's default is None, under which the pods of a job that failed, or ran into its deadline, go on holding their GPUs. Here
-/// an unset policy keeps the pods of a job that succeeded, and of one that failed stops what still runs and keeps what has
-/// finished, whose logs say why. An explicit policy does exactly what it says.
+/// Kubeflow's default is None, under which the pods of a job that failed, or ran into its deadline, go on holding their
+/// GPUs. Here an unset policy keeps the pods of a job that succeeded, and of one that failed stops what still runs and
+/// keeps what has finished, whose logs say why. An explicit policy does exactly what it says.
 #[must_use]
 pub fn effective(policy: Option<CleanPodPolicy>, failed: bool) -> CleanPodPolicy {
     policy.unwrap_or(if failed {
@@ -19,9 +19,10 @@ pub fn effective(policy: Option<CleanPodPolicy>, failed: bool) -> CleanPodPolicy
     })
 }
 
-/// The deletions that remain. Running includes pods that are pending, as in Kubeflow. The services of pods that are gone, whoever deleted
-/// them, go when no pod is on its way out any more: until then pods find each other, to save a checkpoint together for example. Kubeflow
-/// deletes a service together with its pod, and leaks it when the pod is gone already.
+/// The deletions that remain. Running includes pods that are pending, as in Kubeflow. The services of pods that are
+/// gone, whoever deleted them, go when no pod is on its way out any more: until then pods find each other, to save a
+/// checkpoint together for example. Kubeflow deletes a service together with its pod, and leaks it when the pod is gone
+/// already.
 #[must_use]
 pub fn clean_up(world: &World<'_>, policy: CleanPodPolicy) -> Vec<Action> {
     let goes = |pod: &&Pod| match policy {

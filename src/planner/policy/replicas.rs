@@ -6,11 +6,11 @@ use crate::planner::policy::restart_policy;
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::world::World;
 
-/// The changes that bring pods and services to the wanted number: deletions first, then creations, Master before Worker, then by
-/// index; on scale-down the highest index goes first, and its service when the pod is gone.
+/// The changes that bring pods and services to the wanted number: deletions first, then creations, Master before
+/// Worker, then by index; on scale-down the highest index goes first, and its service when the pod is gone.
 ///
-/// The table of replicas is sized by the spec. Kubeflow sizes it by the highest index it sees, and so re-creates replicas that were
-/// scaled down while a higher one is still terminating.
+/// The table of replicas is sized by the spec. Kubeflow sizes it by the highest index it sees, and so re-creates
+/// replicas that were scaled down while a higher one is still terminating.
 #[must_use]
 pub fn reconcile(world: &World<'_>, completed: &CompletedIndexes) -> Vec<Action> {
     let mut actions = restart_policy::replacements(world);
@@ -23,9 +23,9 @@ pub fn reconcile(world: &World<'_>, completed: &CompletedIndexes) -> Vec<Action>
     actions
 }
 
-/// Whether all that is left are pods on their way out, as after suspend and resume, or after somebody deleted them all. New pods
-/// wait until the old ones are gone, so that two generations never meet in one rendezvous. While others still work, a terminating
-/// pod holds up its own replica only, because it keeps its name.
+/// Whether all that is left are pods on their way out, as after suspend and resume, or after somebody deleted them all.
+/// New pods wait until the old ones are gone, so that two generations never meet in one rendezvous. While others still
+/// work, a terminating pod holds up its own replica only, because it keeps its name.
 fn waits_for_old_pods(world: &World<'_>) -> bool {
     let ours = || world.pods.iter().filter(|pod| world.replica_of(&pod.name).is_some());
     ours().any(|pod| pod.terminating) && ours().all(|pod| pod.terminating)
@@ -50,7 +50,8 @@ fn surplus(world: &World<'_>) -> Vec<Action> {
         .collect()
 }
 
-/// Deletes the remnants of disruptions, so that their replicas can run again. They are replaced and not counted as restarts.
+/// Deletes the remnants of disruptions, so that their replicas can run again. They are replaced and not counted as
+/// restarts.
 fn disrupted(world: &World<'_>, completed: &CompletedIndexes) -> Vec<Action> {
     let mut remnants: Vec<_> = world
         .desired_pods()

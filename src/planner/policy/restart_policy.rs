@@ -1,8 +1,8 @@
 //! `restartPolicy`: what a failed replica means.
 //!
-//! The kubelet restarts containers in place under Always and OnFailure; what reaches this module is a pod that failed as a whole.
-//! Such a pod is replaced in two steps. First the failure is counted in the status; only when that is stored, the pod is deleted,
-//! so that a crash in between can neither lose nor repeat a count.
+//! The kubelet restarts containers in place under Always and OnFailure; what reaches this module is a pod that failed
+//! as a whole. Such a pod is replaced in two steps. First the failure is counted in the status; only when that is
+//! stored, the pod is deleted, so that a crash in between can neither lose nor repeat a count.
 
 use crate::api::names;
 use crate::api::{FirstFailure, JobStatus, PyTorchJobSpec, Replica, ReplicaType, RestartPolicy};
@@ -119,7 +119,8 @@ pub fn remember(world: &World<'_>, status: &mut JobStatus, pod: &Pod) {
     });
 }
 
-/// Deletions of pods whose failure the stored status has counted. Of replicas that are still wanted: the others go as surplus.
+/// Deletions of pods whose failure the stored status has counted. Of replicas that are still wanted: the others go as
+/// surplus.
 #[must_use]
 pub fn replacements(world: &World<'_>) -> Vec<Action> {
     let counted: &[String] = world.job.status.as_ref().map_or(&[], |status| &status.replaced_pods);
@@ -165,8 +166,8 @@ fn failed_replicas<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod)> {
     replicas
 }
 
-/// Whether a failed pod is worth another try under ExitCode. Without an exit code (eviction, a failed init container) the training
-/// itself did not fail.
+/// Whether a failed pod is worth another try under ExitCode. Without an exit code (eviction, a failed init container)
+/// the training itself did not fail.
 fn retryable(failure: Option<&Failure>) -> bool {
     failure
         .and_then(|failure| failure.exit_code)

@@ -1,5 +1,6 @@
-//! When a job runs, and when it has succeeded. Kubeflow's rules: with a Master, the Master alone decides both; without one, all
-//! workers must succeed, and any one of them suffices in an elastic job, where the others have nothing left to do.
+//! When a job runs, and when it has succeeded. Kubeflow's rules: with a Master, the Master alone decides both; without
+//! one, all workers must succeed, and any one of them suffices in an elastic job, where the others have nothing left to
+//! do.
 
 use crate::api::ReplicaType;
 use crate::planner::child::Pod;
@@ -64,7 +65,8 @@ mod tests {
         succeeded(&world, &CompletedIndexes::of(&world, &world.status()))
     }
 
-    /// The scene with pods in these phases: `R`unning, `S`ucceeded, `F`ailed, `P`ending, `T`erminating while it runs, `-` absent.
+    /// The scene with pods in these phases: `R`unning, `S`ucceeded, `F`ailed, `P`ending, `T`erminating while it runs,
+    /// `-` absent.
     fn scene(job: JobBuilder, master: &str, workers: &str) -> Scene {
         let mut scene = job.scene();
         for (role, letters) in ReplicaType::ALL.into_iter().zip([master, workers]) {

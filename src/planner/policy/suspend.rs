@@ -18,8 +18,9 @@ pub fn message(world: &World<'_>) -> String {
     }
 }
 
-/// Whether a suspension is yet to be carried out although the job is suspended no longer: it was resumed before all that it owned had
-/// been asked to go, or nobody was there to see it and pods are left that were built from what stood in the spec before.
+/// Whether a suspension is yet to be carried out although the job is suspended no longer: it was resumed before all
+/// that it owned had been asked to go, or nobody was there to see it and pods are left that were built from what stood
+/// in the spec before.
 #[must_use]
 pub fn unfinished(world: &World<'_>, status: &JobStatus) -> bool {
     let left = || {

@@ -11,8 +11,9 @@ use crate::planner::status::conditions::find;
 
 /// What remains until a finished job is deleted: zero when it is time, nothing without a TTL.
 ///
-/// Kubeflow 1.9 stores no completion time for some failures and then never deletes the job. For such a status the time of the
-/// verdict itself counts. A negative TTL never comes: it is why the job was refused, and whoever wrote it is still to read that.
+/// Kubeflow 1.9 stores no completion time for some failures and then never deletes the job. For such a status the time
+/// of the verdict itself counts. A negative TTL never comes: it is why the job was refused, and whoever wrote it is
+/// still to read that.
 #[must_use]
 pub fn expires_in(status: &JobStatus, ttl: Option<i32>, now: Timestamp) -> Option<Duration> {
     let ttl = ttl.filter(|seconds| *seconds >= 0)?;

@@ -1,7 +1,8 @@
 //! `status.completedIndexes`: the workers that have finished for good.
 //!
-//! Without a Master all workers have to succeed, and the pod of one that has may be drained before the others are done. It does not run
-//! again. Kubeflow runs it again. The format is that of a Kubernetes Job: indexes and ranges, as in `0,2-5`.
+//! Without a Master all workers have to succeed, and the pod of one that has may be drained before the others are done.
+//! It does not run again. Kubeflow runs it again. The format is that of a Kubernetes Job: indexes and ranges, as in
+//! `0,2-5`.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
 //! `status.conditions`: the mechanics of Kubeflow 1.9's list, which the STATE column and clients rely on.
 //!
-//! One entry a type. A changed entry moves to the end; an entry with the same status and reason is left as it is, message
-//! and times included. Running and Restarting replace each other. A verdict turns a True Running into False in place, and
-//! unlike in Kubeflow a True Restarting too: a finished job does not restart.
+//! One entry a type. A changed entry moves to the end; an entry with the same status and reason is left as it is,
+//! message and times included. Running and Restarting replace each other. A verdict turns a True Running into False in
+//! place, and unlike in Kubeflow a True Restarting too: a finished job does not restart.
 //!
 //! The last entry is True. Kubeflow puts a new False there: its STATE column says Suspended of a job that was resumed.
 
@@ -18,7 +18,8 @@ const FALSE: &str = "False";
 /// What a finished job is no longer.
 const ENDED_BY_VERDICT: [ConditionType; 2] = [ConditionType::Running, ConditionType::Restarting];
 
-/// The time as it is stored: the API server keeps whole seconds, and a status that keeps more never equals what comes back.
+/// The time as it is stored: the API server keeps whole seconds, and a status that keeps more never equals what comes
+/// back.
 #[must_use]
 pub fn stored_time(now: Timestamp) -> Time {
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))

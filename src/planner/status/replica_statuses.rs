@@ -9,9 +9,9 @@ use crate::planner::world::World;
 
 /// Counts of each role the job has, in place of the stored ones.
 ///
-/// Kueue frees quota by `active`, so it counts every pod until it has ended or is gone, and, if the job `works`, every replica
-/// that has no pod and is about to get one: see [`claims_more`]. Kubeflow counts running pods only, drops the count to zero as soon as the job is
-/// suspended, and counts a running pod that is being deleted as failed.
+/// Kueue frees quota by `active`, so it counts every pod until it has ended or is gone, and, if the job `works`, every
+/// replica that has no pod and is about to get one: see [`claims_more`]. Kubeflow counts running pods only, drops the
+/// count to zero as soon as the job is suspended, and counts a running pod that is being deleted as failed.
 #[must_use]
 pub fn counts(world: &World<'_>, completed: &CompletedIndexes, works: bool) -> BTreeMap<String, ReplicaStatus> {
     roles(world)
@@ -33,8 +33,9 @@ pub fn counts(world: &World<'_>, completed: &CompletedIndexes, works: bool) -> B
         .collect()
 }
 
-/// The counts of a job that has its verdict: what succeeded and failed stays as it was then, even when the pods are cleaned up;
-/// `active` follows the pods. Kubeflow reports running pods of a succeeded job as succeeded, and never corrects those of a failed one.
+/// The counts of a job that has its verdict: what succeeded and failed stays as it was then, even when the pods are
+/// cleaned up; `active` follows the pods. Kubeflow reports running pods of a succeeded job as succeeded, and never
+/// corrects those of a failed one.
 #[must_use]
 pub fn final_counts(world: &World<'_>, stored: &BTreeMap<String, ReplicaStatus>) -> BTreeMap<String, ReplicaStatus> {
     let mut counts = counts(world, &CompletedIndexes::of(world, &world.status()), false);
@@ -46,8 +47,9 @@ pub fn final_counts(world: &World<'_>, stored: &BTreeMap<String, ReplicaStatus>)
     counts
 }
 
-/// Whether `new` counts pods as active that neither exist nor are counted in `stored`. Such a status is stored before they are
-/// created: otherwise an eviction between the two would find no active pod, and their quota would be given away.
+/// Whether `new` counts pods as active that neither exist nor are counted in `stored`. Such a status is stored before
+/// they are created: otherwise an eviction between the two would find no active pod, and their quota would be given
+/// away.
 #[must_use]
 pub fn claims_more(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> bool {
     let active = |status: &JobStatus, role: ReplicaType| {

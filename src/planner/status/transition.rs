@@ -1,4 +1,5 @@
-//! The turning points in the life of a job: what each writes into the conditions, which event it has, and what is counted.
+//! The turning points in the life of a job: what each writes into the conditions, which event it has, and what is
+//! counted.
 
 use k8s_openapi::jiff::Timestamp;
 

@@ -11,8 +11,8 @@ use crate::planner::world::World;
 pub fn urgency(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> Urgency {
     let suspended = |status| is_true(status, ConditionType::Suspended);
     if finished(new) {
-        // As a rule the others end with the Master; one status then shows the verdict and the last pod. A failure does not
-        // wait: what still runs is to be stopped.
+        // As a rule the others end with the Master; one status then shows the verdict and the last pod. A failure does
+        // not wait: what still runs is to be stopped.
         let rest = is_true(new, ConditionType::Succeeded) && world.pods.iter().any(|pod| !pod.finished());
         return if rest { Urgency::Condition } else { Urgency::Now };
     }

@@ -1,5 +1,5 @@
-//! What an unfinished job waits for, told at the end of the message of the condition that is its state: a pod that stays
-//! terminating, a creation that is refused, a pod that the scheduler or the kubelet cannot run.
+//! What an unfinished job waits for, told at the end of the message of the condition that is its state: a pod that
+//! stays terminating, a creation that is refused, a pod that the scheduler or the kubelet cannot run.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use crate::planner::world::World;
 
 /// Stands between the message of the condition and what the job waits for.
 const WAITING: &str = " Waiting: ";
-/// How long after its grace period a pod may still be terminating: the kubelet has to unmount its volumes and to report.
+/// How long after its grace period a pod may still be terminating: the kubelet has to unmount its volumes and to
+/// report.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 /// The conditions that can be the state of an unfinished job.
 const STATES: [ConditionType; 4] = [
@@ -115,7 +116,8 @@ fn refusal(world: &World<'_>, plan: &Plan) -> Option<Cause> {
     })
 }
 
-/// The first pod, Master before Worker, whose containers the scheduler or the kubelet cannot start, and whether it is alone.
+/// The first pod, Master before Worker, whose containers the scheduler or the kubelet cannot start, and whether it is
+/// alone.
 fn trouble(world: &World<'_>) -> Option<Cause> {
     if world.job.spec.suspended() {
         return None;

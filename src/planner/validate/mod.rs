@@ -16,8 +16,8 @@ pub struct Problem {
     pub field: String,
     /// What is wrong and what to do.
     pub message: String,
-    /// Whether a stored job with it cannot be run. The API server refuses the others too, but a job that another operator has accepted
-    /// and started goes on.
+    /// Whether a stored job with it cannot be run. The API server refuses the others too, but a job that another
+    /// operator has accepted and started goes on.
     pub fatal: bool,
 }
 

@@ -120,8 +120,8 @@ impl Elector {
         lost
     }
 
-    /// Gives the lease up, so that the next leader need not wait for it to expire. Stop all work first: the fence shuts.
-    /// Without an answer of the API server it ends after 24 s.
+    /// Gives the lease up, so that the next leader need not wait for it to expire. Stop all work first: the fence
+    /// shuts. Without an answer of the API server it ends after 24 s.
     pub async fn release(mut self) -> Result<(), Error> {
         self.step_down();
         let last = Instant::now() + RELEASE_PATIENCE;

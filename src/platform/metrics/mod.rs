@@ -170,7 +170,8 @@ impl Metrics {
         self.0.cache.objects.with_label_values(&[kind]).set(gauge(objects));
     }
 
-    /// `pytorchjob_operator_pruned_status_fields_total`: fields of written statuses that the definition in the cluster drops.
+    /// `pytorchjob_operator_pruned_status_fields_total`: fields of written statuses that the definition in the cluster
+    /// drops.
     pub fn status_pruned(&self, field: &str) {
         self.0.cache.status_pruned.with_label_values(&[field]).inc();
     }

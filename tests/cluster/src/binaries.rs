@@ -14,7 +14,8 @@ pub fn repository() -> &'static Path {
     Path::new(CRATE).ancestors().nth(2).unwrap_or_else(|| Path::new(CRATE))
 }
 
-/// The path of a program of the control plane: in `KUBEBUILDER_ASSETS` when that is set, else in `target/control-plane`.
+/// The path of a program of the control plane: in `KUBEBUILDER_ASSETS` when that is set, else in
+/// `target/control-plane`.
 pub(crate) fn locate(program: &str) -> Result<PathBuf, Error> {
     let directory =
         env::var_os("KUBEBUILDER_ASSETS").map_or_else(|| repository().join("target/control-plane"), PathBuf::from);

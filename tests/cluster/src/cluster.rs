@@ -60,7 +60,8 @@ fn project_crds() -> Vec<PathBuf> {
     crds
 }
 
-/// A running Kubernetes API server, ours or an existing one. Ours ends when this is dropped, and when this process ends.
+/// A running Kubernetes API server, ours or an existing one. Ours ends when this is dropped, and when this process
+/// ends.
 #[derive(Debug)]
 pub struct Cluster {
     plane: Option<ControlPlane>,
@@ -275,7 +276,8 @@ impl Cluster {
         self.processes().find(|process| process.name() == name)
     }
 
-    /// Kills our API server and starts it again at the same address; its data stay. Does nothing to an existing cluster.
+    /// Kills our API server and starts it again at the same address; its data stay. Does nothing to an existing
+    /// cluster.
     pub async fn restart_api_server(&mut self) -> Result<(), Error> {
         match &mut self.plane {
             Some(plane) => plane.restart_api_server(&self.access).await,

@@ -224,8 +224,8 @@ async fn start_api_server(directory: &Path, token: &str, mut ports: impl FnMut()
     }
 }
 
-/// Waits until a server that makes its certificate first is ready. Whoever else has taken the port may answer meanwhile,
-/// so nothing is believed that does not come with this certificate.
+/// Waits until a server that makes its certificate first is ready. Whoever else has taken the port may answer
+/// meanwhile, so nothing is believed that does not come with this certificate.
 async fn first_served(process: &Process, directory: &Path, port: u16, token: &str) -> Result<Access, Error> {
     // The key is written after the certificate.
     poll_until(process, async || Ok(directory.join("apiserver.key").exists())).await?;

@@ -1,5 +1,5 @@
-//! `cargo run -p pytorchjob-test-cluster [NODES]`: a control plane to try things on, until the end of standard input, or
-//! with `KEEP=1` in the environment until somebody stops it.
+//! `cargo run -p pytorchjob-test-cluster [NODES]`: a control plane to try things on, until the end of standard input,
+//! or with `KEEP=1` in the environment until somebody stops it.
 
 use std::{env, error::Error, io};
 

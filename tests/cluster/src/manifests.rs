@@ -31,8 +31,8 @@ impl Cluster {
         self.established(name).await
     }
 
-    /// Applies a kustomization directory with `kubectl apply -k`, or a file or plain directory with `-f`, and waits until
-    /// the definitions among its objects are served.
+    /// Applies a kustomization directory with `kubectl apply -k`, or a file or plain directory with `-f`, and waits
+    /// until the definitions among its objects are served.
     pub async fn apply_kustomize(&self, path: &Path) -> Result<(), Error> {
         let option = if path.join("kustomization.yaml").is_file() {
             "-k"
@@ -88,8 +88,8 @@ impl Cluster {
         })
     }
 
-    /// Waits by watching until the objects of a definition are served. `kubectl wait` fails when it comes before the server has
-    /// given the definition any condition.
+    /// Waits by watching until the objects of a definition are served. `kubectl wait` fails when it comes before the
+    /// server has given the definition any condition.
     pub async fn established(&self, name: &str) -> Result<(), Error> {
         let api = Api::<CustomResourceDefinition>::all(self.admin());
         let established = |crd: &CustomResourceDefinition| is_crd_established().matches_object(Some(crd));

@@ -41,7 +41,8 @@ impl Drop for Namespace<'_> {
             }
         }
         if !self.cluster.is_ours() {
-            // The runtime of the test may be ending, and a destructor cannot await: the request has a thread of its own.
+            // The runtime of the test may be ending, and a destructor cannot await: the request has a thread of its
+            // own.
             let deleted = thread::scope(|scope| scope.spawn(|| delete(self.cluster, &self.name)).join());
             if !matches!(deleted, Ok(Ok(()))) {
                 eprintln!("Namespace {} could not be deleted; remove it by hand", self.name);

@@ -23,7 +23,8 @@ pub struct Process {
     /// Refers to this process alone, even after its number has been given to another one.
     pidfd: OwnedFd,
     exit: watch::Receiver<Option<ExitStatus>>,
-    /// Reaps the child, on a thread, so that it is not bound to the tokio runtime of the test that happened to start it.
+    /// Reaps the child, on a thread, so that it is not bound to the tokio runtime of the test that happened to start
+    /// it.
     reaper: Option<JoinHandle<()>>,
 }
 

@@ -38,7 +38,8 @@ pub fn pages() -> Vec<Page> {
 }
 
 impl Page {
-    /// The rows of the first table after the line `heading`, without the head of the table. Cells are trimmed and have no backticks.
+    /// The rows of the first table after the line `heading`, without the head of the table. Cells are trimmed and have
+    /// no backticks.
     pub fn table(&self, heading: &str) -> Vec<Vec<String>> {
         let mut lines = self.text.lines();
         lines

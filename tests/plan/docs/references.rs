@@ -31,7 +31,8 @@ fn sources() -> String {
     text
 }
 
-/// Pieces of code that are written as tests are: long, in lower case, with underscores. Series of metrics look alike and are no tests.
+/// Pieces of code that are written as tests are: long, in lower case, with underscores. Series of metrics look alike
+/// and are no tests.
 fn tests_named_in(text: &str) -> impl Iterator<Item = &str> {
     let metric = [
         "controller_runtime_",

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::editing::rig::{Rig, SOON, active, elastic, merged, template};
 
-/// The pods' metrics as the metrics server serves them, but stored: the autoscaler's controller asks for them by the selector of the
-/// `scale` subresource, and does not care who answers.
+/// The pods' metrics as the metrics server serves them, but stored: the autoscaler's controller asks for them by the
+/// selector of the `scale` subresource, and does not care who answers.
 fn pod_metrics() -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",

@@ -209,7 +209,8 @@ impl Rig {
     }
 }
 
-/// The answer to a request, or what the API server says about it. Anything but an answer of the API server fails the test.
+/// The answer to a request, or what the API server says about it. Anything but an answer of the API server fails the
+/// test.
 pub fn answer<T>(result: kube::Result<T>) -> Result<T, Box<Status>> {
     match result {
         Ok(value) => Ok(value),

@@ -274,7 +274,8 @@ async fn a_storm_of_suspending_and_resuming_settles_without_pods_or_with_all_and
     );
 }
 
-/// Follows the pods of the namespace until one of the job `end` comes, and gives the names of all pods that were created for the job `job`.
+/// Follows the pods of the namespace until one of the job `end` comes, and gives the names of all pods that were
+/// created for the job `job`.
 async fn created(pods: Api<Pod>) -> Vec<String> {
     let (mut seen, mut names) = (BTreeSet::new(), Vec::new());
     let mut events = pin!(watcher(pods, watcher::Config::default()).default_backoff());

@@ -1,7 +1,7 @@
 //! What the API server does with a PyTorchJob before it is stored: pruning, defaults, the schema, the CEL rules.
 //!
-//! The schema is the checked-in CRD, the rules are evaluated by `kube_cel`. The walks on the real API server hold this module to the
-//! server's own answers.
+//! The schema is the checked-in CRD, the rules are evaluated by `kube_cel`. The walks on the real API server hold this
+//! module to the server's own answers.
 
 use std::fs;
 

@@ -14,7 +14,8 @@ use crate::support::differential::walk::Step;
 pub enum Taste {
     /// Any: the simulation takes every pod.
     Anything,
-    /// What a real cluster takes at the same moment: pods that it creates, no time that has to pass, an operator that is always there.
+    /// What a real cluster takes at the same moment: pods that it creates, no time that has to pass, an operator that
+    /// is always there.
     RealPods,
 }
 

@@ -1,16 +1,18 @@
 //! The law: a job that was edited into a state is like one that was created in it.
 //!
-//! Compared are the spec, the job's labels and annotations, the pods, services and the autoscaler as they were built, the phases of the
-//! pods and the status. What is left out, each for its reason:
+//! Compared are the spec, the job's labels and annotations, the pods, services and the autoscaler as they were built,
+//! the phases of the pods and the status. What is left out, each for its reason:
 //!
-//! * Times, UIDs, resource versions and the generation: they belong to the object and not to its state. `observedGeneration` is held to
-//!   `generation` instead.
-//! * The conditions `Suspended=False`, `Running=False` by a suspension, and `Restarting`: history. A job created in the same state has
-//!   not been suspended and has not lost a pod.
-//! * `restarts` and `firstFailure` are history as well, but `backoffLimit` is judged by them: the new job is given the old one's. So is
-//!   `Running=True`, which says that a job has run since its start: all pods of the new job run for a moment.
-//! * `WORLD_SIZE` in an elastic job with a Master: running pods keep the number of their start when the job is scaled. Those who join by
-//!   the elastic rendezvous get the number from torchrun, which overwrites the variable; Kubeflow's pods keep it in the same way.
+//! * Times, UIDs, resource versions and the generation: they belong to the object and not to its state.
+//!   `observedGeneration` is held to `generation` instead.
+//! * The conditions `Suspended=False`, `Running=False` by a suspension, and `Restarting`: history. A job created in the
+//!   same state has not been suspended and has not lost a pod.
+//! * `restarts` and `firstFailure` are history as well, but `backoffLimit` is judged by them: the new job is given the
+//!   old one's. So is `Running=True`, which says that a job has run since its start: all pods of the new job run for a
+//!   moment.
+//! * `WORLD_SIZE` in an elastic job with a Master: running pods keep the number of their start when the job is scaled.
+//!   Those who join by the elastic rendezvous get the number from torchrun, which overwrites the variable; Kubeflow's
+//!   pods keep it in the same way.
 
 use k8s_openapi::jiff::Timestamp;
 use pytorchjob_operator::api::names::{self, env, reason};
@@ -146,7 +148,8 @@ fn born(sim: &Simulation<'_>) -> Timestamp {
     start.map_or(sim.now, |start| start.0)
 }
 
-/// An edit restarts nothing: as long as the job is not suspended and has no verdict, a pod that is there after it was there before.
+/// An edit restarts nothing: as long as the job is not suspended and has no verdict, a pod that is there after it was
+/// there before.
 pub fn kept(before: &Simulation<'_>, after: &Simulation<'_>) -> Result<(), String> {
     let suspended = |sim: &Simulation<'_>| {
         sim.stored()["spec"]["runPolicy"]["suspend"] == true || is_true(&sim.status(), ConditionType::Suspended)

@@ -218,7 +218,8 @@ impl<'a> Simulation<'a> {
         self.now += SignedDuration::from_secs(seconds);
     }
 
-    /// Lets the operator work until it has nothing to do. Fails when that never comes, or when it is handed a job that it cannot read.
+    /// Lets the operator work until it has nothing to do. Fails when that never comes, or when it is handed a job that
+    /// it cannot read.
     pub fn settle(&mut self) -> Result<(), String> {
         for _ in 0..MOST_PASSES {
             if self.job.is_none() {

@@ -82,8 +82,8 @@ impl Tally {
 pub struct Walk<'a> {
     /// The job.
     pub sim: Simulation<'a>,
-    /// One created in the state that the job was in when it last had no verdict, and which has gone with it from there: a verdict is
-    /// final, so that no job can be created behind it.
+    /// One created in the state that the job was in when it last had no verdict, and which has gone with it from there:
+    /// a verdict is final, so that no job can be created behind it.
     twin: Simulation<'a>,
     /// The edits so far.
     pub tally: Tally,

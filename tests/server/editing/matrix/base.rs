@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::editing::rig::{bare, merged, template};
 
-/// A job to edit. Between them, they have every field that an edit changes or removes, and lack every one that an edit adds.
+/// A job to edit. Between them, they have every field that an edit changes or removes, and lack every one that an edit
+/// adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Base {
     /// Master and Worker, and nothing that can be left out.

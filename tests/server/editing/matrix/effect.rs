@@ -283,7 +283,8 @@ async fn never_expires(rig: &Rig, base: Base, phase: Phase, job: &str) {
     );
 }
 
-/// The policies went, and with them what suspended the job. The job outlives its deadline, and its restarts are not limited.
+/// The policies went, and with them what suspended the job. The job outlives its deadline, and its restarts are not
+/// limited.
 async fn policies_gone(rig: &Rig, base: Base, phase: Phase, job: &str) {
     if phase.finished() {
         return never_expires(rig, base, phase, job).await;

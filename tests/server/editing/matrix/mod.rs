@@ -1,7 +1,7 @@
 //! What each edit of a job does in each phase of the job: the table behind `docs/editing.md`.
 //!
-//! A row is an edit, a column a phase, and no cell is empty, because a row decides about a phase with a function. [`run`] makes every
-//! cell happen on the API server; [`document`] writes the page.
+//! A row is an edit, a column a phase, and no cell is empty, because a row decides about a phase with a function.
+//! [`run`] makes every cell happen on the API server; [`document`] writes the page.
 
 mod base;
 mod document;

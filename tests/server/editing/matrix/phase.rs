@@ -136,7 +136,8 @@ pub async fn end(rig: &Rig, base: Base, job: &str) {
     }
 }
 
-/// Fails the job by a deadline that has passed, and takes the deadline away again. A worker has succeeded before and is kept.
+/// Fails the job by a deadline that has passed, and takes the deadline away again. A worker has succeeded before and is
+/// kept.
 async fn fail(rig: &Rig, base: Base, job: &str) {
     rig.run(job, base.replicas()).await;
     if base.deciding() == ["master-0"] && base.replicas().len() > 1 {

@@ -45,7 +45,8 @@ async fn every_cell_happens() {
     );
 }
 
-/// Everything in one phase. Just created means that the operator has not seen the job when it is edited, so it starts after the edits.
+/// Everything in one phase. Just created means that the operator has not seen the job when it is edited, so it starts
+/// after the edits.
 async fn column(phase: Phase) -> Vec<String> {
     let column = Arc::new(Column {
         phase,
@@ -152,7 +153,8 @@ impl Column {
         })
     }
 
-    /// The cells of one base that leave the job as it was: refused ones, and those without effect, which are taken back.
+    /// The cells of one base that leave the job as it was: refused ones, and those without effect, which are taken
+    /// back.
     async fn shared(&self, base: Base) {
         let job = format!("{base:?}").to_lowercase();
         {
