@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::RawJson;
+use super::Word;
 
 /// What happens when a pod fails: Always, OnFailure, Never or ExitCode. Default: OnFailure. Overrides the template's
 /// own. Immutable.
@@ -35,7 +36,8 @@ pub struct ReplicaSpec {
         deserialize_with = "empty_is_unset",
         skip_serializing_if = "Option::is_none"
     )]
-    pub restart_policy: Option<RestartPolicy>,
+    #[schemars(with = "Option<RestartPolicy>")]
+    pub restart_policy: Option<Word<RestartPolicy>>,
 
     /// The pod. It needs a container named pytorch. May be edited only while the job is suspended.
     #[schemars(with = "k8s_openapi::api::core::v1::PodTemplateSpec")]
@@ -43,21 +45,7 @@ pub struct ReplicaSpec {
 }
 
 /// Kubeflow's Go types write an unset restart policy as `""`.
-fn empty_is_unset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RestartPolicy>, D::Error> {
-    #[derive(Deserialize)]
-    enum Stored {
-        #[serde(rename = "")]
-        Unset,
-        Always,
-        OnFailure,
-        Never,
-        ExitCode,
-    }
-    Ok(match Option::<Stored>::deserialize(deserializer)? {
-        None | Some(Stored::Unset) => None,
-        Some(Stored::Always) => Some(RestartPolicy::Always),
-        Some(Stored::OnFailure) => Some(RestartPolicy::OnFailure),
-        Some(Stored::Never) => Some(RestartPolicy::Never),
-        Some(Stored::ExitCode) => Some(RestartPolicy::ExitCode),
-    })
+fn empty_is_unset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Word<RestartPolicy>>, D::Error> {
+    let stored = Option::<Word<RestartPolicy>>::deserialize(deserializer)?;
+    Ok(stored.filter(|word| *word != Word::Other(String::new())))
 }

@@ -238,7 +238,7 @@ mod tests {
                 "spec.pytorchReplicaSpecs.Master",
             ),
             (
-                serde_json::json!({ "pytorchReplicaSpecs": { "Worker": { "restartPolicy": "Maybe", "template": {} } } }),
+                serde_json::json!({ "pytorchReplicaSpecs": { "Worker": { "restartPolicy": 5, "template": {} } } }),
                 "spec.pytorchReplicaSpecs.Worker.restartPolicy",
             ),
             (serde_json::json!(null), "spec"),

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// Longest file, tests not counted.
 const MAX_LINES: usize = 300;
 
+/// Widest line, as in `rustfmt.toml`.
+const WIDTH: usize = 120;
+
 /// What the core must not touch: the cluster, the clock, the environment, the log, and order that differs from run to
 /// run.
 const IMPURE: &[&str] = &[
@@ -195,6 +198,11 @@ fn files_can_be_read_in_one_go() {
                 "{} has {lines} lines before its tests; {MAX_LINES} are allowed",
                 source.path.display()
             );
+            let wide = source
+                .lines
+                .iter()
+                .find(|line| line.trim_start().starts_with("//") && line.chars().count() > WIDTH);
+            assert_eq!(wide, None, "{}: rustfmt does not wrap comments", source.path.display());
         }
     }
 }

@@ -69,11 +69,12 @@ fn fatal(world: &World<'_>, role: ReplicaType, failed: &[&Pod]) -> Option<String
     }
 }
 
-/// The policy of a role. Kubeflow's default, although the field's documentation there says Never.
+/// The policy of a role. Kubeflow's default, although the field's documentation there says Never. An unknown word, which
+/// Kubeflow's definition takes, counts as unset.
 #[must_use]
 pub fn effective(spec: &PyTorchJobSpec, role: ReplicaType) -> RestartPolicy {
     spec.replica(role)
-        .and_then(|spec| spec.restart_policy)
+        .and_then(|spec| spec.restart_policy.as_ref()?.known())
         .unwrap_or(RestartPolicy::OnFailure)
 }
 

@@ -153,6 +153,19 @@ fn words(job: &PyTorchJob, found: &mut Found) {
             found.fatal(field, format!("is {word:?} and must be All, Running or None"));
         }
     }
+    for role in ReplicaType::ALL {
+        if let Some(Word::Other(word)) = job
+            .spec
+            .replica(role)
+            .and_then(|replica| replica.restart_policy.as_ref())
+        {
+            let field = format!("spec.pytorchReplicaSpecs.{role}.restartPolicy");
+            found.fatal(
+                field,
+                format!("is {word:?} and must be Always, OnFailure, Never or ExitCode"),
+            );
+        }
+    }
 }
 
 fn numbers(job: &PyTorchJob, found: &mut Found) {

@@ -222,7 +222,7 @@ async fn a_played_kubelet_reports_every_container_and_lets_deleted_pods_terminat
         terminated,
         [
             ("pytorch", 2, 137, Some("OOMKilled")),
-            ("sidecar", 2, 137, Some("OOMKilled"))
+            ("sidecar", 0, 137, Some("OOMKilled"))
         ]
     );
 }
