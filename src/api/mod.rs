@@ -4,6 +4,7 @@ pub(crate) mod bounds;
 mod cel;
 mod child;
 mod elastic_policy;
+mod immutable;
 pub mod names;
 mod pytorchjob;
 mod raw;

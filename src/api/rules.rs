@@ -19,6 +19,9 @@ use crate::api::cel::same_templates;
 use crate::api::cel::same_workers;
 use crate::api::cel::suspended;
 use crate::api::cel::within_bounds;
+use crate::api::immutable::immutable;
+use crate::api::immutable::scheduling;
+use crate::api::names;
 use crate::api::rule::Rule;
 use crate::api::rule::Scope;
 use crate::api::rule::rule;
@@ -38,6 +41,7 @@ pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         .into_iter()
         .flatten()
         .chain(two_spellings)
+        .chain(multikueue())
         .chain(only_while_suspended())
         .chain([unfinished()])
         .chain(immutable())
@@ -212,6 +216,26 @@ fn only_while_suspended() -> Vec<Rule> {
     ]
 }
 
+/// `MultiKueue` copies a job to another cluster by way of Kubeflow's Go types. These have no flat policies, so the copy
+/// would lose them.
+fn multikueue() -> [Rule; 2] {
+    const LOST: &str = "MultiKueue loses the policies that stand directly under spec: write them under runPolicy";
+    let loses = |spec: &str| {
+        let flat = TWO_SPELLINGS.map(|policy| format!("has({spec}.{policy})")).join(" || ");
+        let manager = format!("{spec}.runPolicy.managedBy");
+        format!(
+            "(has({manager}) && {manager} == '{}' && ({flat}))",
+            names::MANAGED_BY_MULTIKUEUE
+        )
+    };
+    let new = format!("!{}", loses("self.spec"));
+    let edited = format!("!{} || {}", loses("self"), loses("oldSelf"));
+    [
+        rule(Scope::Root, ".spec.runPolicy.managedBy", of_a_new_object(&new), LOST),
+        rule(Scope::Spec, ".runPolicy.managedBy", edited, LOST),
+    ]
+}
+
 /// No edit brings a finished job back. Its policies can change, and those about finished jobs act.
 fn unfinished() -> Rule {
     let same = [
@@ -226,77 +250,4 @@ fn unfinished() -> Rule {
         format!("!{} || ({})", finished(), same.join(" && ")),
         "the job has finished and cannot run again: delete it and create it again",
     )
-}
-
-fn immutable() -> Vec<Rule> {
-    let restart_policy = |object: &str| {
-        let path = format!("{object}.pytorchReplicaSpecs[k].restartPolicy");
-        format!("(has({path}) && {path} != '' ? {path} : 'OnFailure')")
-    };
-    let manager = |object: &str| {
-        or_else(
-            &format!("{object}.runPolicy.managedBy"),
-            "'kubeflow.org/training-operator'",
-        )
-    };
-    vec![
-        rule(
-            Scope::Replicas,
-            "",
-            "self.all(k, k in oldSelf) && oldSelf.all(k, k in self)",
-            "replica types of a job cannot be added or removed: create a new job",
-        ),
-        rule(
-            Scope::Spec,
-            ".pytorchReplicaSpecs",
-            format!(
-                "self.pytorchReplicaSpecs.all(k, !(k in oldSelf.pytorchReplicaSpecs) || {} == {})",
-                restart_policy("self"),
-                restart_policy("oldSelf")
-            ),
-            "restartPolicy of a job cannot change: create a new job",
-        ),
-        rule(
-            Scope::Spec,
-            ".elasticPolicy",
-            same("elasticPolicy"),
-            "elasticPolicy of a job cannot change: edit Worker.replicas within its bounds, or create a new job",
-        ),
-        rule(
-            Scope::Spec,
-            ".runPolicy.managedBy",
-            format!("{} == {}", manager("self"), manager("oldSelf")),
-            "spec.runPolicy.managedBy is immutable: create a new job",
-        ),
-    ]
-}
-
-/// `runPolicy.schedulingPolicy` keeps its fields but for minAvailable, also when it comes or goes itself.
-fn scheduling() -> Vec<Rule> {
-    const FIELDS: [&str; 4] = ["queue", "priorityClass", "minResources", "scheduleTimeoutSeconds"];
-    let message = |field: &str| format!("spec.runPolicy.schedulingPolicy.{field} is immutable: create a new job");
-    let fields = FIELDS.map(|field| {
-        rule(
-            Scope::SchedulingPolicy,
-            &format!(".{field}"),
-            same(field),
-            message(field),
-        )
-    });
-    let has_none = |object: &str| {
-        let policy = format!("{object}.schedulingPolicy");
-        let absent = FIELDS.map(|field| format!("!has({policy}.{field})"));
-        format!("(!has({policy}) || ({}))", absent.join(" && "))
-    };
-    let parent = rule(
-        Scope::RunPolicy,
-        ".schedulingPolicy",
-        format!(
-            "has(self.schedulingPolicy) == has(oldSelf.schedulingPolicy) || ({} && {})",
-            has_none("self"),
-            has_none("oldSelf")
-        ),
-        "spec.runPolicy.schedulingPolicy is immutable but for minAvailable: create a new job",
-    );
-    [parent].into_iter().chain(fields).collect()
 }

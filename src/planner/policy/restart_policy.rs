@@ -69,8 +69,8 @@ fn fatal(world: &World<'_>, role: ReplicaType, failed: &[&Pod]) -> Option<String
     }
 }
 
-/// The policy of a role. Kubeflow's default, although the field's documentation there says Never. An unknown word, which
-/// Kubeflow's definition takes, counts as unset.
+/// The policy of a role. Kubeflow's default, although the field's documentation there says Never. An unknown word,
+/// which Kubeflow's definition takes, counts as unset.
 #[must_use]
 pub fn effective(spec: &PyTorchJobSpec, role: ReplicaType) -> RestartPolicy {
     spec.replica(role)

@@ -256,6 +256,17 @@ fn manager(job: &PyTorchJob, found: &mut Found) {
             format!("must be {} or {}", known[0], known[1]),
         );
     }
+    let spec = &job.spec;
+    let flat = spec.active_deadline_seconds.is_some()
+        || spec.backoff_limit.is_some()
+        || spec.clean_pod_policy.is_some()
+        || spec.ttl_seconds_after_finished.is_some();
+    if flat && spec.run_policy.managed_by.as_deref() == Some(names::MANAGED_BY_MULTIKUEUE) {
+        found.tolerable(
+            "spec.runPolicy.managedBy",
+            "MultiKueue loses the policies that stand directly under spec: write them under runPolicy",
+        );
+    }
 }
 
 fn spellings(job: &PyTorchJob, found: &mut Found) {
