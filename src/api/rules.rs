@@ -41,7 +41,7 @@ pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         .into_iter()
         .flatten()
         .chain(two_spellings)
-        .chain(multikueue())
+        .chain([multikueue()])
         .chain(only_while_suspended())
         .chain([unfinished()])
         .chain(immutable())
@@ -217,23 +217,16 @@ fn only_while_suspended() -> Vec<Rule> {
 }
 
 /// `MultiKueue` copies a job to another cluster by way of Kubeflow's Go types. These have no flat policies, so the copy
-/// would lose them.
-fn multikueue() -> [Rule; 2] {
-    const LOST: &str = "MultiKueue loses the policies that stand directly under spec: write them under runPolicy";
-    let loses = |spec: &str| {
-        let flat = TWO_SPELLINGS.map(|policy| format!("has({spec}.{policy})")).join(" || ");
-        let manager = format!("{spec}.runPolicy.managedBy");
-        format!(
-            "(has({manager}) && {manager} == '{}' && ({flat}))",
-            names::MANAGED_BY_MULTIKUEUE
-        )
-    };
-    let new = format!("!{}", loses("self.spec"));
-    let edited = format!("!{} || {}", loses("self"), loses("oldSelf"));
-    [
-        rule(Scope::Root, ".spec.runPolicy.managedBy", of_a_new_object(&new), LOST),
-        rule(Scope::Spec, ".runPolicy.managedBy", edited, LOST),
-    ]
+/// would lose them. For the same reason no job that Kubeflow stored has them.
+fn multikueue() -> Rule {
+    let flat = TWO_SPELLINGS.map(|policy| format!("has(self.{policy})")).join(" || ");
+    let manager = or_else("self.runPolicy.managedBy", "''");
+    rule(
+        Scope::Spec,
+        ".runPolicy.managedBy",
+        format!("{manager} != '{}' || !({flat})", names::MANAGED_BY_MULTIKUEUE),
+        "MultiKueue loses the policies that stand directly under spec: write them under runPolicy",
+    )
 }
 
 /// No edit brings a finished job back. Its policies can change, and those about finished jobs act.

@@ -430,12 +430,6 @@ fn edits() -> Vec<Case> {
     vec![
         replica_types(),
         edit(
-            "MultiKueue loses the policies",
-            &started(&multikueue()),
-            started(&multikueue()).policy("ttlSecondsAfterFinished", 3),
-            started(&multikueue()).flat("ttlSecondsAfterFinished", 3),
-        ),
-        edit(
             "template can change only while the job is suspended",
             &job,
             image(&held),
@@ -519,13 +513,6 @@ fn edits() -> Vec<Case> {
 }
 
 /// The same job after its success.
-fn started(job: &JobBuilder) -> JobBuilder {
-    job.clone().field(
-        "/status",
-        json!({ "conditions": [{ "type": "Created", "status": "True" }] }),
-    )
-}
-
 fn finished(job: &JobBuilder) -> JobBuilder {
     let condition = |type_: &str, status: &str| json!({ "type": type_, "status": status });
     let conditions = [
@@ -608,18 +595,6 @@ fn what_a_user_may_edit_at_any_time_is_accepted_in_either_spelling_and_removed_a
         running.clone().policy("schedulingPolicy", json!({ "minAvailable": 2 })),
     ] {
         assert_eq!(refusals(Some(&running.clone().json()), &edited.json()), [""; 0]);
-    }
-}
-
-#[test]
-fn a_stored_job_whose_flat_policies_multikueue_loses_can_be_edited() {
-    let stored = started(&multikueue().flat("backoffLimit", 3));
-    for edited in [
-        stored.clone().policy("suspend", true),
-        stored.clone().flat("backoffLimit", 4),
-        stored.clone().field("/metadata/labels", json!({ "a": "b" })),
-    ] {
-        assert_eq!(refusals(Some(&stored.clone().json()), &edited.json()), [""; 0]);
     }
 }
 

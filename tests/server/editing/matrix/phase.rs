@@ -86,6 +86,8 @@ impl Phase {
     /// The spec of a job that is to be brought here.
     pub fn spec(self, base: Base) -> Value {
         if self == Self::Elsewhere {
+            // MultiKueue takes no job with flat policies.
+            let base = if base == Base::Flat { Base::Bare } else { base };
             return merged(
                 base.spec(),
                 &json!({ "runPolicy": { "managedBy": "kueue.x-k8s.io/multikueue" } }),

@@ -4,9 +4,9 @@ use super::base::Base::{Bare, Flat, Gang, Nested};
 use super::effect::Effect;
 use super::phase::Phase;
 use super::reasons::{
-    CANNOT_RUN_AGAIN, DEFAULT, DELETING, ELSEWHERE, FINISHED, MANAGED_BY, MIN_RESOURCES, NO_GANG, PRIORITY_CLASS,
-    QUEUE, REQUIRED, SAME, SCHEDULE_TIMEOUT, SCHEDULING_POLICY, TWO_SPELLINGS_CLEAN, TWO_SPELLINGS_DEADLINE,
-    TWO_SPELLINGS_LIMIT, TWO_SPELLINGS_TTL, UNSET_KEEPS,
+    BELOW_0, CANNOT_RUN_AGAIN, DEFAULT, DELETING, ELSEWHERE, FINISHED, MANAGED_BY, MIN_RESOURCES, MULTIKUEUE, NO_GANG,
+    PRIORITY_CLASS, QUEUE, REQUIRED, SAME, SCHEDULE_TIMEOUT, SCHEDULING_POLICY, TWO_SPELLINGS_CLEAN,
+    TWO_SPELLINGS_DEADLINE, TWO_SPELLINGS_LIMIT, TWO_SPELLINGS_TTL, UNSET_KEEPS,
 };
 use super::{Cell, Group, Row};
 
@@ -59,8 +59,16 @@ pub const FLAT: Group = Group {
     title: "Policies, flat",
     about: "The spelling of the legacy operator. An edit holds for the live job as if the job had been created with it.",
     rows: &[
-        flat!("activeDeadlineSeconds", "set", Bare, "1", deadline),
-        flat!("activeDeadlineSeconds", "change", Flat, "1", deadline),
+        flat!("activeDeadlineSeconds", "set", Bare, "1", |phase| not_for_multikueue(
+            phase, deadline
+        )),
+        flat!(
+            "activeDeadlineSeconds",
+            "change",
+            Flat,
+            "1",
+            |phase| not_for_multikueue(phase, deadline)
+        ),
         flat!("activeDeadlineSeconds", "remove", Flat, "null", no_deadline)
             .given(r#"{"spec":{"activeDeadlineSeconds":0}}"#),
         flat!(
@@ -68,43 +76,59 @@ pub const FLAT: Group = Group {
             "set, and runPolicy has another value",
             Nested,
             "1",
-            |_| { Cell::Refused(TWO_SPELLINGS_DEADLINE) }
+            |phase| or_both(phase, &TWO_SPELLINGS_DEADLINE)
         ),
-        flat!("activeDeadlineSeconds", "set below 0", Bare, "-1", |_| {
-            Cell::Refused(&["-1: spec.activeDeadlineSeconds in body should be greater than or equal to 0"])
-        }),
+        flat!("activeDeadlineSeconds", "set below 0", Bare, "-1", |phase| or_both(
+            phase, &BELOW_0
+        )),
         Row::new(
             "spec.activeDeadlineSeconds",
             "set both spellings at once",
             Nested,
             r#"{"spec":{"activeDeadlineSeconds":1,"runPolicy":{"activeDeadlineSeconds":1}}}"#,
-            deadline,
+            |phase| not_for_multikueue(phase, deadline),
         ),
-        flat!("backoffLimit", "set", Bare, "0", limit),
-        flat!("backoffLimit", "change", Flat, "0", limit),
+        flat!("backoffLimit", "set", Bare, "0", |phase| not_for_multikueue(
+            phase, limit
+        )),
+        flat!("backoffLimit", "change", Flat, "0", |phase| not_for_multikueue(
+            phase, limit
+        )),
         flat!("backoffLimit", "remove", Flat, "null", no_limit).given(r#"{"spec":{"backoffLimit":1}}"#),
         flat!(
             "backoffLimit",
             "set, and runPolicy has another value",
             Nested,
             "0",
-            |_| { Cell::Refused(TWO_SPELLINGS_LIMIT) }
+            |phase| or_both(phase, &TWO_SPELLINGS_LIMIT)
         ),
-        flat!("cleanPodPolicy", "set", Bare, r#""All""#, clean),
-        flat!("cleanPodPolicy", "change", Flat, r#""All""#, clean),
+        flat!("cleanPodPolicy", "set", Bare, r#""All""#, |phase| not_for_multikueue(
+            phase, clean
+        )),
+        flat!(
+            "cleanPodPolicy",
+            "change",
+            Flat,
+            r#""All""#,
+            |phase| not_for_multikueue(phase, clean)
+        ),
         flat!("cleanPodPolicy", "remove", Flat, "null", unset_clean),
         flat!(
             "cleanPodPolicy",
             "set, and runPolicy has another value",
             Nested,
             r#""All""#,
-            |_| { Cell::Refused(TWO_SPELLINGS_CLEAN) }
+            |phase| or_both(phase, &TWO_SPELLINGS_CLEAN)
         ),
         flat!("cleanPodPolicy", "set to an unknown value", Bare, r#""Some""#, |_| {
             Cell::Refused(&[r#"Unsupported value: "Some": supported values: "All", "Running", "None""#])
         }),
-        flat!("ttlSecondsAfterFinished", "set", Bare, "1", ttl),
-        flat!("ttlSecondsAfterFinished", "change", Flat, "1", ttl),
+        flat!("ttlSecondsAfterFinished", "set", Bare, "1", |phase| not_for_multikueue(
+            phase, ttl
+        )),
+        flat!("ttlSecondsAfterFinished", "change", Flat, "1", |phase| {
+            not_for_multikueue(phase, ttl)
+        }),
         flat!("ttlSecondsAfterFinished", "remove", Flat, "null", no_ttl)
             .given(r#"{"spec":{"ttlSecondsAfterFinished":0}}"#),
         flat!(
@@ -112,7 +136,7 @@ pub const FLAT: Group = Group {
             "set, and runPolicy has another value",
             Nested,
             "1",
-            |_| { Cell::Refused(TWO_SPELLINGS_TTL) }
+            |phase| or_both(phase, &TWO_SPELLINGS_TTL)
         ),
     ],
 };
@@ -268,6 +292,22 @@ fn ours(phase: Phase, effect: Effect) -> Cell {
         Phase::Deleting => Cell::NoEffect(DELETING),
         Phase::Elsewhere => Cell::NoEffect(ELSEWHERE),
         _ => Cell::Enforced(effect),
+    }
+}
+
+/// A job of `MultiKueue` takes no flat policy.
+fn not_for_multikueue(phase: Phase, cell: fn(Phase) -> Cell) -> Cell {
+    match phase {
+        Phase::Elsewhere => Cell::Refused(MULTIKUEUE),
+        _ => cell(phase),
+    }
+}
+
+/// What every job is refused, and a job of `MultiKueue` with one reason more.
+fn or_both(phase: Phase, refusals: &'static [&'static str; 2]) -> Cell {
+    match phase {
+        Phase::Elsewhere => Cell::Refused(refusals),
+        _ => Cell::Refused(&refusals[..1]),
     }
 }
 

@@ -17,17 +17,28 @@ pub const REQUIRED: &[&str] = &["Required value"];
 pub const NO_NEW_FINALIZERS: &[&str] = &[
     "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"example.com/other\"}",
 ];
-pub const TWO_SPELLINGS_DEADLINE: &[&str] = &[
+pub const MULTIKUEUE: &[&str] =
+    &["MultiKueue loses the policies that stand directly under spec: write them under runPolicy"];
+// The second reason of these is what only a job of MultiKueue gets.
+pub const BELOW_0: [&str; 2] = [
+    "-1: spec.activeDeadlineSeconds in body should be greater than or equal to 0",
+    MULTIKUEUE[0],
+];
+pub const TWO_SPELLINGS_DEADLINE: [&str; 2] = [
     "activeDeadlineSeconds and runPolicy.activeDeadlineSeconds are one policy in two spellings and differ: set both to the same value or remove one",
+    MULTIKUEUE[0],
 ];
-pub const TWO_SPELLINGS_LIMIT: &[&str] = &[
+pub const TWO_SPELLINGS_LIMIT: [&str; 2] = [
     "backoffLimit and runPolicy.backoffLimit are one policy in two spellings and differ: set both to the same value or remove one",
+    MULTIKUEUE[0],
 ];
-pub const TWO_SPELLINGS_CLEAN: &[&str] = &[
+pub const TWO_SPELLINGS_CLEAN: [&str; 2] = [
     "cleanPodPolicy and runPolicy.cleanPodPolicy are one policy in two spellings and differ: set both to the same value or remove one",
+    MULTIKUEUE[0],
 ];
-pub const TWO_SPELLINGS_TTL: &[&str] = &[
+pub const TWO_SPELLINGS_TTL: [&str; 2] = [
     "ttlSecondsAfterFinished and runPolicy.ttlSecondsAfterFinished are one policy in two spellings and differ: set both to the same value or remove one",
+    MULTIKUEUE[0],
 ];
 pub const REPLICA_TYPES: &[&str] = &["replica types of a job cannot be added or removed: create a new job"];
 pub const UNKNOWN_TYPE: &[&str] = &[
