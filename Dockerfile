@@ -10,12 +10,13 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --locked --release --bin pytorchjob-operator && \
-    cp target/release/pytorchjob-operator /pytorchjob-operator
+    mkdir /image && cp target/release/pytorchjob-operator /image/ && \
+    ln -s pytorchjob-operator /image/manager
 
-# No shell, no libraries, no files but this one. The API server's certificate is checked against the service account's
-# ca.crt, so no certificate bundle either.
+# No shell, no libraries, no files but the program. The API server's certificate is checked against the service account's
+# ca.crt, so no certificate bundle either. /manager is what the Deployment of Kubeflow's training-operator runs.
 FROM scratch
-COPY --from=build /pytorchjob-operator /pytorchjob-operator
+COPY --from=build /image/ /
 USER 65532:65532
 EXPOSE 8080 8081
 ENTRYPOINT ["/pytorchjob-operator"]

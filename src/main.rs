@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use pytorchjob_operator::cli::Cli;
 
 /// Gives memory back after a burst, which the C library's allocator does badly.
@@ -11,5 +10,5 @@ use pytorchjob_operator::cli::Cli;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    Cli::parse().execute()
+    Cli::of_process().execute()
 }

@@ -1,14 +1,17 @@
 //! The command line. Without a subcommand the operator runs, as Kubeflow's does.
 
+mod flags;
+mod kubeflow;
 mod manifest;
 mod metadata;
 mod offline;
+mod pod_flags;
 mod run;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::api;
 use crate::api::UnknownPodFields;
@@ -20,13 +23,13 @@ pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    run: run::Flags,
+    run: flags::Flags,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the operator; the default.
-    Run(Box<run::Flags>),
+    Run(Box<flags::Flags>),
     /// Print the CustomResourceDefinition.
     Crd(Definition),
     /// Print the pods and services that would be created for the jobs of a file. Needs no cluster.
@@ -63,10 +66,16 @@ struct File {
     definition: Definition,
     /// What pods are built with.
     #[command(flatten)]
-    settings: run::PodFlags,
+    settings: pod_flags::PodFlags,
 }
 
 impl Cli {
+    /// Reads the command line of the process; ends it after help, the version or an error.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self::parse_from(kubeflow::with_two_dashes(std::env::args_os(), &Self::command()))
+    }
+
     /// Does what the command line says. Errors go to standard error.
     #[must_use]
     pub fn execute(self) -> ExitCode {
@@ -74,9 +83,11 @@ impl Cli {
             None => run::run(self.run).map(|()| String::new()),
             Some(Command::Run(flags)) => run::run(*flags).map(|()| String::new()),
             Some(Command::Crd(definition)) => Ok(api::crd_yaml(definition.unknown())),
-            Some(Command::Plan(file)) => {
-                offline::plan(&file.filename, file.definition.unknown(), &file.settings.settings())
-            }
+            Some(Command::Plan(file)) => file
+                .settings
+                .settings()
+                .map_err(Into::into)
+                .and_then(|settings| offline::plan(&file.filename, file.definition.unknown(), &settings)),
             Some(Command::Validate(file)) => offline::validate(&file.filename, file.definition.unknown()),
         };
         match result {

@@ -27,6 +27,7 @@ mod unfinished;
 pub mod validate;
 mod world;
 
+pub use build::InitContainer;
 pub use child::{Child, Deletion, FailedContainer, Failure, Phase, Pod, Trouble};
 pub use plan::{Action, Count, Note, Plan, StatusWrite, Urgency};
 pub use world::{Settings, World};

@@ -3,6 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, Replica, ReplicaType};
+use crate::planner::build::InitContainer;
 use crate::planner::child::{Child, Pod};
 
 /// A snapshot of one job and what it owns, and the time.
@@ -96,20 +97,8 @@ impl<'a> World<'a> {
 }
 
 /// What the operator's flags say about pods.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Image of the init container of workers; empty leaves the container out.
-    pub init_container_image: String,
-    /// How often that container looks the Master up before it gives up, two seconds apart.
-    pub init_container_max_tries: u32,
-}
-
-impl Default for Settings {
-    /// Kubeflow 1.9's defaults.
-    fn default() -> Self {
-        Self {
-            init_container_image: "alpine:3.10".into(),
-            init_container_max_tries: 100,
-        }
-    }
+    /// What workers wait for the Master in.
+    pub init_container: InitContainer,
 }

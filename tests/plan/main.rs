@@ -6,6 +6,7 @@ use pytorchjob_operator::{api, planner};
 mod architecture;
 mod autoscaler;
 mod clean_up;
+mod command_line;
 mod conditions;
 mod crd;
 mod differential;

@@ -1,27 +1,65 @@
-//! The init container of workers, which waits until the Master's name resolves.
+//! The init containers of workers, which wait until the Master's name resolves.
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use serde_json::json;
 
-use crate::api::{Replica, ReplicaType, names};
-use crate::planner::world::Settings;
+use crate::api::Replica;
+use crate::api::ReplicaType;
+use crate::api::names;
 
-/// The container, or nothing for a replica that needs none: workers of a job with Master have it. It stands after the
-/// user's own.
-///
-/// Kubeflow's, and with a security context, so that it runs in a namespace under the restricted Pod Security Standard.
-#[must_use]
-pub fn build(job: &str, settings: &Settings) -> Option<Value> {
-    if settings.init_container_image.is_empty() {
-        return None;
+/// What a worker of a job with Master waits for it in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InitContainer {
+    /// Workers do not wait.
+    None,
+    /// Kubeflow's container, with a security context, so that it runs in a namespace under the restricted Pod Security
+    /// Standard.
+    BuiltIn {
+        /// Image; it needs `sh`, `nslookup` and `sleep`.
+        image: String,
+        /// How often the Master is looked up, two seconds apart, before the container fails.
+        max_tries: u32,
+    },
+    /// The operator's own containers. [`InitContainer::MASTER_ADDR`] in their texts is the Master's name.
+    Template(Vec<Value>),
+}
+
+impl Default for InitContainer {
+    /// Kubeflow 1.9's.
+    fn default() -> Self {
+        Self::BuiltIn {
+            image: "alpine:3.10".into(),
+            max_tries: 100,
+        }
     }
-    let master = Replica::new(ReplicaType::Master, 0).name(job);
-    let tries = settings.init_container_max_tries;
+}
+
+impl InitContainer {
+    /// What the Master's name is put in for. It reads as text wherever a name would.
+    pub const MASTER_ADDR: &str = "master-addr.invalid";
+
+    /// The containers of a worker of the job; they stand after the user's own.
+    #[must_use]
+    pub fn build(&self, job: &str) -> Vec<Value> {
+        let master = Replica::new(ReplicaType::Master, 0).name(job);
+        match self {
+            Self::None => Vec::new(),
+            Self::BuiltIn { image, max_tries } => vec![built_in(image, *max_tries, &master)],
+            Self::Template(containers) => containers
+                .iter()
+                .map(|container| with_master(container, &master))
+                .collect(),
+        }
+    }
+}
+
+fn built_in(image: &str, max_tries: u32, master: &str) -> Value {
     let script = format!(
-        "i=0; while [ $i -lt {tries} ]; do nslookup {master} && exit 0; echo waiting for master; sleep 2; i=$((i+1)); done; exit 1"
+        "i=0; while [ $i -lt {max_tries} ]; do nslookup {master} && exit 0; echo waiting for master; sleep 2; i=$((i+1)); done; exit 1"
     );
-    Some(json!({
+    json!({
         "name": names::INIT_CONTAINER,
-        "image": settings.init_container_image,
+        "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["sh", "-c", script],
         "resources": {
@@ -35,20 +73,38 @@ pub fn build(job: &str, settings: &Settings) -> Option<Value> {
             "runAsUser": 65534,
             "seccompProfile": { "type": "RuntimeDefault" },
         },
-    }))
+    })
+}
+
+/// The value with the Master's name in its texts.
+fn with_master(value: &Value, master: &str) -> Value {
+    match value {
+        Value::String(text) => text.replace(InitContainer::MASTER_ADDR, master).into(),
+        Value::Array(items) => items.iter().map(|item| with_master(item, master)).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, field)| (name.clone(), with_master(field, master)))
+            .collect(),
+        other => other.clone(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn only(containers: Vec<Value>) -> Value {
+        assert_eq!(containers.len(), 1);
+        containers.into_iter().next().unwrap_or_default()
+    }
+
     #[test]
     fn the_container_is_kubeflows_with_the_flags_in_it() {
-        let settings = Settings {
-            init_container_image: "registry.example/busybox:1".into(),
-            init_container_max_tries: 7,
+        let settings = InitContainer::BuiltIn {
+            image: "registry.example/busybox:1".into(),
+            max_tries: 7,
         };
-        let container = build("job", &settings).expect("there is an image");
+        let container = only(settings.build("job"));
         assert_eq!(container["name"], "init-pytorch");
         assert_eq!(container["image"], "registry.example/busybox:1");
         assert_eq!(container["imagePullPolicy"], "IfNotPresent");
@@ -75,7 +131,7 @@ mod tests {
 
     #[test]
     fn w26_the_container_passes_the_restricted_pod_security_standard() {
-        let container = build("job", &Settings::default()).expect("there is an image");
+        let container = only(InitContainer::default().build("job"));
         let context = &container["securityContext"];
         assert_eq!(context["allowPrivilegeEscalation"], false);
         assert_eq!(context["capabilities"]["drop"], json!(["ALL"]));
@@ -86,10 +142,21 @@ mod tests {
 
     #[test]
     fn w26_without_an_image_there_is_no_container() {
-        let settings = Settings {
-            init_container_image: String::new(),
-            ..Settings::default()
-        };
-        assert_eq!(build("job", &settings), None);
+        assert_eq!(InitContainer::None.build("job"), [] as [Value; 0]);
+    }
+
+    #[test]
+    fn every_container_of_a_template_gets_the_masters_name() {
+        let containers = vec![
+            json!({ "name": "wait", "command": ["wait-for", "master-addr.invalid:23456"] }),
+            json!({ "name": "note", "env": [{ "name": "MASTER", "value": "master-addr.invalid" }], "tty": true }),
+        ];
+        assert_eq!(
+            InitContainer::Template(containers).build("job"),
+            [
+                json!({ "name": "wait", "command": ["wait-for", "job-master-0:23456"] }),
+                json!({ "name": "note", "env": [{ "name": "MASTER", "value": "job-master-0" }], "tty": true }),
+            ]
+        );
     }
 }

@@ -8,3 +8,5 @@ pub mod pod;
 mod service;
 pub mod template;
 pub mod template_hash;
+
+pub use init_container::InitContainer;

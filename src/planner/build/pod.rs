@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 use crate::api::{ChildKind, ChildRef, PyTorchJob, Replica, ReplicaType, names};
 use crate::planner::build::autoscaler;
 use crate::planner::build::env::{self, Ports};
-use crate::planner::build::init_container;
 use crate::planner::build::service;
 use crate::planner::build::template;
 use crate::planner::build::template_hash;
@@ -54,11 +53,10 @@ impl<'a> Builder<'a> {
         spec["restartPolicy"] = json!(restart_policy::of_pod(restart_policy::effective(&self.job.spec, role)));
         add_default_port(&mut spec, template);
         self.add_environment(&mut spec, role, index);
-        if role == ReplicaType::Worker
-            && self.job.spec.replica(ReplicaType::Master).is_some()
-            && let Some(container) = init_container::build(self.name(), self.settings)
-        {
-            push(&mut spec["initContainers"], container);
+        if role == ReplicaType::Worker && self.job.spec.replica(ReplicaType::Master).is_some() {
+            for container in self.settings.init_container.build(self.name()) {
+                push(&mut spec["initContainers"], container);
+            }
         }
         json!({ "apiVersion": "v1", "kind": "Pod", "metadata": self.pod_metadata(template, role, index), "spec": spec })
     }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod api;
+mod flags;
+mod metrics;
 mod operations;
 mod page;
 mod references;

@@ -1,0 +1,217 @@
+//! The command line, as far as it needs no cluster.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Output;
+
+use pytorchjob_test_cluster::repository;
+use serde_json::Value;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_pytorchjob-operator");
+
+fn run(arguments: &[&str]) -> Output {
+    // Whatever goes on to look for a cluster finds none.
+    Command::new(BINARY)
+        .args(arguments)
+        .env("KUBECONFIG", "/dev/null")
+        .env("RUST_LOG", "")
+        .output()
+        .unwrap()
+}
+
+fn log(arguments: &[&str]) -> String {
+    String::from_utf8(run(arguments).stderr).unwrap()
+}
+
+/// Every flag of training-operator 1.9, and the flags of its libraries.
+const KUBEFLOW: [&str; 21] = [
+    "--metrics-bind-address=:0",
+    "--health-probe-bind-address=:0",
+    "--leader-elect=F",
+    "--leader-election-id=1ca428e5.training-operator.kubeflow.org",
+    "--enable-scheme=PyTorchJob",
+    "--enable-scheme=tfjob",
+    "--namespace=ml",
+    "--controller-threads=4",
+    "--kube-api-qps=20",
+    "--kube-api-burst=30",
+    "--pytorch-init-container-image=alpine:3.10",
+    "--pytorch-init-container-max-tries=100",
+    "--pytorch-init-container-template-file=/etc/config/initContainer.yaml",
+    "--mpi-kubectl-delivery-image=mpioperator/kubectl-delivery:latest",
+    "--webhook-server-port=9443",
+    "--webhook-service-name=training-operator",
+    "--webhook-secret-name=training-operator-webhook-cert",
+    "--zap-devel=true",
+    "--zap-encoder=json",
+    "--zap-stacktrace-level=panic",
+    "--zap-time-encoding=rfc3339nano",
+];
+
+/// What the operator says when it has accepted its flags.
+const NO_CLUSTER: &str = "kubeconfig";
+
+#[test]
+fn the_command_line_of_kubeflows_operator_is_accepted_with_one_dash_or_two() {
+    let one_dash = KUBEFLOW.map(|flag| &flag[1..]);
+    for flags in [KUBEFLOW, one_dash] {
+        let log = log(&flags);
+        assert!(log.contains(NO_CLUSTER), "{log}");
+    }
+}
+
+#[test]
+fn a_flag_that_does_nothing_is_named_with_the_reason() {
+    let log = log(&KUBEFLOW);
+    for warning in [
+        "--enable-scheme TFJob has no effect: only PyTorchJob is run here",
+        "--mpi-kubectl-delivery-image has no effect: MPIJob is not run here",
+        "--webhook-server-port has no effect: there is no webhook: the rules are in the definition",
+        "--webhook-service-name has no effect",
+        "--webhook-secret-name has no effect",
+        "--zap-stacktrace-level has no effect: errors are logged with their cause and without a stack",
+        "--zap-time-encoding has no effect: times are RFC 3339",
+    ] {
+        let line = log.lines().find(|line| line.contains(warning));
+        assert!(line.is_some_and(|line| line.contains("WARN")), "{warning} in {log}");
+    }
+}
+
+#[test]
+fn a_burst_without_a_rate_is_accepted_and_limits_nothing() {
+    let log = log(&["--kube-api-burst=30"]);
+    assert!(
+        log.contains("--kube-api-burst has no effect without --kube-api-qps"),
+        "{log}"
+    );
+    assert!(log.contains(NO_CLUSTER), "{log}");
+}
+
+#[test]
+fn without_pytorchjob_among_the_schemes_the_program_ends() {
+    let output = run(&["--enable-scheme=TFJob", "--enable-scheme=MPIJob"]);
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(log.contains("--enable-scheme does not name PyTorchJob"), "{log}");
+    assert!(!log.contains(NO_CLUSTER), "{log}");
+}
+
+#[test]
+fn an_unknown_scheme_is_refused_with_those_that_there_are() {
+    let log = log(&["--enable-scheme=RayJob"]);
+    for kind in [
+        "RayJob",
+        "TFJob",
+        "PyTorchJob",
+        "XGBoostJob",
+        "MPIJob",
+        "PaddleJob",
+        "JAXJob",
+    ] {
+        assert!(log.contains(kind), "{kind} in {log}");
+    }
+}
+
+#[test]
+fn flags_of_zap_set_the_format_and_the_level_and_our_own_come_first() {
+    let text = |flags: &[&str]| !log(flags).starts_with('{');
+    assert!(!text(&["--kube-api-burst=1"]));
+    assert!(text(&["--kube-api-burst=1", "--zap-devel"]));
+    assert!(text(&["--kube-api-burst=1", "--zap-encoder=console"]));
+    assert!(!text(&["--kube-api-burst=1", "--zap-devel", "--zap-encoder=json"]));
+    assert!(!text(&[
+        "--kube-api-burst=1",
+        "--zap-encoder=console",
+        "--log-format=json"
+    ]));
+    let warns = |level: &str| log(&["--kube-api-burst=1", &format!("--zap-log-level={level}")]).contains("WARN");
+    assert!(["info", "debug", "1", "5"].into_iter().all(warns));
+    assert!(!["error", "panic"].into_iter().any(warns));
+    assert!(log(&["--zap-log-level=loud"]).contains("must be debug, info, error, panic or a number above 0"));
+}
+
+/// The init containers of the worker of `examples/simple.yaml` under a template.
+fn planned(template: &str, flags: &[&str]) -> Result<Value, String> {
+    let path = written(template);
+    let file = repository().join("examples/simple.yaml");
+    let template = format!("--pytorch-init-container-template-file={}", path.display());
+    let output = run(&[&["plan", "-f", file.to_str().unwrap(), &template], flags].concat());
+    fs::remove_file(path).unwrap();
+    if !output.status.success() {
+        return Err(String::from_utf8(output.stderr).unwrap());
+    }
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&String::from_utf8(output.stdout).unwrap()).unwrap();
+    let worker = objects
+        .iter()
+        .find(|object| object["kind"] == "Pod" && object["metadata"]["name"] == "simple-worker-0");
+    Ok(worker.unwrap()["spec"]["initContainers"].clone())
+}
+
+fn written(template: &str) -> PathBuf {
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("init-container-{}-{number}.yaml", std::process::id()));
+    fs::write(&path, template).unwrap();
+    path
+}
+
+#[test]
+fn a_template_of_the_init_container_is_rendered_for_each_worker() {
+    let template = "
+- name: wait
+  image: {{.InitContainerImage}}
+  command: [wait-for, {{.MasterAddr}}, \"{{ .MaxTries }}\"]
+- name: note
+  image: registry.example/note:1
+  env:
+    - name: MASTER
+      value: tcp://{{.MasterAddr}}:23456";
+    let flags = [
+        "--pytorch-init-container-image=registry.example/wait:1",
+        "--pytorch-init-container-max-tries=7",
+    ];
+    let containers = planned(template, &flags).unwrap();
+    assert_eq!(
+        containers,
+        serde_json::json!([
+            {
+                "name": "wait",
+                "image": "registry.example/wait:1",
+                "command": ["wait-for", "simple-master-0", "7"],
+            },
+            {
+                "name": "note",
+                "image": "registry.example/note:1",
+                "env": [{ "name": "MASTER", "value": "tcp://simple-master-0:23456" }],
+            },
+        ])
+    );
+    assert_eq!(
+        planned(template, &["--pytorch-init-container-image="]).unwrap(),
+        Value::Null
+    );
+}
+
+#[test]
+fn a_template_that_no_pod_could_have_ends_the_program_with_its_path_and_the_reason() {
+    for (template, reason) in [
+        (
+            "- name: {{if .MasterAddr}}a{{end}}",
+            "{{if .MasterAddr}} is not supported",
+        ),
+        ("- name: {{.MasterAddr", "`{{` without `}}`"),
+        ("name: wait", "is not a YAML list of containers"),
+        ("- image: alpine", "container 1 has no name"),
+    ] {
+        let error = planned(template, &[]).unwrap_err();
+        assert!(
+            error.starts_with("--pytorch-init-container-template-file: /"),
+            "{error}"
+        );
+        assert!(error.contains(reason), "{error}");
+    }
+    let missing = log(&["--pytorch-init-container-template-file=/nowhere.yaml"]);
+    assert!(missing.contains("/nowhere.yaml: cannot be read"), "{missing}");
+}
