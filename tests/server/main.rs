@@ -22,6 +22,7 @@ mod kubeflow;
 mod large_jobs;
 mod live;
 mod memory;
+mod namespaced;
 mod operations;
 mod pruned_status;
 mod restart_policy;
