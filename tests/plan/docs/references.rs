@@ -69,6 +69,22 @@ fn every_claim_to_be_better_names_a_test() {
 }
 
 #[test]
+fn every_known_weakness_is_mended_with_a_test_or_kept_for_a_reason() {
+    let rows = page("docs/differences.md").table("### Known weaknesses of training-operator 1.9");
+    let numbers: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(numbers, (1..=40).map(|number| format!("W{number}")).collect::<Vec<_>>());
+    for row in &rows {
+        let test = row[3]
+            .split([' ', ',', '.', ';', ':', ')', '('])
+            .find(|word| tests_named_in(word).count() > 0);
+        match row[2].as_str() {
+            "mended" | "offered" => assert!(test.is_some(), "no test is named for {}", row[0]),
+            kept => assert_eq!((kept, row[3].is_empty()), ("kept", false), "{}", row[0]),
+        }
+    }
+}
+
+#[test]
 fn every_link_between_the_pages_leads_somewhere() {
     for page in pages() {
         let directory = repository().join(&page.path).parent().unwrap().to_owned();
