@@ -3,7 +3,7 @@ SHELL := /bin/bash
 IMAGE ?= pytorchjob-operator:dev
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test test-kind test-memory lint fmt deny crds demo bench image install deploy ci
+.PHONY: help control-plane cluster build test test-kind test-memory test-sdk lint fmt deny crds demo bench image install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ test-kind: control-plane ## Run the tests that a foreign cluster allows against 
 
 test-memory: control-plane ## Show that 200 jobs of 1 MB stay within the memory limit of the Deployment
 	cargo test --locked --test server two_hundred_jobs -- --ignored --nocapture
+
+test-sdk: control-plane target/sdk/ready ## Run Kubeflow's Python SDK as a client (needs python3 with venv)
+	SDK_PYTHON=$(CURDIR)/target/sdk/bin/python cargo test --locked --test server kubeflows_python_sdk -- --ignored --nocapture
+
+target/sdk/ready: tests/sdk/requirements.txt
+	rm -rf $(@D) && python3 -m venv $(@D) && $(@D)/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@
 
 lint: ## Check formatting and run clippy on everything, warnings being errors
 	cargo fmt --all --check
