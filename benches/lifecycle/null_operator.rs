@@ -118,6 +118,7 @@ impl Writes<'_> {
                 name: name(replica),
                 uid: String::new(),
                 terminating: false,
+                pod_group: None,
             })
             .collect();
         let plan = planner::plan(&World {

@@ -14,6 +14,12 @@ pub enum ChildKind {
     Service,
     /// Scales the workers of an elastic job that has metrics.
     HorizontalPodAutoscaler,
+    /// Makes a gang of the pods, for Volcano.
+    VolcanoPodGroup,
+    /// The same for the coscheduling plugin of Kubernetes' scheduler-plugins.
+    SchedulerPluginsPodGroup,
+    /// The same for Kubernetes' own scheduler.
+    KubernetesPodGroup,
 }
 
 /// The row of a kind.
@@ -26,9 +32,29 @@ struct Row {
     delete_failed: &'static str,
 }
 
+impl Row {
+    const fn pod_group(group: &'static str, version: &'static str) -> Self {
+        Self {
+            group,
+            version,
+            kind: "PodGroup",
+            plural: "podgroups",
+            create_failed: reason::FAILED_CREATE_POD_GROUP,
+            delete_failed: reason::FAILED_DELETE_POD_GROUP,
+        }
+    }
+}
+
 impl ChildKind {
     /// Every kind; pods, which decisions need most, come first.
-    pub const ALL: [Self; 3] = [Self::Pod, Self::Service, Self::HorizontalPodAutoscaler];
+    pub const ALL: [Self; 6] = [
+        Self::Pod,
+        Self::Service,
+        Self::HorizontalPodAutoscaler,
+        Self::VolcanoPodGroup,
+        Self::SchedulerPluginsPodGroup,
+        Self::KubernetesPodGroup,
+    ];
 
     const fn row(self) -> Row {
         match self {
@@ -56,7 +82,19 @@ impl ChildKind {
                 create_failed: reason::FAILED_CREATE_AUTOSCALER,
                 delete_failed: reason::FAILED_DELETE_AUTOSCALER,
             },
+            Self::VolcanoPodGroup => Row::pod_group("scheduling.volcano.sh", "v1beta1"),
+            Self::SchedulerPluginsPodGroup => Row::pod_group("scheduling.x-k8s.io", "v1alpha1"),
+            Self::KubernetesPodGroup => Row::pod_group("scheduling.k8s.io", "v1beta1"),
         }
+    }
+
+    /// Whether it makes a gang of the pods. One of these kinds is in use at most.
+    #[must_use]
+    pub const fn is_pod_group(self) -> bool {
+        matches!(
+            self,
+            Self::VolcanoPodGroup | Self::SchedulerPluginsPodGroup | Self::KubernetesPodGroup
+        )
     }
 
     /// API group; empty for the core group.

@@ -31,6 +31,21 @@ pub const PORT: u16 = 23456;
 /// Init container of workers that waits until the Master's name resolves.
 pub const INIT_CONTAINER: &str = "init-pytorch";
 
+/// Annotation of a pod: its PodGroup, for Volcano.
+pub const VOLCANO_GROUP: &str = "scheduling.k8s.io/group-name";
+/// Annotation of a pod: its task, which is its replica type, for Volcano.
+pub const VOLCANO_TASK: &str = "volcano.sh/task-spec";
+/// Scheduler name of Volcano.
+pub const VOLCANO: &str = "volcano";
+/// Queue of a Volcano PodGroup that names none.
+pub const VOLCANO_QUEUE: &str = "default";
+/// Label of a pod: its PodGroup, for the coscheduling plugin.
+pub const COSCHEDULING_GROUP: &str = "scheduling.x-k8s.io/pod-group";
+/// Scheduler name of the scheduler-plugins, as their chart installs it.
+pub const SCHEDULER_PLUGINS: &str = "scheduler-plugins-scheduler";
+/// Annotation that `kubectl apply` keeps the whole of an object in.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// The value of `runPolicy.managedBy` that leaves a job to this operator; so does an absent field.
 pub const MANAGED_BY_SELF: &str = "kubeflow.org/training-operator";
 /// The other value allowed in `runPolicy.managedBy`: Kueue runs the job on another cluster.
@@ -76,6 +91,20 @@ pub mod reason {
     pub const FAILED_CREATE_AUTOSCALER: &str = "FailedCreateHorizontalPodAutoscaler";
     /// Event: the autoscaler could not be deleted.
     pub const FAILED_DELETE_AUTOSCALER: &str = "FailedDeleteHorizontalPodAutoscaler";
+    /// Event: the PodGroup was created.
+    pub const CREATED_POD_GROUP: &str = "SuccessfulCreatePodGroup";
+    /// Event: the PodGroup was deleted.
+    pub const DELETED_POD_GROUP: &str = "SuccessfulDeletePodGroup";
+    /// Event: the PodGroup could not be created or updated.
+    pub const FAILED_CREATE_POD_GROUP: &str = "FailedCreatePodGroup";
+    /// Event: the PodGroup could not be deleted.
+    pub const FAILED_DELETE_POD_GROUP: &str = "FailedDeletePodGroup";
+    /// Event: the job waits, because the cluster has no PodGroups of the gang scheduler.
+    pub const NO_POD_GROUPS: &str = "PodGroupsNotServed";
+    /// Event: the pods run without a gang, because Kubernetes' own gang scheduling is off.
+    pub const NO_GANG: &str = "GangNotInForce";
+    /// Event: a template names another scheduler than the gang scheduler.
+    pub const TEMPLATE_SCHEDULER: &str = "SetPodTemplateSchedulerName";
     /// Event: the job could not be deleted when its time had come. Kubeflow says `FailedDeletePod` there.
     pub const FAILED_DELETE_JOB: &str = "FailedDeletePyTorchJob";
     /// Event: a pod is still terminating though its grace period is over.

@@ -70,7 +70,7 @@ pub struct RunPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<String>,
 
-    /// Hints for a gang scheduler. Immutable but for minAvailable.
+    /// What a gang scheduler is told. Immutable but for minAvailable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduling_policy: Option<SchedulingPolicy>,
 
@@ -86,28 +86,30 @@ pub struct RunPolicy {
     pub ttl_seconds_after_finished: Option<i32>,
 }
 
-/// Hints for a gang scheduler. This operator drives none: they are stored and have no effect.
+/// What a gang scheduler is told of the job. Has an effect only where the operator runs with --gang-scheduler-name.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SchedulingPolicy {
-    /// Pods that must be schedulable together. May be edited at any time.
+    /// Pods that are placed together or not at all. Default: all; of an elastic job the Master and minReplicas workers.
+    /// May be edited at any time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_001))]
     pub min_available: Option<i32>,
 
-    /// Resources that must be free before the job starts. Immutable.
+    /// Resources that must be free before the job starts. Default: what these pods request. Not for Kubernetes' own
+    /// scheduler. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_resources: Option<BTreeMap<String, Quantity>>,
 
-    /// Priority class of the group. Immutable.
+    /// Priority class of the group. Not for scheduler-plugins. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority_class: Option<String>,
 
-    /// Queue of the group. Immutable.
+    /// Queue of the group. For Volcano alone. Default: default. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
 
-    /// Seconds the group may wait for being scheduled. Immutable.
+    /// Seconds the group may wait for being scheduled. For scheduler-plugins alone. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub schedule_timeout_seconds: Option<i32>,

@@ -10,6 +10,7 @@ mod index;
 mod jobs;
 mod listing;
 mod metadata;
+mod parts;
 mod stored_job;
 mod view;
 pub mod watch;

@@ -10,14 +10,12 @@ use serde::Deserialize;
 
 use super::children::{Observed, Owner};
 use super::metadata;
+use super::parts::{self, ContainerStatusView, SpecView, StatusView, TROUBLE_BYTES, TerminatedView};
 use crate::api::ChildKind;
 use crate::api::names::{self, reason};
 use crate::api::shortened;
 use crate::planner::build::template_hash;
 use crate::planner::{Child, Deletion, FailedContainer, Failure, Phase, Pod, Trouble};
-
-/// Most that is kept of the message about a container that waits.
-const TROUBLE_BYTES: usize = 512;
 
 /// The part of an owned object that is read. The parser skips the rest without allocating it.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,11 +23,11 @@ pub struct ObjectView {
     /// Metadata, as far as it is read.
     #[serde(deserialize_with = "metadata::deserialize")]
     pub metadata: ObjectMeta,
-    /// The spec and the status of a pod; of other kinds nothing in them is read.
+    /// The spec and the status of a pod or a PodGroup; of other kinds nothing in them is read.
     #[serde(default)]
-    spec: PodSpecView,
+    spec: SpecView,
     #[serde(default)]
-    status: PodStatusView,
+    status: StatusView,
 }
 
 /// Which kind it is, the request says.
@@ -62,64 +60,6 @@ impl Resource for ObjectView {
     }
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct PodSpecView {
-    node_name: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct PodStatusView {
-    phase: Option<String>,
-    reason: Option<String>,
-    message: Option<String>,
-    conditions: Option<Vec<ConditionView>>,
-    init_container_statuses: Option<Vec<ContainerStatusView>>,
-    container_statuses: Option<Vec<ContainerStatusView>>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ConditionView {
-    #[serde(rename = "type")]
-    type_: String,
-    status: String,
-    reason: Option<String>,
-    message: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct ContainerStatusView {
-    name: String,
-    restart_count: i32,
-    state: Option<ContainerStateView>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ContainerStateView {
-    waiting: Option<WaitingView>,
-    terminated: Option<TerminatedView>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct WaitingView {
-    reason: Option<String>,
-    message: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct TerminatedView {
-    exit_code: i32,
-    reason: Option<String>,
-    message: Option<String>,
-    finished_at: Option<Time>,
-}
-
 impl ObjectView {
     /// What decisions need to know of a pod.
     #[must_use]
@@ -141,7 +81,8 @@ impl ObjectView {
                 .fold(0, i32::saturating_add),
             template_hash: built_from.map(|(hash, _)| hash),
             generation: built_from.and_then(|(_, generation)| generation),
-            unready: phase == Phase::Running && self.condition("Ready", "False").is_some(),
+            grouped: self.spec.scheduling_group.is_some(),
+            unready: phase == Phase::Running && self.status.condition("Ready", "False").is_some(),
             trouble: self.trouble(phase).map(Box::new),
             failure: (phase == Phase::Failed).then(|| Box::new(self.failure())),
         };
@@ -151,11 +92,15 @@ impl ObjectView {
     /// What decisions need to know of any other kind.
     #[must_use]
     pub fn observe(self, kind: ChildKind) -> Observed<Child> {
+        let pod_group = kind
+            .is_pod_group()
+            .then(|| Box::new(parts::pod_group(kind, self.spec, &self.status)));
         let fact = Child {
             kind,
             name: self.metadata.name.clone().unwrap_or_default(),
             uid: self.metadata.uid.clone().unwrap_or_default(),
             terminating: self.metadata.deletion_timestamp.is_some(),
+            pod_group,
         };
         observed(self.metadata, fact)
     }
@@ -178,12 +123,7 @@ impl ObjectView {
     }
 
     fn disrupted(&self) -> bool {
-        self.condition("DisruptionTarget", "True").is_some()
-    }
-
-    fn condition(&self, type_: &str, status: &str) -> Option<&ConditionView> {
-        let mut conditions = self.status.conditions.iter().flatten();
-        conditions.find(|condition| condition.type_ == type_ && condition.status == status)
+        self.status.condition("DisruptionTarget", "True").is_some()
     }
 
     /// The statuses of the containers, init containers first.
@@ -198,7 +138,7 @@ impl ObjectView {
         if !matches!(phase, Phase::Pending | Phase::Running) {
             return None;
         }
-        let unscheduled = self.condition("PodScheduled", "False");
+        let unscheduled = self.status.condition("PodScheduled", "False");
         let unscheduled = unscheduled.map(|condition| (&condition.reason, &condition.message));
         let waiting = self
             .containers()

@@ -36,6 +36,8 @@ pub trait Concern: Send + Sync + 'static {
     fn job(&self, job: JobKey);
     /// The job with this UID is gone.
     fn gone(&self, uid: &str);
+    /// Whether the API server serves a kind that a cluster may lack.
+    fn served(&self, kind: ChildKind, served: bool);
     /// The kind is completely known.
     fn synced(&self, kind: &'static str);
 }
@@ -45,6 +47,7 @@ pub async fn jobs(api: Api<StoredJob>, index: Arc<Index>, concern: Arc<impl Conc
     let store = index.jobs().store();
     let events = events(api, watcher::Config::default().page_size(JOBS_PAGE));
     run("pytorchjobs", events, &metrics.clone(), |event| {
+        let Some(event) = event else { return false };
         if let Event::InitApply(job) | Event::Apply(job) = &event {
             tell_undecodable(job, &metrics);
         }
@@ -58,6 +61,7 @@ pub async fn jobs(api: Api<StoredJob>, index: Arc<Index>, concern: Arc<impl Conc
             concern.synced("pytorchjobs");
         }
         metrics.set_cached("pytorchjobs", store.len());
+        true
     })
     .await;
 }
@@ -75,7 +79,8 @@ fn tell_undecodable(job: &StoredJob, metrics: &Metrics) {
     }
 }
 
-/// Watches the objects of one kind that bear our label.
+/// Watches the objects of one kind that bear our label. A cluster may lack the PodGroups of a gang scheduler, and get
+/// them later.
 pub async fn children(
     kind: ChildKind,
     api: Api<ObjectView>,
@@ -84,14 +89,23 @@ pub async fn children(
     metrics: Metrics,
 ) {
     run(kind.plural(), events(api, ours()), &metrics.clone(), |event| {
-        let complete = matches!(event, Event::InitDone);
-        for job in index.feed(kind, event) {
+        if event.is_none() && !kind.is_pod_group() {
+            return false;
+        }
+        let (served, complete) = (event.is_some(), matches!(event, None | Some(Event::InitDone)));
+        // What is not served does not exist: an empty list.
+        let events = event.map_or_else(|| vec![Event::Init, Event::InitDone], |event| vec![event]);
+        for job in events.into_iter().flat_map(|event| index.feed(kind, event)) {
             concern.job(job);
+        }
+        if complete && kind.is_pod_group() {
+            concern.served(kind, served);
         }
         if complete {
             concern.synced(kind.plural());
         }
         metrics.set_cached(kind.plural(), index.len(kind));
+        true
     })
     .await;
 }
@@ -127,12 +141,13 @@ impl Backoff for WatchBackoff {
     }
 }
 
-/// Runs one watch for ever. Its errors end here: the stream backs off and resumes by itself.
+/// Runs one watch for ever. Its errors end here: the stream backs off and resumes by itself. Where the API server does
+/// not know the kind there is no event, and `on_event` says whether that is as it may be.
 async fn run<K>(
     kind: &'static str,
     events: impl Stream<Item = watcher::Result<Event<K>>>,
     metrics: &Metrics,
-    mut on_event: impl FnMut(Event<K>),
+    mut on_event: impl FnMut(Option<Event<K>>) -> bool,
 ) {
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
@@ -142,8 +157,9 @@ async fn run<K>(
                     metrics.relist(kind);
                     info!(kind, "list complete");
                 }
-                on_event(event);
+                on_event(Some(event));
             }
+            Err(error) if is_unknown(&error) && on_event(None) => {}
             Err(error) => {
                 metrics.watch_error(kind);
                 warn!(kind, %error, hint = hint(&error), "watch failed; trying again");
@@ -154,15 +170,23 @@ async fn run<K>(
 
 /// What to do about an error that does not go away by itself.
 fn hint(error: &watcher::Error) -> Option<&'static str> {
-    let (watcher::Error::InitialListFailed(kube::Error::Api(status))
-    | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-    | watcher::Error::WatchFailed(kube::Error::Api(status))) = error
-    else {
-        return None;
-    };
-    match status.code {
+    match code(error)? {
         404 => Some("is the CustomResourceDefinition installed? kubectl apply -k config/crd"),
         403 => Some("is the role of the operator bound? kubectl apply -k config/rbac"),
+        _ => None,
+    }
+}
+
+/// Whether the API server does not know the kind.
+fn is_unknown(error: &watcher::Error) -> bool {
+    code(error) == Some(404)
+}
+
+fn code(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
         _ => None,
     }
 }

@@ -105,6 +105,7 @@ impl Flags {
                 name: self.leader_election_id,
             }),
             pod_name: self.pod_name,
+            discover_gang_scheduler: self.pods.discovers_gang_scheduler(),
             settings: self.pods.settings()?,
         })
     }

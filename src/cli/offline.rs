@@ -4,10 +4,15 @@ use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::api::ChildRef;
 use crate::api::PyTorchJob;
 use crate::api::UnknownPodFields;
 use crate::cli::manifest::{self, Document};
+use crate::planner::Child;
+use crate::planner::Gang;
+use crate::planner::PodGroup;
 use crate::planner::build::pod::Builder;
+use crate::planner::build::pod_group;
 use crate::planner::validate::problems;
 use crate::planner::{Action, Settings, World, plan as decide};
 use crate::platform::clock;
@@ -19,11 +24,18 @@ pub fn plan(file: &Path, unknown: UnknownPodFields, settings: &Settings) -> Resu
     let mut output = String::new();
     for job in documents.into_iter().filter_map(|document| document.job) {
         let now = clock::now();
+        let builder = Builder::new(&job, settings);
+        let group = settings
+            .gang
+            .as_ref()
+            .map(|gang| (gang, ChildRef::of_job(gang.scheduler.kind())));
+        // The scheduler admits it, and then pods are created.
+        let others: Vec<Child> = group.iter().map(|(gang, child)| admitted(&job, gang, *child)).collect();
         let decided = |job: &PyTorchJob| {
             decide(&World {
                 job,
                 pods: &[],
-                others: &[],
+                others: &others,
                 refusal: None,
                 settings,
                 now,
@@ -32,14 +44,34 @@ pub fn plan(file: &Path, unknown: UnknownPodFields, settings: &Settings) -> Resu
         // Pods are created once the status that counts them is stored.
         let mut started = job.clone();
         started.status = decided(&job).status.map(|write| write.status);
-        let builder = Builder::new(&job, settings);
-        for action in decided(&started).actions {
-            let Action::Create(child) = action else { continue };
+        let created = decided(&started).actions.into_iter().filter_map(|action| match action {
+            Action::Create(child) => Some(child),
+            _ => None,
+        });
+        let mut created = created.peekable();
+        let group = group.filter(|_| created.peek().is_some());
+        for child in group.map(|(_, child)| child).into_iter().chain(created) {
             let Some(object) = builder.build(child) else { continue };
             write!(output, "---\n{}", serde_saphyr::to_string(&object)?)?;
         }
     }
     Ok(output)
+}
+
+/// The PodGroup of a job, about to be scheduled.
+fn admitted(job: &PyTorchJob, gang: &Gang, child: ChildRef) -> Child {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    let group = PodGroup {
+        spec: pod_group::spec(job, &gang.scheduler),
+        ..PodGroup::default()
+    };
+    Child {
+        kind: child.kind,
+        name: child.name(name),
+        uid: String::new(),
+        terminating: false,
+        pod_group: Some(Box::new(group)),
+    }
 }
 
 /// A line for each job without a fault; otherwise all faults, as an error.

@@ -1,5 +1,6 @@
 //! Flags about what pods are built with.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -9,6 +10,8 @@ use clap::Args;
 use k8s_openapi::api::core::v1::Container;
 use serde_json::Value;
 
+use crate::planner::Gang;
+use crate::planner::GangScheduler;
 use crate::planner::InitContainer;
 use crate::planner::Settings;
 
@@ -35,6 +38,27 @@ pub struct PodFlags {
     /// YAML list of containers to use instead, a template with the Master's name, the image and the number of tries.
     #[arg(long = "pytorch-init-container-template-file", default_value = DEFAULT_TEMPLATE, value_name = "FILE")]
     template_file: PathBuf,
+    /// The gang scheduler to make a PodGroup for each job for: none, volcano, kubernetes, auto for the one that the
+    /// cluster has, or the name of a scheduler with the coscheduling plugin.
+    #[arg(long, default_value = "none", value_name = "NAME", value_parser = gang_scheduler)]
+    gang_scheduler_name: GangSchedulerName,
+}
+
+/// What the flag of the gang scheduler says.
+#[derive(Clone, Debug)]
+enum GangSchedulerName {
+    None,
+    Auto,
+    Scheduler(GangScheduler),
+}
+
+/// As in Kubeflow an empty name is none, and Volcano's may be written in any case.
+fn gang_scheduler(name: &str) -> Result<GangSchedulerName, Infallible> {
+    Ok(match name.to_ascii_lowercase().as_str() {
+        "" | "none" => GangSchedulerName::None,
+        "auto" => GangSchedulerName::Auto,
+        _ => GangSchedulerName::Scheduler(name.parse()?),
+    })
 }
 
 /// Why a template of the init container cannot be used.
@@ -82,7 +106,21 @@ impl PodFlags {
                 max_tries: self.max_tries,
             },
         };
-        Ok(Settings { init_container })
+        Ok(Settings {
+            init_container,
+            gang: match &self.gang_scheduler_name {
+                GangSchedulerName::None | GangSchedulerName::Auto => None,
+                GangSchedulerName::Scheduler(scheduler) => Some(Gang {
+                    scheduler: scheduler.clone(),
+                    served: true,
+                }),
+            },
+        })
+    }
+
+    /// Whether the gang scheduler is the one that the cluster has.
+    pub fn discovers_gang_scheduler(&self) -> bool {
+        matches!(self.gang_scheduler_name, GangSchedulerName::Auto)
     }
 
     fn template(&self) -> Result<Option<Vec<Value>>, Problem> {

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::api::ChildKind;
 use crate::api::ChildRef;
 use crate::controller::Context;
 use crate::controller::create::create;
 use crate::controller::delete::delete;
 use crate::controller::error::Error;
 use crate::controller::job_ref::Target;
+use crate::controller::update::update;
 use crate::planner::Action;
 
 /// No request is begun after this: the world has moved on, and an edit must not wait for a plan made before it.
@@ -26,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Applied {
     /// What was created, in order. What existed already is not in it.
     pub created: Vec<ChildRef>,
-    /// Names of the pods that were deleted.
-    pub deleted_pods: Vec<String>,
+    /// Kind and name of what was deleted.
+    pub deleted: Vec<(ChildKind, String)>,
     /// The first change that failed. Those that were under way with it were carried out, later ones were not.
     pub error: Option<Error>,
     /// Whether time ran out before all changes were made: the next pass has to come at once.
@@ -60,10 +62,11 @@ impl Budget {
     }
 }
 
-/// Carries out `actions`: deletions first, then creations.
+/// Carries out `actions`: deletions first, then updates, then creations.
 pub async fn act(context: &Context, target: &Target<'_>, actions: &[Action]) -> Applied {
     let (mut applied, budget) = (Applied::default(), Budget::begin());
     delete(context, target, actions, budget, &mut applied).await;
+    update(context, target, actions, budget, &mut applied).await;
     if applied.error.is_none() && !applied.interrupted {
         create(context, target, actions, budget, &mut applied).await;
         // Without an answer the last one still stands.

@@ -27,7 +27,7 @@ pub const JOB_CONCURRENCY: usize = 32;
 pub async fn create(context: &Context, target: &Target<'_>, actions: &[Action], budget: Budget, applied: &mut Applied) {
     let children = actions.iter().filter_map(|action| match action {
         Action::Create(child) => Some(*child),
-        Action::Delete { .. } | Action::DeleteJob => None,
+        Action::Update { .. } | Action::Delete { .. } | Action::DeleteJob => None,
     });
     let (pods, others): (Vec<_>, Vec<_>) = children.partition(|child| child.kind == ChildKind::Pod);
     if pods.is_empty() && others.is_empty() {
@@ -35,7 +35,8 @@ pub async fn create(context: &Context, target: &Target<'_>, actions: &[Action], 
     }
     let (services, per_job): (Vec<_>, Vec<_>) = others.into_iter().partition(|child| child.replica.is_some());
     let (first, services) = services.split_at(services.len().min(1));
-    let builder = Builder::new(target.job, &context.settings);
+    let settings = context.settings.get();
+    let builder = Builder::new(target.job, &settings);
     let batch = if context.memory.failing(target.uid) {
         1
     } else {

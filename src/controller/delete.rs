@@ -22,7 +22,7 @@ use crate::platform::metrics::JobStep;
 pub async fn delete(context: &Context, target: &Target<'_>, actions: &[Action], budget: Budget, applied: &mut Applied) {
     let deletions: Vec<_> = actions
         .iter()
-        .filter(|action| !matches!(action, Action::Create(_)))
+        .filter(|action| matches!(action, Action::Delete { .. } | Action::DeleteJob))
         .collect();
     let requests: Vec<_> = deletions
         .iter()
@@ -31,14 +31,7 @@ pub async fn delete(context: &Context, target: &Target<'_>, actions: &[Action], 
     let results: Vec<_> = stream::iter(requests).buffered(JOB_CONCURRENCY).collect().await;
     for (action, result) in deletions.into_iter().zip(results) {
         match (action, result) {
-            (
-                Action::Delete {
-                    kind: ChildKind::Pod,
-                    name,
-                    ..
-                },
-                Some(Ok(())),
-            ) => applied.deleted_pods.push(name.clone()),
+            (Action::Delete { kind, name, .. }, Some(Ok(()))) => applied.deleted.push((*kind, name.clone())),
             (_, Some(Ok(()))) => {}
             (_, Some(Err(error))) => applied.fail([error]),
             (_, None) => applied.interrupted = true,
@@ -50,7 +43,7 @@ async fn delete_one(context: &Context, target: &Target<'_>, action: &Action) -> 
     match action {
         Action::Delete { kind, name, uid } => delete_child(context, target, *kind, name, uid).await,
         Action::DeleteJob => delete_job(context, target).await,
-        Action::Create(_) => Ok(()),
+        Action::Create(_) | Action::Update { .. } => Ok(()),
     }
 }
 

@@ -71,6 +71,18 @@ pub enum Error {
         /// The API server's answer.
         source: Box<kube::Error>,
     },
+    /// What the job asks for could not be written into an object of it.
+    #[error("cannot update {kind} {namespace}/{name}: {}", said(source))]
+    Update {
+        /// What it is.
+        kind: ChildKind,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The API server's answer.
+        source: Box<kube::Error>,
+    },
     /// The job itself could not be deleted when its time had come.
     #[error("cannot delete pytorchjob {namespace}/{name}: {}", said(source))]
     DeleteJob {
@@ -125,9 +137,10 @@ impl Error {
             Self::Conflict { .. } => true,
             Self::NameTaken { terminating, .. } => *terminating,
             Self::Create { source, .. } => is_fenced(source) || is_of_ending_namespace(source),
-            Self::Delete { source, .. } | Self::DeleteJob { source, .. } | Self::Status { source, .. } => {
-                is_fenced(source)
-            }
+            Self::Delete { source, .. }
+            | Self::Update { source, .. }
+            | Self::DeleteJob { source, .. }
+            | Self::Status { source, .. } => is_fenced(source),
             Self::Read { .. } | Self::Deadline(_) | Self::Panicked(_) => false,
         }
     }
@@ -143,7 +156,7 @@ impl Error {
     #[must_use]
     pub fn is_of_user(&self) -> bool {
         match self {
-            Self::Create { source, .. } => is_refusal(source),
+            Self::Create { source, .. } | Self::Update { source, .. } => is_refusal(source),
             Self::NameTaken { .. } => true,
             Self::Status { .. } => self.is_invalid(),
             _ => false,
@@ -167,6 +180,7 @@ impl Error {
         match self {
             Self::Create { source, .. }
             | Self::Delete { source, .. }
+            | Self::Update { source, .. }
             | Self::DeleteJob { source, .. }
             | Self::Read { source, .. }
             | Self::Status { source, .. } => !is_answer(source),

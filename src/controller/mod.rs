@@ -8,12 +8,14 @@ mod act;
 mod create;
 mod delete;
 mod error;
+mod gang;
 mod job_ref;
 mod observe;
 mod pacing;
 mod queue;
 mod reconcile;
 mod store_status;
+mod update;
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
@@ -29,9 +31,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use self::gang::CurrentSettings;
 use self::pacing::Memory;
 use self::queue::Trigger;
-use crate::api::ChildKind;
 use crate::cache::{Index, StoredJob, watch};
 use crate::planner::{Note, Settings};
 use crate::platform::client::{self, RateLimit};
@@ -69,6 +71,8 @@ pub struct Options {
     pub pod_name: Option<String>,
     /// What pods are built with.
     pub settings: Settings,
+    /// Whether to use the gang scheduler that the cluster has.
+    pub discover_gang_scheduler: bool,
 }
 
 impl Options {
@@ -117,7 +121,7 @@ pub enum RunError {
 pub(crate) struct Context {
     client: Client,
     index: Arc<Index>,
-    settings: Settings,
+    settings: CurrentSettings,
     memory: Memory,
     metrics: Metrics,
     events: EventSink,
@@ -162,17 +166,21 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Ru
         .transpose()?;
     let fence = elector.as_ref().map_or_else(Fence::open, Elector::fence);
     let client = client::for_controller(&config, &metrics, &fence, options.limit)?;
-    let health = Health::new(&queue::KINDS);
+    let health = Health::new(&[queue::JOBS]);
     let server = Server::bind(&options.metrics, &options.probes).await?;
 
     let stop = CancellationToken::new();
     let _stop_everything = stop.clone().drop_guard();
     let serving = tokio::spawn(server.run(metrics.clone(), health.clone(), stop.clone()));
+    let settings = tokio::select! {
+        settings = gang::settings(&options, &client) => settings,
+        () = shutdown.cancelled() => return Ok(()),
+    };
     let (events, publisher) = EventSink::start(client.clone(), options.pod_name.clone(), metrics.clone());
     let context = Arc::new(Context {
         client: client.clone(),
         index: Arc::default(),
-        settings: options.settings.clone(),
+        settings,
         memory: Memory::default(),
         metrics,
         events,
@@ -222,7 +230,7 @@ fn start_watches(tasks: &mut JoinSet<()>, options: &Options, context: &Arc<Conte
     let namespace = options.namespace.as_deref();
     let jobs = watch::jobs(options.jobs(client), index.clone(), trigger.clone(), metrics.clone());
     tasks.spawn(jobs);
-    for kind in ChildKind::ALL {
+    for kind in context.settings.get().kinds() {
         let api = match namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
             None => Api::all_with(client.clone(), &kind),

@@ -71,6 +71,7 @@ mod tests {
     use crate::api::ChildKind;
     use crate::api::PyTorchJob;
     use crate::cache::UNSEEN;
+    use crate::controller::gang::CurrentSettings;
     use crate::controller::pacing::Memory;
     use crate::controller::reconcile::reconcile;
     use crate::planner::Settings;
@@ -150,7 +151,7 @@ mod tests {
             Arc::new(Context {
                 client: self.client(),
                 index: Arc::default(),
-                settings: Settings::default(),
+                settings: CurrentSettings::new(Settings::default()),
                 memory: Memory::default(),
                 metrics,
                 events,

@@ -14,16 +14,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::Context;
 use super::error::{Error, Failed};
 use super::reconcile::reconcile;
+use crate::api::ChildKind;
 use crate::cache::{self, JobKey, StoredJob, watch as watches};
 use crate::platform::metrics::Outcome;
 
-/// The kinds that are watched.
-pub const KINDS: [&str; 4] = ["pytorchjobs", "pods", "services", "horizontalpodautoscalers"];
+/// The kind that is always watched. What jobs own depends on the settings.
+pub const JOBS: &str = "pytorchjobs";
 /// A reconcile is given up after this long, so that one that hangs does not keep its job for ever.
 const DEADLINE: Duration = Duration::from_mins(1);
 /// How long running reconciles may take to end on shutdown.
@@ -39,10 +40,15 @@ pub struct Trigger {
 impl Trigger {
     /// A trigger that nothing listens to yet.
     pub fn new(context: Arc<Context>) -> Self {
+        let owned = context.settings.get().kinds().map(ChildKind::plural);
+        let kinds: Vec<_> = std::iter::once(JOBS).chain(owned).collect();
+        for kind in &kinds {
+            context.health.expect(kind);
+        }
         Self {
             context,
             queue: OnceLock::new(),
-            unsynced: watch::Sender::new(KINDS.to_vec()),
+            unsynced: watch::Sender::new(kinds),
         }
     }
 
@@ -65,6 +71,24 @@ impl watches::Concern for Trigger {
             self.context.health.queued();
             // Fails only while the process ends.
             let _sent = queue.unbounded_send(cache::reference(&job));
+        }
+    }
+
+    fn served(&self, kind: ChildKind, served: bool) {
+        if !self.context.settings.set_served(served) {
+            return;
+        }
+        if served {
+            info!(api_version = kind.api_version(), "PodGroups are served");
+        } else {
+            let api_version = kind.api_version();
+            warn!(
+                api_version,
+                "PodGroups are not served; is the gang scheduler installed?"
+            );
+        }
+        for job in self.context.index.jobs().store().state() {
+            watches::Concern::job(self, job.key());
         }
     }
 

@@ -85,7 +85,7 @@ fn plan(context: &Context, target: &Target<'_>) -> (Plan, Snapshot) {
         pods: &owned.pods,
         others: &owned.others,
         refusal: refusal.as_deref(),
-        settings: &context.settings,
+        settings: &context.settings.get(),
         now: clock::now(),
     });
     (plan, owned)
@@ -182,41 +182,51 @@ fn tell(context: &Context, regarding: &ObjectReference, notes: Vec<Note>) {
 
 /// One event for all pods of a pass; Kubeflow's one for each pod drowns the final ones in its own rate limit.
 fn applied_notes(applied: &Applied, job: &str) -> Vec<Note> {
-    let summary = |reason, verb: &str, names: &[String]| {
+    let summary = |reason, verb: &str, names: Vec<String>| {
         let plural = if names.len() == 1 { "" } else { "s" };
-        (!names.is_empty()).then(|| Note {
-            warning: false,
-            reason,
-            message: format!("{verb} pod{plural}: {}", names.join(", ")),
-        })
+        (!names.is_empty()).then(|| note(false, reason, format!("{verb} pod{plural}: {}", names.join(", "))))
     };
     let pods = applied.created.iter().filter(|child| child.kind == ChildKind::Pod);
-    let created: Vec<String> = pods.map(|child| child.name(job)).collect();
+    let created = pods.map(|child| child.name(job)).collect();
+    let pods = applied.deleted.iter().filter(|(kind, _)| *kind == ChildKind::Pod);
+    let deleted = pods.map(|(_, name)| name.clone()).collect();
+    let group = |reason, verb: &str, kind: ChildKind| {
+        let message = format!("{verb} PodGroup: {job} ({})", kind.api_version());
+        kind.is_pod_group().then(|| note(false, reason, message))
+    };
+    let created_groups = applied.created.iter();
+    let created_groups = created_groups.filter_map(|child| group(reason::CREATED_POD_GROUP, "Created", child.kind));
+    let deleted_groups = applied.deleted.iter();
+    let deleted_groups = deleted_groups.filter_map(|(kind, _)| group(reason::DELETED_POD_GROUP, "Deleted", *kind));
     let failure = applied
         .error
         .as_ref()
         .filter(|error| !error.is_benign())
         .and_then(|error| {
             let reason = match error {
-                Error::Create { kind, .. } | Error::NameTaken { kind, .. } => kind.create_failed(),
+                Error::Create { kind, .. } | Error::NameTaken { kind, .. } | Error::Update { kind, .. } => {
+                    kind.create_failed()
+                }
                 Error::Delete { kind, .. } => kind.delete_failed(),
                 Error::DeleteJob { .. } => reason::FAILED_DELETE_JOB,
                 _ => return None,
             };
-            Some(Note {
-                warning: true,
-                reason,
-                message: format!("Error: {error}"),
-            })
+            Some(note(true, reason, format!("Error: {error}")))
         });
-    [
-        summary(reason::CREATED_POD, "Created", &created),
-        summary(reason::DELETED_POD, "Deleted", &applied.deleted_pods),
-        failure,
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let pods = [
+        summary(reason::CREATED_POD, "Created", created),
+        summary(reason::DELETED_POD, "Deleted", deleted),
+    ];
+    let notes = pods.into_iter().flatten().chain(created_groups).chain(deleted_groups);
+    notes.chain(failure).collect()
+}
+
+fn note(warning: bool, reason: &'static str, message: String) -> Note {
+    Note {
+        warning,
+        reason,
+        message,
+    }
 }
 
 fn count_transition(context: &Context, namespace: &str, count: Count) {

@@ -1,8 +1,11 @@
 //! What a job owns, reduced to what decisions need.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::ChildKind;
+use crate::planner::amount::Amount;
 
 /// Phase of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -21,6 +24,7 @@ pub enum Phase {
 }
 
 /// What decisions need to know of a pod.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Pod {
     /// Name.
@@ -47,6 +51,8 @@ pub struct Pod {
     /// `metadata.generation` of the job that it was built from; nothing for a pod that is not ours, or of an earlier
     /// version.
     pub generation: Option<i64>,
+    /// Whether it has `spec.schedulingGroup`, so that Kubernetes' own scheduler knows its PodGroup.
+    pub grouped: bool,
     /// Whether it runs and the kubelet does not call it ready.
     pub unready: bool,
     /// What keeps its containers from running, if the scheduler or the kubelet says so.
@@ -141,7 +147,7 @@ pub struct FailedContainer {
     pub exit_code: i32,
 }
 
-/// What decisions need to know of any other object: that it exists.
+/// What decisions need to know of any other object: that it exists, and of a PodGroup what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Child {
     /// What it is.
@@ -152,4 +158,26 @@ pub struct Child {
     pub uid: String,
     /// Whether deletion has begun.
     pub terminating: bool,
+    /// What is in it, if it is a PodGroup.
+    pub pod_group: Option<Box<PodGroup>>,
+}
+
+/// What decisions need to know of a PodGroup.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct PodGroup {
+    /// What this operator has written into it, as it is stored now.
+    pub spec: PodGroupSpec,
+    /// Whether Volcano has yet to admit it: its phase is Pending, or it has none.
+    pub pending: bool,
+    /// Why the scheduler cannot place its pods, in the scheduler's own words.
+    pub unschedulable: Option<String>,
+}
+
+/// The part of a PodGroup that an edit of the job can change. A field that a scheduler does not have is absent.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct PodGroupSpec {
+    /// How many pods are placed together or not at all.
+    pub min_member: Option<i32>,
+    /// What has to be free for them.
+    pub min_resources: Option<BTreeMap<String, Amount>>,
 }

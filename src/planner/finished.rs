@@ -7,6 +7,7 @@ use crate::api::{ConditionType, JobStatus};
 use crate::planner::plan::{Action, Plan, StatusWrite, Urgency};
 use crate::planner::policy::autoscaler;
 use crate::planner::policy::clean_pod_policy;
+use crate::planner::policy::scheduling_policy;
 use crate::planner::policy::ttl_seconds_after_finished;
 use crate::planner::status::conditions::is_true;
 use crate::planner::status::replica_statuses;
@@ -39,6 +40,7 @@ pub fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
         actions: clean_pod_policy::clean_up(world, policy)
             .into_iter()
             .chain(autoscaler::delete(world))
+            .chain(scheduling_policy::delete(world))
             .collect(),
         status: (status != *stored && (settled || acted_on)).then_some(StatusWrite { status, urgency }),
         requeue: expires,

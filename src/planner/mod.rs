@@ -13,6 +13,7 @@
 //!
 //! One file a policy, named after the API field.
 
+mod amount;
 pub mod build;
 mod child;
 mod finished;
@@ -20,6 +21,7 @@ mod finished;
 #[path = "../../tests/support/fixture.rs"]
 #[allow(dead_code, reason = "shared with tests/plan, which uses the rest")]
 mod fixture;
+mod gang;
 mod plan;
 pub mod policy;
 pub mod status;
@@ -27,8 +29,10 @@ mod unfinished;
 pub mod validate;
 mod world;
 
+pub use amount::Amount;
 pub use build::InitContainer;
-pub use child::{Child, Deletion, FailedContainer, Failure, Phase, Pod, Trouble};
+pub use child::{Child, Deletion, FailedContainer, Failure, Phase, Pod, PodGroup, PodGroupSpec, Trouble};
+pub use gang::{Gang, GangScheduler};
 pub use plan::{Action, Count, Note, Plan, StatusWrite, Urgency};
 pub use world::{Settings, World};
 

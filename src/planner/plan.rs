@@ -43,6 +43,13 @@ pub enum Action {
         /// Its UID, the precondition of the request.
         uid: String,
     },
+    /// Write what the spec asks for into an object of the job that differs from it.
+    Update {
+        /// Which object.
+        child: ChildRef,
+        /// Its UID, the precondition of the request.
+        uid: String,
+    },
     /// Delete the job itself, unless it has changed since it was read.
     DeleteJob,
 }

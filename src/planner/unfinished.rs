@@ -12,6 +12,7 @@ use crate::planner::policy::backoff_limit;
 use crate::planner::policy::clean_pod_policy;
 use crate::planner::policy::replicas;
 use crate::planner::policy::restart_policy::{self, Failures};
+use crate::planner::policy::scheduling_policy::{self, Turn};
 use crate::planner::policy::success;
 use crate::planner::policy::suspend;
 use crate::planner::refusal_message;
@@ -63,6 +64,8 @@ struct Draft<'a> {
     status: JobStatus,
     completed: CompletedIndexes,
     plan: Plan,
+    /// Whether pods or services wait for the gang scheduler.
+    held: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -77,6 +80,7 @@ impl<'a> Draft<'a> {
             status,
             completed: CompletedIndexes::of(world, stored),
             plan: Plan::default(),
+            held: false,
         }
     }
 
@@ -86,7 +90,9 @@ impl<'a> Draft<'a> {
                 Transition::Created,
                 &format!("PyTorchJob {} is created.", self.world.name()),
             );
-            self.plan.notes.extend(template::restart_policy_note(self.world.job));
+            let (job, gang) = (self.world.job, self.world.settings.gang.as_ref());
+            self.plan.notes.extend(template::restart_policy_note(job));
+            self.plan.notes.extend(scheduling_policy::template_note(job, gang));
         }
     }
 
@@ -201,8 +207,9 @@ impl<'a> Draft<'a> {
                 self.work();
             }
         }
-        self.count_pods(works);
-        self.hold_back();
+        let turn = scheduling_policy::turn(self.world);
+        self.count_pods(works && turn != Turn::Scheduler);
+        self.hold_back(turn);
     }
 
     fn suspend(&mut self) {
@@ -217,6 +224,7 @@ impl<'a> Draft<'a> {
         if is_true(self.stored, ConditionType::Suspended) {
             self.plan.actions = clean_pod_policy::clean_up(self.world, CleanPodPolicy::All);
             self.plan.actions.extend(autoscaler::delete(self.world));
+            self.plan.actions.extend(scheduling_policy::delete(self.world));
         }
     }
 
@@ -225,15 +233,23 @@ impl<'a> Draft<'a> {
         self.plan.requeue = self.deadline();
         self.plan.actions = replicas::reconcile(self.world, &self.completed);
         self.plan.actions.extend(autoscaler::create(self.world));
+        self.plan.actions.extend(scheduling_policy::reconcile(self.world));
     }
 
-    /// Leaves out the actions that have to wait until the status is stored.
-    fn hold_back(&mut self) {
+    /// Leaves out the actions that have to wait until the status is stored, or for a gang scheduler.
+    fn hold_back(&mut self, turn: Turn) {
+        let actions = &mut self.plan.actions;
+        if turn == Turn::Scheduler {
+            let all = actions.len();
+            actions.retain(|action| !action.creates(ChildKind::Pod) && !action.creates(ChildKind::Service));
+            self.held = actions.len() < all;
+        }
         if is_true(self.stored, ConditionType::Suspended) {
             // Before the resumption is stored, new pods would be taken for what the suspension left.
-            self.plan.actions.clear();
-        } else if claims_more(self.world, self.stored, &self.status) {
-            self.plan.actions.retain(|action| !action.creates(ChildKind::Pod));
+            actions.clear();
+        }
+        if turn != Turn::Pods || claims_more(self.world, self.stored, &self.status) {
+            actions.retain(|action| !action.creates(ChildKind::Pod));
         }
     }
 
@@ -247,7 +263,7 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(mut self) -> Plan {
-        waiting::tell(self.world, &mut self.status, &mut self.plan);
+        waiting::tell(self.world, &mut self.status, &mut self.plan, self.held);
         if self.status != *self.stored {
             self.plan.status = Some(StatusWrite {
                 urgency: urgency(self.world, self.stored, &self.status),

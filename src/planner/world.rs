@@ -5,6 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, Replica, ReplicaType};
 use crate::planner::build::InitContainer;
 use crate::planner::child::{Child, Pod};
+use crate::planner::gang::Gang;
 
 /// A snapshot of one job and what it owns, and the time.
 #[derive(Clone, Copy, Debug)]
@@ -96,9 +97,21 @@ impl<'a> World<'a> {
     }
 }
 
-/// What the operator's flags say about pods.
+/// What the operator's flags say about pods, and whether the cluster can do it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// What workers wait for the Master in.
     pub init_container: InitContainer,
+    /// The gang scheduler, if there is to be one.
+    pub gang: Option<Gang>,
+}
+
+impl Settings {
+    /// The kinds of objects that jobs own.
+    pub fn kinds(&self) -> impl Iterator<Item = ChildKind> + use<> {
+        let gang = self.gang.as_ref().map(|gang| gang.scheduler.kind());
+        ChildKind::ALL
+            .into_iter()
+            .filter(move |kind| !kind.is_pod_group() || gang == Some(*kind))
+    }
 }

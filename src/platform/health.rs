@@ -54,6 +54,11 @@ impl Health {
         Self(Arc::new(Mutex::new(State { unsynced, reconciling })))
     }
 
+    /// The process is not ready before this kind is [synced](Self::synced) too.
+    pub fn expect(&self, kind: &'static str) {
+        self.state().unsynced.insert(kind);
+    }
+
     /// The first list of a kind is complete and in the cache.
     pub fn synced(&self, kind: &'static str) {
         self.state().unsynced.remove(kind);

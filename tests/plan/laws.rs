@@ -278,7 +278,7 @@ impl Told<'_> {
                         "S2: {action:?} of {service:?}"
                     );
                 }
-                Action::Create(_) | Action::DeleteJob => {}
+                Action::Create(_) | Action::Update { .. } | Action::DeleteJob => {}
             }
         }
         for child in self.creations() {
@@ -486,6 +486,7 @@ fn settles(mut seen: Objects, now: Timestamp) {
                     ..
                 } => drop(seen.pods.remove(&name)),
                 Action::Delete { name, .. } => drop(seen.services.remove(&name)),
+                Action::Update { .. } => unreachable!("no job here has a PodGroup"),
                 Action::DeleteJob => seen.job = None,
             }
         }

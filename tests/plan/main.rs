@@ -18,6 +18,7 @@ mod parity;
 mod refusals;
 mod replicas;
 mod restarts;
+mod scheduling_policy;
 mod stopped_pods;
 #[path = "../support/mod.rs"]
 mod support;

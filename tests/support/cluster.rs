@@ -283,6 +283,7 @@ impl Cluster {
                 }
                 None
             }
+            Action::Update { .. } => unreachable!("no job here has a PodGroup"),
             Action::DeleteJob => {
                 let seen = self.seen.job.as_ref()?.metadata.resource_version.clone();
                 self.stored

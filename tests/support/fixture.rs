@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use crate::api::names;
 use crate::api::{ChildKind, ChildRef, JobCondition, JobStatus, PyTorchJob, Replica, ReplicaType};
 use crate::planner::build::pod::Builder;
+use crate::planner::build::pod_group;
 use crate::planner::build::template_hash;
-use crate::planner::{self, Action, Child, Deletion, FailedContainer, Failure, Phase, Plan, Pod, Settings, World};
+use crate::planner::{self, Action, Child, Deletion, FailedContainer, Failure, Gang, GangScheduler, Phase, Plan};
+use crate::planner::{Pod, PodGroup, Settings, World};
 
 /// Name of every job that is not named otherwise.
 pub const JOB: &str = "job";
@@ -242,6 +244,12 @@ impl Scene {
             Action::Delete { kind, name, .. } => {
                 self.others.retain(|child| (child.kind, &child.name) != (*kind, name));
             }
+            Action::Update { uid, .. } => {
+                let spec = self.pod_group_spec();
+                let group = self.pod_group();
+                assert_eq!(group.uid, *uid, "it is updated by its UID");
+                group.pod_group.as_mut().expect("it is a PodGroup").spec = spec;
+            }
             Action::DeleteJob => self.job.metadata.deletion_timestamp = Some(Time(self.now)),
         }
     }
@@ -257,6 +265,7 @@ impl Scene {
             uid,
             template_hash: Some(template_hash::current(spec)),
             generation: self.job.metadata.generation,
+            grouped: self.settings.gang.as_ref().is_some_and(|gang| gang.served),
             ..Pod::default()
         };
         self.pods.insert(place, pod);
@@ -266,7 +275,14 @@ impl Scene {
     /// Adds an object of another kind.
     pub fn add(&mut self, kind: ChildKind, name: &str) {
         self.born += 1;
-        let child = child(kind, name, &format!("uid-{}", self.born));
+        let mut child = child(kind, name, &format!("uid-{}", self.born));
+        child.pod_group = kind.is_pod_group().then(|| {
+            Box::new(PodGroup {
+                spec: self.pod_group_spec(),
+                pending: kind == ChildKind::VolcanoPodGroup,
+                unschedulable: None,
+            })
+        });
         let place = self
             .others
             .partition_point(|other| (other.kind, other.name.as_str()) < (kind, name));
@@ -276,6 +292,26 @@ impl Scene {
     /// Adds a service.
     pub fn add_service(&mut self, name: &str) {
         self.add(ChildKind::Service, name);
+    }
+
+    /// Works with this gang scheduler.
+    pub fn with_gang(mut self, scheduler: GangScheduler) -> Self {
+        let served = true;
+        self.settings.gang = Some(Gang { scheduler, served });
+        self
+    }
+
+    /// The PodGroup.
+    pub fn pod_group(&mut self) -> &mut Child {
+        let groups = self.others.iter_mut();
+        let mut groups = groups.filter(|child| child.kind.is_pod_group());
+        groups.next().expect("the PodGroup is there")
+    }
+
+    /// What the PodGroup would be created with.
+    fn pod_group_spec(&self) -> planner::PodGroupSpec {
+        let gang = self.settings.gang.as_ref().expect("there is a gang scheduler");
+        pod_group::spec(&self.job, &gang.scheduler)
     }
 
     /// The services.
@@ -458,6 +494,7 @@ pub fn actions(plan: &Plan) -> Vec<String> {
         .map(|action| match action {
             Action::Create(child) => format!("create {}", titled(child.kind, short(&child.name(JOB)))),
             Action::Delete { kind, name, .. } => format!("delete {}", titled(*kind, short(name))),
+            Action::Update { child, .. } => format!("update {}", titled(child.kind, short(&child.name(JOB)))),
             Action::DeleteJob => "delete job".into(),
         })
         .collect()
@@ -470,6 +507,7 @@ fn short(name: &str) -> &str {
 fn titled(kind: ChildKind, name: &str) -> String {
     match kind {
         ChildKind::HorizontalPodAutoscaler => "autoscaler".into(),
+        kind if kind.is_pod_group() => "PodGroup".into(),
         kind => format!("{kind} {name}"),
     }
 }
@@ -481,5 +519,6 @@ pub fn child(kind: ChildKind, name: &str, uid: &str) -> Child {
         name: name.into(),
         uid: uid.into(),
         terminating: false,
+        pod_group: None,
     }
 }

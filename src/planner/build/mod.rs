@@ -5,6 +5,7 @@ pub mod elastic_env;
 pub mod env;
 mod init_container;
 pub mod pod;
+pub mod pod_group;
 mod service;
 pub mod template;
 pub mod template_hash;

@@ -5,9 +5,11 @@ use serde_json::{Map, Value, json};
 use crate::api::{ChildKind, ChildRef, PyTorchJob, Replica, ReplicaType, names};
 use crate::planner::build::autoscaler;
 use crate::planner::build::env::{self, Ports};
+use crate::planner::build::pod_group;
 use crate::planner::build::service;
 use crate::planner::build::template;
 use crate::planner::build::template_hash;
+use crate::planner::gang::GangScheduler;
 use crate::planner::policy::restart_policy;
 use crate::planner::world::Settings;
 
@@ -40,8 +42,23 @@ impl<'a> Builder<'a> {
             (ChildKind::Pod, Some(replica)) => Some(self.pod(replica.type_, replica.index)),
             (ChildKind::Service, Some(replica)) => Some(service::build(self, replica.type_, replica.index)),
             (ChildKind::HorizontalPodAutoscaler, None) => autoscaler::build(self.job, self),
+            (kind, None) => Some(pod_group::build(self.job, self.gang(kind)?, self)),
             _ => None,
         }
+    }
+
+    /// The JSON patch that writes what the job asks for into the object with this UID; nothing for a kind that never
+    /// differs.
+    #[must_use]
+    pub fn update(&self, child: ChildRef, uid: &str) -> Option<Value> {
+        let scheduler = self.gang(child.kind)?;
+        Some(pod_group::patch(self.job, scheduler, uid))
+    }
+
+    /// The gang scheduler, if this is the kind of its PodGroups.
+    fn gang(&self, kind: ChildKind) -> Option<&GangScheduler> {
+        let scheduler = self.settings.gang.as_ref().map(|gang| &gang.scheduler);
+        scheduler.filter(|scheduler| scheduler.kind() == kind)
     }
 
     /// The pod of a replica: labels, annotations, finalizers and spec of the template, and what makes it a member of
@@ -58,7 +75,12 @@ impl<'a> Builder<'a> {
                 push(&mut spec["initContainers"], container);
             }
         }
-        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": self.pod_metadata(template, role, index), "spec": spec })
+        let metadata = self.pod_metadata(template, role, index);
+        let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec });
+        if let Some(gang) = &self.settings.gang {
+            pod_group::decorate(&mut pod, gang, self.name(), role);
+        }
+        pod
     }
 
     /// The template of a role; `null` for a role the job does not have.

@@ -82,6 +82,13 @@ pub fn rendezvous_port(template: &Value) -> u64 {
     named.map_or_else(|| u64::from(names::PORT), |port| port.number)
 }
 
+/// The scheduler that a pod or a template names.
+#[must_use]
+pub fn scheduler_name(pod: &Value) -> Option<&str> {
+    let name = pod.pointer("/spec/schedulerName")?.as_str()?;
+    (!name.is_empty()).then_some(name)
+}
+
 /// Tells the user that the template's own restart policy has no effect.
 #[must_use]
 pub fn restart_policy_note(job: &PyTorchJob) -> Option<Note> {

@@ -6,6 +6,7 @@ pub mod backoff_limit;
 pub mod clean_pod_policy;
 pub mod replicas;
 pub mod restart_policy;
+pub mod scheduling_policy;
 pub mod success;
 pub mod suspend;
 pub mod ttl_seconds_after_finished;

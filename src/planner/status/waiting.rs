@@ -6,17 +6,23 @@ use std::time::Duration;
 use k8s_openapi::jiff::SignedDuration;
 
 use crate::api::names::reason;
-use crate::api::{ConditionType, JobStatus};
+use crate::api::{ConditionType, JobCondition, JobStatus};
 use crate::planner::child::{Deletion, Pod};
+use crate::planner::gang::GangScheduler;
 use crate::planner::plan::{Action, Note, Plan};
+use crate::planner::policy::scheduling_policy;
 use crate::planner::status::conditions::{TRUE, stored_time};
 use crate::planner::world::World;
 
 /// Stands between the message of the condition and what the job waits for.
 const WAITING: &str = " Waiting: ";
+/// The same before what is not as the user expects it, and what the job does not wait for.
+const WARNING: &str = " Warning: ";
 /// How long after its grace period a pod may still be terminating: the kubelet has to unmount its volumes and to
 /// report.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+/// The reason that schedulers give for pods that they cannot place.
+const UNSCHEDULABLE: &str = "Unschedulable";
 /// The conditions that can be the state of an unfinished job.
 const STATES: [ConditionType; 4] = [
     ConditionType::Created,
@@ -28,6 +34,8 @@ const STATES: [ConditionType; 4] = [
 /// Something that a job waits for.
 struct Cause {
     text: String,
+    /// What stands before it.
+    marker: &'static str,
     /// The reason of its event; nothing when whoever tried has one.
     event: Option<&'static str>,
     /// Length of what it begins with: what it is about. It has one event.
@@ -59,28 +67,34 @@ impl Cause {
     }
 }
 
-/// Writes into the status what the job waits for, and takes out what is over.
-pub fn tell(world: &World<'_>, status: &mut JobStatus, plan: &mut Plan) {
-    let causes: Vec<Cause> = [stuck(world), refusal(world, plan), trouble(world)]
-        .into_iter()
-        .flatten()
-        .collect();
+/// Writes into the status what the job waits for, and takes out what is over. `held` says whether pods wait for the
+/// gang scheduler.
+pub fn tell(world: &World<'_>, status: &mut JobStatus, plan: &mut Plan, held: bool) {
+    let causes = [
+        stuck(world),
+        refusal(world, plan),
+        gang(world, held),
+        trouble(world),
+        no_gang(world),
+    ];
+    let causes: Vec<Cause> = causes.into_iter().flatten().collect();
+    // What was told by a condition that is the state no longer is no news either.
+    let messages: Vec<String> = messages(status).map(ToOwned::to_owned).collect();
+    let told: Vec<&str> = messages.iter().flat_map(|message| parts(message).skip(1)).collect();
     let state = status.conditions.iter().rposition(|entry| entry.status == TRUE);
     for (place, entry) in status.conditions.iter_mut().enumerate() {
-        if !STATES.iter().any(|state| entry.type_ == state.as_str()) {
+        if !is_state(entry) {
             continue;
         }
         let stored = entry.message.clone().unwrap_or_default();
-        let mut parts = stored.split(WAITING);
-        let mut message = parts.next().unwrap_or_default().to_owned();
-        let told: Vec<&str> = parts.collect();
+        let mut message = parts(&stored).next().unwrap_or_default().to_owned();
         for cause in causes.iter().filter(|_| state == Some(place)) {
             let before = told.iter().find(|told| cause.is_told_by(told));
             if !told.iter().any(|told| cause.is_about_the_same_as(told)) {
                 plan.notes
                     .extend(cause.event.map(|reason| warning(reason, &cause.text)));
             }
-            message = [&message, WAITING, before.unwrap_or(&cause.text.as_str())].concat();
+            message = [&message, cause.marker, before.unwrap_or(&cause.text.as_str())].concat();
         }
         if message != stored {
             entry.message = Some(message);
@@ -88,6 +102,21 @@ pub fn tell(world: &World<'_>, status: &mut JobStatus, plan: &mut Plan) {
         }
     }
     plan.requeue = plan.requeue.into_iter().chain(next_stuck(world)).min();
+}
+
+/// The messages of the conditions that can be the state.
+fn messages(status: &JobStatus) -> impl Iterator<Item = &str> {
+    let entries = status.conditions.iter().filter(|entry| is_state(entry));
+    entries.filter_map(|entry| entry.message.as_deref())
+}
+
+fn is_state(entry: &JobCondition) -> bool {
+    STATES.iter().any(|state| entry.type_ == state.as_str())
+}
+
+/// The message of the condition itself, and then what the job waits for.
+fn parts(message: &str) -> impl Iterator<Item = &str> {
+    message.split(WAITING).flat_map(|part| part.split(WARNING))
 }
 
 /// Whether two texts are about the same object and differ in numbers at most.
@@ -110,6 +139,7 @@ fn refusal(world: &World<'_>, plan: &Plan) -> Option<Cause> {
     let creates = plan.actions.iter().any(|action| matches!(action, Action::Create(_)));
     world.refusal.filter(|_| creates).map(|refusal| Cause {
         text: refusal.to_owned(),
+        marker: WAITING,
         event: None,
         subject: 0,
         news: News::Words,
@@ -123,8 +153,11 @@ fn trouble(world: &World<'_>) -> Option<Cause> {
         return None;
     }
     let pods = world.desired_pods().filter(|(_, pod)| !pod.terminating);
+    // The scheduler says of a gang as a whole why it does not fit.
+    let of_gang = scheduling_policy::unschedulable(world).is_some();
     let mut troubled: Vec<_> = pods
         .filter_map(|(replica, pod)| Some((replica, pod, pod.trouble.as_deref()?)))
+        .filter(|(.., trouble)| !of_gang || trouble.reason != UNSCHEDULABLE)
         .collect();
     troubled.sort_by_key(|(replica, ..)| *replica);
     let (_, pod, trouble) = troubled.first()?;
@@ -135,14 +168,60 @@ fn trouble(world: &World<'_>) -> Option<Cause> {
         ""
     };
     let news = match trouble.reason {
-        "Unschedulable" | "SchedulingGated" => News::Words,
+        UNSCHEDULABLE | "SchedulingGated" => News::Words,
         _ => News::Subject,
     };
     Some(Cause {
         text: format!("{subject}: {}.{others}", trouble.message.trim_end_matches('.')),
+        marker: WAITING,
         event: Some(trouble.reason),
         subject: subject.len(),
         news,
+    })
+}
+
+/// What keeps the gang scheduler from placing the pods, or from letting them be created.
+fn gang(world: &World<'_>, held: bool) -> Option<Cause> {
+    let gang = world.settings.gang.as_ref().filter(|_| !world.job.spec.suspended())?;
+    let (name, kind) = (world.name(), gang.scheduler.kind());
+    let (subject, text, event) = if let Some(message) = scheduling_policy::unschedulable(world) {
+        let text = format!(": {}.", message.trim_end_matches('.'));
+        (format!("PodGroup {name}: {UNSCHEDULABLE}"), text, Some(UNSCHEDULABLE))
+    } else if held && !gang.served {
+        let text = match gang.scheduler {
+            GangScheduler::Volcano => ". Install Volcano.",
+            _ => ". Install the PodGroups of scheduler-plugins.",
+        };
+        let subject = format!("the cluster has no PodGroups of {}", kind.api_version());
+        (subject, text.to_owned(), Some(reason::NO_POD_GROUPS))
+    } else if held {
+        (
+            format!("PodGroup {name}: Pending. Volcano has not admitted it."),
+            String::new(),
+            None,
+        )
+    } else {
+        return None;
+    };
+    Some(Cause {
+        text: format!("{subject}{text}"),
+        marker: WAITING,
+        event,
+        subject: subject.len(),
+        news: News::Words,
+    })
+}
+
+/// That the pods are no gang although they should be one.
+fn no_gang(world: &World<'_>) -> Option<Cause> {
+    let why = scheduling_policy::not_in_force(world).filter(|_| !world.job.spec.suspended())?;
+    let subject = "no gang is in force";
+    Some(Cause {
+        text: format!("{subject}: {why}."),
+        marker: WARNING,
+        event: Some(reason::NO_GANG),
+        subject: subject.len(),
+        news: News::Text,
     })
 }
 
@@ -167,6 +246,7 @@ fn stuck(world: &World<'_>) -> Option<Cause> {
     Some(Cause {
         subject: text.len(),
         text,
+        marker: WAITING,
         event: Some(reason::STUCK_POD),
         news: News::Text,
     })

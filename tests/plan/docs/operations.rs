@@ -34,8 +34,10 @@ fn every_permission_is_documented() {
             .filter_map(|document| document["rules"].as_array())
             .flatten();
         for rule in rules {
-            for resource in rule["resources"].as_array().unwrap() {
-                let group = rule["apiGroups"][0].as_str().unwrap();
+            let groups = rule["apiGroups"].as_array().unwrap().iter();
+            let resources = || rule["resources"].as_array().unwrap().iter();
+            for (group, resource) in groups.flat_map(|group| resources().map(move |resource| (group, resource))) {
+                let group = group.as_str().unwrap();
                 let verbs: Vec<&str> = rule["verbs"]
                     .as_array()
                     .unwrap()

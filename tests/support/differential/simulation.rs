@@ -276,12 +276,14 @@ impl<'a> Simulation<'a> {
                 (ChildKind::Pod, Some(object)) => self.create_pod(child.name(JOB), object),
                 (ChildKind::Service, Some(object)) => drop(self.services.insert(child.name(JOB), object)),
                 (ChildKind::HorizontalPodAutoscaler, object) => self.autoscaler = object,
-                (kind, None) => unreachable!("every replica has a {kind}"),
+                (kind, _) => unreachable!("no job here has a {kind}"),
             },
+            Action::Update { .. } => unreachable!("no job here has a PodGroup"),
             Action::Delete { kind, name, uid } => match kind {
                 ChildKind::Pod => self.delete_pod(name, uid),
                 ChildKind::Service => drop(self.services.remove(name)),
                 ChildKind::HorizontalPodAutoscaler => self.autoscaler = None,
+                kind => unreachable!("no job here has a {kind}"),
             },
             Action::DeleteJob => {
                 self.job = None;

@@ -1,0 +1,55 @@
+//! Updates of objects that differ from what their job asks for.
+
+use futures::future::join_all;
+use http::header::CONTENT_TYPE;
+use kube::Resource;
+use tokio::time::Instant;
+
+use crate::api::ChildRef;
+use crate::cache::ObjectView;
+use crate::controller::Context;
+use crate::controller::act::{Applied, Budget};
+use crate::controller::error::Error;
+use crate::controller::job_ref::Target;
+use crate::planner::Action;
+use crate::planner::build::pod::Builder;
+
+/// Carries out the updates among `actions`.
+pub async fn update(context: &Context, target: &Target<'_>, actions: &[Action], budget: Budget, applied: &mut Applied) {
+    let updates = actions.iter().filter_map(|action| match action {
+        Action::Update { child, uid } => Some(budget.run(update_child(context, target, *child, uid))),
+        Action::Create(_) | Action::Delete { .. } | Action::DeleteJob => None,
+    });
+    for result in join_all(updates).await {
+        match result {
+            Some(Ok(())) => {}
+            Some(Err(error)) => applied.fail([error]),
+            None => applied.interrupted = true,
+        }
+    }
+}
+
+/// Writes what the job asks for into this very object, and records it, so that the next plan does not ask for it again.
+async fn update_child(context: &Context, target: &Target<'_>, child: ChildRef, uid: &str) -> Result<(), Error> {
+    let name = child.name(target.name);
+    let failed = |source: kube::Error| Error::Update {
+        kind: child.kind,
+        namespace: target.namespace.to_owned(),
+        name: name.clone(),
+        source: Box::new(source),
+    };
+    let settings = context.settings.get();
+    let Some(patch) = Builder::new(target.job, &settings).update(child, uid) else {
+        return Ok(());
+    };
+    let body = serde_json::to_vec(&patch).map_err(|error| failed(kube::Error::SerdeError(error)))?;
+    let url = ObjectView::url_path(&child.kind, Some(target.namespace));
+    let request = http::Request::patch(format!("{url}/{name}"))
+        .header(CONTENT_TYPE, "application/json-patch+json")
+        .body(body)
+        .map_err(|error| failed(kube::Error::HttpError(error)))?;
+    let _permit = context.permit().await;
+    let object = context.client.request::<ObjectView>(request).await.map_err(failed)?;
+    context.index.created(child.kind, object, Instant::now());
+    Ok(())
+}

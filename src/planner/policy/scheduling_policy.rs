@@ -1,0 +1,121 @@
+//! `runPolicy.schedulingPolicy`: a PodGroup for the gang scheduler, if the operator works with one.
+//!
+//! The PodGroup exists exactly while the job may run, and before its pods do. Kubeflow writes it in every pass, does
+//! not notice that it is gone, and looks at nothing else of the job while Volcano keeps it waiting.
+
+use crate::api::{ChildRef, PyTorchJob, ReplicaType, names::reason};
+use crate::planner::build::pod_group;
+use crate::planner::build::template;
+use crate::planner::child::{Child, Pod};
+use crate::planner::gang::{Gang, GangScheduler};
+use crate::planner::plan::{Action, Note};
+use crate::planner::world::World;
+
+/// Whose turn it is before pods can be created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nobody's: pods are created.
+    Pods,
+    /// The PodGroup comes first, and this operator makes it.
+    PodGroup,
+    /// The scheduler has to admit the PodGroup, or somebody has to install the scheduler.
+    Scheduler,
+}
+
+/// Whose turn it is.
+#[must_use]
+pub fn turn(world: &World<'_>) -> Turn {
+    let Some(gang) = &world.settings.gang else {
+        return Turn::Pods;
+    };
+    match (&gang.scheduler, living(world)) {
+        // Pods that nothing else schedules wait for it; others run, and the job says that they are no gang.
+        (GangScheduler::Kubernetes, _) if !gang.served => Turn::Pods,
+        (_, _) if !gang.served => Turn::Scheduler,
+        // Before Volcano has admitted the group, its pods would only take up the room of others.
+        (GangScheduler::Volcano, group) if group.is_none_or(is_pending) => Turn::Scheduler,
+        (_, None) => Turn::PodGroup,
+        (_, Some(_)) => Turn::Pods,
+    }
+}
+
+fn is_pending(group: &Child) -> bool {
+    group.pod_group.as_ref().is_none_or(|group| group.pending)
+}
+
+/// Creates the PodGroup, or writes into it what the job asks for now.
+#[must_use]
+pub fn reconcile(world: &World<'_>) -> Option<Action> {
+    let gang = world.settings.gang.as_ref().filter(|gang| gang.served)?;
+    let child = ChildRef::of_job(gang.scheduler.kind());
+    match group(world) {
+        None => Some(Action::Create(child)),
+        Some(group) => {
+            let stored = group.pod_group.as_ref().map(|group| &group.spec);
+            let differs = stored != Some(&pod_group::spec(world.job, &gang.scheduler));
+            (differs && !group.terminating).then(|| Action::Update {
+                child,
+                uid: group.uid.clone(),
+            })
+        }
+    }
+}
+
+/// Deletes the PodGroup, of a job that is suspended or has finished.
+#[must_use]
+pub fn delete(world: &World<'_>) -> Option<Action> {
+    living(world).map(Action::delete)
+}
+
+/// What the scheduler says of pods that it cannot place.
+#[must_use]
+pub fn unschedulable<'a>(world: &'a World<'_>) -> Option<&'a str> {
+    living(world)?.pod_group.as_ref()?.unschedulable.as_deref()
+}
+
+/// Why the pods run without a gang although the operator is to make one.
+#[must_use]
+pub fn not_in_force(world: &World<'_>) -> Option<&'static str> {
+    let gang = world.settings.gang.as_ref()?;
+    let ungrouped = |pod: &Pod| !pod.grouped && !pod.finished() && !pod.terminating;
+    match gang.scheduler {
+        GangScheduler::Kubernetes if !gang.served => Some(
+            "this cluster has no PodGroups of scheduling.k8s.io/v1beta1, which need the feature gate GenericWorkload \
+             and --runtime-config",
+        ),
+        GangScheduler::Kubernetes if world.desired_pods().any(|(_, pod)| ungrouped(pod)) => Some(
+            "its pods have no schedulingGroup. Either the API server drops it, because its feature gate \
+             GenericWorkload is off, or they are older than the flag --gang-scheduler-name",
+        ),
+        _ => None,
+    }
+}
+
+/// Tells the user that a template names another scheduler, which then has its pods.
+#[must_use]
+pub fn template_note(job: &PyTorchJob, gang: Option<&Gang>) -> Option<Note> {
+    let ours = gang?.scheduler.scheduler_name()?;
+    ReplicaType::ALL.into_iter().find_map(|role| {
+        let template = template::parse(job.spec.replica(role)?);
+        let other = template::scheduler_name(&template).filter(|name| *name != ours)?;
+        Some(Note {
+            warning: true,
+            reason: reason::TEMPLATE_SCHEDULER,
+            message: format!(
+                "Another scheduler is specified when gang-scheduling is enabled and it will not be overwritten: \
+                 template.spec.schedulerName of {role} is {other}, and that of the gang scheduler {ours}"
+            ),
+        })
+    })
+}
+
+/// The PodGroup of the job.
+fn group<'a>(world: &'a World<'_>) -> Option<&'a Child> {
+    let kind = world.settings.gang.as_ref()?.scheduler.kind();
+    world.others(kind).next()
+}
+
+/// The PodGroup, unless it is being deleted.
+fn living<'a>(world: &'a World<'_>) -> Option<&'a Child> {
+    group(world).filter(|group| !group.terminating)
+}

@@ -1,0 +1,636 @@
+//! `runPolicy.schedulingPolicy`: the PodGroup of a job, for each gang scheduler.
+//!
+//! G-numbers are the sentences of Kubeflow training-operator 1.9 about gang scheduling; it has no test of them but S1,
+//! of its SDK, and `IsCustomSchedulerSet`.
+
+use serde_json::{Value, json};
+
+use crate::api::{ChildKind, ChildRef, ReplicaType, names};
+use crate::planner::build::pod::Builder;
+use crate::planner::{Action, GangScheduler, Phase};
+use crate::support::fixture::{
+    JobBuilder, Scene, UID, actions, elastic_workers, master, master_and_workers, message, workers,
+};
+
+fn coscheduling() -> GangScheduler {
+    GangScheduler::SchedulerPlugins(names::SCHEDULER_PLUGINS.into())
+}
+
+fn schedulers() -> [GangScheduler; 3] {
+    [GangScheduler::Volcano, coscheduling(), GangScheduler::Kubernetes]
+}
+
+fn scene(job: JobBuilder, scheduler: &GangScheduler) -> Scene {
+    job.scene().with_gang(scheduler.clone())
+}
+
+/// The PodGroup that would be created.
+fn group(job: JobBuilder, scheduler: &GangScheduler) -> Value {
+    let scene = scene(job, scheduler);
+    let builder = Builder::new(&scene.job, &scene.settings);
+    builder
+        .build(ChildRef::of_job(scheduler.kind()))
+        .expect("every job has a PodGroup")
+}
+
+fn spec(job: JobBuilder, scheduler: &GangScheduler) -> Value {
+    group(job, scheduler)["spec"].clone()
+}
+
+/// How many pods are placed together.
+fn members(spec: &Value) -> &Value {
+    let counts = [&spec["minMember"], &spec["schedulingPolicy"]["gang"]["minCount"]];
+    counts.into_iter().find(|count| !count.is_null()).expect("a number")
+}
+
+fn with_requests(job: JobBuilder, role: ReplicaType, resources: Value) -> JobBuilder {
+    job.container(role, "/resources", resources)
+}
+
+fn admit(scene: &mut Scene) {
+    scene.pod_group().pod_group.as_mut().expect("a PodGroup").pending = false;
+}
+
+/// Reconciles until nothing is left to do; Volcano admits the PodGroup.
+fn settle(scene: &mut Scene) {
+    scene.settle();
+    admit(scene);
+    scene.settle();
+}
+
+#[test]
+fn the_flag_names_volcano_in_any_case_kubernetes_or_a_scheduler_with_the_coscheduling_plugin() {
+    let plugins = |name: &str| GangScheduler::SchedulerPlugins(name.into());
+    for (flag, expected) in [
+        ("volcano", GangScheduler::Volcano),
+        ("Volcano", GangScheduler::Volcano),
+        ("kubernetes", GangScheduler::Kubernetes),
+        ("scheduler-plugins-scheduler", plugins("scheduler-plugins-scheduler")),
+        ("My-Scheduler", plugins("My-Scheduler")),
+    ] {
+        assert_eq!(flag.parse(), Ok(expected), "{flag}");
+    }
+}
+
+#[test]
+fn without_a_gang_scheduler_nothing_is_made_and_no_pod_differs() {
+    let job = || master_and_workers(1).policy("schedulingPolicy", json!({ "minAvailable": 2 }));
+    let mut scene = job().scene();
+    scene.settle();
+    assert!(scene.others.iter().all(|child| child.kind == ChildKind::Service));
+    assert_eq!(
+        scene.build_pod(ReplicaType::Worker, 0)["metadata"]["annotations"],
+        Value::Null
+    );
+    assert!(scene.settings.kinds().all(|kind| !kind.is_pod_group()));
+}
+
+#[test]
+fn g_a_pod_group_is_named_like_the_job_owned_by_it_and_has_its_annotations() {
+    for scheduler in schedulers() {
+        let job = master().field(
+            "/metadata/annotations",
+            json!({ "volcano.sh/x": "y", names::LAST_APPLIED: "{}" }),
+        );
+        let group = group(job, &scheduler);
+        assert_eq!(group["apiVersion"], scheduler.kind().api_version());
+        assert_eq!(group["kind"], "PodGroup");
+        assert_eq!(
+            group["metadata"],
+            json!({
+                "name": "job",
+                "namespace": "ns",
+                "annotations": { "volcano.sh/x": "y" },
+                "labels": {
+                    "training.kubeflow.org/operator-name": "pytorchjob-controller",
+                    "training.kubeflow.org/job-name": "job",
+                },
+                "ownerReferences": [{
+                    "apiVersion": "kubeflow.org/v1",
+                    "kind": "PyTorchJob",
+                    "name": "job",
+                    "uid": UID,
+                    "controller": true,
+                    "blockOwnerDeletion": true,
+                }],
+            })
+        );
+    }
+}
+
+#[test]
+fn g_each_scheduler_gets_the_fields_that_it_has() {
+    let policy = json!({
+        "minAvailable": 2,
+        "queue": "research",
+        "priorityClass": "high",
+        "minResources": { "nvidia.com/gpu": "2" },
+        "scheduleTimeoutSeconds": 60,
+    });
+    let job = || master_and_workers(2).policy("schedulingPolicy", policy.clone());
+    for (scheduler, expected) in [
+        (
+            GangScheduler::Volcano,
+            json!({ "minMember": 2, "queue": "research", "priorityClassName": "high",
+                "minResources": { "nvidia.com/gpu": "2" } }),
+        ),
+        (
+            coscheduling(),
+            json!({ "minMember": 2, "minResources": { "nvidia.com/gpu": "2" }, "scheduleTimeoutSeconds": 60 }),
+        ),
+        (
+            GangScheduler::Kubernetes,
+            json!({ "schedulingPolicy": { "gang": { "minCount": 2 } }, "disruptionMode": { "all": {} },
+                "priorityClassName": "high" }),
+        ),
+    ] {
+        assert_eq!(spec(job(), &scheduler), expected, "{scheduler:?}");
+    }
+}
+
+#[test]
+fn g_without_a_policy_all_replicas_are_needed_and_volcano_uses_its_default_queue() {
+    for (scheduler, expected) in [
+        (GangScheduler::Volcano, json!({ "minMember": 3, "queue": "default" })),
+        (coscheduling(), json!({ "minMember": 3 })),
+        (
+            GangScheduler::Kubernetes,
+            json!({ "schedulingPolicy": { "gang": { "minCount": 3 } }, "disruptionMode": { "all": {} } }),
+        ),
+    ] {
+        assert_eq!(spec(master_and_workers(2), &scheduler), expected, "{scheduler:?}");
+    }
+}
+
+#[test]
+fn w21_an_elastic_job_needs_its_fewest_workers_and_its_master() {
+    let one_bound = workers(2).spec("/elasticPolicy", json!({ "rdzvBackend": "c10d" }));
+    for (job, expected) in [
+        (elastic_workers(4, 2, 8), 2),
+        (elastic_workers(2, 2, 8), 2),
+        (
+            master_and_workers(4).spec("/elasticPolicy", json!({ "minReplicas": 1, "maxReplicas": 8 })),
+            2,
+        ),
+        (one_bound, 2),
+        (
+            elastic_workers(4, 2, 8).policy("schedulingPolicy", json!({ "minAvailable": 3 })),
+            3,
+        ),
+    ] {
+        for scheduler in schedulers() {
+            assert_eq!(members(&spec(job.clone(), &scheduler)), expected, "{job:?}");
+        }
+    }
+}
+
+#[test]
+fn a_gang_has_one_pod_at_least_and_may_be_larger_than_the_job() {
+    for (available, expected) in [(0, 1), (1, 1), (10, 10)] {
+        let job = master().policy("schedulingPolicy", json!({ "minAvailable": available }));
+        for scheduler in schedulers() {
+            assert_eq!(members(&spec(job.clone(), &scheduler)), expected, "{scheduler:?}");
+        }
+    }
+}
+
+#[test]
+fn w15_min_resources_are_what_the_first_members_ask_for_the_master_first() {
+    let job = with_requests(
+        master_and_workers(3),
+        ReplicaType::Master,
+        json!({ "requests": { "cpu": "500m", "memory": "1Gi" }, "limits": { "nvidia.com/gpu": 8 } }),
+    );
+    let job = with_requests(
+        job,
+        ReplicaType::Worker,
+        json!({ "limits": { "cpu": 2, "nvidia.com/gpu": "4" } }),
+    );
+    let available = |pods: u32| job.clone().policy("schedulingPolicy", json!({ "minAvailable": pods }));
+    for (pods, expected) in [
+        (1, json!({ "cpu": "500m", "memory": "1Gi" })),
+        (3, json!({ "cpu": "4500m", "memory": "1Gi", "nvidia.com/gpu": "8" })),
+        (4, json!({ "cpu": "6500m", "memory": "1Gi", "nvidia.com/gpu": "12" })),
+        (9, json!({ "cpu": "6500m", "memory": "1Gi", "nvidia.com/gpu": "12" })),
+    ] {
+        for scheduler in [GangScheduler::Volcano, coscheduling()] {
+            assert_eq!(spec(available(pods), &scheduler)["minResources"], expected, "{pods}");
+        }
+    }
+}
+
+#[test]
+fn a_group_of_kubernetes_has_the_priority_class_of_its_pods_if_they_agree() {
+    let class = |job: JobBuilder, role, class: &str| job.template(role, "/spec/priorityClassName", json!(class));
+    let master = |name| class(master_and_workers(1), ReplicaType::Master, name);
+    for (job, expected) in [
+        (master_and_workers(1), Value::Null),
+        (master("high"), Value::Null),
+        (class(master("high"), ReplicaType::Worker, "low"), Value::Null),
+        (class(master("high"), ReplicaType::Worker, "high"), json!("high")),
+        (
+            class(master("high"), ReplicaType::Worker, "high")
+                .policy("schedulingPolicy", json!({ "priorityClass": "urgent" })),
+            json!("urgent"),
+        ),
+    ] {
+        let spec = spec(job.clone(), &GangScheduler::Kubernetes);
+        assert_eq!(spec["priorityClassName"], expected, "{job:?}");
+    }
+}
+
+#[test]
+fn g_a_pod_is_a_member_of_the_group_and_goes_to_the_gang_scheduler() {
+    let metadata = json!({ "annotations": { "a": "b" } });
+    let job = || master_and_workers(1).template(ReplicaType::Worker, "/metadata", metadata.clone());
+    let pod = |scheduler: &GangScheduler| scene(job(), scheduler).build_pod(ReplicaType::Worker, 0);
+    let volcano = pod(&GangScheduler::Volcano);
+    assert_eq!(
+        volcano["metadata"]["annotations"],
+        json!({ "a": "b", "scheduling.k8s.io/group-name": "job", "volcano.sh/task-spec": "worker" })
+    );
+    assert_eq!(volcano["spec"]["schedulerName"], "volcano");
+    let plugins = pod(&coscheduling());
+    assert_eq!(plugins["metadata"]["labels"]["scheduling.x-k8s.io/pod-group"], "job");
+    assert_eq!(plugins["spec"]["schedulerName"], "scheduler-plugins-scheduler");
+    let kubernetes = pod(&GangScheduler::Kubernetes);
+    assert_eq!(kubernetes["spec"]["schedulingGroup"], json!({ "podGroupName": "job" }));
+    assert_eq!(kubernetes["spec"]["schedulerName"], Value::Null);
+    for pod in [plugins, kubernetes] {
+        assert_eq!(pod["metadata"]["annotations"], json!({ "a": "b" }));
+    }
+}
+
+#[test]
+fn g_a_scheduler_in_the_template_stays_and_is_worth_a_warning_unless_it_is_the_gang_scheduler() {
+    for (scheduler, named, warned) in [
+        (GangScheduler::Volcano, "", false),
+        (GangScheduler::Volcano, "volcano", false),
+        (GangScheduler::Volcano, "mine", true),
+        (coscheduling(), "mine", true),
+        (GangScheduler::Kubernetes, "mine", false),
+    ] {
+        let job = master_and_workers(1).template(ReplicaType::Worker, "/spec/schedulerName", json!(named));
+        let mut scene = scene(job, &scheduler);
+        let expected = if named.is_empty() { "volcano" } else { named };
+        assert_eq!(
+            scene.build_pod(ReplicaType::Worker, 0)["spec"]["schedulerName"],
+            expected
+        );
+        let plan = scene.reconcile();
+        let warning = plan
+            .notes
+            .iter()
+            .find(|note| note.reason == names::reason::TEMPLATE_SCHEDULER);
+        assert_eq!(
+            warning.is_some_and(|note| note.warning),
+            warned,
+            "{scheduler:?}, {named:?}"
+        );
+        assert!(scene.reconcile().notes.is_empty(), "once");
+    }
+}
+
+#[test]
+fn g_volcano_holds_pods_and_services_back_until_it_has_admitted_the_group() {
+    let mut scene = scene(master_and_workers(1), &GangScheduler::Volcano);
+    assert_eq!(actions(&scene.reconcile()), ["create PodGroup"]);
+    scene.settle();
+    assert!(scene.pods.is_empty() && scene.services().is_empty());
+    assert_eq!(
+        scene.status().replica_statuses["Worker"].active,
+        None,
+        "nothing is about to be created"
+    );
+    assert_eq!(
+        scene.message("Created"),
+        "PyTorchJob job is created. Waiting: PodGroup job: Pending. Volcano has not admitted it."
+    );
+    admit(&mut scene);
+    assert_eq!(
+        actions(&scene.reconcile()),
+        ["create service master-0", "create service worker-0"],
+        "the status that counts the pods comes first"
+    );
+    assert_eq!(scene.status().replica_statuses["Worker"].active, Some(1));
+    assert_eq!(
+        actions(&scene.reconcile()),
+        ["create pod master-0", "create pod worker-0"]
+    );
+    assert_eq!(scene.message("Created"), "PyTorchJob job is created.");
+}
+
+#[test]
+fn w21_a_pending_group_causes_no_write_however_often_it_is_looked_at() {
+    let mut scene = scene(master_and_workers(1), &GangScheduler::Volcano);
+    scene.settle();
+    for _ in 0..5 {
+        scene.wait(1);
+        assert!(scene.reconcile().is_idle());
+    }
+}
+
+#[test]
+fn w21_a_job_whose_group_is_pending_again_ends_and_fails_as_any_other() {
+    let pending = || {
+        let mut scene = scene(master_and_workers(1), &GangScheduler::Volcano);
+        settle(&mut scene);
+        scene.everything(Phase::Running);
+        scene.settle();
+        scene.pod_group().pod_group.as_mut().expect("a PodGroup").pending = true;
+        scene
+    };
+    let mut scene = pending();
+    scene.phase("job-master-0", Phase::Succeeded);
+    scene.settle();
+    assert_eq!(
+        scene.conditions().last().unwrap(),
+        "Succeeded=True(PyTorchJobSucceeded)"
+    );
+    let mut scene = pending();
+    scene.edit(|job| job.spec.active_deadline_seconds = Some(0));
+    scene.settle();
+    assert_eq!(scene.conditions().last().unwrap(), "Failed=True(PyTorchJobFailed)");
+    let mut scene = pending();
+    scene.remove("job-worker-0");
+    scene.settle();
+    assert_eq!(scene.pod_names(), ["job-master-0"], "a replacement waits for its turn");
+    admit(&mut scene);
+    scene.settle();
+    assert_eq!(scene.pod_names(), ["job-master-0", "job-worker-0"]);
+}
+
+#[test]
+fn g_pods_of_other_schedulers_are_held_back_only_until_the_group_exists() {
+    for scheduler in [coscheduling(), GangScheduler::Kubernetes] {
+        let mut scene = scene(master(), &scheduler);
+        assert_eq!(
+            actions(&scene.reconcile()),
+            ["create service master-0", "create PodGroup"]
+        );
+        assert_eq!(
+            scene.status().replica_statuses["Master"].active,
+            Some(1),
+            "one status claims them"
+        );
+        assert_eq!(actions(&scene.reconcile()), ["create pod master-0"]);
+        assert!(scene.reconcile().is_idle());
+    }
+}
+
+#[test]
+fn s1_a_gang_that_is_too_large_is_created_and_runs_once_min_available_is_lowered() {
+    for scheduler in schedulers() {
+        let job = master_and_workers(1).policy("schedulingPolicy", json!({ "minAvailable": 10 }));
+        let mut scene = scene(job, &scheduler);
+        scene.settle();
+        assert_eq!(scene.conditions(), ["Created=True(PyTorchJobCreated)"]);
+        scene.edit(|job| {
+            let policy = job.spec.run_policy.scheduling_policy.as_mut();
+            policy.expect("it has one").min_available = Some(2);
+        });
+        assert_eq!(actions(&scene.reconcile()), ["update PodGroup"], "{scheduler:?}");
+        let stored = &scene.pod_group().pod_group.as_ref().expect("a PodGroup").spec;
+        assert_eq!(stored.min_member, Some(2));
+        settle(&mut scene);
+        scene.everything(Phase::Succeeded);
+        scene.settle();
+        assert_eq!(
+            scene.conditions().last().unwrap(),
+            "Succeeded=True(PyTorchJobSucceeded)"
+        );
+    }
+}
+
+#[test]
+fn an_update_replaces_what_an_edit_changes_and_names_the_uid() {
+    let patch = |scheduler: &GangScheduler| {
+        let scene = scene(
+            with_requests(master(), ReplicaType::Master, json!({ "requests": { "cpu": "1" } })),
+            scheduler,
+        );
+        let builder = Builder::new(&scene.job, &scene.settings);
+        builder
+            .update(ChildRef::of_job(scheduler.kind()), "u")
+            .expect("it can differ")
+    };
+    let test = json!({ "op": "test", "path": "/metadata/uid", "value": "u" });
+    for scheduler in [GangScheduler::Volcano, coscheduling()] {
+        assert_eq!(
+            patch(&scheduler),
+            json!([
+                test,
+                { "op": "add", "path": "/spec/minMember", "value": 1 },
+                { "op": "add", "path": "/spec/minResources", "value": { "cpu": "1" } },
+            ])
+        );
+    }
+    assert_eq!(
+        patch(&GangScheduler::Kubernetes),
+        json!([test, { "op": "add", "path": "/spec/schedulingPolicy/gang/minCount", "value": 1 }])
+    );
+}
+
+#[test]
+fn w21_a_group_is_written_only_when_it_differs_whatever_the_notation() {
+    let job = with_requests(
+        master(),
+        ReplicaType::Master,
+        json!({ "requests": { "memory": "1024Mi" } }),
+    );
+    let mut scene = scene(job, &coscheduling());
+    scene.settle();
+    let group = scene.pod_group().pod_group.as_mut().expect("a PodGroup");
+    let one = crate::planner::Amount::parse("1Gi").expect("a quantity");
+    group.spec.min_resources = Some([("memory".to_owned(), one)].into());
+    assert!(scene.reconcile().is_idle());
+    scene
+        .pod_group()
+        .pod_group
+        .as_mut()
+        .expect("a PodGroup")
+        .spec
+        .min_member = Some(7);
+    assert_eq!(
+        actions(&scene.reconcile()),
+        ["update PodGroup"],
+        "somebody else has changed it"
+    );
+}
+
+#[test]
+fn w21_a_group_that_is_gone_is_made_again() {
+    for scheduler in schedulers() {
+        let mut scene = scene(master_and_workers(1), &scheduler);
+        settle(&mut scene);
+        scene.everything(Phase::Running);
+        scene.settle();
+        scene.others.retain(|child| !child.kind.is_pod_group());
+        assert_eq!(actions(&scene.reconcile()), ["create PodGroup"], "{scheduler:?}");
+    }
+}
+
+#[test]
+fn g_the_group_goes_on_suspension_and_at_the_end_and_comes_back_on_resumption() {
+    for scheduler in schedulers() {
+        let mut scene = scene(master().policy("cleanPodPolicy", "None"), &scheduler);
+        settle(&mut scene);
+        scene.everything(Phase::Running);
+        scene.settle();
+        let groups = |scene: &Scene| scene.others.iter().filter(|child| child.kind.is_pod_group()).count();
+        assert_eq!(groups(&scene), 1);
+        scene.suspend(true);
+        scene.settle();
+        assert_eq!(groups(&scene), 0, "suspended");
+        scene.bury();
+        scene.suspend(false);
+        settle(&mut scene);
+        assert_eq!(groups(&scene), 1, "resumed");
+        scene.everything(Phase::Succeeded);
+        scene.settle();
+        assert_eq!(groups(&scene), 0, "finished");
+        assert!(scene.reconcile().is_idle());
+    }
+}
+
+#[test]
+fn pods_wait_for_a_group_that_is_being_deleted_to_be_gone_and_made_again() {
+    for scheduler in schedulers() {
+        let mut scene = scene(master(), &scheduler);
+        scene.settle();
+        scene.pods.clear();
+        admit(&mut scene);
+        scene.pod_group().terminating = true;
+        scene.settle();
+        assert!(scene.pods.is_empty(), "{scheduler:?}");
+        assert!(
+            scene.plan().actions.is_empty(),
+            "nor is the group deleted or made twice"
+        );
+        scene.others.retain(|child| !child.kind.is_pod_group());
+        settle(&mut scene);
+        assert_eq!(scene.pod_names(), ["job-master-0"]);
+    }
+}
+
+#[test]
+fn the_schedulers_reason_why_a_gang_does_not_fit_is_told_once_in_place_of_that_of_its_pods() {
+    for scheduler in [GangScheduler::Volcano, GangScheduler::Kubernetes] {
+        let mut scene = scene(master_and_workers(1), &scheduler);
+        settle(&mut scene);
+        let said = |pods: u32| Some(format!("{pods}/2 pods do not fit"));
+        scene.pod_group().pod_group.as_mut().expect("a PodGroup").unschedulable = said(2);
+        scene.pod("job-master-0").trouble = Some(Box::new(crate::planner::Trouble {
+            reason: "Unschedulable",
+            message: "no node".into(),
+        }));
+        let plan = scene.reconcile();
+        let events: Vec<_> = plan
+            .notes
+            .iter()
+            .map(|note| (note.reason, note.message.as_str()))
+            .collect();
+        let text = "PodGroup job: Unschedulable: 2/2 pods do not fit.";
+        assert_eq!(events, [("Unschedulable", text)]);
+        let expected = format!("PyTorchJob job is created. Waiting: {text}");
+        assert_eq!(scene.message("Created"), expected);
+        scene.pod_group().pod_group.as_mut().expect("a PodGroup").unschedulable = said(1);
+        assert!(scene.reconcile().is_idle(), "numbers are no news");
+        scene.pod_group().pod_group.as_mut().expect("a PodGroup").unschedulable = None;
+        scene.everything(Phase::Running);
+        scene.settle();
+        assert!(!message(&scene.status(), "Created").contains("Waiting"));
+    }
+}
+
+#[test]
+fn without_the_schedulers_definition_jobs_wait_and_say_so_until_it_is_there() {
+    for (scheduler, install) in [
+        (
+            GangScheduler::Volcano,
+            "scheduling.volcano.sh/v1beta1. Install Volcano.",
+        ),
+        (
+            coscheduling(),
+            "scheduling.x-k8s.io/v1alpha1. Install the PodGroups of scheduler-plugins.",
+        ),
+    ] {
+        let mut scene = scene(master(), &scheduler);
+        scene.settings.gang.as_mut().expect("a gang scheduler").served = false;
+        let plan = scene.reconcile();
+        assert!(plan.actions.is_empty());
+        let text = format!("the cluster has no PodGroups of {install}");
+        assert_eq!(
+            scene.message("Created"),
+            format!("PyTorchJob job is created. Waiting: {text}")
+        );
+        let warned = plan.notes.iter().any(|note| note.warning && note.message == text);
+        assert!(warned, "{:?}", plan.notes);
+        assert!(scene.reconcile().is_idle(), "and once");
+        scene.settings.gang.as_mut().expect("a gang scheduler").served = true;
+        settle(&mut scene);
+        assert_eq!(scene.pod_names(), ["job-master-0"]);
+    }
+}
+
+#[test]
+fn where_kubernetes_has_no_gangs_pods_run_without_and_the_job_says_so() {
+    let mut scene = scene(master(), &GangScheduler::Kubernetes);
+    scene.settings.gang.as_mut().expect("a gang scheduler").served = false;
+    let pod = scene.build_pod(ReplicaType::Master, 0);
+    assert_eq!(
+        pod["spec"]["schedulingGroup"],
+        Value::Null,
+        "such a pod would never be scheduled"
+    );
+    let events = scene.reconcile().notes;
+    assert!(
+        events
+            .iter()
+            .any(|note| note.warning && note.reason == names::reason::NO_GANG)
+    );
+    scene.settle();
+    scene.everything(Phase::Running);
+    assert!(
+        scene
+            .reconcile()
+            .notes
+            .iter()
+            .all(|note| note.reason != names::reason::NO_GANG),
+        "once"
+    );
+    assert!(
+        scene.message("Running").starts_with(
+            "PyTorchJob job is running. Warning: no gang is in force: this cluster has no PodGroups of scheduling.k8s.io/v1beta1"
+        ),
+        "{}",
+        scene.message("Running")
+    );
+}
+
+#[test]
+fn pods_whose_group_the_api_server_has_dropped_are_no_gang_and_the_job_says_so() {
+    let mut scene = scene(master(), &GangScheduler::Kubernetes);
+    scene.settle();
+    assert!(!scene.message("Created").contains("Warning"));
+    scene.pod("job-master-0").grouped = false;
+    let plan = scene.reconcile();
+    assert_eq!(plan.notes.len(), 1);
+    assert!(
+        scene
+            .message("Created")
+            .contains(" Warning: no gang is in force: its pods have no schedulingGroup."),
+        "{}",
+        scene.message("Created")
+    );
+    assert!(scene.reconcile().is_idle());
+}
+
+#[test]
+fn a_job_that_is_refused_gets_no_group() {
+    for scheduler in schedulers() {
+        let mut scene = scene(master().container(ReplicaType::Master, "/image", json!("")), &scheduler);
+        let plan = scene.reconcile();
+        assert!(!plan.actions.iter().any(|action| matches!(action, Action::Create(_))));
+    }
+}
