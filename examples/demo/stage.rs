@@ -43,6 +43,7 @@ impl Stage {
         let options = Options {
             crds: Vec::new(),
             nodes: 1,
+            ..Options::default()
         };
         let cluster = terminal
             .during(

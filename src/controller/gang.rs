@@ -81,7 +81,8 @@ async fn serves(client: &Client, kind: ChildKind) -> bool {
     loop {
         match client.list_api_group_resources(&kind.api_version()).await {
             Ok(list) => return list.resources.iter().any(|resource| resource.name == kind.plural()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => return false,
+            // Of a group that it does not know the API server says so in plain text.
+            Err(kube::Error::Api(status)) if status.code == 404 => return false,
             Err(error) => warn!(%error, "cannot ask which gang schedulers there are; trying again"),
         }
         tokio::time::sleep(ASK_AGAIN).await;

@@ -29,6 +29,7 @@ mod pruned_status;
 mod restart_policy;
 mod rig;
 mod scale;
+mod scheduling_policy;
 mod sdk;
 mod seed;
 mod status_codes;

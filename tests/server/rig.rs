@@ -302,7 +302,7 @@ pub async fn create(client: &Client, namespace: &str, job: &Value) -> Result<Job
 }
 
 /// The kubeconfig of the account that `config/rbac` installs, on the shared cluster.
-async fn shipped_identity(cluster: &'static Cluster) -> PathBuf {
+pub async fn shipped_identity(cluster: &'static Cluster) -> PathBuf {
     static SHARED: OnceCell<PathBuf> = OnceCell::const_new();
     SHARED.get_or_init(|| install_identity(cluster)).await.clone()
 }

@@ -40,6 +40,9 @@ pub struct Options {
     /// unless [`crate::set_pod_phase`] says otherwise. See `kwok-stages.yaml` for what ends a pod. An existing cluster
     /// has its own nodes.
     pub nodes: u32,
+    /// Whether Kubernetes' own gang scheduling is on, which it is not by default: the feature gate `GenericWorkload`
+    /// and the `PodGroups` of `scheduling.k8s.io/v1beta1`.
+    pub gang_scheduling: bool,
 }
 
 impl Default for Options {
@@ -47,6 +50,7 @@ impl Default for Options {
         Self {
             crds: project_crds(),
             nodes: 0,
+            gang_scheduling: false,
         }
     }
 }
@@ -80,7 +84,7 @@ impl Cluster {
                 supervisor().directory("existing")?,
             )
         } else {
-            let (plane, access) = ControlPlane::start().await?;
+            let (plane, access) = ControlPlane::start(options.gang_scheduling).await?;
             let directory = plane.directory.clone();
             (Some(plane), access, directory)
         };

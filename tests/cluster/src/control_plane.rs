@@ -22,6 +22,9 @@ const CONTROLLERS: &str = "garbage-collector-controller,namespace-controller,ser
     clusterrole-aggregation-controller,resourcequota-controller,endpoints-controller,endpointslice-controller,\
     horizontal-pod-autoscaler-controller";
 
+/// What turns Kubernetes' own gang scheduling on.
+const GANG_SCHEDULING: &str = "--feature-gates=GenericWorkload=true";
+
 /// Requests are logged once, when they are answered; a watch when it begins as well. See [`crate::Audit`].
 const AUDIT_POLICY: &str = r#"{
   "apiVersion": "audit.k8s.io/v1", "kind": "Policy",
@@ -41,6 +44,7 @@ pub(crate) struct ControlPlane {
     pub(crate) directory: PathBuf,
     pub(crate) tokens: Tokens,
     port: u16,
+    gang_scheduling: bool,
 }
 
 impl Drop for ControlPlane {
@@ -55,7 +59,7 @@ impl Drop for ControlPlane {
 
 impl ControlPlane {
     /// Starts etcd and kube-apiserver, and waits until the API is served.
-    pub(crate) async fn start() -> Result<(Self, Access), Error> {
+    pub(crate) async fn start(gang_scheduling: bool) -> Result<(Self, Access), Error> {
         let directory = supervisor().directory("cluster")?;
         let tokens = Tokens::random()?;
         let write = |name: &str, text: &str| {
@@ -65,7 +69,7 @@ impl ControlPlane {
         write("tokens.csv", &tokens.file())?;
         write("audit-policy.json", AUDIT_POLICY)?;
         let etcd = start_etcd(&directory).await?;
-        let served = start_api_server(&directory, &tokens.admin, free_port).await?;
+        let served = start_api_server(&directory, &tokens.admin, gang_scheduling, free_port).await?;
         let plane = Self {
             components: Vec::new(),
             api_server: served.process,
@@ -73,6 +77,7 @@ impl ControlPlane {
             directory,
             tokens,
             port: served.port,
+            gang_scheduling,
         };
         Ok((plane, served.access))
     }
@@ -83,11 +88,17 @@ impl ControlPlane {
         let kubeconfig = self
             .write_kubeconfig("kube-controller-manager", &self.tokens.controller_manager)
             .await?;
+        // Without it a PodGroup is never gone: the API server gives each a finalizer.
+        let of_gangs = if self.gang_scheduling {
+            ",podgroup-protection-controller"
+        } else {
+            ""
+        };
         self.start_component(
             "kube-controller-manager",
             &[
                 format!("--kubeconfig={}", kubeconfig.display()),
-                format!("--controllers={CONTROLLERS}"),
+                format!("--controllers={CONTROLLERS}{of_gangs}"),
                 "--leader-elect=false".to_owned(),
                 "--secure-port=0".to_owned(),
                 "--kube-api-qps=1000".to_owned(),
@@ -149,7 +160,7 @@ impl ControlPlane {
     /// Kills kube-apiserver and starts it again at the same address with the same data and certificates.
     pub(crate) async fn restart_api_server(&mut self, access: &Access) -> Result<(), Error> {
         self.api_server.kill().await;
-        self.api_server = api_server(&self.directory, self.port)?;
+        self.api_server = api_server(&self.directory, self.port, self.gang_scheduling)?;
         ready(&self.api_server, access).await
     }
 
@@ -161,7 +172,10 @@ impl ControlPlane {
 
     fn start_component(&mut self, name: &str, arguments: &[String]) -> Result<(), Error> {
         let log = self.directory.join(format!("{name}.log"));
-        self.components.push(Process::start(&locate(name)?, arguments, &log)?);
+        let of_kubernetes = name.starts_with("kube-") && self.gang_scheduling;
+        let gate = of_kubernetes.then(|| GANG_SCHEDULING.to_owned());
+        let arguments: Vec<String> = arguments.iter().cloned().chain(gate).collect();
+        self.components.push(Process::start(&locate(name)?, &arguments, &log)?);
         Ok(())
     }
 }
@@ -212,10 +226,15 @@ async fn start_etcd(directory: &Path) -> Result<Process, Error> {
 }
 
 /// Starts kube-apiserver on the first of `ports` that nobody else has taken, and waits until the API is served.
-async fn start_api_server(directory: &Path, token: &str, mut ports: impl FnMut() -> u16) -> Result<Served, Error> {
+async fn start_api_server(
+    directory: &Path,
+    token: &str,
+    gang_scheduling: bool,
+    mut ports: impl FnMut() -> u16,
+) -> Result<Served, Error> {
     loop {
         let port = ports();
-        let process = api_server(directory, port)?;
+        let process = api_server(directory, port, gang_scheduling)?;
         match first_served(&process, directory, port, token).await {
             Ok(access) => return Ok(Served { process, port, access }),
             Err(Error::Exited { log, .. }) if log.contains("address already in use") => {}
@@ -251,9 +270,9 @@ async fn access(directory: &Path, port: u16, token: &str) -> Result<Access, Erro
     Access::new(&url, &directory.join("apiserver.crt"), token).await
 }
 
-fn api_server(directory: &Path, port: u16) -> Result<Process, Error> {
+fn api_server(directory: &Path, port: u16, gang_scheduling: bool) -> Result<Process, Error> {
     let file = |name: &str| directory.join(name).display().to_string();
-    let arguments = [
+    let mut arguments = vec![
         format!("--etcd-servers=unix://{}", file("etcd.sock")),
         "--bind-address=127.0.0.1".to_owned(),
         "--advertise-address=127.0.0.1".to_owned(),
@@ -277,6 +296,10 @@ fn api_server(directory: &Path, port: u16) -> Result<Process, Error> {
         // In MiB: one file without rotation, so that a reader's position stays valid.
         "--audit-log-maxsize=100000".to_owned(),
     ];
+    if gang_scheduling {
+        arguments.push(GANG_SCHEDULING.to_owned());
+        arguments.push("--runtime-config=scheduling.k8s.io/v1beta1=true".to_owned());
+    }
     Process::start(
         &locate("kube-apiserver")?,
         &arguments,
@@ -302,7 +325,7 @@ mod tests {
         let taken = other.local_addr().unwrap().port();
 
         let mut ports = iter::once(taken).chain(iter::repeat_with(free_port));
-        let served = start_api_server(&directory, &tokens.admin, || ports.next().unwrap())
+        let served = start_api_server(&directory, &tokens.admin, false, || ports.next().unwrap())
             .await
             .unwrap();
 

@@ -324,7 +324,7 @@ async fn pods_on_a_node_of_kwok_run_end_as_labelled_and_go_when_deleted() {
 async fn data_survive_a_restart_of_the_api_server() {
     let mut cluster = Cluster::start(Options {
         crds: Vec::new(),
-        nodes: 0,
+        ..Options::default()
     })
     .await
     .unwrap();

@@ -22,6 +22,8 @@ use pytorchjob_test_cluster::{Cluster, User, not_applicable, repository, wait_fo
 const TIMEOUT: Duration = Duration::from_secs(30);
 const NAMESPACE: &str = "kubeflow";
 const OPERATOR: &str = "pytorchjob-operator";
+/// What the operator does with the PodGroups of each gang scheduler.
+const POD_GROUPS: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 
 /// The shared cluster with `config/default` installed; `None` on an existing cluster, which is not ours to install on.
 async fn installed() -> Option<&'static Cluster> {
@@ -102,6 +104,9 @@ async fn the_operator_may_do_what_it_does_and_nothing_else() {
             "horizontalpodautoscalers.autoscaling",
             &["get", "list", "watch", "create", "patch", "delete"],
         ),
+        ("podgroups.scheduling.volcano.sh", POD_GROUPS),
+        ("podgroups.scheduling.x-k8s.io", POD_GROUPS),
+        ("podgroups.scheduling.k8s.io", POD_GROUPS),
         ("events.events.k8s.io", &["create", "patch"]),
     ];
     let everywhere = expected(everywhere);
