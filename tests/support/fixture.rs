@@ -130,6 +130,23 @@ impl JobBuilder {
         self.template(role, &format!("/spec/containers/0{path}"), value)
     }
 
+    /// Takes `spec` away.
+    pub fn without_spec(mut self) -> Self {
+        self.0.as_object_mut().map(|job| job.remove("spec"));
+        self
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.0["metadata"]["name"].as_str().unwrap_or_default()
+    }
+
+    /// The job as a user sends it, for any namespace.
+    pub fn manifest(mut self) -> Value {
+        self.0["metadata"] = json!({ "name": self.name() });
+        self.0
+    }
+
     /// The job as a user writes it.
     pub fn json(self) -> Value {
         self.0
@@ -137,7 +154,12 @@ impl JobBuilder {
 
     /// The decoded job.
     pub fn build(self) -> PyTorchJob {
-        serde_json::from_str(&self.0.to_string()).expect("the builder makes decodable jobs")
+        self.decode().expect("the job decodes")
+    }
+
+    /// The decoded job, or why there is none.
+    pub fn decode(&self) -> Result<PyTorchJob, serde_json::Error> {
+        serde_json::from_str(&self.0.to_string())
     }
 
     /// A scene with this job, not yet seen by the operator.

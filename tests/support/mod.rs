@@ -1,6 +1,7 @@
 //! What the two test binaries share.
 #![allow(dead_code, reason = "each of the two binaries uses the part it needs")]
 
+pub mod bad_jobs;
 pub mod cluster;
 pub mod differential;
 pub mod fixture;
