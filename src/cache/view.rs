@@ -151,12 +151,16 @@ impl ObjectView {
         })
     }
 
+    /// The end of the container that trains: one beside it may end later, by the deletion of the pod. Init containers
+    /// do not count, among which is a sidecar of Kubernetes' own kind, which always ends after the others. A job of
+    /// Kubeflow may have pods without a container of that name; of these, all containers have to end.
     fn finished_at(&self) -> Option<Timestamp> {
         let containers = self.status.container_statuses.iter().flatten();
-        let terminated = containers.filter_map(|status| status.state.as_ref()?.terminated.as_ref());
-        terminated
-            .filter_map(|terminated| Some(terminated.finished_at.as_ref()?.0))
-            .max()
+        let ends = containers.filter_map(|status| {
+            let terminated = status.state.as_ref()?.terminated.as_ref()?;
+            Some((status.name == names::CONTAINER, terminated.finished_at.as_ref()?.0))
+        });
+        ends.max().map(|(_, end)| end)
     }
 
     fn built_from(&self) -> Option<(u64, Option<i64>)> {
@@ -397,8 +401,53 @@ mod tests {
         let pod = serde_json::from_value::<ObjectView>(pod).unwrap().observe_pod().fact;
         let time = |text: &str| Some(text.parse::<Timestamp>().unwrap());
         assert_eq!(pod.deletion_requested, time("2026-01-01T00:00:10Z"));
-        assert_eq!(pod.finished_at, time("2026-01-01T00:00:12Z"));
+        assert_eq!(pod.finished_at, time("2026-01-01T00:00:11Z"));
         assert!(pod.terminating && pod.disrupted);
+    }
+
+    #[test]
+    fn training_that_had_ended_before_its_pod_was_deleted_has_succeeded_whatever_ends_later() {
+        let ended = |name: &str, second: u32| {
+            let end = json!({ "exitCode": 0, "finishedAt": format!("2026-01-01T00:00:{second}Z") });
+            json!({ "name": name, "state": { "terminated": end } })
+        };
+        // The deletion was asked for at 20.
+        for (init, containers, phase, succeeded) in [
+            (vec![], vec![ended("pytorch", 19)], "Succeeded", true),
+            (vec![], vec![ended("pytorch", 20)], "Succeeded", false),
+            (vec![], vec![ended("pytorch", 19), ended("side", 25)], "Succeeded", true),
+            (
+                vec![],
+                vec![ended("side", 19), ended("pytorch", 25)],
+                "Succeeded",
+                false,
+            ),
+            // A sidecar of Kubernetes' own kind is an init container that ends after all others.
+            (vec![ended("side", 25)], vec![ended("pytorch", 19)], "Succeeded", true),
+            (vec![ended("side", 19)], vec![ended("pytorch", 25)], "Succeeded", false),
+            // All containers make the phase: one that ends badly fails the pod, which is replaced.
+            (vec![], vec![ended("pytorch", 19), ended("side", 25)], "Failed", false),
+            (
+                vec![],
+                vec![ended("pytorch", 19), json!({ "name": "side" })],
+                "Running",
+                false,
+            ),
+            // Kubeflow runs a template without a container of that name.
+            (vec![], vec![ended("main", 19), ended("side", 19)], "Succeeded", true),
+            (vec![], vec![ended("main", 19), ended("side", 25)], "Succeeded", false),
+        ] {
+            let pod = json!({
+                "metadata": { "name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "7",
+                    "deletionTimestamp": "2026-01-01T00:00:50Z", "deletionGracePeriodSeconds": 30 },
+                "status": { "phase": phase, "initContainerStatuses": init, "containerStatuses": containers },
+            });
+            let fact = serde_json::from_value::<ObjectView>(pod.clone())
+                .unwrap()
+                .observe_pod()
+                .fact;
+            assert_eq!(fact.succeeded(), succeeded, "{pod}");
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub struct Pod {
     /// Whether the condition `DisruptionTarget` is True: preempted, evicted by a taint or through the API, its node
     /// shut down or gone.
     pub disrupted: bool,
-    /// When its last container ended.
+    /// When its container pytorch ended, or the last one of a pod without such a container.
     pub finished_at: Option<Timestamp>,
     /// Container restarts in place, init containers included.
     pub restarts: i32,
