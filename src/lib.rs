@@ -11,9 +11,11 @@
 //!
 //! Start reading at [`planner::plan`] for what it does, at [`controller::run`] for how.
 
+#![warn(unreachable_pub)]
+
 pub mod api;
-pub mod cache;
+mod cache;
 pub mod cli;
-pub mod controller;
+mod controller;
 pub mod planner;
 pub mod platform;

@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use pytorchjob_operator::api::PyTorchJob;
-use pytorchjob_operator::planner::Phase;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -73,7 +72,7 @@ async fn create(rig: &Rig, namespace: &str, name: &str, pods: u32) -> Result<Dur
     let seen = rig
         .recorder
         .wait(namespace, name, |seen| {
-            u32::try_from(seen.count(Phase::Running)) == Ok(pods) && seen.is("Running")
+            u32::try_from(seen.count("Running")) == Ok(pods) && seen.is("Running")
         })
         .await?;
     let (created, pods) = seen.created.zip(seen.pod_created).ok_or("a job without its creation")?;

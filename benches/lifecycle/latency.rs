@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use pytorchjob_operator::planner::Phase;
-
 use crate::Result;
 use crate::jobs::Job;
 use crate::rig::Rig;
@@ -26,7 +24,7 @@ pub async fn measure(rig: &Rig, table: &mut Table) -> Result<()> {
         let seen = rig
             .recorder
             .wait(&namespace, &name, |seen| {
-                seen.count(Phase::Running) == 4 && seen.is("Running")
+                seen.count("Running") == 4 && seen.is("Running")
             })
             .await?;
         let (created, pods) = seen.created.zip(seen.pod_created).ok_or("a job without its creation")?;

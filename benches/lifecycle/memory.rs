@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures::{TryStreamExt, stream};
-use pytorchjob_operator::planner::Phase;
 use pytorchjob_test_cluster::Operator;
 use tokio::time::Instant;
 
@@ -66,7 +65,7 @@ async fn run(rig: &Rig, namespace: &str, index: u32) -> Result<()> {
     Job::of_four(namespace, &name).create(&rig.admin).await?;
     rig.recorder
         .wait(namespace, &name, |seen| {
-            seen.count(Phase::Running) == 4 && seen.is("Running")
+            seen.count("Running") == 4 && seen.is("Running")
         })
         .await
         .map(drop)

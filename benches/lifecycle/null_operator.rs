@@ -13,7 +13,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::{Client, Resource};
 use pytorchjob_operator::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, Replica, ReplicaType, names};
-use pytorchjob_operator::planner::build::pod::Builder;
+use pytorchjob_operator::planner::Builder;
 use pytorchjob_operator::planner::{self, Phase, Settings, World};
 use pytorchjob_operator::platform::clock;
 use serde::de::IgnoredAny;
@@ -40,14 +40,14 @@ pub async fn run(client: &Client, recorder: &Recorder, job: &PyTorchJob) -> Resu
     writes.event(names::reason::CREATED_POD, &replicas).await?;
     recorder
         .wait(namespace, name, |seen| {
-            seen.pods.len() == replicas.len() && seen.count(Phase::Pending) == 0
+            seen.pods.len() == replicas.len() && seen.count("Pending") == 0
         })
         .await?;
     status = writes.status(status, &replicas, Phase::Running).await?;
     let master = Replica::new(ReplicaType::Master, 0).name(name);
     recorder
         .wait(namespace, name, |seen| {
-            seen.pods.get(&master) == Some(&Phase::Succeeded)
+            seen.pods.get(&master).is_some_and(|phase| phase == "Succeeded")
         })
         .await?;
     writes.status(status, &replicas, Phase::Succeeded).await?;

@@ -9,14 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
-use pytorchjob_operator::api::{ChildKind, JobCondition, PyTorchJob, names};
-use pytorchjob_operator::cache::ObjectView;
-use pytorchjob_operator::planner::Phase;
+use pytorchjob_operator::api::{JobCondition, PyTorchJob, names};
 use pytorchjob_operator::platform::clock;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -32,8 +31,8 @@ const TIMEOUT: Duration = Duration::from_mins(2);
 /// One job.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// Its pods.
-    pub pods: BTreeMap<String, Phase>,
+    /// Its pods, with the phase of each.
+    pub pods: BTreeMap<String, String>,
     /// Arrival of the first event about the job.
     pub created: Option<Instant>,
     /// Arrival of the latest creation of a pod.
@@ -48,8 +47,8 @@ pub struct Seen {
 
 impl Seen {
     /// Pods in this phase.
-    pub fn count(&self, phase: Phase) -> usize {
-        self.pods.values().filter(|&&seen| seen == phase).count()
+    pub fn count(&self, phase: &str) -> usize {
+        self.pods.values().filter(|seen| *seen == phase).count()
     }
 
     /// Whether the condition is or was True.
@@ -77,14 +76,9 @@ impl Recorder {
             follow(Api::all(client.clone()), "", listed.clone(), move |event| {
                 note_job(&for_jobs, event);
             }),
-            follow(
-                Api::all_with(client.clone(), &ChildKind::Pod),
-                &selector,
-                listed,
-                move |event| {
-                    note_pod(&for_pods, event);
-                },
-            ),
+            follow(Api::all(client.clone()), &selector, listed, move |event| {
+                note_pod(&for_pods, event);
+            }),
         ];
         tokio::time::timeout(TIMEOUT, lists.wait_for(|&lists| lists == tasks.len())).await??;
         Ok(Self { jobs, _tasks: tasks })
@@ -150,25 +144,44 @@ fn note_job(jobs: &Jobs, event: Event<JobView>) {
     }
 }
 
-fn note_pod(jobs: &Jobs, event: Event<ObjectView>) {
+fn note_pod(jobs: &Jobs, event: Event<PodView>) {
     let now = Instant::now();
     let (pod, exists) = match event {
-        Event::Apply(pod) | Event::InitApply(pod) => (pod.observe_pod(), true),
-        Event::Delete(pod) => (pod.observe_pod(), false),
+        Event::Apply(pod) | Event::InitApply(pod) => (pod, true),
+        Event::Delete(pod) => (pod, false),
         Event::Init | Event::InitDone => return,
     };
-    let Some(owner) = pod.owner else { return };
-    entry(jobs, &pod.namespace, &owner.job, |seen| {
+    let (namespace, name) = (pod.metadata.namespace, pod.metadata.name.unwrap_or_default());
+    let mut owners = pod.metadata.owner_references.into_iter().flatten();
+    let Some(owner) = owners.find(|owner| owner.controller == Some(true)) else {
+        return;
+    };
+    entry(jobs, &namespace.unwrap_or_default(), &owner.name, |seen| {
         seen.send_modify(|seen| {
             if exists {
-                if seen.pods.insert(pod.name, pod.fact.phase).is_none() {
+                if seen.pods.insert(name, pod.status.phase).is_none() {
                     seen.pod_created = Some(now);
                 }
-            } else if seen.pods.remove(&pod.name).is_some() {
+            } else if seen.pods.remove(&name).is_some() {
                 seen.pod_gone = Some(now);
             }
         });
     });
+}
+
+/// The part of a pod that is read.
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = "Pod")]
+struct PodView {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    status: PodStatusView,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodStatusView {
+    phase: String,
 }
 
 /// The part of a PyTorchJob that is read.

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use pytorchjob_operator::planner::Phase;
-
 use crate::Result;
 use crate::jobs::Job;
 use crate::rig::{self, Rig};
@@ -30,7 +28,7 @@ pub async fn measure(rig: &Rig, table: &mut Table) -> Result<()> {
         job.create(&rig.admin).await?;
         rig.recorder
             .wait(&namespace, &name, |seen| {
-                seen.count(Phase::Succeeded) == 4 && seen.is("Succeeded")
+                seen.count("Succeeded") == 4 && seen.is("Succeeded")
             })
             .await?;
     }

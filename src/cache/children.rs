@@ -14,11 +14,11 @@ use super::listing::Listing;
 
 /// How long an own write is believed without the watch showing it; then the object is read. The watch may hang, or the
 /// object was created by us and deleted by others while a list was under way.
-pub const UNSEEN: Duration = Duration::from_secs(30);
+pub(crate) const UNSEEN: Duration = Duration::from_secs(30);
 
 /// The job that controls an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// UID of the job: a recreated job of the same name is another one.
     pub uid: String,
     /// Its name; the namespace is the object's.
@@ -27,7 +27,7 @@ pub struct Owner {
 
 /// An object as seen or written.
 #[derive(Clone, Debug)]
-pub struct Observed<T> {
+pub(crate) struct Observed<T> {
     /// Namespace.
     pub namespace: String,
     /// Name.
@@ -45,7 +45,7 @@ pub struct Observed<T> {
 /// The owner of an object, as the API server enforces it: an owner reference never leaves its namespace. A reference
 /// that carries the UID of a job in another namespace is anybody's to write, and means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct JobId {
+pub(crate) struct JobId {
     /// Namespace of the job and of everything it owns.
     pub namespace: String,
     /// UID of the job.
@@ -55,7 +55,7 @@ pub struct JobId {
 impl JobId {
     /// The job with this UID in this namespace.
     #[must_use]
-    pub fn new(namespace: &str, uid: &str) -> Self {
+    pub(crate) fn new(namespace: &str, uid: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
             uid: uid.to_owned(),
@@ -64,10 +64,10 @@ impl JobId {
 }
 
 /// A job, as the queue knows it: namespace and name.
-pub type JobKey = (String, String);
+pub(crate) type JobKey = (String, String);
 
 /// What is kept of an object.
-pub trait Fact: Clone {
+pub(super) trait Fact: Clone {
     /// Whether deletion has begun.
     fn terminating(&self) -> bool;
     /// Records that deletion has begun.
@@ -88,7 +88,7 @@ struct Entry<T> {
 
 /// Objects of one kind.
 #[derive(Debug)]
-pub struct Children<T> {
+pub(super) struct Children<T> {
     by_owner: HashMap<JobId, BTreeMap<String, Entry<T>>>,
     owner_of: HashMap<JobKey, JobId>,
     listing: Option<Listing>,
@@ -106,14 +106,14 @@ impl<T> Default for Children<T> {
 
 impl<T: Fact> Children<T> {
     /// The watch shows an object. Returns the jobs concerned.
-    pub fn applied(&mut self, object: Observed<T>) -> Vec<JobKey> {
+    pub(super) fn applied(&mut self, object: Observed<T>) -> Vec<JobKey> {
         let key = (object.namespace.clone(), object.name.clone());
         let listed = self.listing.as_mut().is_some_and(|listing| listing.shows(&key));
         self.put(object, None, listed)
     }
 
     /// We wrote an object.
-    pub fn written(&mut self, object: Observed<T>, now: Instant) {
+    pub(super) fn written(&mut self, object: Observed<T>, now: Instant) {
         if let Some(listing) = &mut self.listing {
             listing.wrote(&(object.namespace.clone(), object.name.clone()));
         }
@@ -121,7 +121,7 @@ impl<T: Fact> Children<T> {
     }
 
     /// We asked for the deletion of an object; it is on its way out until the watch shows it gone.
-    pub fn delete_asked(&mut self, owner: &JobId, name: &str, uid: &str, now: Instant) {
+    pub(super) fn delete_asked(&mut self, owner: &JobId, name: &str, uid: &str, now: Instant) {
         let entry = self.by_owner.get_mut(owner).and_then(|children| children.get_mut(name));
         // Where the watch was faster than the answer, it has shown this already and will not show it again.
         if let Some(entry) = entry.filter(|entry| entry.uid == uid && !entry.fact.terminating()) {
@@ -134,7 +134,7 @@ impl<T: Fact> Children<T> {
     }
 
     /// The API server says that this very object does not exist.
-    pub fn found_gone(&mut self, owner: &JobId, name: &str, uid: &str) {
+    pub(super) fn found_gone(&mut self, owner: &JobId, name: &str, uid: &str) {
         let is_it = |entry: &Entry<T>| entry.uid == uid;
         if self
             .by_owner
@@ -147,7 +147,7 @@ impl<T: Fact> Children<T> {
     }
 
     /// The watch shows an object gone. Returns the jobs concerned.
-    pub fn deleted(&mut self, object: &Observed<T>) -> Vec<JobKey> {
+    pub(super) fn deleted(&mut self, object: &Observed<T>) -> Vec<JobKey> {
         let key = (object.namespace.clone(), object.name.clone());
         let newer = self
             .entry(&key)
@@ -165,13 +165,13 @@ impl<T: Fact> Children<T> {
     }
 
     /// A list begins.
-    pub fn list_begins(&mut self) {
+    pub(super) fn list_begins(&mut self) {
         self.listing = Some(Listing::default());
     }
 
     /// The list is complete: what it did not show, and what we did not write meanwhile, is gone. Returns the jobs
     /// concerned.
-    pub fn list_ends(&mut self) -> Vec<JobKey> {
+    pub(super) fn list_ends(&mut self) -> Vec<JobKey> {
         let Some(listing) = self.listing.take() else {
             return Vec::new();
         };
@@ -180,7 +180,7 @@ impl<T: Fact> Children<T> {
     }
 
     /// The facts of one job, sorted by name, and whether the watch has yet to show one of our writes.
-    pub fn of(&self, owner: &JobId) -> (Vec<T>, bool) {
+    pub(super) fn of(&self, owner: &JobId) -> (Vec<T>, bool) {
         let children = || self.by_owner.get(owner).into_iter().flat_map(BTreeMap::values);
         (
             children().map(|entry| entry.fact.clone()).collect(),
@@ -189,7 +189,7 @@ impl<T: Fact> Children<T> {
     }
 
     /// Name and UID of the objects of one job that have to be read, see [`UNSEEN`].
-    pub fn overdue(&self, owner: &JobId, now: Instant) -> Vec<(String, String)> {
+    pub(super) fn overdue(&self, owner: &JobId, now: Instant) -> Vec<(String, String)> {
         let overdue = |entry: &Entry<T>| entry.unseen.is_some_and(|since| now.duration_since(since) >= UNSEEN);
         let children = self.by_owner.get(owner).into_iter().flatten();
         children
@@ -199,7 +199,7 @@ impl<T: Fact> Children<T> {
     }
 
     /// Number of objects.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.owner_of.len()
     }
 
@@ -267,7 +267,7 @@ impl<T: Fact> Children<T> {
 }
 
 /// Whether what we have is newer than what comes. Without numbers, the latest to arrive wins.
-pub fn is_newer(have: Option<u64>, comes: Option<u64>) -> bool {
+pub(super) fn is_newer(have: Option<u64>, comes: Option<u64>) -> bool {
     have.zip(comes).is_some_and(|(have, comes)| have > comes)
 }
 

@@ -26,7 +26,7 @@ impl Default for OtherKinds {
 /// Everything known of jobs and what they own. Shared by the watches, which fill it, and the reconciles, which read it
 /// and record what they wrote.
 #[derive(Debug, Default)]
-pub struct Index {
+pub(crate) struct Index {
     pods: Mutex<Children<Pod>>,
     others: OtherKinds,
     jobs: Jobs,
@@ -34,7 +34,7 @@ pub struct Index {
 
 /// What one job owns.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// Pods, sorted by name.
     pub pods: Vec<Pod>,
     /// Everything else, sorted by kind and name.
@@ -89,12 +89,12 @@ impl Index {
 
     /// The jobs themselves.
     #[must_use]
-    pub fn jobs(&self) -> &Jobs {
+    pub(crate) fn jobs(&self) -> &Jobs {
         &self.jobs
     }
 
     /// Feeds a watch event of a kind. Returns the jobs concerned.
-    pub fn feed(&self, kind: ChildKind, event: Event<ObjectView>) -> Vec<JobKey> {
+    pub(crate) fn feed(&self, kind: ChildKind, event: Event<ObjectView>) -> Vec<JobKey> {
         let gone = matches!(event, Event::Delete(_) | Event::InitDone);
         let jobs = match kind {
             ChildKind::Pod => feed(&mut self.pods(), event, ObjectView::observe_pod),
@@ -110,7 +110,7 @@ impl Index {
     }
 
     /// We created an object, or found that we had.
-    pub fn created(&self, kind: ChildKind, object: ObjectView, now: Instant) {
+    pub(crate) fn created(&self, kind: ChildKind, object: ObjectView, now: Instant) {
         match kind {
             ChildKind::Pod => self.pods().written(object.observe_pod(), now),
             kind => self.others(kind).written(object.observe(kind), now),
@@ -118,7 +118,7 @@ impl Index {
     }
 
     /// We asked for the deletion of an object of the job.
-    pub fn deletion_requested(&self, kind: ChildKind, owner: &JobId, name: &str, uid: &str, now: Instant) {
+    pub(crate) fn deletion_requested(&self, kind: ChildKind, owner: &JobId, name: &str, uid: &str, now: Instant) {
         match kind {
             ChildKind::Pod => self.pods().delete_asked(owner, name, uid, now),
             kind => self.others(kind).delete_asked(owner, name, uid, now),
@@ -126,7 +126,7 @@ impl Index {
     }
 
     /// The API server says that this very object does not exist.
-    pub fn not_found(&self, kind: ChildKind, owner: &JobId, name: &str, uid: &str) {
+    pub(crate) fn not_found(&self, kind: ChildKind, owner: &JobId, name: &str, uid: &str) {
         match kind {
             ChildKind::Pod => self.pods().found_gone(owner, name, uid),
             kind => self.others(kind).found_gone(owner, name, uid),
@@ -135,7 +135,7 @@ impl Index {
 
     /// Number of objects of a kind.
     #[must_use]
-    pub fn len(&self, kind: ChildKind) -> usize {
+    pub(crate) fn len(&self, kind: ChildKind) -> usize {
         match kind {
             ChildKind::Pod => self.pods().len(),
             kind => self.others(kind).len(),
@@ -144,7 +144,7 @@ impl Index {
 
     /// What the job owns.
     #[must_use]
-    pub fn owned_by(&self, job: &JobId) -> Snapshot {
+    pub(crate) fn owned_by(&self, job: &JobId) -> Snapshot {
         let (pods, mut unseen) = self.pods().of(job);
         let mut others = Vec::new();
         for kind in self.others.0.keys() {
@@ -158,7 +158,7 @@ impl Index {
     /// What the job owns and has to be read: kind, name and UID of what we wrote and the watch has not shown for
     /// [`UNSEEN`](super::UNSEEN).
     #[must_use]
-    pub fn overdue(&self, job: &JobId, now: Instant) -> Vec<(ChildKind, String, String)> {
+    pub(crate) fn overdue(&self, job: &JobId, now: Instant) -> Vec<(ChildKind, String, String)> {
         let of_kind = |kind| match kind {
             ChildKind::Pod => self.pods().overdue(job, now),
             kind => self.others(kind).overdue(job, now),

@@ -19,7 +19,7 @@ use super::listing::Listing;
 
 /// All jobs.
 #[derive(Debug)]
-pub struct Jobs {
+pub(crate) struct Jobs {
     state: Mutex<State>,
     store: Store<StoredJob>,
 }
@@ -35,7 +35,7 @@ struct State {
 
 /// What an event of the watch changed.
 #[derive(Debug, Default, PartialEq)]
-pub struct Changed {
+pub(crate) struct Changed {
     /// The job to look at.
     pub job: Option<JobKey>,
     /// UIDs of the jobs that are gone.
@@ -62,12 +62,12 @@ impl Default for Jobs {
 impl Jobs {
     /// For readers.
     #[must_use]
-    pub fn store(&self) -> Store<StoredJob> {
+    pub(crate) fn store(&self) -> Store<StoredJob> {
         self.store.clone()
     }
 
     /// Feeds a watch event.
-    pub fn feed(&self, event: Event<StoredJob>) -> Changed {
+    pub(crate) fn feed(&self, event: Event<StoredJob>) -> Changed {
         let mut state = self.state();
         match event {
             Event::Init => {
@@ -82,7 +82,7 @@ impl Jobs {
 
     /// The API server has answered with the job as it is stored, or as good as. A job that the watch has shown gone, or
     /// recreated, stays so.
-    pub fn answered(&self, job: StoredJob) {
+    pub(crate) fn answered(&self, job: StoredJob) {
         let (key, mut state) = (job.key(), self.state());
         let Some(old) = self.get(&key).filter(|old| old.uid() == job.uid()) else {
             return;
@@ -97,7 +97,7 @@ impl Jobs {
     }
 
     /// What is kept of this job may not be what is stored.
-    pub fn doubt(&self, key: &JobKey) {
+    pub(crate) fn doubt(&self, key: &JobKey) {
         let mut state = self.state();
         if self.get(key).is_some() {
             state.doubted.insert(key.clone());
@@ -105,18 +105,18 @@ impl Jobs {
     }
 
     /// What is kept of this job is what is stored after all.
-    pub fn trust(&self, key: &JobKey) {
+    pub(crate) fn trust(&self, key: &JobKey) {
         self.state().doubted.remove(key);
     }
 
     /// Whether there is no reason to believe that something else is stored.
     #[must_use]
-    pub fn is_certain(&self, key: &JobKey) -> bool {
+    pub(crate) fn is_certain(&self, key: &JobKey) -> bool {
         !self.state().doubted.contains(key)
     }
 
     /// This replica leads since the API server had this resourceVersion. How late the watch is, nobody knows.
-    pub fn led_from(&self, version: u64) {
+    pub(crate) fn led_from(&self, version: u64) {
         let mut state = self.state();
         state.led_from = version;
         let older = self
@@ -129,7 +129,7 @@ impl Jobs {
 
     /// The job as kept.
     #[must_use]
-    pub fn get(&self, key: &JobKey) -> Option<Arc<StoredJob>> {
+    pub(crate) fn get(&self, key: &JobKey) -> Option<Arc<StoredJob>> {
         self.store.get(&reference(key))
     }
 
@@ -194,7 +194,7 @@ impl State {
 
 /// The name by which the store knows a job.
 #[must_use]
-pub fn reference((namespace, name): &JobKey) -> ObjectRef<StoredJob> {
+pub(crate) fn reference((namespace, name): &JobKey) -> ObjectRef<StoredJob> {
     ObjectRef::new(name).within(namespace)
 }
 

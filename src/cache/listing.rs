@@ -6,7 +6,7 @@ use super::children::JobKey;
 
 /// What is known of a list that has begun and is not complete.
 #[derive(Debug, Default)]
-pub struct Listing {
+pub(super) struct Listing {
     /// What exists, as far as it is known: shown by the list, or written by us since it began.
     exists: HashSet<JobKey>,
     /// What we wrote or deleted since it began. Of everything else the list knows best.
@@ -16,24 +16,24 @@ pub struct Listing {
 impl Listing {
     /// The list shows an object. Whether it replaces what is kept whatever its version, which is older after a restore
     /// of etcd.
-    pub fn shows(&mut self, key: &JobKey) -> bool {
+    pub(super) fn shows(&mut self, key: &JobKey) -> bool {
         self.exists.insert(key.clone());
         !self.written.contains(key)
     }
 
     /// We wrote an object.
-    pub fn wrote(&mut self, key: &JobKey) {
+    pub(super) fn wrote(&mut self, key: &JobKey) {
         self.exists.insert(key.clone());
         self.written.insert(key.clone());
     }
 
     /// We asked for the deletion of an object.
-    pub fn delete_asked(&mut self, key: JobKey) {
+    pub(super) fn delete_asked(&mut self, key: JobKey) {
         self.written.insert(key);
     }
 
     /// Whether an object exists, now that the list is complete.
-    pub fn has(&self, key: &JobKey) -> bool {
+    pub(super) fn has(&self, key: &JobKey) -> bool {
         self.exists.contains(key)
     }
 }

@@ -26,7 +26,7 @@ struct MetadataView {
 }
 
 /// Decodes what is read of the metadata.
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let view = MetadataView::deserialize(deserializer)?;
     Ok(ObjectMeta {
         name: view.name,

@@ -13,10 +13,10 @@ mod metadata;
 mod parts;
 mod stored_job;
 mod view;
-pub mod watch;
+pub(crate) mod watch;
 
-pub use children::{JobId, JobKey, UNSEEN};
-pub use index::{Index, Snapshot};
-pub use jobs::{Jobs, reference};
-pub use stored_job::{StoredJob, Undecodable};
-pub use view::ObjectView;
+pub(crate) use children::{JobId, JobKey, UNSEEN};
+pub(crate) use index::{Index, Snapshot};
+pub(crate) use jobs::reference;
+pub(crate) use stored_job::{StoredJob, Undecodable};
+pub(crate) use view::ObjectView;

@@ -12,12 +12,12 @@ use crate::api::shortened;
 use crate::planner::{Amount, PodGroup, PodGroupSpec};
 
 /// Most that is kept of a message about pods that do not run.
-pub const TROUBLE_BYTES: usize = 512;
+pub(super) const TROUBLE_BYTES: usize = 512;
 
 /// Spec of a pod or a PodGroup.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct SpecView {
+pub(super) struct SpecView {
     pub node_name: Option<String>,
     pub scheduling_group: Option<IgnoredAny>,
     min_member: Option<i32>,
@@ -28,7 +28,7 @@ pub struct SpecView {
 /// Status of a pod or a PodGroup.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct StatusView {
+pub(super) struct StatusView {
     pub phase: Option<String>,
     pub reason: Option<String>,
     pub message: Option<String>,
@@ -40,7 +40,7 @@ pub struct StatusView {
 /// A condition.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct ConditionView {
+pub(super) struct ConditionView {
     #[serde(rename = "type")]
     pub type_: String,
     pub status: String,
@@ -51,7 +51,7 @@ pub struct ConditionView {
 /// Status of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ContainerStatusView {
+pub(super) struct ContainerStatusView {
     pub name: String,
     pub restart_count: i32,
     pub state: Option<ContainerStateView>,
@@ -60,7 +60,7 @@ pub struct ContainerStatusView {
 /// State of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct ContainerStateView {
+pub(super) struct ContainerStateView {
     pub waiting: Option<WaitingView>,
     pub terminated: Option<TerminatedView>,
 }
@@ -68,7 +68,7 @@ pub struct ContainerStateView {
 /// Why a container waits.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct WaitingView {
+pub(super) struct WaitingView {
     pub reason: Option<String>,
     pub message: Option<String>,
 }
@@ -76,7 +76,7 @@ pub struct WaitingView {
 /// How a container ended.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct TerminatedView {
+pub(super) struct TerminatedView {
     pub exit_code: i32,
     pub reason: Option<String>,
     pub message: Option<String>,
@@ -119,7 +119,7 @@ impl SpecView {
 
 impl StatusView {
     /// The condition of this type that has this status.
-    pub fn condition(&self, type_: &str, status: &str) -> Option<&ConditionView> {
+    pub(super) fn condition(&self, type_: &str, status: &str) -> Option<&ConditionView> {
         let mut conditions = self.conditions.iter().flatten();
         conditions.find(|condition| condition.type_ == type_ && condition.status == status)
     }
@@ -144,7 +144,7 @@ impl StatusView {
 }
 
 /// What decisions need to know of a PodGroup.
-pub fn pod_group(kind: ChildKind, spec: SpecView, status: &StatusView) -> PodGroup {
+pub(super) fn pod_group(kind: ChildKind, spec: SpecView, status: &StatusView) -> PodGroup {
     PodGroup {
         spec: spec.pod_group(kind),
         pending: kind == ChildKind::VolcanoPodGroup && status.is_pending(),

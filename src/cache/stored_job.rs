@@ -20,7 +20,7 @@ const CAUSE_BYTES: usize = 400;
 /// A stored job, which is cheap to clone. One that cannot be decoded is kept with what can be told of it: decoding a
 /// list fails as a whole, so without this one bad object would stop the watch for all.
 #[derive(Clone, Debug)]
-pub enum StoredJob {
+pub(crate) enum StoredJob {
     /// A job.
     Decoded(Arc<PyTorchJob>),
     /// Something else that was stored under this kind.
@@ -29,7 +29,7 @@ pub enum StoredJob {
 
 /// What can be told of an object that is not a PyTorchJob.
 #[derive(Clone, Debug)]
-pub struct Undecodable {
+pub(crate) struct Undecodable {
     /// Metadata.
     pub metadata: ObjectMeta,
     /// Status, if that much can be decoded.
@@ -41,19 +41,19 @@ pub struct Undecodable {
 impl StoredJob {
     /// UID.
     #[must_use]
-    pub fn uid(&self) -> &str {
+    pub(crate) fn uid(&self) -> &str {
         self.meta().uid.as_deref().unwrap_or_default()
     }
 
     /// resourceVersion, where it is a number.
     #[must_use]
-    pub fn version(&self) -> Option<u64> {
+    pub(crate) fn version(&self) -> Option<u64> {
         self.meta().resource_version.as_ref()?.parse().ok()
     }
 
     /// Namespace and name.
     #[must_use]
-    pub fn key(&self) -> JobKey {
+    pub(crate) fn key(&self) -> JobKey {
         let metadata = self.meta();
         (
             metadata.namespace.clone().unwrap_or_default(),

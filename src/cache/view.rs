@@ -19,7 +19,7 @@ use crate::planner::{Child, Deletion, FailedContainer, Failure, Phase, Pod, Trou
 
 /// The part of an owned object that is read. The parser skips the rest without allocating it.
 #[derive(Clone, Debug, Deserialize)]
-pub struct ObjectView {
+pub(crate) struct ObjectView {
     /// Metadata, as far as it is read.
     #[serde(deserialize_with = "metadata::deserialize")]
     pub metadata: ObjectMeta,
@@ -63,7 +63,7 @@ impl Resource for ObjectView {
 impl ObjectView {
     /// What decisions need to know of a pod.
     #[must_use]
-    pub fn observe_pod(self) -> Observed<Pod> {
+    pub(crate) fn observe_pod(self) -> Observed<Pod> {
         let phase = self.phase();
         let built_from = self.built_from();
         let fact = Pod {
@@ -91,7 +91,7 @@ impl ObjectView {
 
     /// What decisions need to know of any other kind.
     #[must_use]
-    pub fn observe(self, kind: ChildKind) -> Observed<Child> {
+    pub(crate) fn observe(self, kind: ChildKind) -> Observed<Child> {
         let pod_group = kind
             .is_pod_group()
             .then(|| Box::new(parts::pod_group(kind, self.spec, &self.status)));

@@ -31,7 +31,7 @@ const WATCH_SECONDS: u32 = 55;
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 
 /// What a watch does with the jobs that an event concerns.
-pub trait Concern: Send + Sync + 'static {
+pub(crate) trait Concern: Send + Sync + 'static {
     /// Something about this job changed.
     fn job(&self, job: JobKey);
     /// The job with this UID is gone.
@@ -43,7 +43,7 @@ pub trait Concern: Send + Sync + 'static {
 }
 
 /// Watches jobs.
-pub async fn jobs(api: Api<StoredJob>, index: Arc<Index>, concern: Arc<impl Concern>, metrics: Metrics) {
+pub(crate) async fn jobs(api: Api<StoredJob>, index: Arc<Index>, concern: Arc<impl Concern>, metrics: Metrics) {
     let store = index.jobs().store();
     let events = events(api, watcher::Config::default().page_size(JOBS_PAGE));
     run("pytorchjobs", events, &metrics.clone(), |event| {
@@ -81,7 +81,7 @@ fn tell_undecodable(job: &StoredJob, metrics: &Metrics) {
 
 /// Watches the objects of one kind that bear our label. A cluster may lack the PodGroups of a gang scheduler, and get
 /// them later.
-pub async fn children(
+pub(crate) async fn children(
     kind: ChildKind,
     api: Api<ObjectView>,
     index: Arc<Index>,

@@ -18,7 +18,7 @@ use crate::platform::logs;
 
 /// Why the flags are of no use together.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// Everything but our kind was asked for.
     #[error(transparent)]
     Scheme(#[from] kubeflow::NoPyTorchJob),
@@ -29,7 +29,7 @@ pub enum Error {
 
 /// Flags of the operator.
 #[derive(Debug, Args)]
-pub struct Flags {
+pub(super) struct Flags {
     /// Kubeconfig file. Default: KUBECONFIG, ~/.kube/config or the pod's service account.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -75,12 +75,12 @@ pub struct Flags {
 
 impl Flags {
     /// Format of the log, and what is logged where `RUST_LOG` is unset.
-    pub fn log(&self) -> (logs::Format, &'static str) {
+    pub(super) fn log(&self) -> (logs::Format, &'static str) {
         self.kubeflow.log(self.log_format)
     }
 
     /// What was accepted and does nothing here, and why; a line each.
-    pub fn warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         let burst = "--kube-api-burst has no effect without --kube-api-qps: nothing is limited".to_owned();
         let alone = self.kube_api_burst.is_some() && self.kube_api_qps.is_none();
         self.kubeflow
@@ -91,7 +91,7 @@ impl Flags {
     }
 
     /// As the controller takes them.
-    pub fn options(self) -> Result<Options, Error> {
+    pub(super) fn options(self) -> Result<Options, Error> {
         self.kubeflow.check()?;
         Ok(Options {
             kubeconfig: self.kubeconfig,

@@ -14,7 +14,7 @@ use crate::platform::logs;
 /// The flags.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Flags of Kubeflow's training-operator, accepted for its command lines")]
-pub struct KubeflowFlags {
+pub(super) struct KubeflowFlags {
     /// Kinds to run. Only `PyTorchJob` is run here; without it the program ends.
     #[arg(long, value_enum, ignore_case = true, value_name = "KIND")]
     enable_scheme: Vec<Kind>,
@@ -81,11 +81,11 @@ struct Level(&'static str);
     "--enable-scheme does not name PyTorchJob, the only kind that this operator runs: add it, or let Kubeflow's \
      training-operator run the others"
 )]
-pub struct NoPyTorchJob;
+pub(super) struct NoPyTorchJob;
 
 impl KubeflowFlags {
     /// Refuses a choice of kinds without ours.
-    pub fn check(&self) -> Result<(), NoPyTorchJob> {
+    pub(super) fn check(&self) -> Result<(), NoPyTorchJob> {
         let all = self.enable_scheme.is_empty();
         (all || self.enable_scheme.contains(&Kind::PyTorch))
             .then_some(())
@@ -93,7 +93,7 @@ impl KubeflowFlags {
     }
 
     /// Format of the log, for which our own flag comes first, and what is logged where `RUST_LOG` is unset.
-    pub fn log(&self, own: Option<logs::Format>) -> (logs::Format, &'static str) {
+    pub(super) fn log(&self, own: Option<logs::Format>) -> (logs::Format, &'static str) {
         let development = self.zap_devel == Some(true);
         let format = match self.zap_encoder {
             Some(Encoder::Console) => logs::Format::Text,
@@ -107,7 +107,7 @@ impl KubeflowFlags {
     }
 
     /// What was accepted and does nothing, and why; a line each.
-    pub fn warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         let no_webhook = "there is no webhook: the rules are in the definition";
         let ignored = [
             ("webhook-server-port", self.webhook_server_port.is_some(), no_webhook),
@@ -147,7 +147,7 @@ impl KubeflowFlags {
 }
 
 /// The arguments with two dashes before every flag of ours: Go's flags may have one.
-pub fn with_two_dashes(arguments: impl Iterator<Item = OsString>, command: &Command) -> Vec<OsString> {
+pub(super) fn with_two_dashes(arguments: impl Iterator<Item = OsString>, command: &Command) -> Vec<OsString> {
     let known = |text: &str| {
         let name = text.strip_prefix('-')?.split('=').next();
         command
@@ -163,7 +163,7 @@ pub fn with_two_dashes(arguments: impl Iterator<Item = OsString>, command: &Comm
 }
 
 /// A boolean as Go's flags have it.
-pub fn boolean(text: &str) -> Result<bool, String> {
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

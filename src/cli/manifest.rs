@@ -15,7 +15,7 @@ use crate::cli::metadata;
 
 /// Why a file has no jobs to look at.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// The file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
@@ -42,7 +42,7 @@ pub enum Error {
 
 /// A document that says it is a PyTorchJob.
 #[derive(Debug)]
-pub struct Document {
+pub(super) struct Document {
     /// Its name, or its place in the file.
     pub title: String,
     /// The job, if it can be decoded.
@@ -52,7 +52,7 @@ pub struct Document {
 }
 
 /// Reads all PyTorchJobs of a file; `-` is standard input. Documents of other kinds are passed over.
-pub fn read(path: &Path, unknown: UnknownPodFields) -> Result<Vec<Document>, Error> {
+pub(super) fn read(path: &Path, unknown: UnknownPodFields) -> Result<Vec<Document>, Error> {
     let failed = |source| Error::Read {
         path: path.to_owned(),
         source,

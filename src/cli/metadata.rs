@@ -23,7 +23,7 @@ fn regex(pattern: &str) -> Regex {
 }
 
 /// Labels, annotations and finalizers that would be refused. Types are the schema's to check.
-pub fn misfits(metadata: &Value) -> Vec<Misfit> {
+pub(super) fn misfits(metadata: &Value) -> Vec<Misfit> {
     let entries = |field: &str| metadata[field].as_object().into_iter().flat_map(Map::iter);
     let mut found = Vec::new();
     let mut misfit = |field: String, message: &str| {

@@ -18,7 +18,7 @@ use crate::planner::{Action, Settings, World, plan as decide};
 use crate::platform::clock;
 
 /// The pods and services that would be created for each job, as YAML documents.
-pub fn plan(file: &Path, unknown: UnknownPodFields, settings: &Settings) -> Result<String, Box<dyn Error>> {
+pub(super) fn plan(file: &Path, unknown: UnknownPodFields, settings: &Settings) -> Result<String, Box<dyn Error>> {
     let documents = manifest::read(file, unknown)?;
     refuse(&documents)?;
     let mut output = String::new();
@@ -75,7 +75,7 @@ fn admitted(job: &PyTorchJob, gang: &Gang, child: ChildRef) -> Child {
 }
 
 /// A line for each job without a fault; otherwise all faults, as an error.
-pub fn validate(file: &Path, unknown: UnknownPodFields) -> Result<String, Box<dyn Error>> {
+pub(super) fn validate(file: &Path, unknown: UnknownPodFields) -> Result<String, Box<dyn Error>> {
     let documents = manifest::read(file, unknown)?;
     refuse(&documents)?;
     Ok(documents.iter().fold(String::new(), |output, document| {

@@ -20,7 +20,7 @@ const DEFAULT_TEMPLATE: &str = "/etc/config/initContainer.yaml";
 
 /// The flags.
 #[derive(Clone, Debug, Args)]
-pub struct PodFlags {
+pub(super) struct PodFlags {
     /// Image of the init container in which workers wait for the Master; empty leaves it out.
     #[arg(
         long = "pytorch-init-container-image",
@@ -64,7 +64,7 @@ fn gang_scheduler(name: &str) -> Result<GangSchedulerName, Infallible> {
 /// Why a template of the init container cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("--pytorch-init-container-template-file: {}: {problem}", path.display())]
-pub struct Error {
+pub(super) struct Error {
     path: PathBuf,
     problem: Problem,
 }
@@ -92,7 +92,7 @@ impl PodFlags {
     ///
     /// When the template cannot be used. Kubeflow's operator falls back on its own container when the file cannot be
     /// read; here that holds only for the default, which need not exist.
-    pub fn settings(&self) -> Result<Settings, Error> {
+    pub(super) fn settings(&self) -> Result<Settings, Error> {
         let template = self.template().map_err(|problem| Error {
             path: self.template_file.clone(),
             problem,
@@ -119,7 +119,7 @@ impl PodFlags {
     }
 
     /// Whether the gang scheduler is the one that the cluster has.
-    pub fn discovers_gang_scheduler(&self) -> bool {
+    pub(super) fn discovers_gang_scheduler(&self) -> bool {
         matches!(self.gang_scheduler_name, GangSchedulerName::Auto)
     }
 

@@ -13,7 +13,7 @@ use crate::controller;
 use crate::platform::logs;
 
 /// Runs the operator until SIGTERM or SIGINT.
-pub fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
+pub(super) fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     let (format, level) = flags.log();
     let filter = std::env::var(logs::FILTER_ENV).ok().filter(|filter| !filter.is_empty());
     logs::init(format, Some(filter.as_deref().unwrap_or(level)))?;

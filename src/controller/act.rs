@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What came of the changes of one plan.
 #[derive(Debug, Default)]
-pub struct Applied {
+pub(super) struct Applied {
     /// What was created, in order. What existed already is not in it.
     pub created: Vec<ChildRef>,
     /// Kind and name of what was deleted.
@@ -38,23 +38,23 @@ pub struct Applied {
 
 impl Applied {
     /// Adds what failed; the most severe stays.
-    pub fn fail(&mut self, errors: impl IntoIterator<Item = Error>) {
+    pub(super) fn fail(&mut self, errors: impl IntoIterator<Item = Error>) {
         self.error = Error::gravest(self.error.take().into_iter().chain(errors));
     }
 }
 
 /// How long a pass may go on.
 #[derive(Clone, Copy, Debug)]
-pub struct Budget(Instant);
+pub(super) struct Budget(Instant);
 
 impl Budget {
     /// The budget of a pass that begins now.
-    pub fn begin() -> Self {
+    pub(super) fn begin() -> Self {
         Self(Instant::now() + BUDGET)
     }
 
     /// The result of a request; nothing when no more may be begun, or when its answer does not come in time.
-    pub async fn run<T>(self, request: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn run<T>(self, request: impl Future<Output = T>) -> Option<T> {
         if Instant::now() >= self.0 {
             return None;
         }
@@ -63,7 +63,7 @@ impl Budget {
 }
 
 /// Carries out `actions`: deletions first, then updates, then creations.
-pub async fn act(context: &Context, target: &Target<'_>, actions: &[Action]) -> Applied {
+pub(super) async fn act(context: &Context, target: &Target<'_>, actions: &[Action]) -> Applied {
     let (mut applied, budget) = (Applied::default(), Budget::begin());
     delete(context, target, actions, budget, &mut applied).await;
     update(context, target, actions, budget, &mut applied).await;

@@ -19,12 +19,18 @@ use crate::planner::build::pod::Builder;
 /// up few refusals are taken.
 const FIRST_BATCH: usize = 4;
 /// Requests of one job under way at once, and the largest batch.
-pub const JOB_CONCURRENCY: usize = 32;
+pub(super) const JOB_CONCURRENCY: usize = 32;
 
 /// Carries out the creations among `actions`: first the pods, whose start takes the longest, and beside them the
 /// service of the first replica, which the others look up to find each other, and what there is one of per job; then
 /// the other services. Each of these has a slow start, the slower when the last pass has failed.
-pub async fn create(context: &Context, target: &Target<'_>, actions: &[Action], budget: Budget, applied: &mut Applied) {
+pub(super) async fn create(
+    context: &Context,
+    target: &Target<'_>,
+    actions: &[Action],
+    budget: Budget,
+    applied: &mut Applied,
+) {
     let children = actions.iter().filter_map(|action| match action {
         Action::Create(child) => Some(*child),
         Action::Update { .. } | Action::Delete { .. } | Action::DeleteJob => None,

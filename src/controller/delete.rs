@@ -19,7 +19,13 @@ use crate::planner::Action;
 use crate::platform::metrics::JobStep;
 
 /// Carries out the deletions among `actions`, also when one of them fails.
-pub async fn delete(context: &Context, target: &Target<'_>, actions: &[Action], budget: Budget, applied: &mut Applied) {
+pub(super) async fn delete(
+    context: &Context,
+    target: &Target<'_>,
+    actions: &[Action],
+    budget: Budget,
+    applied: &mut Applied,
+) {
     let deletions: Vec<_> = actions
         .iter()
         .filter(|action| matches!(action, Action::Delete { .. } | Action::DeleteJob))

@@ -15,7 +15,7 @@ const REFUSAL_BYTES: usize = 1024;
 /// A reconcile that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
-pub struct Failed {
+pub(super) struct Failed {
     /// What went wrong.
     pub error: Error,
     /// When the job has to be looked at whatever the back-off says: a deadline does not wait for a quota.
@@ -30,7 +30,7 @@ impl From<Error> for Failed {
 
 /// A change that could not be made. Every variant says what was attempted and on what.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// An object of the job could not be created.
     #[error("cannot create {kind} {namespace}/{name}: {}", said(source))]
     Create {
@@ -132,7 +132,7 @@ pub enum Error {
 impl Error {
     /// Whether it is part of normal life and neither logged as an error nor backed off from.
     #[must_use]
-    pub fn is_benign(&self) -> bool {
+    pub(super) fn is_benign(&self) -> bool {
         match self {
             Self::Conflict { .. } => true,
             Self::NameTaken { terminating, .. } => *terminating,
@@ -147,14 +147,14 @@ impl Error {
 
     /// Whether the namespace is being deleted, and the job with it. No other attempt is worth making.
     #[must_use]
-    pub fn is_end_of_namespace(&self) -> bool {
+    pub(super) fn is_end_of_namespace(&self) -> bool {
         matches!(self, Self::Create { source, .. } if is_of_ending_namespace(source))
     }
 
     /// Whether the job, its namespace or its neighbours are the cause, and not the operator or the cluster: a pod that
     /// is invalid or that a quota or an admission plugin refuses, a name that is taken.
     #[must_use]
-    pub fn is_of_user(&self) -> bool {
+    pub(super) fn is_of_user(&self) -> bool {
         match self {
             Self::Create { source, .. } | Self::Update { source, .. } => is_refusal(source),
             Self::NameTaken { .. } => true,
@@ -165,7 +165,7 @@ impl Error {
 
     /// What the job's owner has to know while a creation is refused, in at most [`REFUSAL_BYTES`].
     #[must_use]
-    pub fn refusal(&self) -> Option<String> {
+    pub(super) fn refusal(&self) -> Option<String> {
         let refused = match self {
             Self::Create { source, .. } => is_answer(source) && !self.is_benign(),
             Self::NameTaken { .. } => true,
@@ -176,7 +176,7 @@ impl Error {
 
     /// Whether the API server did not answer, or could not because of a fault of its own.
     #[must_use]
-    pub fn is_outage(&self) -> bool {
+    pub(super) fn is_outage(&self) -> bool {
         match self {
             Self::Create { source, .. }
             | Self::Delete { source, .. }
@@ -191,7 +191,7 @@ impl Error {
 
     /// The one of several to tell of and to back off from: the first that is not benign, or else the first.
     #[must_use]
-    pub fn gravest(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
+    pub(super) fn gravest(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
         // Of equals, the first.
         errors.into_iter().min_by_key(Self::is_benign)
     }
@@ -199,14 +199,14 @@ impl Error {
     /// Whether the API server refused a status because of what else is in the object: an edit can help, another attempt
     /// cannot.
     #[must_use]
-    pub fn is_invalid(&self) -> bool {
+    pub(super) fn is_invalid(&self) -> bool {
         matches!(self, Self::Status { source, .. } if matches!(source.as_ref(), kube::Error::Api(status) if status.is_invalid()))
     }
 }
 
 /// Whether the API server refused the request, so that nothing was changed. After a server error, or none at all, it
 /// may have been.
-pub fn is_answer(error: &kube::Error) -> bool {
+pub(super) fn is_answer(error: &kube::Error) -> bool {
     is_fenced(error) || matches!(error, kube::Error::Api(status) if status.code < 500)
 }
 

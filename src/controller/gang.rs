@@ -21,21 +21,21 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// The settings; part of them is whether the API server serves the PodGroups of the gang scheduler.
 #[derive(Debug)]
-pub struct CurrentSettings(RwLock<Arc<Settings>>);
+pub(super) struct CurrentSettings(RwLock<Arc<Settings>>);
 
 impl CurrentSettings {
     /// The settings from the flags.
-    pub fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         Self(RwLock::new(Arc::new(settings)))
     }
 
     /// The settings as they are now.
-    pub fn get(&self) -> Arc<Settings> {
+    pub(super) fn get(&self) -> Arc<Settings> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Records whether PodGroups are served. Returns whether that is news.
-    pub fn set_served(&self, served: bool) -> bool {
+    pub(super) fn set_served(&self, served: bool) -> bool {
         let mut settings = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match settings.gang.as_ref() {
             Some(gang) if gang.served != served => {
@@ -49,7 +49,7 @@ impl CurrentSettings {
 }
 
 /// The settings from the flags, with the gang scheduler of the cluster if that is to be found out.
-pub async fn settings(options: &Options, client: &Client) -> CurrentSettings {
+pub(super) async fn settings(options: &Options, client: &Client) -> CurrentSettings {
     let mut settings = options.settings.clone();
     if options.discover_gang_scheduler {
         settings.gang = discover(client).await;

@@ -8,7 +8,7 @@ use crate::cache::{JobId, JobKey};
 
 /// A job and its coordinates.
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+pub(super) struct Target<'a> {
     /// The job as the plan was made for it.
     pub job: &'a PyTorchJob,
     /// Namespace.
@@ -24,7 +24,7 @@ pub struct Target<'a> {
 impl<'a> Target<'a> {
     /// The coordinates of a job from the API server, which has them all.
     #[must_use]
-    pub fn of(job: &'a PyTorchJob) -> Self {
+    pub(super) fn of(job: &'a PyTorchJob) -> Self {
         let text = |value: &'a Option<String>| value.as_deref().unwrap_or_default();
         let metadata = &job.metadata;
         Self {
@@ -38,25 +38,25 @@ impl<'a> Target<'a> {
 
     /// The job as the owner of its objects.
     #[must_use]
-    pub fn id(&self) -> JobId {
+    pub(super) fn id(&self) -> JobId {
         JobId::new(self.namespace, self.uid)
     }
 
     /// The job as the cache knows it.
     #[must_use]
-    pub fn key(&self) -> JobKey {
+    pub(super) fn key(&self) -> JobKey {
         (self.namespace.to_owned(), self.name.to_owned())
     }
 
     /// Whether this very job controls the object.
     #[must_use]
-    pub fn owns(&self, object: &ObjectMeta) -> bool {
+    pub(super) fn owns(&self, object: &ObjectMeta) -> bool {
         controller(object).is_some_and(|owner| owner.uid == self.uid)
     }
 
     /// The error of a job that changed meanwhile.
     #[must_use]
-    pub fn conflict(&self) -> Error {
+    pub(super) fn conflict(&self) -> Error {
         Error::Conflict {
             namespace: self.namespace.to_owned(),
             name: self.name.to_owned(),
@@ -65,7 +65,7 @@ impl<'a> Target<'a> {
 
     /// The error of a name that somebody else's object has.
     #[must_use]
-    pub fn name_taken(&self, kind: ChildKind, object: &ObjectMeta) -> Error {
+    pub(super) fn name_taken(&self, kind: ChildKind, object: &ObjectMeta) -> Error {
         Error::NameTaken {
             kind,
             namespace: self.namespace.to_owned(),

@@ -52,7 +52,7 @@ const EVENT_ACTION: &str = "Reconcile";
 
 /// What the operator is told by its flags.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Kubeconfig to use; otherwise as kube finds out.
     pub kubeconfig: Option<std::path::PathBuf>,
     /// The one namespace to serve; otherwise all.
@@ -87,7 +87,7 @@ impl Options {
 
 /// Where to compete for leadership.
 #[derive(Clone, Debug)]
-pub struct Election {
+pub(crate) struct Election {
     /// Namespace of the lease; otherwise the pod's own.
     pub namespace: Option<String>,
     /// Name of the lease.
@@ -96,7 +96,7 @@ pub struct Election {
 
 /// Why the operator ended by itself.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub(crate) enum RunError {
     /// No connection could be set up.
     #[error(transparent)]
     Client(#[from] client::Error),
@@ -156,7 +156,7 @@ impl Context {
 
 /// Runs the operator until `shutdown` is cancelled, and then ends in order: no new reconciles, the running ones end,
 /// events go out, the lease is released.
-pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), RunError> {
+pub(crate) async fn run(options: Options, shutdown: CancellationToken) -> Result<(), RunError> {
     let metrics = Metrics::new()?;
     let config = client::configuration(options.kubeconfig.as_deref()).await?;
     let mut elector = options

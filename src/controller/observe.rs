@@ -18,7 +18,7 @@ use crate::cache::StoredJob;
 const READS: usize = 4;
 
 /// Reads a job that is doubted.
-pub async fn read(context: &Context, target: &Target<'_>) -> Result<Arc<StoredJob>, Error> {
+pub(super) async fn read(context: &Context, target: &Target<'_>) -> Result<Arc<StoredJob>, Error> {
     let api = Api::<StoredJob>::namespaced(context.client.clone(), target.namespace);
     let _permit = context.permit().await;
     match api.get(target.name).await {
@@ -39,7 +39,7 @@ pub async fn read(context: &Context, target: &Target<'_>) -> Result<Arc<StoredJo
 
 /// Reads the objects of the job that we wrote and that the watch does not show. What cannot be read stays as it was
 /// written.
-pub async fn read_overdue(context: &Context, target: &Target<'_>) {
+pub(super) async fn read_overdue(context: &Context, target: &Target<'_>) {
     let overdue = context.index.overdue(&target.id(), Instant::now());
     stream::iter(overdue)
         .for_each_concurrent(READS, async |(kind, name, uid)| {

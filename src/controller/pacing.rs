@@ -25,7 +25,7 @@ const JITTER: f64 = 0.2;
 
 /// The memory of all jobs, by UID. Losing it costs nothing but a few early requests.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<HashMap<String, Job>>);
+pub(super) struct Memory(Mutex<HashMap<String, Job>>);
 
 #[derive(Clone, Debug, Default)]
 struct Job {
@@ -43,12 +43,12 @@ struct Job {
 impl Memory {
     /// A reconcile begins. What is remembered after this is forgotten by [`Memory::forget`], also when the job goes in
     /// between.
-    pub fn begin(&self, job: &str) {
+    pub(super) fn begin(&self, job: &str) {
         self.jobs().entry(job.to_owned()).or_default();
     }
 
     /// How long the status has to wait: nothing when it is to be written now.
-    pub fn status_wait(&self, job: &str, urgency: Urgency, now: Instant) -> Option<Duration> {
+    pub(super) fn status_wait(&self, job: &str, urgency: Urgency, now: Instant) -> Option<Duration> {
         let mut jobs = self.jobs();
         let job = jobs.get_mut(job)?;
         let since = *job.unwritten_since.get_or_insert(now);
@@ -61,27 +61,27 @@ impl Memory {
     }
 
     /// The stored status is the right one.
-    pub fn status_settled(&self, job: &str) {
+    pub(super) fn status_settled(&self, job: &str) {
         if let Some(job) = self.jobs().get_mut(job) {
             (job.unwritten_since, job.condition_since) = (None, None);
         }
     }
 
     /// What was missing has been created, or why it was refused.
-    pub fn attempted(&self, job: &str, refusal: Option<String>) {
+    pub(super) fn attempted(&self, job: &str, refusal: Option<String>) {
         if let Some(job) = self.jobs().get_mut(job) {
             job.refusal = refusal;
         }
     }
 
     /// Why the last attempt was refused, if it was.
-    pub fn refusal(&self, job: &str) -> Option<String> {
+    pub(super) fn refusal(&self, job: &str) -> Option<String> {
         self.jobs().get(job)?.refusal.clone()
     }
 
     /// A reconcile failed: how long to pause. `outage` says that the API server did not refuse anything, it did not
     /// answer.
-    pub fn failed(&self, job: &str, outage: bool, now: Instant) -> Duration {
+    pub(super) fn failed(&self, job: &str, outage: bool, now: Instant) -> Duration {
         let longest = if outage {
             LONGEST_OUTAGE_BACKOFF
         } else {
@@ -103,12 +103,12 @@ impl Memory {
     }
 
     /// Whether the last reconcile failed.
-    pub fn failing(&self, job: &str) -> bool {
+    pub(super) fn failing(&self, job: &str) -> bool {
         self.jobs().get(job).is_some_and(|job| job.failures > 0)
     }
 
     /// A reconcile succeeded.
-    pub fn succeeded(&self, job: &str) {
+    pub(super) fn succeeded(&self, job: &str) {
         if let Some(job) = self.jobs().get_mut(job) {
             job.failures = 0;
             job.retry_at = None;
@@ -116,7 +116,7 @@ impl Memory {
     }
 
     /// The job is gone.
-    pub fn forget(&self, job: &str) {
+    pub(super) fn forget(&self, job: &str) {
         self.jobs().remove(job);
     }
 

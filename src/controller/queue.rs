@@ -24,14 +24,14 @@ use crate::cache::{self, JobKey, StoredJob, watch as watches};
 use crate::platform::metrics::Outcome;
 
 /// The kind that is always watched. What jobs own depends on the settings.
-pub const JOBS: &str = "pytorchjobs";
+pub(super) const JOBS: &str = "pytorchjobs";
 /// A reconcile is given up after this long, so that one that hangs does not keep its job for ever.
 const DEADLINE: Duration = Duration::from_mins(1);
 /// How long running reconciles may take to end on shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
 
 /// Takes from the watches which jobs to look at. A standby drops them: it looks at all jobs when it begins to lead.
-pub struct Trigger {
+pub(super) struct Trigger {
     context: Arc<Context>,
     queue: OnceLock<UnboundedSender<ObjectRef<StoredJob>>>,
     unsynced: watch::Sender<Vec<&'static str>>,
@@ -39,7 +39,7 @@ pub struct Trigger {
 
 impl Trigger {
     /// A trigger that nothing listens to yet.
-    pub fn new(context: Arc<Context>) -> Self {
+    pub(super) fn new(context: Arc<Context>) -> Self {
         let owned = context.settings.get().kinds().map(ChildKind::plural);
         let kinds: Vec<_> = std::iter::once(JOBS).chain(owned).collect();
         for kind in &kinds {
@@ -53,7 +53,7 @@ impl Trigger {
     }
 
     /// Returns when every kind has been listed once.
-    pub async fn synced(&self) {
+    pub(super) async fn synced(&self) {
         let mut unsynced = self.unsynced.subscribe();
         // The sender lives as long as `self`, so waiting cannot fail.
         let _all = unsynced.wait_for(Vec::is_empty).await;
@@ -107,7 +107,7 @@ impl watches::Concern for Trigger {
 }
 
 /// Reconciles all jobs once and then whichever changes, until `shutdown`; then ends the running ones.
-pub async fn run(context: Arc<Context>, trigger: &Trigger, threads: NonZeroUsize, shutdown: CancellationToken) {
+pub(super) async fn run(context: Arc<Context>, trigger: &Trigger, threads: NonZeroUsize, shutdown: CancellationToken) {
     let Some(changed) = trigger.listen() else { return };
     let _running = context.health.reconciling();
     let store = context.index.jobs().store();

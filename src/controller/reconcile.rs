@@ -34,7 +34,7 @@ const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 const STATUS_WAITS: Duration = Duration::from_secs(1);
 
 /// One pass over one job. Says when to come back if nothing happens before.
-pub async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<Next, Failed> {
+pub(super) async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<Next, Failed> {
     match one_pass(&context, &stored).await {
         Ok(next) => {
             context.memory.succeeded(stored.uid());

@@ -20,7 +20,7 @@ use crate::planner::Note;
 ///
 /// One JSON patch: it carries the status alone and not the templates, as a replacement of the object would, and the
 /// resourceVersion in it makes the API server refuse it when the job has changed.
-pub async fn store_status(context: &Context, metadata: &ObjectMeta, status: JobStatus) -> Result<(), Error> {
+pub(super) async fn store_status(context: &Context, metadata: &ObjectMeta, status: JobStatus) -> Result<(), Error> {
     let name = metadata.name.clone().unwrap_or_default();
     let namespace = metadata.namespace.clone().unwrap_or_default();
     let failed = |source: kube::Error| Error::Status {

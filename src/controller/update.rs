@@ -15,7 +15,13 @@ use crate::planner::Action;
 use crate::planner::build::pod::Builder;
 
 /// Carries out the updates among `actions`.
-pub async fn update(context: &Context, target: &Target<'_>, actions: &[Action], budget: Budget, applied: &mut Applied) {
+pub(super) async fn update(
+    context: &Context,
+    target: &Target<'_>,
+    actions: &[Action],
+    budget: Budget,
+    applied: &mut Applied,
+) {
     let updates = actions.iter().filter_map(|action| match action {
         Action::Update { child, uid } => Some(budget.run(update_child(context, target, *child, uid))),
         Action::Create(_) | Action::Delete { .. } | Action::DeleteJob => None,

@@ -14,7 +14,7 @@ use crate::planner::status::replica_statuses;
 use crate::planner::world::World;
 
 /// What remains to be done after the verdict in `stored`.
-pub fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
+pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     let spec = &world.job.spec;
     let expires = ttl_seconds_after_finished::expires_in(stored, spec.ttl_seconds_after_finished(), world.now);
     if expires == Some(Duration::ZERO) {

@@ -14,29 +14,33 @@
 //! One file a policy, named after the API field.
 
 mod amount;
-pub mod build;
+pub(crate) mod build;
 mod child;
 mod finished;
 #[cfg(test)]
 #[path = "../../tests/support/fixture.rs"]
-#[allow(dead_code, reason = "shared with tests/plan, which uses the rest")]
+#[allow(dead_code, unreachable_pub, reason = "shared with tests/plan, which uses the rest")]
 mod fixture;
 mod gang;
 mod plan;
-pub mod policy;
-pub mod status;
+pub(crate) mod policy;
+pub(crate) mod status;
 mod unfinished;
-pub mod validate;
+pub(crate) mod validate;
 mod world;
 
 pub use amount::Amount;
 pub use build::InitContainer;
+pub use build::pod::Builder;
+pub use build::pod_group::spec as pod_group_spec;
+pub use build::template_hash;
 pub use child::{Child, Deletion, FailedContainer, Failure, Phase, Pod, PodGroup, PodGroupSpec, Trouble};
 pub use gang::{Gang, GangScheduler};
 pub use plan::{Action, Count, Note, Plan, StatusWrite, Urgency};
+pub use status::conditions::{finished, is_true};
+pub use validate::{Problem, problems};
 pub use world::{Settings, World};
 
-use self::status::conditions::finished;
 use self::status::transition::Transition;
 use crate::api::names;
 use crate::api::{JobStatus, PyTorchJob};

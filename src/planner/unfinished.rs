@@ -43,7 +43,7 @@ enum Decision {
 
 /// Decides about a job without verdict: refuse it, keep it suspended, or work on it.
 #[must_use]
-pub fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
+pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     let mut draft = Draft::new(world, stored);
     draft.first_sight();
     if let Some(problems) = draft.refusal() {

@@ -36,13 +36,13 @@ struct Item {
 
 /// Where events are handed in. Clones feed one queue.
 #[derive(Clone)]
-pub struct EventSink {
+pub(crate) struct EventSink {
     queue: Sender<Item>,
     metrics: Metrics,
 }
 
 /// The task that publishes. To be [drained](Self::drain) on shutdown; dropping it stops it.
-pub struct Publisher {
+pub(crate) struct Publisher {
     task: JoinHandle<()>,
     stop: CancellationToken,
     sink: EventSink,
@@ -51,7 +51,7 @@ pub struct Publisher {
 impl EventSink {
     /// Starts the publisher. `instance` tells replicas apart in the events: the pod's name, or the host's when `None`.
     #[must_use]
-    pub fn start(client: Client, instance: Option<String>, metrics: Metrics) -> (Self, Publisher) {
+    pub(crate) fn start(client: Client, instance: Option<String>, metrics: Metrics) -> (Self, Publisher) {
         let mut reporter = Reporter::from(CONTROLLER_NAME);
         reporter.instance = instance.or(reporter.instance);
         let (queue, items) = mpsc::channel(QUEUE);
@@ -68,7 +68,7 @@ impl EventSink {
 
     /// Hands in an event about an object. Never waits: when the queue is full the event is dropped and counted. Texts
     /// longer than the API server takes are cut.
-    pub fn publish(&self, mut event: Event, about: ObjectReference) {
+    pub(crate) fn publish(&self, mut event: Event, about: ObjectReference) {
         event.reason = cut(event.reason, REASON_BYTES);
         event.action = cut(event.action, REASON_BYTES);
         event.note = event.note.map(|note| cut(note, NOTE_BYTES));
@@ -120,7 +120,7 @@ impl Recorders {
 
 impl Publisher {
     /// Takes no more events, publishes those that wait and returns; after `within` the rest is dropped and counted.
-    pub async fn drain(mut self, within: Duration) {
+    pub(crate) async fn drain(mut self, within: Duration) {
         self.stop.cancel();
         if timeout(within, &mut self.task).await.is_err() {
             let queue = &self.sink.queue;

@@ -20,7 +20,7 @@ const STALLED: Duration = Duration::from_mins(5);
 
 /// The state of the process as the probes see it. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Health(Arc<Mutex<State>>);
+pub(crate) struct Health(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -43,7 +43,7 @@ struct Loop {
 impl Health {
     /// A process that is ready once all these kinds are [synced](Self::synced).
     #[must_use]
-    pub fn new(kinds: &[&'static str]) -> Self {
+    pub(crate) fn new(kinds: &[&'static str]) -> Self {
         let reconciling = Loop {
             running: false,
             waiting: false,
@@ -55,18 +55,18 @@ impl Health {
     }
 
     /// The process is not ready before this kind is [synced](Self::synced) too.
-    pub fn expect(&self, kind: &'static str) {
+    pub(crate) fn expect(&self, kind: &'static str) {
         self.state().unsynced.insert(kind);
     }
 
     /// The first list of a kind is complete and in the cache.
-    pub fn synced(&self, kind: &'static str) {
+    pub(crate) fn synced(&self, kind: &'static str) {
         self.state().unsynced.remove(kind);
     }
 
     /// The reconcile loop begins, because this replica leads. It keeps the returned value for as long as it runs.
     #[must_use]
-    pub fn reconciling(&self) -> ReconcileLoop {
+    pub(crate) fn reconciling(&self) -> ReconcileLoop {
         let mut state = self.state();
         state.reconciling.running = true;
         state.reconciling.moved = Instant::now();
@@ -74,7 +74,7 @@ impl Health {
     }
 
     /// A job was queued.
-    pub fn queued(&self) {
+    pub(crate) fn queued(&self) {
         let mut state = self.state();
         let work = &mut state.reconciling;
         if !work.waiting && work.in_flight == 0 {
@@ -85,7 +85,7 @@ impl Health {
 
     /// A reconcile begins; it ends when the returned value is dropped.
     #[must_use]
-    pub fn reconcile(&self) -> ReconcileTask {
+    pub(crate) fn reconcile(&self) -> ReconcileTask {
         let mut state = self.state();
         let work = &mut state.reconciling;
         work.waiting = false;
@@ -96,7 +96,7 @@ impl Health {
 
     /// The loop answered for a queued job without a reconcile, because the job is gone. Calling it on every result of
     /// the loop is right too.
-    pub fn progress(&self) {
+    pub(crate) fn progress(&self) {
         let mut state = self.state();
         state.reconciling.waiting = false;
         state.reconciling.moved = Instant::now();
@@ -104,7 +104,7 @@ impl Health {
 
     /// What keeps the process from being ready; empty when it is.
     #[must_use]
-    pub fn unready(&self) -> Vec<String> {
+    pub(crate) fn unready(&self) -> Vec<String> {
         let state = self.state();
         let missing = state.unsynced.iter();
         missing
@@ -114,7 +114,7 @@ impl Health {
 
     /// Why the process is not live; nothing when it is.
     #[must_use]
-    pub fn broken(&self) -> Option<String> {
+    pub(crate) fn broken(&self) -> Option<String> {
         let state = self.state();
         let work = &state.reconciling;
         let idle = work.moved.elapsed();
@@ -136,7 +136,7 @@ impl Health {
 
 /// A running reconcile loop.
 #[derive(Debug)]
-pub struct ReconcileLoop(Health);
+pub(crate) struct ReconcileLoop(Health);
 
 impl Drop for ReconcileLoop {
     fn drop(&mut self) {
@@ -146,7 +146,7 @@ impl Drop for ReconcileLoop {
 
 /// A reconcile in flight.
 #[derive(Debug)]
-pub struct ReconcileTask(Health);
+pub(crate) struct ReconcileTask(Health);
 
 impl Drop for ReconcileTask {
     fn drop(&mut self) {

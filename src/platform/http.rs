@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::str::FromStr;
 use std::time::Duration;
@@ -50,7 +49,7 @@ const REQUEST_BYTES: usize = 16 << 10;
 /// Where to listen, written as for controller-runtime: `:8080` for all interfaces, `127.0.0.1:8080` or
 /// `localhost:8080` for one, `0` for nowhere. Port 0 takes a free one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BindAddress {
+pub(crate) enum BindAddress {
     /// Do not listen.
     Off,
     /// Listen on this host, or on all interfaces.
@@ -65,7 +64,7 @@ pub enum BindAddress {
 /// The text is not an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an address to listen on: write `:8080`, `127.0.0.1:8080` or, to switch it off, `0`")]
-pub struct NoAddress(String);
+pub(crate) struct NoAddress(String);
 
 impl FromStr for BindAddress {
     type Err = NoAddress;
@@ -99,7 +98,7 @@ impl fmt::Display for BindAddress {
 /// An address could not be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} for {what}: {source}")]
-pub struct Error {
+pub(crate) struct Error {
     address: BindAddress,
     what: &'static str,
     source: io::Error,
@@ -107,7 +106,7 @@ pub struct Error {
 
 /// Sockets that are bound and do not answer yet.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     metrics: Option<TcpListener>,
     probes: Option<TcpListener>,
     shared: bool,
@@ -115,7 +114,7 @@ pub struct Server {
 
 impl Server {
     /// Binds the addresses; equal ones share a socket. Logs what was bound.
-    pub async fn bind(metrics: &BindAddress, probes: &BindAddress) -> Result<Self, Error> {
+    pub(crate) async fn bind(metrics: &BindAddress, probes: &BindAddress) -> Result<Self, Error> {
         let shared = metrics == probes;
         let what = if shared { "metrics and probes" } else { "metrics" };
         Ok(Self {
@@ -125,24 +124,8 @@ impl Server {
         })
     }
 
-    /// The address of `/metrics`, `None` when it is off.
-    #[must_use]
-    pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics.as_ref()?.local_addr().ok()
-    }
-
-    /// The address of `/healthz` and `/readyz`, `None` when they are off.
-    #[must_use]
-    pub fn probes_address(&self) -> Option<SocketAddr> {
-        if self.shared {
-            self.metrics_address()
-        } else {
-            self.probes.as_ref()?.local_addr().ok()
-        }
-    }
-
     /// Answers requests until `stop` is cancelled.
-    pub async fn run(self, metrics: Metrics, health: Health, stop: CancellationToken) {
+    pub(crate) async fn run(self, metrics: Metrics, health: Health, stop: CancellationToken) {
         let metrics = Router::new().route("/metrics", get(show_metrics)).with_state(metrics);
         let probes = Router::new()
             .route("/healthz", get(healthz))
@@ -248,6 +231,7 @@ fn answer_probe(problems: &[String]) -> Response {
 mod tests {
     use std::io::Write;
     use std::net;
+    use std::net::SocketAddr;
 
     use tokio::io::AsyncReadExt;
     use tokio::io::AsyncWriteExt;
@@ -256,6 +240,17 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+
+    impl Server {
+        fn metrics_address(&self) -> Option<SocketAddr> {
+            self.metrics.as_ref()?.local_addr().ok()
+        }
+
+        fn probes_address(&self) -> Option<SocketAddr> {
+            let probes = if self.shared { &self.metrics } else { &self.probes };
+            probes.as_ref()?.local_addr().ok()
+        }
+    }
 
     fn address(text: &str) -> BindAddress {
         text.parse().unwrap()

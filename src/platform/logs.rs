@@ -11,11 +11,11 @@ use tracing_subscriber::{
 };
 
 /// Environment variable that selects what is logged: levels by target, for instance `info,kube=debug`.
-pub const FILTER_ENV: &str = "RUST_LOG";
+pub(crate) const FILTER_ENV: &str = "RUST_LOG";
 
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Readable, with colours when standard error is a terminal.
     #[default]
     Text,
@@ -25,7 +25,7 @@ pub enum Format {
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The filter does not parse.
     #[error("{FILTER_ENV}={filter:?} is not a log filter: {source}; write for example `info` or `info,kube=debug`")]
     Filter {
@@ -41,7 +41,7 @@ pub enum Error {
 
 /// Sends the log of the whole process to standard error. `filter` is the value of [`FILTER_ENV`]; where it names no
 /// level, everything from `info` up is logged. Call once, before anything else logs.
-pub fn init(format: Format, filter: Option<&str>) -> Result<(), Error> {
+pub(crate) fn init(format: Format, filter: Option<&str>) -> Result<(), Error> {
     let filter = parse(filter)?;
     subscriber(format, filter, stderr().is_terminal(), stderr).try_init()?;
     Ok(())

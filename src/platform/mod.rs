@@ -15,11 +15,11 @@
 //! into [`client::for_controller`], which everything else writes through. On SIGTERM the reverse: stop reconciling,
 //! [drain](events::Publisher::drain) the events, [release](lease::Elector::release) the lease, stop answering probes.
 
-pub mod client;
+pub(crate) mod client;
 pub mod clock;
-pub mod events;
-pub mod health;
-pub mod http;
-pub mod lease;
-pub mod logs;
+pub(crate) mod events;
+pub(crate) mod health;
+pub(crate) mod http;
+pub(crate) mod lease;
+pub(crate) mod logs;
 pub mod metrics;

@@ -3,10 +3,9 @@
 use serde_json::json;
 
 use crate::api::{ChildKind, ChildRef, PyTorchJob};
-use crate::planner::build::pod::Builder;
-use crate::planner::policy::autoscaler::{create, delete};
-use crate::planner::{Action, Child, Settings, World};
-use crate::support::fixture::{child, master};
+use crate::planner::Builder;
+use crate::planner::Settings;
+use crate::support::fixture::master;
 
 const KIND: ChildKind = ChildKind::HorizontalPodAutoscaler;
 
@@ -20,31 +19,6 @@ fn job(metrics: &str) -> PyTorchJob {
 }
 
 const METRICS: &str = r#","metrics":[{"type":"Resource","resource":{"name":"cpu","target":{"type":"Utilization","averageUtilization":80}}}]"#;
-
-fn world<'a>(job: &'a PyTorchJob, autoscalers: &'a [Child], settings: &'a Settings) -> World<'a> {
-    World {
-        job,
-        pods: &[],
-        others: autoscalers,
-        refusal: None,
-        settings,
-        now: "2026-01-01T00:00:00Z".parse().expect("a time"),
-    }
-}
-
-#[test]
-fn an_elastic_job_with_metrics_gets_one_autoscaler() {
-    let settings = Settings::default();
-    let existing = [child(KIND, "job", "h")];
-    for (metrics, there, expected) in [
-        (METRICS, &[][..], Some(Action::Create(ChildRef::of_job(KIND)))),
-        (METRICS, &existing, None),
-        (r#","metrics":[]"#, &[], None),
-        ("", &[], None),
-    ] {
-        assert_eq!(create(&world(&job(metrics), there, &settings)), expected, "{metrics}");
-    }
-}
 
 #[test]
 fn the_autoscaler_scales_the_job_between_its_bounds_by_its_metrics() {
@@ -65,14 +39,6 @@ fn the_autoscaler_scales_the_job_between_its_bounds_by_its_metrics() {
         80
     );
     assert_eq!(built["metadata"]["ownerReferences"][0]["uid"], "u");
-}
-
-#[test]
-fn a_terminating_autoscaler_is_not_deleted_again() {
-    let (job, settings) = (job(METRICS), Settings::default());
-    let mut there = [child(KIND, "job", "h")];
-    there[0].terminating = true;
-    assert_eq!(delete(&world(&job, &there, &settings)).count(), 0);
 }
 
 #[test]

@@ -179,8 +179,13 @@ fn w15_the_worker_selector_survives_the_masters_success() {
     let mut scene = master_and_workers(1).running();
     scene.phase("job-master-0", Phase::Succeeded);
     scene.settle();
-    let selector = planner::status::replica_statuses::selector("job", ReplicaType::Worker);
-    assert_eq!(scene.status().replica_statuses["Worker"].selector, Some(selector));
+    assert_eq!(
+        scene.status().replica_statuses["Worker"].selector.as_deref(),
+        Some(
+            "training.kubeflow.org/job-name=job,training.kubeflow.org/operator-name=pytorchjob-controller,\
+             training.kubeflow.org/replica-type=worker"
+        )
+    );
 }
 
 #[test]

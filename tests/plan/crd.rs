@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::structural::{misfits, schema_of_jobs};
 use crate::api::{RULES, ReplicaType, UnknownPodFields, crd_yaml, definition, names};
-use crate::planner::validate;
+use crate::planner::problems;
 use crate::support::bad_jobs::{Bad, bad_jobs};
 use crate::support::fixture::{JobBuilder, elastic_workers, master, master_and_workers, workers};
 
@@ -565,9 +565,9 @@ fn every_rule_accepts_one_object_and_refuses_another_with_its_message_alone() {
 #[test]
 fn the_planner_and_the_rules_agree_about_every_new_object() {
     for case in creations() {
-        let accepted = validate::problems(&case.accepted.1.build());
+        let accepted = problems(&case.accepted.1.build());
         assert_eq!(accepted, [], "{}", case.message);
-        let refused = validate::problems(&case.refused.1.build());
+        let refused = problems(&case.refused.1.build());
         assert_eq!(refused.len(), 1, "{}: {refused:?}", case.message);
     }
 }
@@ -745,7 +745,7 @@ fn bad_input_is_refused_by_the_schema_and_stored_all_the_same_by_the_planner_or_
 
 /// Whether the job decodes and `validate` finds nothing.
 fn passes(job: &JobBuilder) -> bool {
-    job.decode().is_ok_and(|job| validate::problems(&job).is_empty())
+    job.decode().is_ok_and(|job| problems(&job).is_empty())
 }
 
 #[test]
@@ -759,7 +759,7 @@ fn one_bound_of_an_elastic_job_is_both() {
     ] {
         let job = workers(count).spec("/elasticPolicy", policy.clone());
         assert_eq!(refusals(None, &job.clone().json()).is_empty(), fits, "{policy}");
-        assert_eq!(validate::problems(&job.build()).is_empty(), fits, "{policy}");
+        assert_eq!(problems(&job.build()).is_empty(), fits, "{policy}");
     }
 }
 
@@ -771,11 +771,7 @@ fn quantities_are_checked_where_they_are_typed() {
         let job = master().container(ReplicaType::Master, "/resources", limits).json();
         assert_eq!(misfits(&schema, &job).is_empty(), good, "{memory}");
         let job = serde_json::from_str(&job.to_string()).expect("the job decodes");
-        assert_eq!(
-            validate::problems(&job).is_empty(),
-            good,
-            "validate says the same of {memory}"
-        );
+        assert_eq!(problems(&job).is_empty(), good, "validate says the same of {memory}");
     }
 }
 
@@ -800,7 +796,7 @@ fn good_input_passes_the_schema() {
         whole,
     ] {
         assert_eq!(misplaced(&schema, &job.clone().json()), [""; 0]);
-        assert_eq!(validate::problems(&job.build()), []);
+        assert_eq!(problems(&job.build()), []);
     }
 }
 

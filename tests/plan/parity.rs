@@ -8,10 +8,8 @@ use serde_json::{Value, json};
 
 use crate::api::ConditionType::{Failed, Running, Succeeded, Suspended};
 use crate::api::{JobStatus, ReplicaType};
-use crate::planner::policy::backoff_limit;
-use crate::planner::policy::restart_policy;
-use crate::planner::status::conditions::{finished, is_true};
-use crate::planner::{Phase, Plan, managed_elsewhere, validate};
+use crate::planner::{Builder, Phase, Plan, Settings, managed_elsewhere, problems};
+use crate::planner::{finished, is_true};
 use crate::support::fixture::{
     JobBuilder, Scene, UID, actions, elastic_workers, master, master_and_workers, time, workers,
 };
@@ -318,7 +316,7 @@ fn t_validation_gives_kubeflows_verdicts() {
         ),
         (false, workers(0), "no worker"),
     ] {
-        assert_eq!(validate::problems(&job.build()).is_empty(), accepted, "{why}");
+        assert_eq!(problems(&job.build()).is_empty(), accepted, "{why}");
     }
 }
 
@@ -328,7 +326,7 @@ fn t_a_master_without_replicas_is_one_master_on_purpose() {
         .spec("/pytorchReplicaSpecs/Master/replicas", Value::Null)
         .build();
     assert_eq!(
-        validate::problems(&job),
+        problems(&job),
         [],
         "Kubeflow refuses the absent number although its default is the only legal value"
     );
@@ -420,13 +418,12 @@ fn c_delete_pods_and_services() {
 
 #[test]
 fn c_past_backoff_limit() {
-    let pod = |restarts| {
-        let mut scene = master().running();
+    for (limit, restarts, exceeded) in [(0, 0, false), (3, 3, true)] {
+        let mut scene = master().policy("backoffLimit", limit).running();
         scene.pod("job-master-0").restarts = restarts;
-        scene.pods
-    };
-    assert!(backoff_limit::exceeded(0, 0, pod(0).iter()).is_none());
-    assert!(backoff_limit::exceeded(3, 0, pod(3).iter()).is_some());
+        scene.settle();
+        assert_eq!(finished(&scene.status()), exceeded, "{restarts} of {limit}");
+    }
 }
 
 #[test]
@@ -479,10 +476,8 @@ fn c_set_restart_policy() {
         ("OnFailure", "OnFailure"),
     ] {
         let job = master().restart(ReplicaType::Master, policy).build();
-        assert_eq!(
-            restart_policy::of_pod(restart_policy::effective(&job.spec, ReplicaType::Master)),
-            expected
-        );
+        let pod = Builder::new(&job, &Settings::default()).pod(ReplicaType::Master, 0);
+        assert_eq!(pod["spec"]["restartPolicy"], expected);
     }
 }
 

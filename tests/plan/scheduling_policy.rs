@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::api::{ChildKind, ChildRef, ReplicaType, names};
-use crate::planner::build::pod::Builder;
+use crate::planner::Builder;
 use crate::planner::{Action, GangScheduler, Phase};
 use crate::support::fixture::{
     JobBuilder, Scene, UID, actions, elastic_workers, master, master_and_workers, message, workers,

@@ -7,8 +7,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::api::{ChildKind, CleanPodPolicy, PyTorchJob, RawJson, ReplicaType};
-use crate::planner::build::template_hash;
-use crate::planner::status::conditions::finished;
+use crate::planner::finished;
+use crate::planner::template_hash;
 use crate::planner::{self, Action, Child, Failure, Phase, Plan, Pod, Settings, World};
 use crate::support::fixture::{at, child};
 

@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 
 use crate::api::names;
 use crate::api::{ChildKind, ChildRef, JobCondition, JobStatus, PyTorchJob, Replica, ReplicaType};
-use crate::planner::build::pod::Builder;
-use crate::planner::build::pod_group;
-use crate::planner::build::template_hash;
+use crate::planner::Builder;
+use crate::planner::template_hash;
 use crate::planner::{self, Action, Child, Deletion, FailedContainer, Failure, Gang, GangScheduler, Phase, Plan};
 use crate::planner::{Pod, PodGroup, Settings, World};
 
@@ -333,7 +332,7 @@ impl Scene {
     /// What the PodGroup would be created with.
     fn pod_group_spec(&self) -> planner::PodGroupSpec {
         let gang = self.settings.gang.as_ref().expect("there is a gang scheduler");
-        pod_group::spec(&self.job, &gang.scheduler)
+        planner::pod_group_spec(&self.job, &gang.scheduler)
     }
 
     /// The services.

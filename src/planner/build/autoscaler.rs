@@ -7,7 +7,7 @@ use crate::planner::build::pod::Builder;
 
 /// The autoscaler, named like the job; `None` for a job that asks for none.
 #[must_use]
-pub fn build(job: &PyTorchJob, builder: &Builder<'_>) -> Option<Value> {
+pub(crate) fn build(job: &PyTorchJob, builder: &Builder<'_>) -> Option<Value> {
     let policy = policy(job)?;
     let (min, max) = policy.bounds(job.spec.replicas(ReplicaType::Worker));
     let metrics: Value = policy.metrics.as_ref()?.parse().ok()?;
@@ -27,7 +27,7 @@ pub fn build(job: &PyTorchJob, builder: &Builder<'_>) -> Option<Value> {
 /// The elastic policy, if it has metrics to scale by. An empty list is none: the API server would refuse such an
 /// autoscaler.
 #[must_use]
-pub fn policy(job: &PyTorchJob) -> Option<&ElasticPolicy> {
+pub(crate) fn policy(job: &PyTorchJob) -> Option<&ElasticPolicy> {
     let policy = job.spec.elastic_policy.as_ref()?;
     let metrics: Vec<Value> = policy.metrics.as_ref()?.parse().ok()?;
     (!metrics.is_empty()).then_some(policy)

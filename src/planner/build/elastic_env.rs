@@ -8,7 +8,7 @@ const DEFAULT_BACKEND: &str = "c10d";
 
 /// Variables of an elastic job, in Kubeflow's order. `worker_port` is the rendezvous port of the worker template.
 #[must_use]
-pub fn variables(
+pub(crate) fn variables(
     job: &str,
     spec: &PyTorchJobSpec,
     policy: &ElasticPolicy,

@@ -5,11 +5,11 @@ use crate::api::{PyTorchJobSpec, Replica, ReplicaType};
 use crate::planner::build::elastic_env;
 
 /// `nprocPerNode` when unset.
-pub const DEFAULT_NPROC_PER_NODE: &str = "auto";
+pub(crate) const DEFAULT_NPROC_PER_NODE: &str = "auto";
 
 /// Ports of the rendezvous, from the templates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ports {
+pub(crate) struct Ports {
     /// Of the Master.
     pub master: u64,
     /// Of the workers.
@@ -19,7 +19,7 @@ pub struct Ports {
 /// Variables of one replica, in Kubeflow's order. They stand after the user's own, so for a name that both set, ours
 /// holds.
 #[must_use]
-pub fn variables(
+pub(crate) fn variables(
     job: &str,
     spec: &PyTorchJobSpec,
     role: ReplicaType,
@@ -64,7 +64,7 @@ fn static_rendezvous(
 /// Rank of the pod among the pods; torchrun multiplies by the processes itself.
 /// `RANK`.
 #[must_use]
-pub const fn rank(role: ReplicaType, index: u32) -> u32 {
+pub(crate) const fn rank(role: ReplicaType, index: u32) -> u32 {
     match role {
         ReplicaType::Master => index,
         ReplicaType::Worker => index + 1,

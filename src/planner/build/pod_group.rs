@@ -18,7 +18,7 @@ use crate::planner::gang::{Gang, GangScheduler};
 
 /// The PodGroup, named like the job, with the annotations of the job.
 #[must_use]
-pub fn build(job: &PyTorchJob, scheduler: &GangScheduler, builder: &Builder<'_>) -> Value {
+pub(crate) fn build(job: &PyTorchJob, scheduler: &GangScheduler, builder: &Builder<'_>) -> Value {
     let mut metadata = builder.metadata(builder.name(), builder.job_labels());
     let annotations: Map<String, Value> = job
         .metadata
@@ -86,7 +86,7 @@ pub fn spec(job: &PyTorchJob, scheduler: &GangScheduler) -> PodGroupSpec {
 
 /// What writes [`spec`] into the PodGroup with this UID: a JSON patch, which replaces a map as a whole.
 #[must_use]
-pub fn patch(job: &PyTorchJob, scheduler: &GangScheduler, uid: &str) -> Value {
+pub(crate) fn patch(job: &PyTorchJob, scheduler: &GangScheduler, uid: &str) -> Value {
     let PodGroupSpec {
         min_member,
         min_resources,
@@ -106,7 +106,7 @@ pub fn patch(job: &PyTorchJob, scheduler: &GangScheduler, uid: &str) -> Value {
 
 /// Makes the pod of a role a member of the job's PodGroup, and leaves it to the gang scheduler unless its template
 /// names another.
-pub fn decorate(pod: &mut Value, gang: &Gang, job: &str, role: ReplicaType) {
+pub(crate) fn decorate(pod: &mut Value, gang: &Gang, job: &str, role: ReplicaType) {
     match &gang.scheduler {
         GangScheduler::Volcano => {
             let annotations = &mut pod["metadata"]["annotations"];

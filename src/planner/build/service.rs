@@ -9,7 +9,7 @@ use crate::planner::build::template;
 /// The service of a replica. As in Kubeflow, and it publishes addresses that are not ready, since rendezvous has to
 /// happen before a pod can be ready; and it keeps the protocol of each port.
 #[must_use]
-pub fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Value {
+pub(super) fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Value {
     let ports: Vec<Value> = template::ports(builder.template(role))
         .into_iter()
         .map(|port| json!({ "name": port.name, "port": port.number, "protocol": port.protocol }))

@@ -11,7 +11,7 @@ use crate::planner::policy::restart_policy;
 
 /// A port of the training container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
+pub(crate) struct Port {
     /// Name; unnamed ports are called after their number, because a service with several ports needs names.
     pub name: String,
     /// Number.
@@ -22,19 +22,19 @@ pub struct Port {
 
 /// Parses the template. Text that is no JSON object, which no API server stores, gives an empty template.
 #[must_use]
-pub fn parse(spec: &ReplicaSpec) -> Value {
+pub(crate) fn parse(spec: &ReplicaSpec) -> Value {
     spec.template.parse().unwrap_or(Value::Null)
 }
 
 /// The templates of both roles, Master first.
 #[must_use]
-pub fn of_roles(spec: &PyTorchJobSpec) -> [Option<Value>; 2] {
+pub(crate) fn of_roles(spec: &PyTorchJobSpec) -> [Option<Value>; 2] {
     ReplicaType::ALL.map(|role| spec.replica(role).map(parse))
 }
 
 /// Position of the container that trains: the one named pytorch, or as in Kubeflow the first.
 #[must_use]
-pub fn training_container(template: &Value) -> Option<usize> {
+pub(crate) fn training_container(template: &Value) -> Option<usize> {
     let containers = template.pointer("/spec/containers")?.as_array()?;
     let named = containers
         .iter()
@@ -45,7 +45,7 @@ pub fn training_container(template: &Value) -> Option<usize> {
 /// Whether the training container lacks the default port and gets it. A port of that number under another name is the
 /// user's way of naming it; a second one would make the service invalid.
 #[must_use]
-pub fn needs_default_port(template: &Value) -> bool {
+pub(crate) fn needs_default_port(template: &Value) -> bool {
     !declared(template)
         .iter()
         .any(|port| port.name == names::PORT_NAME || port.number == u64::from(names::PORT))
@@ -54,7 +54,7 @@ pub fn needs_default_port(template: &Value) -> bool {
 /// The ports of the training container, as they stand in the pod. A service refuses two ports with the same number and
 /// protocol or with the same name, a pod does not: the first one stays.
 #[must_use]
-pub fn ports(template: &Value) -> Vec<Port> {
+pub(crate) fn ports(template: &Value) -> Vec<Port> {
     let mut ports: Vec<Port> = Vec::new();
     for port in declared(template) {
         let clash =
@@ -75,7 +75,7 @@ pub fn ports(template: &Value) -> Vec<Port> {
 
 /// Number of the port that the rendezvous uses.
 #[must_use]
-pub fn rendezvous_port(template: &Value) -> u64 {
+pub(crate) fn rendezvous_port(template: &Value) -> u64 {
     let named = declared(template)
         .into_iter()
         .find(|port| port.name == names::PORT_NAME);
@@ -84,14 +84,14 @@ pub fn rendezvous_port(template: &Value) -> u64 {
 
 /// The scheduler that a pod or a template names.
 #[must_use]
-pub fn scheduler_name(pod: &Value) -> Option<&str> {
+pub(crate) fn scheduler_name(pod: &Value) -> Option<&str> {
     let name = pod.pointer("/spec/schedulerName")?.as_str()?;
     (!name.is_empty()).then_some(name)
 }
 
 /// Tells the user that the template's own restart policy has no effect.
 #[must_use]
-pub fn restart_policy_note(job: &PyTorchJob) -> Option<Note> {
+pub(crate) fn restart_policy_note(job: &PyTorchJob) -> Option<Note> {
     ReplicaType::ALL.into_iter().find_map(|role| {
         let template = parse(job.spec.replica(role)?);
         let ignored = template.pointer("/spec/restartPolicy")?.as_str()?;

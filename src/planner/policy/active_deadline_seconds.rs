@@ -13,14 +13,14 @@ use crate::planner::world::World;
 
 /// What remains until `seconds` after `since`: zero when that time has come. Values beyond the calendar never come.
 #[must_use]
-pub fn remaining(since: &Time, seconds: i64, now: Timestamp) -> Option<Duration> {
+pub(crate) fn remaining(since: &Time, seconds: i64, now: Timestamp) -> Option<Duration> {
     let end = since.0.checked_add(SignedDuration::from_secs(seconds)).ok()?;
     Some(Duration::try_from(end.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
 /// The message of the Failed condition: Kubeflow's, with the number.
 #[must_use]
-pub fn message(world: &World<'_>) -> String {
+pub(crate) fn message(world: &World<'_>) -> String {
     let seconds = world.job.spec.active_deadline_seconds().unwrap_or_default();
     format!(
         "Job {} has failed because it was active longer than specified deadline ({seconds} s)",

@@ -16,7 +16,7 @@ use crate::planner::child::Pod;
 /// a Kubernetes Job with restartPolicy OnFailure. With replaced pods in the sum it fails beyond the limit, as a
 /// Kubernetes Job counts failed pods: a limit of 1 allows one replacement.
 #[must_use]
-pub fn exceeded<'a>(limit: i32, counted: i32, pods: impl Iterator<Item = &'a Pod>) -> Option<i32> {
+pub(crate) fn exceeded<'a>(limit: i32, counted: i32, pods: impl Iterator<Item = &'a Pod>) -> Option<i32> {
     let in_place = pods.map(|pod| pod.restarts).fold(0, i32::saturating_add);
     let restarts = in_place.saturating_add(counted);
     (in_place >= limit.max(1) || restarts > limit).then_some(restarts)
@@ -24,7 +24,7 @@ pub fn exceeded<'a>(limit: i32, counted: i32, pods: impl Iterator<Item = &'a Pod
 
 /// The message of the Failed condition: Kubeflow's, with the numbers.
 #[must_use]
-pub fn message(job: &str, limit: i32, restarts: i32) -> String {
+pub(crate) fn message(job: &str, limit: i32, restarts: i32) -> String {
     let plural = if restarts == 1 { "" } else { "s" };
     format!(
         "Job {job} has failed because it has reached the specified backoff limit ({limit}): {restarts} restart{plural}"

@@ -11,7 +11,7 @@ use crate::planner::world::World;
 /// GPUs. Here an unset policy keeps the pods of a job that succeeded, and of one that failed stops what still runs and
 /// keeps what has finished, whose logs say why. An explicit policy does exactly what it says.
 #[must_use]
-pub fn effective(policy: Option<CleanPodPolicy>, failed: bool) -> CleanPodPolicy {
+pub(crate) fn effective(policy: Option<CleanPodPolicy>, failed: bool) -> CleanPodPolicy {
     policy.unwrap_or(if failed {
         CleanPodPolicy::Running
     } else {
@@ -24,7 +24,7 @@ pub fn effective(policy: Option<CleanPodPolicy>, failed: bool) -> CleanPodPolicy
 /// checkpoint together for example. Kubeflow deletes a service together with its pod, and leaks it when the pod is gone
 /// already.
 #[must_use]
-pub fn clean_up(world: &World<'_>, policy: CleanPodPolicy) -> Vec<Action> {
+pub(crate) fn clean_up(world: &World<'_>, policy: CleanPodPolicy) -> Vec<Action> {
     let goes = |pod: &&Pod| match policy {
         CleanPodPolicy::All => true,
         CleanPodPolicy::Running => !pod.finished(),

@@ -1,12 +1,12 @@
 //! One file a policy, named after the API field.
 
-pub mod active_deadline_seconds;
-pub mod autoscaler;
-pub mod backoff_limit;
-pub mod clean_pod_policy;
-pub mod replicas;
-pub mod restart_policy;
-pub mod scheduling_policy;
-pub mod success;
-pub mod suspend;
-pub mod ttl_seconds_after_finished;
+pub(crate) mod active_deadline_seconds;
+pub(crate) mod autoscaler;
+pub(crate) mod backoff_limit;
+pub(crate) mod clean_pod_policy;
+pub(crate) mod replicas;
+pub(crate) mod restart_policy;
+pub(crate) mod scheduling_policy;
+pub(crate) mod success;
+pub(crate) mod suspend;
+pub(crate) mod ttl_seconds_after_finished;

@@ -12,7 +12,7 @@ use crate::planner::world::World;
 /// The table of replicas is sized by the spec. Kubeflow sizes it by the highest index it sees, and so re-creates
 /// replicas that were scaled down while a higher one is still terminating.
 #[must_use]
-pub fn reconcile(world: &World<'_>, completed: &CompletedIndexes) -> Vec<Action> {
+pub(crate) fn reconcile(world: &World<'_>, completed: &CompletedIndexes) -> Vec<Action> {
     let mut actions = restart_policy::replacements(world);
     actions.extend(disrupted(world, completed));
     actions.extend(surplus(world));

@@ -16,7 +16,7 @@ const RETRYABLE_FROM: i32 = 128;
 
 /// The failures that the status has not counted yet, by role.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Failures<'a> {
+pub(crate) struct Failures<'a> {
     /// Failures of this kind end the job; the message says how.
     pub fatal: Option<String>,
     /// Pods to replace, Master first.
@@ -29,7 +29,7 @@ pub struct Failures<'a> {
 
 /// Sorts the failed pods of wanted replicas into those that end the job and those to be replaced.
 #[must_use]
-pub fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
+pub(crate) fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
     let mut found = Failures::default();
     let mut new = failed_replicas(world);
     new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid));
@@ -72,7 +72,7 @@ fn fatal(world: &World<'_>, role: ReplicaType, failed: &[&Pod]) -> Option<String
 /// The policy of a role. Kubeflow's default, although the field's documentation there says Never. An unknown word,
 /// which Kubeflow's definition takes, counts as unset.
 #[must_use]
-pub fn effective(spec: &PyTorchJobSpec, role: ReplicaType) -> RestartPolicy {
+pub(crate) fn effective(spec: &PyTorchJobSpec, role: ReplicaType) -> RestartPolicy {
     spec.replica(role)
         .and_then(|spec| spec.restart_policy.as_ref()?.known())
         .unwrap_or(RestartPolicy::OnFailure)
@@ -80,7 +80,7 @@ pub fn effective(spec: &PyTorchJobSpec, role: ReplicaType) -> RestartPolicy {
 
 /// What the pod gets: a pod knows no ExitCode, and must not restart by itself what the exit code is to decide about.
 #[must_use]
-pub const fn of_pod(policy: RestartPolicy) -> &'static str {
+pub(crate) const fn of_pod(policy: RestartPolicy) -> &'static str {
     match policy {
         RestartPolicy::Always => "Always",
         RestartPolicy::OnFailure => "OnFailure",
@@ -89,7 +89,7 @@ pub const fn of_pod(policy: RestartPolicy) -> &'static str {
 }
 
 /// Counts the failures and marks the pods as to be replaced.
-pub fn count(status: &mut JobStatus, failures: &Failures<'_>) {
+pub(crate) fn count(status: &mut JobStatus, failures: &Failures<'_>) {
     let restarts = failures
         .replace
         .iter()
@@ -103,7 +103,7 @@ pub fn count(status: &mut JobStatus, failures: &Failures<'_>) {
 }
 
 /// Remembers the first failure of the job.
-pub fn remember(world: &World<'_>, status: &mut JobStatus, pod: &Pod) {
+pub(crate) fn remember(world: &World<'_>, status: &mut JobStatus, pod: &Pod) {
     let failure = pod.failure.as_deref().cloned().unwrap_or_default();
     let replica = world.replica_of(&pod.name);
     let number = |number: u32| i32::try_from(number).ok();
@@ -123,7 +123,7 @@ pub fn remember(world: &World<'_>, status: &mut JobStatus, pod: &Pod) {
 /// Deletions of pods whose failure the stored status has counted. Of replicas that are still wanted: the others go as
 /// surplus.
 #[must_use]
-pub fn replacements(world: &World<'_>) -> Vec<Action> {
+pub(crate) fn replacements(world: &World<'_>) -> Vec<Action> {
     let counted: &[String] = world.job.status.as_ref().map_or(&[], |status| &status.replaced_pods);
     failed_replicas(world)
         .into_iter()
@@ -134,7 +134,7 @@ pub fn replacements(world: &World<'_>) -> Vec<Action> {
 
 /// The message of the Restarting condition, for the first role in order that failed.
 #[must_use]
-pub fn message(world: &World<'_>, failures: &Failures<'_>) -> Option<String> {
+pub(crate) fn message(world: &World<'_>, failures: &Failures<'_>) -> Option<String> {
     let (role, first) = failures.replace.first()?;
     let failed = failures.replace.iter().filter(|(other, _)| other == role).count();
     Some(format!(

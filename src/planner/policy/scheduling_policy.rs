@@ -13,7 +13,7 @@ use crate::planner::world::World;
 
 /// Whose turn it is before pods can be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub(crate) enum Turn {
     /// Nobody's: pods are created.
     Pods,
     /// The PodGroup comes first, and this operator makes it.
@@ -24,7 +24,7 @@ pub enum Turn {
 
 /// Whose turn it is.
 #[must_use]
-pub fn turn(world: &World<'_>) -> Turn {
+pub(crate) fn turn(world: &World<'_>) -> Turn {
     let Some(gang) = &world.settings.gang else {
         return Turn::Pods;
     };
@@ -45,7 +45,7 @@ fn is_pending(group: &Child) -> bool {
 
 /// Creates the PodGroup, or writes into it what the job asks for now.
 #[must_use]
-pub fn reconcile(world: &World<'_>) -> Option<Action> {
+pub(crate) fn reconcile(world: &World<'_>) -> Option<Action> {
     let gang = world.settings.gang.as_ref().filter(|gang| gang.served)?;
     let child = ChildRef::of_job(gang.scheduler.kind());
     match group(world) {
@@ -63,19 +63,19 @@ pub fn reconcile(world: &World<'_>) -> Option<Action> {
 
 /// Deletes the PodGroup, of a job that is suspended or has finished.
 #[must_use]
-pub fn delete(world: &World<'_>) -> Option<Action> {
+pub(crate) fn delete(world: &World<'_>) -> Option<Action> {
     living(world).map(Action::delete)
 }
 
 /// What the scheduler says of pods that it cannot place.
 #[must_use]
-pub fn unschedulable<'a>(world: &'a World<'_>) -> Option<&'a str> {
+pub(crate) fn unschedulable<'a>(world: &'a World<'_>) -> Option<&'a str> {
     living(world)?.pod_group.as_ref()?.unschedulable.as_deref()
 }
 
 /// Why the pods run without a gang although the operator is to make one.
 #[must_use]
-pub fn not_in_force(world: &World<'_>) -> Option<&'static str> {
+pub(crate) fn not_in_force(world: &World<'_>) -> Option<&'static str> {
     let gang = world.settings.gang.as_ref()?;
     let ungrouped = |pod: &Pod| !pod.grouped && !pod.finished() && !pod.terminating;
     match gang.scheduler {
@@ -93,7 +93,7 @@ pub fn not_in_force(world: &World<'_>) -> Option<&'static str> {
 
 /// Tells the user that a template names another scheduler, which then has its pods.
 #[must_use]
-pub fn template_note(job: &PyTorchJob, gang: Option<&Gang>) -> Option<Note> {
+pub(crate) fn template_note(job: &PyTorchJob, gang: Option<&Gang>) -> Option<Note> {
     let ours = gang?.scheduler.scheduler_name()?;
     ReplicaType::ALL.into_iter().find_map(|role| {
         let template = template::parse(job.spec.replica(role)?);

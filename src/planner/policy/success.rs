@@ -9,7 +9,7 @@ use crate::planner::world::World;
 
 /// The message of the Succeeded condition, if the job has succeeded.
 #[must_use]
-pub fn succeeded(world: &World<'_>, completed: &CompletedIndexes) -> Option<String> {
+pub(crate) fn succeeded(world: &World<'_>, completed: &CompletedIndexes) -> Option<String> {
     let role = deciding_role(world)?;
     let wanted = world.job.spec.replicas(role) as usize;
     let done = match role {
@@ -32,7 +32,7 @@ pub fn succeeded(world: &World<'_>, completed: &CompletedIndexes) -> Option<Stri
 
 /// The message of the Running condition, if the job runs.
 #[must_use]
-pub fn running(world: &World<'_>) -> Option<String> {
+pub(crate) fn running(world: &World<'_>) -> Option<String> {
     let role = deciding_role(world)?;
     (count(world, role, Pod::running) > 0).then(|| match role {
         ReplicaType::Master => format!("PyTorchJob {} is running.", world.name()),

@@ -7,7 +7,7 @@ use crate::planner::world::World;
 
 /// Why the job is suspended.
 #[must_use]
-pub fn message(world: &World<'_>) -> String {
+pub(crate) fn message(world: &World<'_>) -> String {
     if world.job.spec.suspended() {
         format!("PyTorchJob {} is suspended.", world.name())
     } else {
@@ -22,7 +22,7 @@ pub fn message(world: &World<'_>) -> String {
 /// that it owned had been asked to go, or nobody was there to see it and pods are left that were built from what stood
 /// in the spec before.
 #[must_use]
-pub fn unfinished(world: &World<'_>, status: &JobStatus) -> bool {
+pub(crate) fn unfinished(world: &World<'_>, status: &JobStatus) -> bool {
     let left = || {
         let mut pods = world.pods.iter().map(|pod| pod.terminating);
         let mut services = world.others(ChildKind::Service).map(|service| service.terminating);

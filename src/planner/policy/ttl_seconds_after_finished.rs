@@ -15,7 +15,7 @@ use crate::planner::status::conditions::find;
 /// of the verdict itself counts. A negative TTL never comes: it is why the job was refused, and whoever wrote it is
 /// still to read that.
 #[must_use]
-pub fn expires_in(status: &JobStatus, ttl: Option<i32>, now: Timestamp) -> Option<Duration> {
+pub(crate) fn expires_in(status: &JobStatus, ttl: Option<i32>, now: Timestamp) -> Option<Duration> {
     let ttl = ttl.filter(|seconds| *seconds >= 0)?;
     remaining(completion(status)?, i64::from(ttl), now)
 }

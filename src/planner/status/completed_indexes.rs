@@ -12,12 +12,12 @@ use crate::planner::world::World;
 
 /// The workers that have finished for good; none of a job with a Master, which alone decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CompletedIndexes(BTreeSet<u32>);
+pub(crate) struct CompletedIndexes(BTreeSet<u32>);
 
 impl CompletedIndexes {
     /// The recorded ones and those whose pods have succeeded by now.
     #[must_use]
-    pub fn of(world: &World<'_>, status: &JobStatus) -> Self {
+    pub(crate) fn of(world: &World<'_>, status: &JobStatus) -> Self {
         if world.job.spec.replicas(ReplicaType::Master) > 0 {
             return Self::default();
         }
@@ -30,19 +30,19 @@ impl CompletedIndexes {
 
     /// Whether the replica does not run again.
     #[must_use]
-    pub fn contains(&self, replica: Replica) -> bool {
+    pub(crate) fn contains(&self, replica: Replica) -> bool {
         replica.type_ == ReplicaType::Worker && self.0.contains(&replica.index)
     }
 
     /// How many.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.len()
     }
 
     /// How many of one type.
     #[must_use]
-    pub fn of_type(&self, type_: ReplicaType) -> usize {
+    pub(crate) fn of_type(&self, type_: ReplicaType) -> usize {
         match type_ {
             ReplicaType::Master => 0,
             ReplicaType::Worker => self.count(),
@@ -51,7 +51,7 @@ impl CompletedIndexes {
 
     /// As the status has it; absent when there is none.
     #[must_use]
-    pub fn to_status(&self) -> Option<String> {
+    pub(crate) fn to_status(&self) -> Option<String> {
         let mut ranges: Vec<(u32, u32)> = Vec::new();
         for &index in &self.0 {
             match ranges.last_mut() {

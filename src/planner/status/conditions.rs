@@ -12,7 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::api::{ConditionType, JobCondition, JobStatus};
 
 /// `status` of a condition that holds.
-pub const TRUE: &str = "True";
+pub(crate) const TRUE: &str = "True";
 const FALSE: &str = "False";
 
 /// What a finished job is no longer.
@@ -21,7 +21,7 @@ const ENDED_BY_VERDICT: [ConditionType; 2] = [ConditionType::Running, ConditionT
 /// The time as it is stored: the API server keeps whole seconds, and a status that keeps more never equals what comes
 /// back.
 #[must_use]
-pub fn stored_time(now: Timestamp) -> Time {
+pub(crate) fn stored_time(now: Timestamp) -> Time {
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
@@ -39,17 +39,17 @@ pub fn finished(status: &JobStatus) -> bool {
 
 /// The entry of a type.
 #[must_use]
-pub fn find(status: &JobStatus, condition: ConditionType) -> Option<&JobCondition> {
+pub(crate) fn find(status: &JobStatus, condition: ConditionType) -> Option<&JobCondition> {
     status.conditions.iter().find(|entry| entry.type_ == condition.as_str())
 }
 
 /// Makes the condition True.
-pub fn set(status: &mut JobStatus, condition: ConditionType, reason: &str, message: String, now: Timestamp) {
+pub(crate) fn set(status: &mut JobStatus, condition: ConditionType, reason: &str, message: String, now: Timestamp) {
     write(status, condition, TRUE, reason, message, now);
 }
 
 /// Makes the condition False, and puts it into the list if it is not there.
-pub fn clear(status: &mut JobStatus, condition: ConditionType, reason: &str, message: String, now: Timestamp) {
+pub(crate) fn clear(status: &mut JobStatus, condition: ConditionType, reason: &str, message: String, now: Timestamp) {
     write(status, condition, FALSE, reason, message, now);
 }
 

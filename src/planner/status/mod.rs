@@ -1,8 +1,8 @@
 //! The parts of a status and how they are derived.
 
-pub mod completed_indexes;
-pub mod conditions;
-pub mod replica_statuses;
-pub mod transition;
-pub mod urgency;
-pub mod waiting;
+pub(crate) mod completed_indexes;
+pub(crate) mod conditions;
+pub(crate) mod replica_statuses;
+pub(crate) mod transition;
+pub(crate) mod urgency;
+pub(crate) mod waiting;

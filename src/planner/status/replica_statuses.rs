@@ -13,7 +13,7 @@ use crate::planner::world::World;
 /// replica that has no pod and is about to get one: see [`claims_more`]. Kubeflow counts running pods only, drops the
 /// count to zero as soon as the job is suspended, and counts a running pod that is being deleted as failed.
 #[must_use]
-pub fn counts(world: &World<'_>, completed: &CompletedIndexes, works: bool) -> BTreeMap<String, ReplicaStatus> {
+pub(crate) fn counts(world: &World<'_>, completed: &CompletedIndexes, works: bool) -> BTreeMap<String, ReplicaStatus> {
     roles(world)
         .map(|role| {
             let missing = if works { missing(world, role, completed) } else { 0 };
@@ -37,7 +37,10 @@ pub fn counts(world: &World<'_>, completed: &CompletedIndexes, works: bool) -> B
 /// cleaned up; `active` follows the pods. Kubeflow reports running pods of a succeeded job as succeeded, and never
 /// corrects those of a failed one.
 #[must_use]
-pub fn final_counts(world: &World<'_>, stored: &BTreeMap<String, ReplicaStatus>) -> BTreeMap<String, ReplicaStatus> {
+pub(crate) fn final_counts(
+    world: &World<'_>,
+    stored: &BTreeMap<String, ReplicaStatus>,
+) -> BTreeMap<String, ReplicaStatus> {
     let mut counts = counts(world, &CompletedIndexes::of(world, &world.status()), false);
     for (role, status) in stored {
         let now = counts.entry(role.clone()).or_default();
@@ -51,7 +54,7 @@ pub fn final_counts(world: &World<'_>, stored: &BTreeMap<String, ReplicaStatus>)
 /// they are created: otherwise an eviction between the two would find no active pod, and their quota would be given
 /// away.
 #[must_use]
-pub fn claims_more(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> bool {
+pub(crate) fn claims_more(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> bool {
     let active = |status: &JobStatus, role: ReplicaType| {
         let counts = status.replica_statuses.get(role.key());
         let active = counts.and_then(|counts| counts.active).unwrap_or(0);
@@ -62,7 +65,7 @@ pub fn claims_more(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> bo
 
 /// Replicas that are ready or have succeeded, out of all.
 #[must_use]
-pub fn ready(world: &World<'_>, completed: &CompletedIndexes) -> String {
+pub(crate) fn ready(world: &World<'_>, completed: &CompletedIndexes) -> String {
     let ready = world
         .desired_pods()
         .filter(|(replica, pod)| ((pod.running() && !pod.unready) || pod.succeeded()) && !completed.contains(*replica));
@@ -75,7 +78,7 @@ pub fn ready(world: &World<'_>, completed: &CompletedIndexes) -> String {
 
 /// The label selector of a role's pods, keys sorted, as in Kubeflow. The scale subresource hands it to autoscalers.
 #[must_use]
-pub fn selector(job: &str, role: ReplicaType) -> String {
+pub(crate) fn selector(job: &str, role: ReplicaType) -> String {
     format!(
         "{}={job},{}={},{}={}",
         names::LABEL_JOB_NAME,

@@ -10,7 +10,7 @@ use crate::planner::status::conditions::{clear, find, set, stored_time};
 
 /// A turning point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transition {
+pub(crate) enum Transition {
     /// The job is seen for the first time. Kubeflow has no event for it.
     Created,
     /// Its pods run. Kubeflow has no event for it.
@@ -74,7 +74,7 @@ impl Transition {
     }
 
     /// Writes the conditions, and the times that belong to them.
-    pub fn write(self, status: &mut JobStatus, message: &str, now: Timestamp) {
+    pub(crate) fn write(self, status: &mut JobStatus, message: &str, now: Timestamp) {
         let (condition, reason) = (self.condition(), self.reason());
         match self {
             // In Kubeflow's order: `[Created, Running=False, Suspended]`.
@@ -97,7 +97,7 @@ impl Transition {
 
     /// The event of this turning point.
     #[must_use]
-    pub fn event(self, message: &str) -> Option<Note> {
+    pub(crate) fn event(self, message: &str) -> Option<Note> {
         self.warning().map(|warning| Note {
             warning,
             reason: self.reason(),
@@ -106,7 +106,7 @@ impl Transition {
     }
 
     /// Writes the conditions, and adds the event and the counter to the plan.
-    pub fn apply(self, status: &mut JobStatus, plan: &mut Plan, message: &str, now: Timestamp) {
+    pub(crate) fn apply(self, status: &mut JobStatus, plan: &mut Plan, message: &str, now: Timestamp) {
         self.write(status, message, now);
         plan.notes.extend(self.event(message));
         plan.counts.extend(self.count());

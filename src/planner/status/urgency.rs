@@ -8,7 +8,7 @@ use crate::planner::world::World;
 
 /// How soon `new` must replace `stored`, for a job that had no verdict.
 #[must_use]
-pub fn urgency(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> Urgency {
+pub(crate) fn urgency(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> Urgency {
     let suspended = |status| is_true(status, ConditionType::Suspended);
     if finished(new) {
         // As a rule the others end with the Master; one status then shows the verdict and the last pod. A failure does

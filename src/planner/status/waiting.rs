@@ -69,7 +69,7 @@ impl Cause {
 
 /// Writes into the status what the job waits for, and takes out what is over. `held` says whether pods wait for the
 /// gang scheduler.
-pub fn tell(world: &World<'_>, status: &mut JobStatus, plan: &mut Plan, held: bool) {
+pub(crate) fn tell(world: &World<'_>, status: &mut JobStatus, plan: &mut Plan, held: bool) {
     let causes = [
         stuck(world),
         refusal(world, plan),

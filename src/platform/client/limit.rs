@@ -18,7 +18,7 @@ use tower::{BoxError, Service, ServiceExt};
 
 /// A token bucket, as client-go has it: `burst` requests at once, `qps` per second over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateLimit {
+pub(crate) struct RateLimit {
     /// Requests per second.
     pub qps: NonZeroU32,
     /// Requests that may go out at once after a pause.

@@ -28,7 +28,7 @@ use kube::{
 };
 use tower::{BoxError, Service, buffer::Buffer, layer::layer_fn, retry::Retry};
 
-pub use self::limit::RateLimit;
+pub(crate) use self::limit::RateLimit;
 use self::{limit::Limited, retry::TooManyRequests, transport::Transport};
 use super::{
     lease::{Fence, Fenced},
@@ -48,7 +48,7 @@ const QUEUE: usize = 1024;
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The kubeconfig that was asked for cannot be used.
     #[error("cannot use the kubeconfig {path}: {source}")]
     Kubeconfig {
@@ -67,7 +67,7 @@ pub enum Error {
 
 /// How to reach the API server: by `kubeconfig` when given, else as kube finds out (`KUBECONFIG`, `~/.kube/config`,
 /// the pod's service account), with the timeouts and the name of this program.
-pub async fn configuration(kubeconfig: Option<&Path>) -> Result<kube::Config, Error> {
+pub(crate) async fn configuration(kubeconfig: Option<&Path>) -> Result<kube::Config, Error> {
     let mut config = match kubeconfig {
         Some(path) => from_file(path).await.map_err(|source| Error::Kubeconfig {
             path: path.display().to_string(),
@@ -89,14 +89,14 @@ async fn from_file(path: &Path) -> Result<kube::Config, KubeconfigError> {
 }
 
 /// The client for [`Elector`](super::lease::Elector): no fence, no limit, no retry, connections of its own.
-pub fn for_lease(config: &kube::Config, metrics: &Metrics) -> Result<Client, Error> {
+pub(crate) fn for_lease(config: &kube::Config, metrics: &Metrics) -> Result<Client, Error> {
     let builder = ClientBuilder::try_from(config.clone()).map_err(Box::new)?;
     let transport = layer_fn(|inner| Transport::new(inner, Fence::open(), metrics.clone()));
     Ok(builder.with_layer(&transport).build())
 }
 
 /// The client for everything else. `limit` is for mutating requests; reads and watches are never held up.
-pub fn for_controller(
+pub(crate) fn for_controller(
     config: &kube::Config,
     metrics: &Metrics,
     fence: &Fence,
@@ -126,7 +126,7 @@ where
 /// Whether a request failed because this replica must not write, [`Fenced`]: not an error of the request, and nothing
 /// to retry.
 #[must_use]
-pub fn is_fenced(error: &kube::Error) -> bool {
+pub(crate) fn is_fenced(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Service(source) if source.is::<Fenced>())
 }
 

@@ -10,7 +10,7 @@ use k8s_openapi::{
 
 /// The durations of the election. [`Terms::default`] holds client-go's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub(crate) struct Terms {
     /// For this long after a record was last seen to change, nobody but its holder may write it. Stored in the
     /// record, whole seconds. Default: 15 s.
     pub lease_duration: Duration,
@@ -44,7 +44,7 @@ impl Default for Terms {
 ///
 /// The times in the record are for people. They come from another machine's wall clock, so no decision reads them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Observation {
+pub(crate) struct Observation {
     lease: Option<Lease>,
     record: Option<Seen>,
 }
@@ -59,7 +59,7 @@ struct Seen {
 impl Observation {
     /// Takes in what was just read or written; `lease` is `None` when there is no such object. `now` is local time
     /// since boot, taken after the answer arrived: a later time only makes a candidate wait longer.
-    pub fn update(&mut self, lease: Option<Lease>, now: Duration) {
+    pub(crate) fn update(&mut self, lease: Option<Lease>, now: Duration) {
         if let Some(spec) = lease.as_ref().map(|lease| lease.spec.clone().unwrap_or_default())
             && self.record.as_ref().is_none_or(|seen| seen.spec != spec)
         {
@@ -68,15 +68,9 @@ impl Observation {
         self.lease = lease;
     }
 
-    /// The object as last read or written.
-    #[must_use]
-    pub fn lease(&self) -> Option<&Lease> {
-        self.lease.as_ref()
-    }
-
     /// Identity of the last known holder, `None` when the lease is free.
     #[must_use]
-    pub fn holder(&self) -> Option<&str> {
+    pub(crate) fn holder(&self) -> Option<&str> {
         self.record
             .as_ref()?
             .spec
@@ -88,7 +82,7 @@ impl Observation {
 
 /// What a participant does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Write the record with a new holder: oneself.
     Acquire,
     /// Write the record again; it is one's own.
@@ -103,7 +97,7 @@ pub enum Decision {
 /// A deleted lease is as good as an unchanged one to those who saw it: deleting it must not give two leaders. A
 /// participant that never saw a record has nothing to wait for.
 #[must_use]
-pub fn decide(observed: &Observation, me: &str, now: Duration, terms: &Terms) -> Decision {
+pub(crate) fn decide(observed: &Observation, me: &str, now: Duration, terms: &Terms) -> Decision {
     let (Some(seen), Some(holder)) = (&observed.record, observed.holder()) else {
         return Decision::Acquire;
     };
@@ -126,7 +120,7 @@ pub fn decide(observed: &Observation, me: &str, now: Duration, terms: &Terms) ->
 /// The object to write for [`Decision::Acquire`] and [`Decision::Renew`]: what was observed, resource version
 /// included, with this participant as holder. `wall` is for the people who read it.
 #[must_use]
-pub fn held(observed: &Observation, me: &str, wall: Timestamp, terms: &Terms) -> Lease {
+pub(super) fn held(observed: &Observation, me: &str, wall: Timestamp, terms: &Terms) -> Lease {
     let mut lease = observed.lease.clone().unwrap_or_default();
     let previous = observed
         .record
@@ -152,7 +146,7 @@ pub fn held(observed: &Observation, me: &str, wall: Timestamp, terms: &Terms) ->
 
 /// The object to write when this participant gives up the lease; `None` when there is nothing of its own to give up.
 #[must_use]
-pub fn released(observed: &Observation, me: &str, wall: Timestamp) -> Option<Lease> {
+pub(super) fn released(observed: &Observation, me: &str, wall: Timestamp) -> Option<Lease> {
     let mut lease = observed.lease.clone()?;
     let spec = lease
         .spec
@@ -284,7 +278,7 @@ mod tests {
             decide(&observed, "me", 15 * SECOND, &Terms::default()),
             Decision::Acquire
         );
-        assert_eq!(observed.lease(), None);
+        assert_eq!(observed.lease, None);
     }
 
     #[test]

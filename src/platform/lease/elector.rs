@@ -25,7 +25,7 @@ const RELEASE_PATIENCE: Duration = Duration::from_secs(18);
 
 /// What to compete for, and as whom.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// Name of the `Lease`.
     pub name: String,
     /// Who competes; see [`identity`](super::identity).
@@ -39,7 +39,7 @@ pub struct Config {
 /// [`acquire`](Self::acquire), then [`hold`](Self::hold) beside the work, then stop the work and
 /// [`release`](Self::release). All three may be dropped at any await: a write whose answer was not seen is looked up
 /// before the next one. Dropping the elector shuts its fence.
-pub struct Elector {
+pub(crate) struct Elector {
     api: Api<Lease>,
     config: Config,
     metrics: Metrics,
@@ -58,7 +58,7 @@ impl Elector {
     /// A participant that does not compete yet. `api` needs a client of its own, without rate limit and without a
     /// layer that repeats requests, in the namespace of the lease.
     #[must_use]
-    pub fn new(api: Api<Lease>, config: Config, metrics: Metrics) -> Self {
+    pub(crate) fn new(api: Api<Lease>, config: Config, metrics: Metrics) -> Self {
         Self::on_clock(api, config, metrics, Arc::new(clock::boottime))
     }
 
@@ -81,12 +81,12 @@ impl Elector {
 
     /// What every mutating request has to consult.
     #[must_use]
-    pub fn fence(&self) -> Fence {
+    pub(crate) fn fence(&self) -> Fence {
         self.fence.clone()
     }
 
     /// Returns when this participant leads. Requests that fail are logged and tried again, without end.
-    pub async fn acquire(&mut self) {
+    pub(crate) async fn acquire(&mut self) {
         loop {
             let pause = match self.compete().await {
                 Ok(Decision::Wait(left)) => {
@@ -114,7 +114,7 @@ impl Elector {
 
     /// Renews the lease until it is lost, and returns why. The fence is shut by then. The caller stops its work; it
     /// may compete again, but a fresh process is the cleaner start.
-    pub async fn hold(&mut self) -> Lost {
+    pub(crate) async fn hold(&mut self) -> Lost {
         let lost = self.renew_until_lost().await;
         self.step_down();
         lost
@@ -122,7 +122,7 @@ impl Elector {
 
     /// Gives the lease up, so that the next leader need not wait for it to expire. Stop all work first: the fence
     /// shuts. Without an answer of the API server it ends after 24 s.
-    pub async fn release(mut self) -> Result<(), Error> {
+    pub(crate) async fn release(mut self) -> Result<(), Error> {
         self.step_down();
         let last = Instant::now() + RELEASE_PATIENCE;
         loop {

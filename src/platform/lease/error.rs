@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Why a leader leads no longer.
 #[derive(Debug, thiserror::Error)]
-pub enum Lost {
+pub(crate) enum Lost {
     /// No renewal came through in time.
     #[error("the leader lease {lease} could not be renewed for {deadline:?}: {cause}")]
     Expired {
@@ -27,7 +27,7 @@ pub enum Lost {
 
 /// A request about the lease that failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The API server refused it or could not be reached.
     #[error("cannot {verb} the leader lease {lease}: {source}")]
     Api {

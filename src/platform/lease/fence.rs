@@ -19,14 +19,14 @@ const NEVER: u64 = 0;
 /// The request was not sent, because this replica must not write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not sent: this replica does not hold the leader lease, or could not renew it in time")]
-pub struct Fenced;
+pub(crate) struct Fenced;
 
 /// Tells whether this replica may write now. Clones are one fence.
 ///
 /// It is open from a renewal of the lease until [`Terms::renew_deadline`](super::Terms::renew_deadline) after that
 /// renewal was *sent*, on a clock that goes on while the process is stopped. No task has to run for it to shut.
 #[derive(Clone)]
-pub struct Fence {
+pub(crate) struct Fence {
     /// Nanoseconds since boot.
     open_until: Arc<AtomicU64>,
     clock: Clock,
@@ -35,7 +35,7 @@ pub struct Fence {
 impl Fence {
     /// The fence of an operator without leader election. It never shuts.
     #[must_use]
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self {
             open_until: Arc::new(AtomicU64::new(ALWAYS)),
             clock: Arc::new(clock::boottime),
@@ -59,7 +59,7 @@ impl Fence {
     }
 
     /// Fails when this replica must not write. To be called just before a mutating request is sent.
-    pub fn check(&self) -> Result<(), Fenced> {
+    pub(crate) fn check(&self) -> Result<(), Fenced> {
         if self.remaining().is_zero() {
             Err(Fenced)
         } else {

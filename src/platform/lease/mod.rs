@@ -12,8 +12,8 @@ mod error;
 mod fence;
 mod place;
 
-pub use decide::{Decision, Observation, Terms, decide};
-pub use elector::{Config, Elector};
-pub use error::{Error, Lost};
-pub use fence::{Fence, Fenced};
-pub use place::{NamespaceUnknown, identity, namespace};
+pub(crate) use decide::{Decision, Observation, Terms};
+pub(crate) use elector::{Config, Elector};
+pub(crate) use error::{Error, Lost};
+pub(crate) use fence::{Fence, Fenced};
+pub(crate) use place::{NamespaceUnknown, identity, namespace};

@@ -17,18 +17,18 @@ const HOST_NAME: &str = "/proc/sys/kernel/hostname";
     "the namespace of the leader lease is unknown: not in a pod ({SERVICE_ACCOUNT_NAMESPACE} is missing); \
      set POD_NAMESPACE or switch leader election off"
 )]
-pub struct NamespaceUnknown;
+pub(crate) struct NamespaceUnknown;
 
 /// Namespace of the lease: `explicit`, a flag or the environment variable `POD_NAMESPACE`, else that of the pod's
 /// service account, as Kubeflow's operator does.
-pub fn namespace(explicit: Option<&str>) -> Result<String, NamespaceUnknown> {
+pub(crate) fn namespace(explicit: Option<&str>) -> Result<String, NamespaceUnknown> {
     first_of(explicit, Path::new(SERVICE_ACCOUNT_NAMESPACE)).ok_or(NamespaceUnknown)
 }
 
 /// An identity that no other process has, now or later: the pod's name, or the host's, and a random suffix. A
 /// restarted container is a new participant, which cannot take its predecessor's writes for its own.
 #[must_use]
-pub fn identity(pod_name: Option<&str>) -> String {
+pub(crate) fn identity(pod_name: Option<&str>) -> String {
     let name = first_of(pod_name, Path::new(HOST_NAME)).unwrap_or_else(|| "unknown-host".to_owned());
     format!("{name}_{:016x}", RandomState::new().hash_one(std::process::id()))
 }

@@ -17,7 +17,7 @@
 use k8s_openapi::jiff::Timestamp;
 use pytorchjob_operator::api::names::{self, env, reason};
 use pytorchjob_operator::api::{ConditionType, JobStatus};
-use pytorchjob_operator::planner::status::conditions::is_true;
+use pytorchjob_operator::planner::is_true;
 use serde_json::{Map, Value, json};
 
 use crate::support::differential::simulation::{Event, JOB, Pod, Simulation};
