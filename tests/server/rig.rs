@@ -341,7 +341,9 @@ pub fn names<K: Resource>(objects: &[K]) -> Vec<String> {
 
 /// The names of a job's replicas, sorted: `master-0` stands for `JOB-master-0`.
 pub fn replica_names(job: &str, replicas: &[&str]) -> Vec<String> {
-    replicas.iter().map(|replica| format!("{job}-{replica}")).collect()
+    let mut names: Vec<String> = replicas.iter().map(|replica| format!("{job}-{replica}")).collect();
+    names.sort();
+    names
 }
 
 /// A pod that failed with this exit code.

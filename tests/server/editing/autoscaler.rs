@@ -9,7 +9,8 @@ use pytorchjob_operator::platform::clock;
 use pytorchjob_test_cluster::{not_applicable, wait_for};
 use serde_json::{Value, json};
 
-use crate::editing::rig::{Rig, SOON, active, elastic, merged, template};
+use crate::editing::rig::{Rig, SOON, active, elastic, template};
+use crate::job::with;
 
 /// The pods' metrics as the metrics server serves them, but stored: the autoscaler's controller asks for them by the
 /// selector of the `scale` subresource, and does not care who answers.
@@ -66,7 +67,7 @@ async fn the_autoscaler_that_a_job_asks_for_scales_its_workers_by_what_they_use(
         "elasticPolicy": { "metrics": [{ "type": "Resource", "resource": cpu }] },
         "pytorchReplicaSpecs": { "Master": { "template": template() } },
     });
-    rig.create("job", merged(elastic(2, 1, 5), &asks)).await;
+    rig.create("job", with(elastic(2, 1, 5), &asks)).await;
     rig.run("job", &["master-0", "worker-0", "worker-1"]).await;
 
     // The master's 900m must not count, or there would be more than four.

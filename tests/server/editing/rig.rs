@@ -1,6 +1,5 @@
 //! One namespace with an operator of its own, and the hands of the people and the kubelet in it.
 
-use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -12,6 +11,8 @@ use pytorchjob_test_cluster::{
     Cluster, Namespace, Operator, PodPhase, remove_pod, set_pod_phase, wait_for, wait_for_all,
 };
 use serde_json::{Value, json};
+
+use crate::rig::{failed, names, of_job, operator, replica_names};
 
 /// How long anything may take on a loaded machine.
 pub const SOON: Duration = Duration::from_mins(2);
@@ -54,11 +55,7 @@ impl Rig {
 
     /// Starts an operator for this namespace.
     pub async fn start_operator(&self) -> Operator {
-        let binary = Path::new(env!("CARGO_BIN_EXE_pytorchjob-operator"));
-        let arguments = ["--namespace", self.namespace.name()];
-        let operator = Operator::start(binary, self.cluster.admin_kubeconfig(), &arguments).unwrap();
-        operator.ready().await.unwrap();
-        operator
+        operator(self.cluster.admin_kubeconfig(), &self.namespace, &[]).await
     }
 
     /// Creates a job.
@@ -126,11 +123,9 @@ impl Rig {
 
     /// Waits until the job has exactly these pods, given as `worker-0`, none of them on its way out.
     pub async fn until_pods(&self, job: &str, replicas: &[&str]) -> Vec<Pod> {
-        let mut names: Vec<String> = replicas.iter().map(|replica| format!("{job}-{replica}")).collect();
-        names.sort();
-        wait_for_all(&self.pods, &selector(job), SOON, |pods: &[Pod]| {
-            pods.iter().map(Pod::name_any).eq(names.iter().cloned())
-                && pods.iter().all(|pod| pod.meta().deletion_timestamp.is_none())
+        let names = replica_names(job, replicas);
+        wait_for_all(&self.pods, &of_job(job), SOON, |pods: &[Pod]| {
+            self::names(pods) == names && pods.iter().all(|pod| pod.meta().deletion_timestamp.is_none())
         })
         .await
         .unwrap()
@@ -138,10 +133,9 @@ impl Rig {
 
     /// Waits until the job has exactly these services.
     pub async fn until_services(&self, job: &str, replicas: &[&str]) {
-        let mut names: Vec<String> = replicas.iter().map(|replica| format!("{job}-{replica}")).collect();
-        names.sort();
-        wait_for_all(&self.services, &selector(job), SOON, |services: &[Service]| {
-            services.iter().map(Service::name_any).eq(names.iter().cloned())
+        let names = replica_names(job, replicas);
+        wait_for_all(&self.services, &of_job(job), SOON, |services: &[Service]| {
+            self::names(services) == names
         })
         .await
         .unwrap();
@@ -156,7 +150,7 @@ impl Rig {
     /// The pods of a job, sorted by name.
     pub async fn pods_of(&self, job: &str) -> Vec<Pod> {
         self.pods
-            .list(&ListParams::default().labels(&selector(job)))
+            .list(&ListParams::default().labels(&of_job(job)))
             .await
             .unwrap()
             .items
@@ -175,7 +169,7 @@ impl Rig {
         // One that failed is about to be replaced under the same name.
         let living = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) != Some("Failed");
         let all = |pods: &[Pod]| pods.len() == replicas.len() && pods.iter().all(living);
-        wait_for_all(&self.pods, &selector(job), SOON, all).await.unwrap();
+        wait_for_all(&self.pods, &of_job(job), SOON, all).await.unwrap();
         for replica in replicas {
             self.report(job, replica, PodPhase::Running).await;
         }
@@ -184,12 +178,7 @@ impl Rig {
 
     /// Lets a pod fail as a training that exits with 1.
     pub async fn fail(&self, job: &str, replica: &str) {
-        let failed = PodPhase::Failed {
-            exit_code: 1,
-            reason: "Error".into(),
-            message: String::new(),
-        };
-        self.report(job, replica, failed).await;
+        self.report(job, replica, failed(1)).await;
     }
 
     /// Removes a pod as its kubelet does when it has ended.
@@ -273,11 +262,6 @@ pub fn active(job: &PyTorchJob, role: &str) -> i32 {
         .unwrap_or(0)
 }
 
-/// The selector of everything that belongs to a job.
-pub fn selector(job: &str) -> String {
-    format!("training.kubeflow.org/job-name={job}")
-}
-
 /// A container named pytorch.
 pub fn template() -> Value {
     json!({ "spec": { "schedulerName": "nobody", "containers": [{ "name": "pytorch", "image": "training:1" }] } })
@@ -294,27 +278,4 @@ pub fn elastic(workers: u32, min: u32, max: u32) -> Value {
         "elasticPolicy": { "minReplicas": min, "maxReplicas": max },
         "pytorchReplicaSpecs": { "Worker": { "replicas": workers, "template": template() } },
     })
-}
-
-/// `base` changed as a merge patch (RFC 7386) changes it.
-pub fn merged(mut base: Value, patch: &Value) -> Value {
-    merge(&mut base, patch);
-    base
-}
-
-fn merge(base: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *base = patch.clone();
-        return;
-    };
-    if !base.is_object() {
-        *base = json!({});
-    }
-    for (key, value) in patch {
-        if value.is_null() {
-            base.as_object_mut().unwrap().remove(key);
-        } else {
-            merge(&mut base[key], value);
-        }
-    }
 }

@@ -7,7 +7,8 @@ use pytorchjob_operator::api::{PyTorchJob, RULES, crd};
 use pytorchjob_test_cluster::{Cluster, Options, wait_gone};
 use serde_json::{Value, json};
 
-use crate::editing::rig::{Rig, SOON, answer, bare, elastic, merged, messages, template};
+use crate::editing::rig::{Rig, SOON, answer, bare, elastic, messages, template};
+use crate::job::with;
 
 /// A name that fits a job, and with `-worker-0` is too long for a service.
 const LONG_NAME: &str = "a-name-of-fifty-eight-letters-that-leaves-no-room-for-any-";
@@ -28,7 +29,7 @@ async fn no_parent_can_be_replaced_by_one_that_lacks_what_is_immutable() {
         object.data["spec"] = spec;
         messages(&answer(rig.raw().replace("job", &PostParams::default(), &object).await).unwrap_err())
     };
-    let without_policy = merged(elastic(2, 1, 3), &json!({ "elasticPolicy": null }));
+    let without_policy = with(elastic(2, 1, 3), &json!({ "elasticPolicy": null }));
     assert_eq!(
         put(without_policy).await,
         ["elasticPolicy of a job cannot change: edit Worker.replicas within its bounds, or create a new job"]
@@ -43,7 +44,7 @@ async fn no_parent_can_be_replaced_by_one_that_lacks_what_is_immutable() {
     );
     assert_eq!(put(json!({})).await, ["Required value"]);
     assert_eq!(put(Value::Null).await, ["Required value"]);
-    let no_types = merged(elastic(2, 1, 3), &json!({ "pytorchReplicaSpecs": { "Worker": null } }));
+    let no_types = with(elastic(2, 1, 3), &json!({ "pytorchReplicaSpecs": { "Worker": null } }));
     assert_eq!(
         put(no_types).await[0],
         "0: spec.pytorchReplicaSpecs in body should have at least 1 properties"
@@ -79,7 +80,7 @@ async fn removing_the_suspension_resumes_whatever_else_is_removed_with_it() {
         json!({ "spec": { "runPolicy": { "suspend": null } } }),
     ] {
         let (rig, _operator) = Rig::with_operator("unsuspend").await;
-        rig.create("job", merged(bare(), &json!({ "runPolicy": { "suspend": true } })))
+        rig.create("job", with(bare(), &json!({ "runPolicy": { "suspend": true } })))
             .await;
         rig.edit("job", patch).await;
         assert_eq!(
@@ -101,7 +102,7 @@ async fn both_spellings_change_together_or_one_is_removed() {
     ] {
         let name = policy.to_lowercase();
         let both = |flat: &Value, nested: &Value| json!({ policy: flat, "runPolicy": { policy: nested } });
-        rig.create(&name, merged(bare(), &both(&first, &first))).await;
+        rig.create(&name, with(bare(), &both(&first, &first))).await;
         let edit = |flat: &Value, nested: &Value| json!({ "spec": both(flat, nested) });
         let differ = format!(
             "{policy} and runPolicy.{policy} are one policy in two spellings and differ: set both to the same value or remove one"
@@ -132,7 +133,7 @@ async fn an_object_stored_without_the_rules_gets_its_verdict_and_can_be_labelled
     let client = cluster.admin();
     let raw: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &ApiResource::erase::<PyTorchJob>(&()));
     let name = LONG_NAME.trim_end_matches('-');
-    let spec = merged(
+    let spec = with(
         bare(),
         &json!({ "backoffLimit": 1, "runPolicy": { "backoffLimit": 2 } }),
     );

@@ -8,7 +8,8 @@ use pytorchjob_operator::api::ConditionType;
 use pytorchjob_test_cluster::{bind_pod, wait_for_all};
 use serde_json::{Value, json};
 
-use crate::editing::rig::{Rig, SOON, active, answer, bare, elastic, is, messages, selector, status};
+use crate::editing::rig::{Rig, SOON, active, answer, bare, elastic, is, messages, status};
+use crate::rig::of_job;
 
 const BOUNDS: &str = "Worker.replicas must lie between elasticPolicy.minReplicas and elasticPolicy.maxReplicas";
 const SELECTOR: &str = "training.kubeflow.org/job-name=job,training.kubeflow.org/operator-name=pytorchjob-controller,training.kubeflow.org/replica-type=worker";
@@ -112,7 +113,7 @@ async fn the_highest_index_goes_first_and_none_comes_back_while_a_higher_one_ter
     }
     let kept = rig.pods.get("job-worker-0").await.unwrap().uid();
     rig.edit("job", workers(&json!(1))).await;
-    wait_for_all(&rig.pods, &selector("job"), SOON, |pods: &[Pod]| {
+    wait_for_all(&rig.pods, &of_job("job"), SOON, |pods: &[Pod]| {
         pods.len() == 3
             && pods
                 .iter()

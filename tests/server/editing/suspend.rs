@@ -13,7 +13,9 @@ use pytorchjob_operator::api::{ConditionType, PyTorchJob};
 use pytorchjob_test_cluster::{bind_pod, wait_for_all};
 use serde_json::json;
 
-use crate::editing::rig::{Rig, SOON, active, bare, conditions, finished, is, merged, selector, status};
+use crate::editing::rig::{Rig, SOON, active, bare, conditions, finished, is, status};
+use crate::job::with;
+use crate::rig::of_job;
 
 const REPLICAS: [&str; 2] = ["master-0", "worker-0"];
 
@@ -24,7 +26,7 @@ const GUST: Duration = Duration::from_millis(100);
 #[tokio::test]
 async fn e3_a_job_created_suspended_has_nothing_but_its_conditions() {
     let (rig, _operator) = Rig::with_operator("e3").await;
-    rig.create("job", merged(bare(), &json!({ "runPolicy": { "suspend": true } })))
+    rig.create("job", with(bare(), &json!({ "runPolicy": { "suspend": true } })))
         .await;
     let job = rig.until("job", |job| is(job, ConditionType::Suspended)).await;
     assert_eq!(
@@ -102,7 +104,7 @@ async fn e4_suspend_and_resume_run_through_kubeflows_conditions_and_begin_anew()
 async fn e5_a_job_of_another_manager_is_left_alone_suspended_and_resumed() {
     let (rig, _operator) = Rig::with_operator("e5").await;
     let policy = json!({ "runPolicy": { "managedBy": "kueue.x-k8s.io/multikueue", "suspend": true } });
-    rig.create("job", merged(bare(), &policy)).await;
+    rig.create("job", with(bare(), &policy)).await;
     rig.fence().await;
     assert_eq!(rig.job("job").await.status, None);
     rig.suspend("job", false).await;
@@ -303,7 +305,7 @@ async fn uids(rig: &Rig) -> BTreeSet<String> {
 
 /// Waits until the job has all its pods and none of the old ones.
 async fn until_replaced(rig: &Rig, old: &BTreeSet<String>) {
-    wait_for_all(&rig.pods, &selector("job"), SOON, |pods: &[Pod]| {
+    wait_for_all(&rig.pods, &of_job("job"), SOON, |pods: &[Pod]| {
         pods.len() == REPLICAS.len() && pods.iter().all(|pod| pod.uid().is_some_and(|uid| !old.contains(&uid)))
     })
     .await
@@ -316,7 +318,7 @@ async fn images(rig: &Rig) -> Vec<String> {
 }
 
 async fn until_terminating(rig: &Rig) {
-    wait_for_all(&rig.pods, &selector("job"), SOON, |pods: &[Pod]| {
+    wait_for_all(&rig.pods, &of_job("job"), SOON, |pods: &[Pod]| {
         pods.len() == REPLICAS.len() && pods.iter().all(|pod| pod.meta().deletion_timestamp.is_some())
     })
     .await

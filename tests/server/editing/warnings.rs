@@ -6,7 +6,8 @@ use kube::client::Body;
 use pytorchjob_test_cluster::repository;
 use serde_json::{Value, json};
 
-use crate::editing::rig::{Rig, bare, elastic, merged};
+use crate::editing::rig::{Rig, bare, elastic};
+use crate::job::with;
 
 const DEPRECATED: &str = "spec.elasticPolicy.nProcPerNode is deprecated: create jobs with spec.nprocPerNode instead";
 const OVERWRITTEN: &str = "template.spec.restartPolicy of Worker will be overwritten by the restartPolicy of the replica type (OnFailure where it has none): set that one, and leave the template's out";
@@ -32,7 +33,7 @@ async fn warnings(rig: &Rig, name: &str, spec: &Value, dry_run: bool) -> Vec<Str
 fn with_template_policy(policy: &str, replica_policy: Option<&str>) -> Value {
     let template = json!({ "spec": { "restartPolicy": policy } });
     let worker = json!({ "template": template, "restartPolicy": replica_policy });
-    merged(bare(), &json!({ "pytorchReplicaSpecs": { "Worker": worker } }))
+    with(bare(), &json!({ "pytorchReplicaSpecs": { "Worker": worker } }))
 }
 
 #[tokio::test]
@@ -42,7 +43,7 @@ async fn the_optional_policy_warns_of_what_is_deprecated_or_overwritten_and_refu
         .apply_kustomize(&repository().join("config/warnings"))
         .await
         .unwrap();
-    let deprecated = merged(elastic(1, 1, 2), &json!({ "elasticPolicy": { "nProcPerNode": 2 } }));
+    let deprecated = with(elastic(1, 1, 2), &json!({ "elasticPolicy": { "nProcPerNode": 2 } }));
     // The API server takes a moment to load a policy.
     while warnings(&rig, "probe", &deprecated, true).await.is_empty() {
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::editing::rig::{bare, merged, template};
+use crate::editing::rig::{bare, template};
+use crate::job::with;
 
 /// A job to edit. Between them, they have every field that an edit changes or removes, and lack every one that an edit
 /// adds.
@@ -49,13 +50,13 @@ impl Base {
         let workers = json!({ "pytorchReplicaSpecs": { "Worker": { "replicas": 2, "template": template() } } });
         match self {
             Self::Bare => bare(),
-            Self::Nested => merged(bare(), &nested()),
-            Self::Flat => merged(bare(), &policies()),
-            Self::Gang => merged(bare(), &gang()),
+            Self::Nested => with(bare(), &nested()),
+            Self::Flat => with(bare(), &policies()),
+            Self::Gang => with(bare(), &gang()),
             Self::Workers => workers,
-            Self::ElasticBare => merged(workers, &json!({ "elasticPolicy": {} })),
-            Self::Elastic => merged(workers, &json!({ "elasticPolicy": elastic_policy() })),
-            Self::Master => merged(bare(), &json!({ "pytorchReplicaSpecs": { "Worker": null } })),
+            Self::ElasticBare => with(workers, &json!({ "elasticPolicy": {} })),
+            Self::Elastic => with(workers, &json!({ "elasticPolicy": elastic_policy() })),
+            Self::Master => with(bare(), &json!({ "pytorchReplicaSpecs": { "Worker": null } })),
         }
     }
 }
@@ -68,7 +69,7 @@ fn policies() -> Value {
 fn nested() -> Value {
     let replica = json!({ "replicas": 1, "restartPolicy": "OnFailure" });
     json!({
-        "runPolicy": merged(policies(), &json!({ "schedulingPolicy": { "minAvailable": 2 } })),
+        "runPolicy": with(policies(), &json!({ "schedulingPolicy": { "minAvailable": 2 } })),
         "nprocPerNode": "2",
         "pytorchReplicaSpecs": { "Master": replica, "Worker": replica },
     })

@@ -5,7 +5,8 @@ use pytorchjob_test_cluster::PodPhase;
 use serde_json::{Value, json};
 
 use super::base::Base;
-use crate::editing::rig::{Rig, is, merged};
+use crate::editing::rig::{Rig, is};
+use crate::job::with;
 
 /// Where a job stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +89,7 @@ impl Phase {
         if self == Self::Elsewhere {
             // MultiKueue takes no job with flat policies.
             let base = if base == Base::Flat { Base::Bare } else { base };
-            return merged(
+            return with(
                 base.spec(),
                 &json!({ "runPolicy": { "managedBy": "kueue.x-k8s.io/multikueue" } }),
             );
@@ -186,19 +187,14 @@ async fn restart(rig: &Rig, base: Base, job: &str) {
         .await;
     }
     rig.until(job, |job| is(job, ConditionType::Restarting)).await;
-    pytorchjob_test_cluster::wait_for_all(
-        &rig.pods,
-        &crate::editing::rig::selector(job),
-        crate::editing::rig::SOON,
-        |pods| {
-            pods.len() == base.replicas().len()
-                && pods
-                    .iter()
-                    .filter(|pod: &&k8s_openapi::api::core::v1::Pod| old.contains(&pod.metadata.uid))
-                    .count()
-                    == base.replicas().len() - base.deciding().len()
-        },
-    )
+    pytorchjob_test_cluster::wait_for_all(&rig.pods, &crate::rig::of_job(job), crate::editing::rig::SOON, |pods| {
+        pods.len() == base.replicas().len()
+            && pods
+                .iter()
+                .filter(|pod: &&k8s_openapi::api::core::v1::Pod| old.contains(&pod.metadata.uid))
+                .count()
+                == base.replicas().len() - base.deciding().len()
+    })
     .await
     .unwrap();
     // The last of the failed pods is gone from the status, too: nothing is under way when the edit is made.

@@ -224,7 +224,7 @@ impl Column {
         status.observed_generation = None;
         status.replica_statuses.clear();
         status.ready = None;
-        let selector = kube::api::ListParams::default().labels(&crate::editing::rig::selector(job));
+        let selector = kube::api::ListParams::default().labels(&crate::rig::of_job(job));
         let pods = self.rig.pods_of(job).await;
         let services = self.rig.services.list(&selector).await.unwrap();
         Live {
