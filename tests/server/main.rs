@@ -26,6 +26,7 @@ mod memory;
 mod namespaced;
 mod operations;
 mod pruned_status;
+mod queue_manager;
 mod restart_policy;
 mod rig;
 mod scale;
