@@ -5,8 +5,12 @@
 //! allocating anything.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use serde::de::IgnoredAny;
+use serde::de::MapAccess;
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 
 use crate::api::names;
@@ -22,7 +26,46 @@ struct MetadataView {
     deletion_timestamp: Option<Time>,
     deletion_grace_period_seconds: Option<i64>,
     owner_references: Option<Vec<OwnerReference>>,
-    labels: Option<BTreeMap<String, String>>,
+    labels: Option<Kept>,
+    annotations: Option<Kept>,
+}
+
+/// Labels and annotations that are read.
+const KEPT: [&str; 3] = [
+    names::LABEL_POD_TEMPLATE_HASH,
+    names::COSCHEDULING_GROUP,
+    names::VOLCANO_GROUP,
+];
+
+/// Those of [`KEPT`].
+struct Kept(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Kept {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(KeptVisitor)
+    }
+}
+
+struct KeptVisitor;
+
+impl<'de> Visitor<'de> for KeptVisitor {
+    type Value = Kept;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of texts")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Kept, M::Error> {
+        let mut kept = BTreeMap::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if KEPT.contains(&key.as_str()) {
+                kept.insert(key, map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(Kept(kept))
+    }
 }
 
 /// Decodes what is read of the metadata.
@@ -37,10 +80,8 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
         deletion_timestamp: view.deletion_timestamp,
         deletion_grace_period_seconds: view.deletion_grace_period_seconds,
         owner_references: view.owner_references,
-        labels: view
-            .labels
-            .and_then(|mut labels| labels.remove_entry(names::LABEL_POD_TEMPLATE_HASH))
-            .map(|label| BTreeMap::from([label])),
+        labels: view.labels.map(|Kept(labels)| labels),
+        annotations: view.annotations.map(|Kept(annotations)| annotations),
         ..ObjectMeta::default()
     })
 }
@@ -62,10 +103,11 @@ mod tests {
             "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30,
             "ownerReferences": [{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "o", "controller": true }],
         });
-        read["labels"] = serde_json::json!({ names::LABEL_POD_TEMPLATE_HASH: "00" });
+        read["labels"] = serde_json::json!({ names::LABEL_POD_TEMPLATE_HASH: "00", names::COSCHEDULING_GROUP: "a" });
+        read["annotations"] = serde_json::json!({ names::VOLCANO_GROUP: "a" });
         let mut stored = read.clone();
         stored["labels"]["team"] = serde_json::json!("a");
-        stored["annotations"] = serde_json::json!({ "kubectl.kubernetes.io/last-applied-configuration": "{}" });
+        stored["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = serde_json::json!("{}");
         stored["managedFields"] =
             serde_json::json!([{ "manager": "kubectl", "fieldsType": "FieldsV1", "fieldsV1": { "f:spec": {} } }]);
         let object: Object = serde_json::from_value(serde_json::json!({ "metadata": stored })).unwrap();

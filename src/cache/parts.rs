@@ -151,3 +151,71 @@ pub(super) fn pod_group(kind: ChildKind, spec: SpecView, status: &StatusView) ->
         unschedulable: status.unschedulable(kind),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn seen(kind: ChildKind, spec: Value, status: Value) -> PodGroup {
+        let spec = serde_json::from_value(spec).unwrap();
+        pod_group(kind, spec, &serde_json::from_value(status).unwrap())
+    }
+
+    #[test]
+    fn what_was_written_into_a_pod_group_is_read_back() {
+        for kind in [ChildKind::VolcanoPodGroup, ChildKind::SchedulerPluginsPodGroup] {
+            let spec = json!({ "minMember": 3, "minResources": { "cpu": 2, "memory": "1Gi" }, "queue": "q" });
+            let PodGroupSpec {
+                min_member,
+                min_resources,
+            } = seen(kind, spec, json!({})).spec;
+            let texts: Vec<String> = min_resources.unwrap().values().map(ToString::to_string).collect();
+            assert_eq!((min_member, texts), (Some(3), vec!["2".to_owned(), "1Gi".to_owned()]));
+        }
+        let spec = json!({ "schedulingPolicy": { "gang": { "minCount": 3 } }, "disruptionMode": { "all": {} } });
+        let seen = seen(ChildKind::KubernetesPodGroup, spec, json!({})).spec;
+        assert_eq!((seen.min_member, seen.min_resources), (Some(3), None));
+    }
+
+    #[test]
+    fn volcano_has_admitted_a_group_that_has_a_phase_other_than_pending() {
+        for (phase, pending) in [
+            (json!({}), true),
+            (json!({ "phase": "" }), true),
+            (json!({ "phase": "Pending" }), true),
+            (json!({ "phase": "Inqueue" }), false),
+            (json!({ "phase": "Running" }), false),
+            (json!({ "phase": "Unknown" }), false),
+        ] {
+            let seen = |kind| seen(kind, json!({}), phase.clone()).pending;
+            assert_eq!(seen(ChildKind::VolcanoPodGroup), pending, "{phase}");
+            assert!(!seen(ChildKind::SchedulerPluginsPodGroup));
+        }
+    }
+
+    #[test]
+    fn a_scheduler_says_why_a_gang_does_not_fit_while_it_does_not() {
+        let volcano = |phase: &str| {
+            json!({ "phase": phase, "conditions": [
+                { "type": "Scheduled", "status": "True", "message": "fits" },
+                { "type": "Unschedulable", "status": "True", "message": "does not fit" }] })
+        };
+        let kubernetes = |status: &str| {
+            json!({ "conditions": [
+                { "type": "PodGroupInitiallyScheduled", "status": status, "message": "does not fit" }] })
+        };
+        for (kind, status, expected) in [
+            (ChildKind::VolcanoPodGroup, volcano("Pending"), true),
+            (ChildKind::VolcanoPodGroup, volcano("Inqueue"), true),
+            (ChildKind::VolcanoPodGroup, volcano("Running"), false),
+            (ChildKind::KubernetesPodGroup, kubernetes("False"), true),
+            (ChildKind::KubernetesPodGroup, kubernetes("True"), false),
+            (ChildKind::SchedulerPluginsPodGroup, volcano("Pending"), false),
+        ] {
+            let said = seen(kind, json!({}), status.clone()).unschedulable;
+            assert_eq!(said.as_deref(), expected.then_some("does not fit"), "{kind:?} {status}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Pods and services as they come from the API server, reduced to what is read.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -81,7 +82,7 @@ impl ObjectView {
                 .fold(0, i32::saturating_add),
             template_hash: built_from.map(|(hash, _)| hash),
             generation: built_from.and_then(|(_, generation)| generation),
-            grouped: self.spec.scheduling_group.is_some(),
+            group: self.group(),
             unready: phase == Phase::Running && self.status.condition("Ready", "False").is_some(),
             trouble: self.trouble(phase).map(Box::new),
             failure: (phase == Phase::Failed).then(|| Box::new(self.failure())),
@@ -161,6 +162,19 @@ impl ObjectView {
             Some((status.name == names::CONTAINER, terminated.finished_at.as_ref()?.0))
         });
         ends.max().map(|(_, end)| end)
+    }
+
+    fn group(&self) -> Option<ChildKind> {
+        let has = |map: &Option<BTreeMap<String, String>>, key| map.as_ref().is_some_and(|map| map.contains_key(key));
+        if self.spec.scheduling_group.is_some() {
+            Some(ChildKind::KubernetesPodGroup)
+        } else if has(&self.metadata.labels, names::COSCHEDULING_GROUP) {
+            Some(ChildKind::SchedulerPluginsPodGroup)
+        } else if has(&self.metadata.annotations, names::VOLCANO_GROUP) {
+            Some(ChildKind::VolcanoPodGroup)
+        } else {
+            None
+        }
     }
 
     fn built_from(&self) -> Option<(u64, Option<i64>)> {

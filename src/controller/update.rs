@@ -3,6 +3,7 @@
 use futures::future::join_all;
 use http::header::CONTENT_TYPE;
 use kube::Resource;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::api::ChildRef;
@@ -12,7 +13,7 @@ use crate::controller::act::{Applied, Budget};
 use crate::controller::error::Error;
 use crate::controller::job_ref::Target;
 use crate::planner::Action;
-use crate::planner::build::pod::Builder;
+use crate::planner::build::pod_group;
 
 /// Carries out the updates among `actions`.
 pub(super) async fn update(
@@ -23,7 +24,10 @@ pub(super) async fn update(
     applied: &mut Applied,
 ) {
     let updates = actions.iter().filter_map(|action| match action {
-        Action::Update { child, uid } => Some(budget.run(update_child(context, target, *child, uid))),
+        Action::Update { child, uid, spec } => {
+            let patch = pod_group::patch(spec, child.kind, uid);
+            Some(budget.run(update_child(context, target, *child, patch)))
+        }
         Action::Create(_) | Action::Delete { .. } | Action::DeleteJob => None,
     });
     for result in join_all(updates).await {
@@ -35,18 +39,14 @@ pub(super) async fn update(
     }
 }
 
-/// Writes what the job asks for into this very object, and records it, so that the next plan does not ask for it again.
-async fn update_child(context: &Context, target: &Target<'_>, child: ChildRef, uid: &str) -> Result<(), Error> {
+/// Patches an object of the job and records it, so that the next plan does not ask for it again.
+async fn update_child(context: &Context, target: &Target<'_>, child: ChildRef, patch: Value) -> Result<(), Error> {
     let name = child.name(target.name);
     let failed = |source: kube::Error| Error::Update {
         kind: child.kind,
         namespace: target.namespace.to_owned(),
         name: name.clone(),
         source: Box::new(source),
-    };
-    let settings = context.settings.get();
-    let Some(patch) = Builder::new(target.job, &settings).update(child, uid) else {
-        return Ok(());
     };
     let body = serde_json::to_vec(&patch).map_err(|error| failed(kube::Error::SerdeError(error)))?;
     let url = ObjectView::url_path(&child.kind, Some(target.namespace));

@@ -24,7 +24,6 @@ pub enum Phase {
 }
 
 /// What decisions need to know of a pod.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Pod {
     /// Name.
@@ -51,8 +50,8 @@ pub struct Pod {
     /// `metadata.generation` of the job that it was built from; nothing for a pod that is not ours, or of an earlier
     /// version.
     pub generation: Option<i64>,
-    /// Whether it has `spec.schedulingGroup`, so that Kubernetes' own scheduler knows its PodGroup.
-    pub grouped: bool,
+    /// The kind of PodGroup that it is a member of, if it is one.
+    pub group: Option<ChildKind>,
     /// Whether it runs and the kubelet does not call it ready.
     pub unready: bool,
     /// What keeps its containers from running, if the scheduler or the kubelet says so.

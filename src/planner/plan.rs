@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::{ChildKind, ChildRef, JobStatus, Replica};
-use crate::planner::child::{Child, Pod};
+use crate::planner::child::{Child, Pod, PodGroupSpec};
 
 /// What to do about one job, now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,12 +43,14 @@ pub enum Action {
         /// Its UID, the precondition of the request.
         uid: String,
     },
-    /// Write what the spec asks for into an object of the job that differs from it.
+    /// Write what the job asks for into its PodGroup, which differs.
     Update {
         /// Which object.
         child: ChildRef,
         /// Its UID, the precondition of the request.
         uid: String,
+        /// What to write.
+        spec: PodGroupSpec,
     },
     /// Delete the job itself, unless it has changed since it was read.
     DeleteJob,

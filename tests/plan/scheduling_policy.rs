@@ -403,35 +403,6 @@ fn s1_a_gang_that_is_too_large_is_created_and_runs_once_min_available_is_lowered
 }
 
 #[test]
-fn an_update_replaces_what_an_edit_changes_and_names_the_uid() {
-    let patch = |scheduler: &GangScheduler| {
-        let scene = scene(
-            with_requests(master(), ReplicaType::Master, json!({ "requests": { "cpu": "1" } })),
-            scheduler,
-        );
-        let builder = Builder::new(&scene.job, &scene.settings);
-        builder
-            .update(ChildRef::of_job(scheduler.kind()), "u")
-            .expect("it can differ")
-    };
-    let test = json!({ "op": "test", "path": "/metadata/uid", "value": "u" });
-    for scheduler in [GangScheduler::Volcano, coscheduling()] {
-        assert_eq!(
-            patch(&scheduler),
-            json!([
-                test,
-                { "op": "add", "path": "/spec/minMember", "value": 1 },
-                { "op": "add", "path": "/spec/minResources", "value": { "cpu": "1" } },
-            ])
-        );
-    }
-    assert_eq!(
-        patch(&GangScheduler::Kubernetes),
-        json!([test, { "op": "add", "path": "/spec/schedulingPolicy/gang/minCount", "value": 1 }])
-    );
-}
-
-#[test]
 fn w21_a_group_is_written_only_when_it_differs_whatever_the_notation() {
     let job = with_requests(
         master(),
@@ -610,12 +581,17 @@ fn where_kubernetes_has_no_gangs_pods_run_without_and_the_job_says_so() {
 
 #[test]
 fn pods_whose_group_the_api_server_has_dropped_are_no_gang_and_the_job_says_so() {
-    let mut scene = scene(master(), &GangScheduler::Kubernetes);
+    let mut scene = scene(master_and_workers(1), &GangScheduler::Kubernetes);
     scene.settle();
     assert!(!scene.message("Created").contains("Warning"));
-    scene.pod("job-master-0").grouped = false;
+    scene.pod("job-master-0").group = None;
     let plan = scene.reconcile();
     assert_eq!(plan.notes.len(), 1);
+    assert_eq!(
+        actions(&plan),
+        ["update PodGroup"],
+        "to a gang of one, which is what there is"
+    );
     assert!(
         scene
             .message("Created")
@@ -624,6 +600,30 @@ fn pods_whose_group_the_api_server_has_dropped_are_no_gang_and_the_job_says_so()
         scene.message("Created")
     );
     assert!(scene.reconcile().is_idle());
+}
+
+#[test]
+fn pods_that_are_older_than_the_flag_go_on_and_are_replaced_one_by_one_until_all_belong_to_the_group() {
+    for scheduler in schedulers() {
+        let mut scene = master_and_workers(1).running().with_gang(scheduler.clone());
+        scene.settle();
+        assert!(
+            scene.others.iter().all(|child| !child.kind.is_pod_group()),
+            "{scheduler:?}"
+        );
+        let minimum = |scene: &mut Scene| {
+            let group = scene.pod_group().pod_group.as_ref().expect("a PodGroup");
+            group.spec.min_member
+        };
+        scene.remove("job-worker-0");
+        settle(&mut scene);
+        assert_eq!(minimum(&mut scene), Some(1), "one worker is no gang of two");
+        assert_eq!(scene.pod_names(), ["job-master-0", "job-worker-0"]);
+        scene.remove("job-master-0");
+        settle(&mut scene);
+        assert_eq!(minimum(&mut scene), Some(2));
+        assert!(scene.reconcile().is_idle());
+    }
 }
 
 #[test]

@@ -265,11 +265,10 @@ impl Scene {
             Action::Delete { kind, name, .. } => {
                 self.others.retain(|child| (child.kind, &child.name) != (*kind, name));
             }
-            Action::Update { uid, .. } => {
-                let spec = self.pod_group_spec();
+            Action::Update { uid, spec, .. } => {
                 let group = self.pod_group();
                 assert_eq!(group.uid, *uid, "it is updated by its UID");
-                group.pod_group.as_mut().expect("it is a PodGroup").spec = spec;
+                group.pod_group.as_mut().expect("it is a PodGroup").spec = spec.clone();
             }
             Action::DeleteJob => self.job.metadata.deletion_timestamp = Some(Time(self.now)),
         }
@@ -286,7 +285,12 @@ impl Scene {
             uid,
             template_hash: Some(template_hash::current(spec)),
             generation: self.job.metadata.generation,
-            grouped: self.settings.gang.as_ref().is_some_and(|gang| gang.served),
+            group: self
+                .settings
+                .gang
+                .as_ref()
+                .filter(|gang| gang.served)
+                .map(|gang| gang.scheduler.kind()),
             ..Pod::default()
         };
         self.pods.insert(place, pod);

@@ -47,14 +47,6 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The JSON patch that writes what the job asks for into the object with this UID; nothing for a kind that never
-    /// differs.
-    #[must_use]
-    pub fn update(&self, child: ChildRef, uid: &str) -> Option<Value> {
-        let scheduler = self.gang(child.kind)?;
-        Some(pod_group::patch(self.job, scheduler, uid))
-    }
-
     /// The gang scheduler, if this is the kind of its PodGroups.
     fn gang(&self, kind: ChildKind) -> Option<&GangScheduler> {
         let scheduler = self.settings.gang.as_ref().map(|gang| &gang.scheduler);

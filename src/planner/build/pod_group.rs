@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Map, Value, json};
 
-use crate::api::{ElasticPolicy, PyTorchJob, ReplicaType, SchedulingPolicy, names};
+use crate::api::{ChildKind, ElasticPolicy, PyTorchJob, ReplicaType, SchedulingPolicy, names};
 use crate::planner::amount::Amount;
 use crate::planner::build::pod::Builder;
 use crate::planner::build::template;
@@ -84,22 +84,31 @@ pub fn spec(job: &PyTorchJob, scheduler: &GangScheduler) -> PodGroupSpec {
     }
 }
 
-/// What writes [`spec`] into the PodGroup with this UID: a JSON patch, which replaces a map as a whole.
+/// The same for pods that are placed one by one.
 #[must_use]
-pub(crate) fn patch(job: &PyTorchJob, scheduler: &GangScheduler, uid: &str) -> Value {
+pub(crate) fn spec_of_one(scheduler: &GangScheduler) -> PodGroupSpec {
+    PodGroupSpec {
+        min_member: Some(1),
+        min_resources: (*scheduler != GangScheduler::Kubernetes).then(BTreeMap::new),
+    }
+}
+
+/// What writes `spec` into the PodGroup of this kind with this UID: a JSON patch, which replaces a map as a whole.
+#[must_use]
+pub(crate) fn patch(spec: &PodGroupSpec, kind: ChildKind, uid: &str) -> Value {
     let PodGroupSpec {
         min_member,
         min_resources,
-    } = spec(job, scheduler);
-    let member = match scheduler {
-        GangScheduler::Kubernetes => "/spec/schedulingPolicy/gang/minCount",
-        GangScheduler::Volcano | GangScheduler::SchedulerPlugins(_) => "/spec/minMember",
+    } = spec;
+    let member = match kind {
+        ChildKind::KubernetesPodGroup => "/spec/schedulingPolicy/gang/minCount",
+        _ => "/spec/minMember",
     };
     let mut patch = vec![
         json!({ "op": "test", "path": "/metadata/uid", "value": uid }),
         json!({ "op": "add", "path": member, "value": min_member }),
     ];
-    let resources = min_resources.map(|resources| texts(&resources));
+    let resources = min_resources.as_ref().map(texts);
     patch.extend(resources.map(|value| json!({ "op": "add", "path": "/spec/minResources", "value": value })));
     Value::Array(patch)
 }
@@ -198,4 +207,33 @@ fn texts(resources: &BTreeMap<String, Amount>) -> Value {
         .iter()
         .map(|(resource, amount)| (resource.clone(), json!(amount.to_string())))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::fixture::master;
+
+    #[test]
+    fn an_update_replaces_what_an_edit_changes_and_names_the_uid() {
+        let requests = json!({ "requests": { "cpu": "1" } });
+        let job = master().container(ReplicaType::Master, "/resources", requests);
+        let job = job.build();
+        let patch = |scheduler: &GangScheduler| patch(&spec(&job, scheduler), scheduler.kind(), "u");
+        let test = json!({ "op": "test", "path": "/metadata/uid", "value": "u" });
+        for scheduler in [GangScheduler::Volcano, GangScheduler::SchedulerPlugins("s".into())] {
+            assert_eq!(
+                patch(&scheduler),
+                json!([
+                    test,
+                    { "op": "add", "path": "/spec/minMember", "value": 1 },
+                    { "op": "add", "path": "/spec/minResources", "value": { "cpu": "1" } },
+                ])
+            );
+        }
+        assert_eq!(
+            patch(&GangScheduler::Kubernetes),
+            json!([test, { "op": "add", "path": "/spec/schedulingPolicy/gang/minCount", "value": 1 }])
+        );
+    }
 }

@@ -3,7 +3,7 @@
 //! The PodGroup exists exactly while the job may run, and before its pods do. Kubeflow writes it in every pass, does
 //! not notice that it is gone, and looks at nothing else of the job while Volcano keeps it waiting.
 
-use crate::api::{ChildRef, PyTorchJob, ReplicaType, names::reason};
+use crate::api::{ChildKind, ChildRef, PyTorchJob, ReplicaType, names::reason};
 use crate::planner::build::pod_group;
 use crate::planner::build::template;
 use crate::planner::child::{Child, Pod};
@@ -48,17 +48,35 @@ fn is_pending(group: &Child) -> bool {
 pub(crate) fn reconcile(world: &World<'_>) -> Option<Action> {
     let gang = world.settings.gang.as_ref().filter(|gang| gang.served)?;
     let child = ChildRef::of_job(gang.scheduler.kind());
-    match group(world) {
-        None => Some(Action::Create(child)),
-        Some(group) => {
-            let stored = group.pod_group.as_ref().map(|group| &group.spec);
-            let differs = stored != Some(&pod_group::spec(world.job, &gang.scheduler));
-            (differs && !group.terminating).then(|| Action::Update {
-                child,
-                uid: group.uid.clone(),
-            })
-        }
-    }
+    let Some(group) = group(world) else {
+        // Pods that are older than the flag need no group before one of them is replaced.
+        let complete = || {
+            world
+                .desired()
+                .all(|replica| world.exists(ChildRef::of_replica(ChildKind::Pod, replica)))
+        };
+        let needed = !has_pods_without_group(world, gang) || !complete();
+        return needed.then_some(Action::Create(child));
+    };
+    let spec = if has_pods_without_group(world, gang) {
+        pod_group::spec_of_one(&gang.scheduler)
+    } else {
+        pod_group::spec(world.job, &gang.scheduler)
+    };
+    let differs = group.pod_group.as_ref().is_none_or(|group| group.spec != spec);
+    (differs && !group.terminating).then(|| Action::Update {
+        child,
+        uid: group.uid.clone(),
+        spec,
+    })
+}
+
+/// Whether pods of the job do not belong to its group. The scheduler does not count them, and would wait forever for a
+/// gang of the others; so they are placed one by one until all belong to it.
+fn has_pods_without_group(world: &World<'_>, gang: &Gang) -> bool {
+    let kind = Some(gang.scheduler.kind());
+    let without = |pod: &Pod| pod.group != kind && !pod.finished() && !pod.terminating;
+    world.desired_pods().any(|(_, pod)| without(pod))
 }
 
 /// Deletes the PodGroup, of a job that is suspended or has finished.
@@ -77,13 +95,12 @@ pub(crate) fn unschedulable<'a>(world: &'a World<'_>) -> Option<&'a str> {
 #[must_use]
 pub(crate) fn not_in_force(world: &World<'_>) -> Option<&'static str> {
     let gang = world.settings.gang.as_ref()?;
-    let ungrouped = |pod: &Pod| !pod.grouped && !pod.finished() && !pod.terminating;
     match gang.scheduler {
         GangScheduler::Kubernetes if !gang.served => Some(
             "this cluster has no PodGroups of scheduling.k8s.io/v1beta1, which need the feature gate GenericWorkload \
              and --runtime-config",
         ),
-        GangScheduler::Kubernetes if world.desired_pods().any(|(_, pod)| ungrouped(pod)) => Some(
+        GangScheduler::Kubernetes if has_pods_without_group(world, gang) => Some(
             "its pods have no schedulingGroup. Either the API server drops it, because its feature gate \
              GenericWorkload is off, or they are older than the flag --gang-scheduler-name",
         ),

@@ -22,6 +22,7 @@ use crate::scheduling_policy::group::Kubernetes;
 use crate::scheduling_policy::group::Place;
 use crate::scheduling_policy::message;
 use crate::scheduling_policy::min_available;
+use crate::scheduling_policy::requests;
 use crate::scheduling_policy::spec;
 
 /// The scheduler looks again at what did not fit when something changes, and after some time.
@@ -115,11 +116,18 @@ async fn two_gangs_that_do_not_fit_together_run_one_after_the_other_and_none_sta
 #[tokio::test]
 async fn gangs_that_compete_all_finish() {
     let rig = rig_with_nodes().await;
+    let audit = rig.cluster.audit().unwrap();
     let names: Vec<String> = (0..6).map(|number| format!("train-{number}")).collect();
     let jobs: Vec<Value> = names.iter().map(|name| trains(&rig, name, 2, true)).collect();
     join_all(jobs.iter().map(|job| rig.create(job))).await;
     join_all(names.iter().map(|name| wait(&rig, name, |job| job.is("Succeeded")))).await;
     join_all(names.iter().map(|name| rig.wait_group_gone::<Kubernetes>(name))).await;
+    if let Some(audit) = audit {
+        let requests = requests(&rig, &audit);
+        println!("kubernetes, six jobs: {requests:?}");
+        let of_groups = |verb: &str| requests.get(&format!("{verb} podgroups")).copied();
+        assert_eq!(["create", "delete", "patch"].map(of_groups), [Some(6), Some(6), None]);
+    }
 }
 
 #[tokio::test]

@@ -4,12 +4,14 @@
 mod group;
 mod kubernetes;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use kube::api::ListParams;
+use pytorchjob_test_cluster::Audit;
 use pytorchjob_test_cluster::AuditFilter;
 use pytorchjob_test_cluster::Options;
 use pytorchjob_test_cluster::PodPhase;
@@ -324,4 +326,52 @@ async fn without_a_gang_scheduler_no_pod_group_is_asked_for() {
         ..AuditFilter::default()
     };
     assert_eq!(audit.count(&requests).unwrap(), 0);
+}
+
+/// The requests of the operator in the namespace but lists and watches, counted by verb and resource.
+pub fn requests(rig: &Rig, audit: &Audit) -> BTreeMap<String, usize> {
+    let entries = audit.entries(&AuditFilter {
+        user: Some(OPERATOR),
+        namespace: Some(&rig.namespace),
+        ..AuditFilter::default()
+    });
+    let mut counts = BTreeMap::new();
+    for entry in entries.unwrap() {
+        if !matches!(entry.verb.as_str(), "list" | "watch") {
+            *counts.entry(format!("{} {}", entry.verb, entry.resource)).or_default() += 1;
+        }
+    }
+    counts
+}
+
+#[tokio::test]
+async fn a_group_is_created_once_deleted_once_and_not_written_in_between() {
+    let place = place().await;
+    for scheduler in ["none", COSCHEDULER, "volcano"] {
+        let rig = place.clone().rig(scheduler).await;
+        let Some(audit) = rig.cluster.audit().unwrap() else {
+            return;
+        };
+        rig.create(&gang("train", 3)).await;
+        if scheduler == "volcano" {
+            rig.wait("train", |job| message(job).contains("Waiting")).await;
+            rig.wait_group::<Volcano>("train", |_| true).await;
+            rig.schedule::<Volcano>("train", &json!({ "phase": "Inqueue" })).await;
+        }
+        run_pods(&rig, "train", 4).await;
+        rig.set_phases(rig.pod_names("train").await, &PodPhase::Succeeded).await;
+        rig.wait("train", |job| {
+            job.is("Succeeded") && job.count("Worker", "succeeded") == 3
+        })
+        .await;
+        let made = usize::from(scheduler != "none");
+        if made > 0 {
+            rig.wait_event("train", "Normal", "SuccessfulDeletePodGroup").await;
+        }
+        let requests = requests(&rig, &audit);
+        println!("{scheduler}: {requests:?}");
+        let of_groups = |verb: &str| requests.get(&format!("{verb} podgroups")).copied().unwrap_or(0);
+        let counts = ["create", "delete", "patch", "get"].map(of_groups);
+        assert_eq!(counts, [made, made, 0, 0], "{scheduler}");
+    }
 }

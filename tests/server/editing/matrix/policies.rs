@@ -212,7 +212,9 @@ pub const SUSPEND: Group = Group {
 
 pub const SCHEDULING: Group = Group {
     title: "Gang scheduling",
-    about: "What a gang scheduler was told when it admitted the job stays; only `minAvailable` can change.",
+    about: "What a gang scheduler was told when it admitted the job stays; only `minAvailable` can change. The table is of an \
+            operator without [gang scheduler](gang-scheduling.md); with one `minAvailable` is enforced until the job has \
+            finished.",
     rows: &[
         scheduling!("minAvailable", "set", Bare, "1", hint),
         scheduling!("minAvailable", "change", Gang, "1", hint),

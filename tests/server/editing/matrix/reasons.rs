@@ -8,8 +8,7 @@ pub const POD_METADATA: &str = "Pods take labels and annotations from their temp
 pub const SAME: &str = "It is so already.";
 pub const DEFAULT: &str = "It is what an absent field means.";
 pub const UNSET_KEEPS: &str = "An absent policy keeps the pods of a job that succeeded, as None does.";
-pub const NO_GANG: &str =
-    "It is a hint for a gang scheduler, which this operator does not drive: it is stored for those who read it.";
+pub const NO_GANG: &str = "It is stored, for an operator with `--gang-scheduler-name`: there the PodGroup follows it.";
 pub const UNKNOWN_FIELD: &str =
     "The definition does not know the field: `kubectl` refuses it, other clients get a warning, and it is not stored.";
 
