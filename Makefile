@@ -3,7 +3,7 @@ SHELL := /bin/bash
 IMAGE ?= pytorchjob-operator:dev
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test test-kind test-memory test-sdk lint fmt deny crds demo bench image install deploy ci
+.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue lint fmt deny crds demo bench image install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ test-sdk: control-plane target/sdk/ready ## Run Kubeflow's Python SDK as a clien
 
 target/sdk/ready: tests/sdk/requirements.txt
 	rm -rf $(@D) && python3 -m venv $(@D) && $(@D)/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@
+
+test-kueue: control-plane ## Run the real Kueue beside the operator (needs Go and root; builds Kueue once, fifteen minutes)
+	./tests/kueue/build.sh
+	cargo test --locked --test server kueue:: -- --ignored --nocapture
 
 lint: ## Check formatting and run clippy on everything, warnings being errors
 	cargo fmt --all --check

@@ -20,6 +20,7 @@ mod forged_children;
 mod job;
 mod kubeflow;
 mod kubeflow_examples;
+mod kueue;
 mod large_jobs;
 mod live;
 mod memory;

@@ -6,15 +6,16 @@
 //! stored them: no pod comes into being without admission, and none that has not ended exists when the quota is freed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use futures::TryStreamExt as _;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Client;
-use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
-use pytorchjob_test_cluster::{PodPhase, Watchable, bind_pod, remove_pod, set_pod_phase};
+use kube::{Client, Resource, ResourceExt as _};
+use pytorchjob_test_cluster::{PodPhase, bind_pod, remove_pod, set_pod_phase};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -23,7 +24,7 @@ use crate::rig::{End, Rig};
 
 /// How far pods get before the job is evicted.
 #[derive(Clone, Copy, Debug)]
-enum Reach {
+pub enum Reach {
     /// No node has been found: deleting the pod removes it at once.
     Unbound,
     /// Bound to a node, which is still pulling the image.
@@ -32,15 +33,14 @@ enum Reach {
     Running,
 }
 
-/// One stored version of a job or a pod.
+/// What one stored version of an object says.
 #[derive(Debug)]
-enum Version {
-    Job {
-        name: String,
-        suspended: bool,
-        active: bool,
-        pool: Value,
-    },
+pub enum Version {
+    /// The job has quota, on the nodes of a pool.
+    Held { job: String, pool: Value },
+    /// The job has none.
+    Freed { job: String },
+    /// A pod.
     Pod {
         job: String,
         name: String,
@@ -65,16 +65,10 @@ impl History {
         let mut pods: BTreeSet<(&str, &str)> = BTreeSet::new();
         for (at, version) in history.iter() {
             match version {
-                Version::Job {
-                    name,
-                    suspended: false,
-                    pool,
-                    ..
-                } => {
-                    held.insert(name, pool);
+                Version::Held { job, pool } => {
+                    held.insert(job, pool);
                 }
-                Version::Job { active: true, .. } => {}
-                Version::Job { name, .. } => {
+                Version::Freed { job: name } => {
                     held.remove(name.as_str());
                     let left: Vec<_> = pods.iter().filter(|(job, _)| job == name).collect();
                     assert!(
@@ -106,39 +100,41 @@ impl History {
     }
 }
 
-fn version_of(object: &impl kube::Resource) -> u64 {
+fn version_of(object: &impl Resource) -> u64 {
     object.meta().resource_version.as_deref().unwrap().parse().unwrap()
 }
 
-fn suspended(job: &Job) -> bool {
+pub fn suspended(job: &Job) -> bool {
     job.spec["runPolicy"]["suspend"] == true
 }
 
 /// What Kueue asks: whether any role has an `active` that is not 0.
-fn active(job: &Job) -> bool {
+pub fn active(job: &Job) -> bool {
     ["Master", "Worker"].iter().any(|role| job.count(role, "active") != 0)
 }
 
-/// The queue manager, and the kubelet of the pods in its namespace.
-struct Manager {
-    rig: Rig,
+/// A namespace whose objects are followed, and the kubelet of its pods.
+pub struct Space {
+    pub rig: Rig,
     history: History,
     /// Whether deleted pods may end.
-    ending: watch::Sender<bool>,
-    /// The last version of a pod that is in the history.
-    pods_seen: watch::Receiver<u64>,
-    jobs_seen: watch::Receiver<u64>,
+    pub ending: watch::Sender<bool>,
+    /// How far pods and quota have been followed, by resourceVersion.
+    seen: [watch::Receiver<u64>; 2],
 }
 
-impl Manager {
-    async fn start(reach: Reach) -> Self {
-        let rig = Rig::start().await;
+impl Space {
+    /// Follows the pods, and what `quota` says of each of `holders`, from now on.
+    pub async fn start<K>(rig: Rig, reach: Reach, holders: Api<K>, quota: fn(&K) -> Option<Version>) -> Self
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    {
         let history = History::default();
         let (ending, may_end) = watch::channel(false);
         let record = history.clone();
-        let jobs_seen = follow(rig.jobs(), move |job: &Job, gone| {
-            if !gone {
-                record.add(version_of(job), of_job(job));
+        let quota_seen = follow(holders, move |holder: &K, gone| {
+            if let Some(version) = quota(holder).filter(|_| !gone) {
+                record.add(version_of(holder), version);
             }
         })
         .await;
@@ -156,9 +152,47 @@ impl Manager {
             rig,
             history,
             ending,
-            pods_seen,
-            jobs_seen,
+            seen: [pods_seen, quota_seen],
         }
+    }
+
+    /// Waits until a job has this many pods, each as far as it gets.
+    pub async fn wait_reached(&self, job: &str, reach: Reach, count: usize) {
+        let all = |pods: &[Pod]| pods.len() == count && pods.iter().all(|pod| reached(pod, reach));
+        self.rig.wait_pods(job, all).await;
+    }
+
+    /// Checks the history of everything that is stored by now.
+    pub async fn check<K>(mut self, holders: Api<K>)
+    where
+        K: Resource + Clone + Debug + DeserializeOwned,
+    {
+        let pods = self.rig.pods().list(&ListParams::default()).await.unwrap();
+        let holders = holders.list(&ListParams::default()).await.unwrap();
+        let last = [pods.iter().map(version_of).max(), holders.iter().map(version_of).max()];
+        for (seen, last) in self.seen.iter_mut().zip(last) {
+            seen.wait_for(|seen| Some(*seen) >= last).await.unwrap();
+        }
+        self.history.check();
+    }
+}
+
+/// The queue manager.
+struct Manager(Space);
+
+impl std::ops::Deref for Manager {
+    type Target = Space;
+
+    fn deref(&self) -> &Space {
+        &self.0
+    }
+}
+
+impl Manager {
+    async fn start(reach: Reach) -> Self {
+        let rig = Rig::start().await;
+        let jobs = rig.jobs();
+        Self(Space::start(rig, reach, jobs, of_job).await)
     }
 
     /// Creates a job as Kueue's webhook leaves it: suspended.
@@ -187,25 +221,17 @@ impl Manager {
     }
 
     async fn restart(&mut self, end: End) {
-        self.rig.end_operator(end).await;
-        self.rig.go_on().await;
-    }
-
-    /// Checks the whole history once all of it has been seen.
-    async fn check(mut self) {
-        let jobs = self.rig.jobs().list(&ListParams::default()).await.unwrap();
-        let pods = self.rig.pods().list(&ListParams::default()).await.unwrap();
-        let (last_job, last_pod) = (jobs.iter().map(version_of).max(), pods.iter().map(version_of).max());
-        let reached = |last: Option<u64>| move |seen: &u64| Some(*seen) >= last;
-        self.jobs_seen.wait_for(reached(last_job)).await.unwrap();
-        self.pods_seen.wait_for(reached(last_pod)).await.unwrap();
-        self.history.check();
+        self.0.rig.end_operator(end).await;
+        self.0.rig.go_on().await;
     }
 }
 
 /// Hands every version of every object from now on to `take`, in order, with whether it is gone, and says how far it
 /// got.
-async fn follow<K: Watchable>(api: Api<K>, mut take: impl FnMut(&K, bool) + Send + 'static) -> watch::Receiver<u64> {
+async fn follow<K>(api: Api<K>, mut take: impl FnMut(&K, bool) + Send + 'static) -> watch::Receiver<u64>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
     let list = api.list(&ListParams::default()).await.unwrap();
     let from = list.metadata.resource_version.unwrap();
     let (sender, seen) = watch::channel(0);
@@ -223,13 +249,15 @@ async fn follow<K: Watchable>(api: Api<K>, mut take: impl FnMut(&K, bool) + Send
     seen
 }
 
-fn of_job(job: &Job) -> Version {
-    let template = &job.spec["pytorchReplicaSpecs"]["Worker"]["template"];
-    Version::Job {
-        name: job.name().to_owned(),
-        suspended: suspended(job),
-        active: active(job),
-        pool: template["spec"]["nodeSelector"]["pool"].clone(),
+/// Whether the job has quota, by what the queue manager looks at.
+fn of_job(job: &Job) -> Option<Version> {
+    let template = &job.spec["pytorchReplicaSpecs"]["Worker"]["template"]["spec"];
+    let pool = template["nodeSelector"]["pool"].clone();
+    let job_name = job.name().to_owned();
+    match (suspended(job), active(job)) {
+        (false, _) => Some(Version::Held { job: job_name, pool }),
+        (true, true) => None,
+        (true, false) => Some(Version::Freed { job: job_name }),
     }
 }
 
@@ -287,12 +315,7 @@ async fn admitted_and_evicted(reach: Reach) {
         manager.ending.send_replace(false);
         manager.admit("job", Some(&format!("pool-{round}"))).await;
         if round >= ACCIDENTS.len() {
-            manager
-                .rig
-                .wait_pods("job", |pods| {
-                    pods.len() == 3 && pods.iter().all(|pod| reached(pod, reach))
-                })
-                .await;
+            manager.wait_reached("job", reach, 3).await;
         }
         if let Accident::BetweenAdmissionAndEviction(end) = accident {
             manager.restart(end).await;
@@ -315,7 +338,8 @@ async fn admitted_and_evicted(reach: Reach) {
     manager.rig.wait_pods("job", |pods| pods.len() == 3).await;
     manager.rig.set_phase("job-master-0", &PodPhase::Succeeded).await;
     manager.rig.wait("job", |job| job.is("Succeeded")).await;
-    manager.check().await;
+    let jobs = manager.rig.jobs();
+    manager.0.check(jobs).await;
 }
 
 fn reached(pod: &Pod, reach: Reach) -> bool {
@@ -349,5 +373,6 @@ async fn two_jobs_take_turns_on_the_quota_for_one() {
         manager.evict(job).await;
         manager.freed(job).await;
     }
-    manager.check().await;
+    let jobs = manager.rig.jobs();
+    manager.0.check(jobs).await;
 }
