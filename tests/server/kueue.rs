@@ -4,6 +4,7 @@
 //! played, so that they stay pending, run or end late as a case needs it. Every case ends with the two laws of
 //! [`crate::queue_manager`], held to the admission that Kueue stores in its Workloads.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use pytorchjob_test_cluster::{Cluster, Options, PodPhase, User, not_applicable, repository};
@@ -105,10 +107,14 @@ impl Kueue {
 
     /// A namespace with an operator and a queue of its own, whose quota is one job.
     async fn queue(&self, reach: Reach) -> Space {
+        self.queue_of("spot", reach).await
+    }
+
+    async fn queue_of(&self, flavor: &str, reach: Reach) -> Space {
         let rig = Rig::start_on(self.cluster, self.identity.clone()).await;
         let name = rig.namespace.name().to_owned();
         let cpu = json!({ "name": "cpu", "nominalQuota": QUOTA });
-        let group = json!({ "coveredResources": ["cpu"], "flavors": [{ "name": "spot", "resources": [cpu] }] });
+        let group = json!({ "coveredResources": ["cpu"], "flavors": [{ "name": flavor, "resources": [cpu] }] });
         let spec = json!({
             "namespaceSelector": {}, "resourceGroups": [group],
             "preemption": { "withinClusterQueue": "LowerPriority" },
@@ -324,6 +330,77 @@ async fn deactivated(kueue: &Kueue) {
     kueue.check(space).await;
 }
 
+/// An elastic job that is scaled is another job to Kueue: it is suspended, admitted with its new size, and all its pods
+/// are new.
+async fn scaled(kueue: &Kueue) {
+    let space = kueue.queue(Reach::Running).await;
+    space.ending.send_replace(true);
+    let elastic = json!({ "spec": {
+        "elasticPolicy": { "minReplicas": 1, "maxReplicas": QUOTA },
+        "pytorchReplicaSpecs": { "Master": null, "Worker": { "replicas": 2 } },
+    } });
+    space.rig.create(&with(submitted("job", "low"), &elastic)).await;
+    space.wait_reached("job", Reach::Running, 2).await;
+    let uids = |pods: Vec<Pod>| -> BTreeSet<_> { pods.into_iter().filter_map(|pod| pod.metadata.uid).collect() };
+    let old = uids(space.rig.wait_pods("job", |_| true).await);
+    space
+        .rig
+        .patch(
+            "job",
+            &json!({ "spec": { "pytorchReplicaSpecs": { "Worker": { "replicas": 3 } } } }),
+        )
+        .await;
+    space.rig.wait("job", suspended).await;
+    space.wait_reached("job", Reach::Running, 3).await;
+    let new = uids(space.rig.wait_pods("job", |_| true).await);
+    assert!(old.is_disjoint(&new), "{old:?} and {new:?}");
+    kueue.check(space).await;
+}
+
+/// Workers that are to be on one host wait behind the gate of Kueue until it has chosen one for all of them.
+async fn placed_by_topology(kueue: &Kueue) {
+    const HOST: &str = "kubernetes.io/hostname";
+    let nodes = Api::<Node>::all(kueue.cluster.admin());
+    for name in ["a", "b"] {
+        let room = json!({ "cpu": "2", "memory": "8Gi", "pods": "10" });
+        let ready = json!([{ "type": "Ready", "status": "True" }]);
+        let node = json!({
+            "metadata": { "name": name, "labels": { HOST: name, "pool": "spot" } },
+            "status": { "allocatable": room, "capacity": room, "conditions": ready },
+        });
+        let node: Node = serde_json::from_value(node).unwrap();
+        nodes.create(&PostParams::default(), &node).await.unwrap();
+        nodes
+            .patch_status(
+                name,
+                &PatchParams::default(),
+                &Patch::Merge(json!({ "status": node.status })),
+            )
+            .await
+            .unwrap();
+    }
+    let hosts = json!({ "metadata": { "name": "hosts" }, "spec": { "levels": [{ "nodeLabel": HOST }] } });
+    kueue.try_create("Topology", None, &hosts).await.unwrap();
+    let flavor = json!({ "nodeLabels": { "pool": "spot" }, "topologyName": "hosts" });
+    let flavor = json!({ "metadata": { "name": "hosts" }, "spec": flavor });
+    kueue.try_create("ResourceFlavor", None, &flavor).await.unwrap();
+    let space = kueue.queue_of("hosts", Reach::Running).await;
+    space.ending.send_replace(true);
+    let together = json!({ "metadata": { "annotations": { "kueue.x-k8s.io/podset-required-topology": HOST } } });
+    let worker = json!({ "spec": { "pytorchReplicaSpecs": { "Worker": { "template": together } } } });
+    space.rig.create(&with(submitted("job", "low"), &worker)).await;
+    space.wait_reached("job", Reach::Running, 3).await;
+    let pods = space.rig.wait_pods("job", |_| true).await;
+    let host = |pod: &Pod| pod.spec.as_ref()?.node_selector.as_ref()?.get(HOST).cloned();
+    assert!(
+        host(&pods[1]).is_some() && host(&pods[1]) == host(&pods[2]),
+        "{:?}",
+        pods.iter().map(host).collect::<Vec<_>>()
+    );
+    succeed(&space, "job").await;
+    kueue.check(space).await;
+}
+
 /// A job of MultiKueue is left alone, and one that would lose policies on the way to another cluster is refused.
 async fn of_multikueue(kueue: &Kueue) {
     let space = kueue.queue(Reach::Running).await;
@@ -345,7 +422,7 @@ async fn of_multikueue(kueue: &Kueue) {
 
 #[tokio::test]
 #[ignore = "needs Kueue, and root: make test-kueue"]
-async fn kueue_admits_preempts_and_deactivates_and_never_gives_away_quota_that_is_used() {
+async fn kueue_admits_preempts_places_and_deactivates_and_never_gives_away_quota_that_is_used() {
     let Some(kueue) = Kueue::start(json!({})).await else {
         return;
     };
@@ -354,6 +431,8 @@ async fn kueue_admits_preempts_and_deactivates_and_never_gives_away_quota_that_i
         preempted(&kueue, reach).await;
     }
     deactivated(&kueue).await;
+    scaled(&kueue).await;
+    placed_by_topology(&kueue).await;
     of_multikueue(&kueue).await;
 }
 
