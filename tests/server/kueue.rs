@@ -221,8 +221,8 @@ fn reach_at(webhook: &mut Value, port: u16, bundle: &Value) {
     webhook["clientConfig"] = json!({ "url": url, "caBundle": bundle });
 }
 
-/// Starts Kueue. It insists on a certificate for metrics in a fixed directory below /etc, metrics or not, so it gets one
-/// there in a mount namespace of its own, for which the test has to be run by root.
+/// Starts Kueue. It insists on a certificate for metrics in a fixed directory below /etc, metrics or not, so it gets
+/// one there in a mount namespace of its own, for which the test has to be run by root.
 fn run(directory: &Path, kubeconfig: &Path, port: u16, more: &Value) -> Child {
     let certificates = directory.join("kueue-certificates");
     fs::create_dir(&certificates).unwrap();
@@ -332,6 +332,9 @@ async fn deactivated(kueue: &Kueue) {
 
 /// An elastic job that is scaled is another job to Kueue: it is suspended, admitted with its new size, and all its pods
 /// are new.
+///
+/// Kueue deletes the Workload of the old size at once, and with it the claim to the quota, whatever `active` says. The
+/// history has no such version, so the laws are held to the admissions before and after.
 async fn scaled(kueue: &Kueue) {
     let space = kueue.queue(Reach::Running).await;
     space.ending.send_replace(true);

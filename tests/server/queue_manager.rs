@@ -275,7 +275,7 @@ fn phase(pod: &Pod) -> Option<&str> {
     pod.status.as_ref()?.phase.as_deref()
 }
 
-/// Does what the kubelet, and the scheduler before it, do next with a pod. What they try too late fails, as theirs does.
+/// Does what the kubelet, and the scheduler before it, do next with a pod. What comes too late fails, as theirs does.
 async fn kubelet(client: Client, namespace: String, pod: Pod, reach: Reach, mut may_end: watch::Receiver<bool>) {
     let name = pod.name_any();
     let bound = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
