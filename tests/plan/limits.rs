@@ -26,8 +26,7 @@ fn replacements_until_failure(mut scene: Scene, fail: impl Fn(&mut Scene)) -> i3
         if failed_with(&scene, "backoff limit") {
             return replacements;
         }
-        scene.everything(Phase::Running);
-        scene.settle();
+        scene.run();
     }
     unreachable!("no limit holds")
 }
@@ -72,8 +71,7 @@ fn a_job_that_suspension_interrupts_keeps_its_count() {
     scene.bury();
     scene.suspend(false);
     scene.settle();
-    scene.everything(Phase::Running);
-    scene.settle();
+    scene.run();
     assert_eq!(scene.status().restarts, Some(1));
     scene.evict("job-worker-0");
     scene.reconcile();
@@ -103,8 +101,7 @@ fn a_limit_lowered_below_what_was_used_fails_the_job_and_raising_it_does_not_rev
         scene.evict("job-worker-0");
         scene.settle();
     }
-    scene.everything(Phase::Running);
-    scene.settle();
+    scene.run();
     scene.edit(|job| job.spec.backoff_limit = Some(3));
     scene.settle();
     assert!(!failed_with(&scene, "backoff limit"), "three restarts of three");

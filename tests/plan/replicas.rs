@@ -19,8 +19,7 @@ fn scaling_an_elastic_job_up_adds_workers_and_leaves_the_others() {
         ["create pod worker-1", "create pod worker-2"]
     );
     assert_eq!(scene.status().ready.as_deref(), Some("1/3"));
-    scene.everything(Phase::Running);
-    scene.settle();
+    scene.run();
     assert_eq!(scene.status().ready.as_deref(), Some("3/3"));
 }
 

@@ -339,8 +339,7 @@ fn a_drained_node_does_not_fail_a_job_that_never_restarts() {
     scene.settle();
     scene.bury();
     scene.settle();
-    scene.everything(Phase::Running);
-    scene.settle();
+    scene.run();
     assert_eq!(
         scene.conditions(),
         ["Created=True(PyTorchJobCreated)", "Running=True(PyTorchJobRunning)"]

@@ -335,8 +335,7 @@ fn w21_a_job_whose_group_is_pending_again_ends_and_fails_as_any_other() {
     let pending = || {
         let mut scene = scene(master_and_workers(1), &GangScheduler::Volcano);
         settle(&mut scene);
-        scene.everything(Phase::Running);
-        scene.settle();
+        scene.run();
         scene.pod_group().pod_group.as_mut().expect("a PodGroup").pending = true;
         scene
     };
@@ -434,8 +433,7 @@ fn w21_a_group_that_is_gone_is_made_again() {
     for scheduler in schedulers() {
         let mut scene = scene(master_and_workers(1), &scheduler);
         settle(&mut scene);
-        scene.everything(Phase::Running);
-        scene.settle();
+        scene.run();
         scene.others.retain(|child| !child.kind.is_pod_group());
         assert_eq!(actions(&scene.reconcile()), ["create PodGroup"], "{scheduler:?}");
     }
@@ -446,8 +444,7 @@ fn g_the_group_goes_on_suspension_and_at_the_end_and_comes_back_on_resumption() 
     for scheduler in schedulers() {
         let mut scene = scene(master().policy("cleanPodPolicy", "None"), &scheduler);
         settle(&mut scene);
-        scene.everything(Phase::Running);
-        scene.settle();
+        scene.run();
         let groups = |scene: &Scene| scene.others.iter().filter(|child| child.kind.is_pod_group()).count();
         assert_eq!(groups(&scene), 1);
         scene.suspend(true);
@@ -508,8 +505,7 @@ fn the_schedulers_reason_why_a_gang_does_not_fit_is_told_once_in_place_of_that_o
         scene.pod_group().pod_group.as_mut().expect("a PodGroup").unschedulable = said(1);
         assert!(scene.reconcile().is_idle(), "numbers are no news");
         scene.pod_group().pod_group.as_mut().expect("a PodGroup").unschedulable = None;
-        scene.everything(Phase::Running);
-        scene.settle();
+        scene.run();
         assert!(!message(&scene.status(), "Created").contains("Waiting"));
     }
 }

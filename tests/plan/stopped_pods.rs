@@ -27,6 +27,12 @@ fn set(scene: &mut Scene, name: &str, ended: &Pod) {
     };
 }
 
+/// Lets a pod end by itself with exit code 0, and the operator see it.
+fn finish(scene: &mut Scene, name: &str) {
+    set(scene, name, &ended(Phase::Succeeded, Some(5), None, false));
+    scene.settle();
+}
+
 #[test]
 fn a_pod_has_succeeded_only_by_an_end_of_its_own() {
     for (finished, requested, disrupted, succeeded, why) in [
@@ -71,23 +77,13 @@ fn a_master_that_was_stopped_and_exits_0_does_not_complete_the_job_and_runs_agai
         &ended(Phase::Succeeded, Some(7), Some(6), false),
     );
     scene.settle();
-    assert!(
-        !scene
-            .conditions()
-            .iter()
-            .any(|condition| condition.starts_with("Succeeded"))
-    );
+    assert!(!scene.says("Succeeded"));
     scene.remove("job-master-0");
     scene.store();
     assert_eq!(actions(&scene.reconcile()), ["create pod master-0"]);
     scene.settle();
     assert_eq!(scene.status().restarts, None);
-    assert!(
-        !scene
-            .conditions()
-            .iter()
-            .any(|condition| condition.starts_with("Failed"))
-    );
+    assert!(!scene.says("Failed"));
 }
 
 #[test]
@@ -103,16 +99,10 @@ fn a_disrupted_pod_is_replaced_and_not_counted_under_every_policy() {
                 "{policy} {phase:?}"
             );
             scene.settle();
-            scene.everything(Phase::Running);
-            scene.settle();
+            scene.run();
             assert_eq!(scene.pod_names(), ["job-master-0"], "{policy} {phase:?}");
             assert_eq!((scene.status().restarts, scene.status().first_failure), (None, None));
-            assert!(
-                scene
-                    .conditions()
-                    .iter()
-                    .any(|condition| condition.starts_with("Running=True"))
-            );
+            assert!(scene.says("Running=True"));
         }
     }
 }
@@ -122,23 +112,13 @@ fn an_eviction_for_the_pods_own_fault_stays_a_failure() {
     let mut scene = master().restart(ReplicaType::Master, "Never").running();
     scene.evict("job-master-0");
     scene.settle();
-    assert!(
-        scene
-            .conditions()
-            .iter()
-            .any(|condition| condition.starts_with("Failed=True"))
-    );
+    assert!(scene.says("Failed=True"));
 }
 
 #[test]
 fn a_worker_that_had_finished_does_not_run_again_when_its_pod_is_drained() {
     let mut scene = workers(3).running();
-    set(
-        &mut scene,
-        "job-worker-1",
-        &ended(Phase::Succeeded, Some(5), None, false),
-    );
-    scene.settle();
+    finish(&mut scene, "job-worker-1");
     assert_eq!(scene.status().completed_indexes.as_deref(), Some("1"));
     scene.remove("job-worker-1");
     scene.settle();
@@ -148,23 +128,13 @@ fn a_worker_that_had_finished_does_not_run_again_when_its_pod_is_drained() {
         set(&mut scene, name, &ended(Phase::Succeeded, Some(9), None, false));
     }
     scene.settle();
-    assert!(
-        scene
-            .conditions()
-            .iter()
-            .any(|condition| condition.starts_with("Succeeded=True"))
-    );
+    assert!(scene.says("Succeeded=True"));
 }
 
 #[test]
 fn a_suspension_lets_finished_workers_run_again() {
     let mut scene = workers(2).running();
-    set(
-        &mut scene,
-        "job-worker-1",
-        &ended(Phase::Succeeded, Some(5), None, false),
-    );
-    scene.settle();
+    finish(&mut scene, "job-worker-1");
     scene.suspend(true);
     scene.settle();
     scene.bury();
@@ -193,12 +163,7 @@ fn a_worker_whose_end_and_deletion_are_seen_together_has_finished_for_good() {
 #[test]
 fn an_edit_of_the_template_during_a_suspension_that_was_never_seen_lets_finished_workers_run_again() {
     let mut scene = workers(2).running();
-    set(
-        &mut scene,
-        "job-worker-1",
-        &ended(Phase::Succeeded, Some(5), None, false),
-    );
-    scene.settle();
+    finish(&mut scene, "job-worker-1");
     scene.remove("job-worker-1");
     scene.edit(|job| job.spec.nproc_per_node = Some("2".into()));
     scene.settle();

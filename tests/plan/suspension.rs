@@ -3,7 +3,7 @@
 use crate::api::ReplicaType;
 use crate::api::names::reason;
 use crate::planner::{Phase, Plan, Urgency};
-use crate::support::fixture::{actions, master, master_and_workers, time};
+use crate::support::fixture::{RESUMED, actions, master, master_and_workers, time};
 
 #[test]
 fn suspending_deletes_everything_keeps_the_start_and_says_so_once() {
@@ -171,16 +171,8 @@ fn a_suspension_that_nobody_saw_is_made_up_for_when_the_pods_are_older_than_the_
     scene.reconcile();
     scene.bury();
     scene.settle();
-    scene.everything(Phase::Running);
-    scene.settle();
-    assert_eq!(
-        scene.conditions(),
-        [
-            "Created=True(PyTorchJobCreated)",
-            "Suspended=False(PyTorchJobResumed)",
-            "Running=True(PyTorchJobRunning)"
-        ]
-    );
+    scene.run();
+    assert_eq!(scene.conditions(), RESUMED);
     assert_eq!(scene.status().start_time, Some(time(30)));
     assert_eq!(scene.plan(), Plan::default());
 }
@@ -205,16 +197,8 @@ fn suspending_and_resuming_twenty_times_ends_where_it_began() {
     }
     scene.bury();
     scene.settle();
-    scene.everything(Phase::Running);
-    scene.settle();
-    assert_eq!(
-        scene.conditions(),
-        [
-            "Created=True(PyTorchJobCreated)",
-            "Suspended=False(PyTorchJobResumed)",
-            "Running=True(PyTorchJobRunning)"
-        ]
-    );
+    scene.run();
+    assert_eq!(scene.conditions(), RESUMED);
     assert_eq!(scene.plan(), Plan::default());
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::names::reason;
-use crate::planner::{Phase, Plan, Trouble, Urgency};
+use crate::planner::{Plan, Trouble, Urgency};
 use crate::support::fixture::{Scene, at, conditions, master_and_workers, workers};
 
 const STUCK: &str = "pod job-worker-0 on node n1 should have ended by 2027-01-15T08:00:30Z and is still terminating. If the node is \
@@ -196,8 +196,7 @@ fn a_pod_that_does_not_run_is_named_with_the_schedulers_words_and_has_one_event(
     assert_eq!(scene.plan(), Plan::default(), "the kubelet's words after an attempt");
 
     scene.pods.iter_mut().for_each(|pod| pod.trouble = None);
-    scene.everything(Phase::Running);
-    scene.settle();
+    scene.run();
     assert_eq!(state(&scene), "PyTorchJob job is running.");
 }
 

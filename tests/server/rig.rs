@@ -267,6 +267,11 @@ impl Rig {
         job.metadata.deletion_timestamp.unwrap().0.as_second()
     }
 
+    /// Seconds from the completion of a job, as it was stored then, to its deletion.
+    pub async fn wait_expired(&self, finished: &Job) -> i64 {
+        self.wait_deleted(finished.name()).await - finished.second("completionTime").unwrap()
+    }
+
     /// The requests of the operator in this namespace that changed something.
     pub fn writes(&self) -> AuditFilter<'_> {
         AuditFilter {

@@ -203,8 +203,7 @@ async fn a_ttl_set_on_a_finished_job_counts_from_its_completion() {
         let name = spelling.name();
         let finished = rig.succeeded(&with(job(name, 0), &finalizer())).await;
         rig.patch(name, &spelling.policy(TTL, 5)).await;
-        let deleted = rig.wait_deleted(name).await;
-        assert_eq!(deleted - finished.second("completionTime").unwrap(), 5);
+        assert_eq!(rig.wait_expired(&finished).await, 5);
         rig.wait_gone(name).await;
     })
     .await;
@@ -217,8 +216,7 @@ async fn a_ttl_shortened_on_a_finished_job_holds_from_its_completion() {
         let name = spelling.name();
         let finished = rig.succeeded(&timed(name, spelling, TTL, 3600)).await;
         rig.patch(name, &spelling.policy(TTL, 5)).await;
-        let deleted = rig.wait_deleted(name).await;
-        assert_eq!(deleted - finished.second("completionTime").unwrap(), 5);
+        assert_eq!(rig.wait_expired(&finished).await, 5);
     })
     .await;
 }
@@ -266,8 +264,7 @@ async fn a_ttl_set_on_a_running_job_starts_to_count_at_its_completion() {
 
         rig.set_phase(&format!("{name}-master-0"), &PodPhase::Succeeded).await;
         let finished = rig.wait_finished(name).await;
-        let deleted = rig.wait_deleted(name).await;
-        assert_eq!(deleted - finished.second("completionTime").unwrap(), 3);
+        assert_eq!(rig.wait_expired(&finished).await, 3);
     })
     .await;
 }
@@ -281,8 +278,7 @@ async fn a_deadline_together_with_a_ttl_fails_the_job_and_then_deletes_it() {
         rig.create(&both).await;
         let failed = rig.wait_finished(name).await;
         assert_deadline(&failed, 3);
-        let deleted = rig.wait_deleted(name).await;
-        assert_eq!(deleted - failed.second("completionTime").unwrap(), 2);
+        assert_eq!(rig.wait_expired(&failed).await, 2);
         rig.wait_gone(name).await;
     })
     .await;

@@ -21,6 +21,13 @@ pub const UID: &str = "5a5c1f0e-0000-4000-8000-000000000001";
 /// The second at which every scene starts.
 pub const START: i64 = 1_800_000_000;
 
+/// The conditions of a job that runs after a suspension.
+pub const RESUMED: [&str; 3] = [
+    "Created=True(PyTorchJobCreated)",
+    "Suspended=False(PyTorchJobResumed)",
+    "Running=True(PyTorchJobRunning)",
+];
+
 /// `seconds` after the start of the scene.
 pub fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(START + seconds).expect("a time within the calendar")
@@ -178,8 +185,7 @@ impl JobBuilder {
     pub fn running(self) -> Scene {
         let mut scene = self.scene();
         scene.settle();
-        scene.everything(Phase::Running);
-        scene.settle();
+        scene.run();
         scene
     }
 }
@@ -241,6 +247,19 @@ impl Scene {
             }
         }
         unreachable!("the job does not settle: {:#?}", self.plan());
+    }
+
+    /// Lets all pods run, and reconciles until there is nothing to do.
+    pub fn run(&mut self) {
+        self.everything(Phase::Running);
+        self.settle();
+    }
+
+    /// Whether a condition begins with this, for example `Failed=True`.
+    pub fn says(&self, beginning: &str) -> bool {
+        self.conditions()
+            .iter()
+            .any(|condition| condition.starts_with(beginning))
     }
 
     /// Does what a cluster does at once: a running pod that is deleted terminates, any other is gone.
