@@ -215,3 +215,24 @@ fn a_template_that_no_pod_could_have_ends_the_program_with_its_path_and_the_reas
     let missing = log(&["--pytorch-init-container-template-file=/nowhere.yaml"]);
     assert!(missing.contains("/nowhere.yaml: cannot be read"), "{missing}");
 }
+
+#[test]
+fn plan_prints_the_pod_group_before_its_pods_and_the_flag_takes_kubeflows_values() {
+    let file = repository().join("examples/simple.yaml");
+    for (flag, group) in [
+        ("", None),
+        ("none", None),
+        ("Volcano", Some("scheduling.volcano.sh/v1beta1")),
+        ("scheduler-plugins-scheduler", Some("scheduling.x-k8s.io/v1alpha1")),
+        ("kubernetes", Some("scheduling.k8s.io/v1beta1")),
+    ] {
+        let flag = format!("--gang-scheduler-name={flag}");
+        let output = run(&["plan", "-f", file.to_str().unwrap(), &flag]).stdout;
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&String::from_utf8(output).unwrap()).unwrap();
+        let kinds: Vec<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
+        let pods = ["Pod", "Pod", "Service", "Service"];
+        let expected = group.map(|_| "PodGroup").into_iter().chain(pods);
+        assert_eq!(kinds, expected.collect::<Vec<_>>(), "{flag}");
+        assert!(group.is_none_or(|group| objects[0]["apiVersion"] == group), "{flag}");
+    }
+}

@@ -3,11 +3,13 @@
 //! G-numbers are the sentences of Kubeflow training-operator 1.9 about gang scheduling; it has no test of them but S1,
 //! of its SDK, and `IsCustomSchedulerSet`.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::api::{ChildKind, ChildRef, ReplicaType, names};
 use crate::planner::Builder;
-use crate::planner::{Action, GangScheduler, Phase};
+use crate::planner::finished;
+use crate::planner::{Action, GangScheduler, Phase, Plan};
 use crate::support::fixture::{
     JobBuilder, Scene, UID, actions, elastic_workers, master, master_and_workers, message, workers,
 };
@@ -628,5 +630,122 @@ fn a_job_that_is_refused_gets_no_group() {
         let mut scene = scene(master().container(ReplicaType::Master, "/image", json!("")), &scheduler);
         let plan = scene.reconcile();
         assert!(!plan.actions.iter().any(|action| matches!(action, Action::Create(_))));
+    }
+}
+
+/// Something that happens to a job with a gang scheduler.
+#[derive(Clone, Debug)]
+enum Step {
+    Reconcile,
+    /// The operator ends after it has stored the status.
+    Crash,
+    /// Volcano admits the group, or takes that back.
+    Pending(bool),
+    DeleteGroup,
+    GroupGone,
+    Phase(Phase),
+    RemovePod,
+    Bury,
+    Suspend(bool),
+    MinAvailable(i32),
+    Served(bool),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let phase = prop_oneof![Just(Phase::Running), Just(Phase::Running), Just(Phase::Succeeded)];
+    let step = prop_oneof![
+        6 => Just(Step::Reconcile),
+        1 => Just(Step::Crash),
+        2 => any::<bool>().prop_map(Step::Pending),
+        1 => Just(Step::DeleteGroup),
+        1 => Just(Step::GroupGone),
+        1 => phase.prop_map(Step::Phase),
+        1 => Just(Step::RemovePod),
+        1 => Just(Step::Bury),
+        1 => any::<bool>().prop_map(Step::Suspend),
+        1 => (0..5).prop_map(Step::MinAvailable),
+        1 => any::<bool>().prop_map(Step::Served),
+    ];
+    prop::collection::vec(step, 0..40)
+}
+
+fn take(scene: &mut Scene, step: &Step) {
+    let group = scene.others.iter_mut().find(|child| child.kind.is_pod_group());
+    match (step, group) {
+        (Step::Reconcile, _) => drop(checked(scene, Scene::reconcile)),
+        (Step::Crash, _) => drop(checked(scene, Scene::store)),
+        (Step::Pending(pending), Some(group)) if group.kind == ChildKind::VolcanoPodGroup => {
+            group.pod_group.as_mut().expect("a PodGroup").pending = *pending;
+        }
+        (Step::DeleteGroup, Some(group)) => group.terminating = true,
+        (Step::GroupGone, Some(group)) if group.terminating => {
+            scene.others.retain(|child| !child.kind.is_pod_group());
+        }
+        (Step::Phase(phase), _) => scene.everything(*phase),
+        (Step::RemovePod, _) => drop(scene.pods.pop()),
+        (Step::Bury, _) => scene.bury(),
+        (Step::Suspend(suspend), _) => scene.suspend(*suspend),
+        (Step::MinAvailable(pods), _) => scene.edit(|job| {
+            let policy = &mut job.spec.run_policy.scheduling_policy;
+            policy.get_or_insert_default().min_available = Some(*pods);
+        }),
+        (Step::Served(served), _) => scene.settings.gang.as_mut().expect("a gang scheduler").served = *served,
+        _ => {}
+    }
+}
+
+/// Makes a plan, which may create pods only for a group that is there and admitted, and no second group.
+fn checked(scene: &mut Scene, make: fn(&mut Scene) -> Plan) -> Plan {
+    let before = scene.clone();
+    let plan = make(scene);
+    let mut groups = before.others.iter().filter(|child| child.kind.is_pod_group());
+    let group = groups.next();
+    let gang = before.settings.gang.as_ref().expect("a gang scheduler");
+    let ready = group.is_some_and(|group| {
+        let content = group.pod_group.as_ref().expect("a PodGroup");
+        gang.served && !group.terminating && !content.pending
+    });
+    let without_gang = gang.scheduler == GangScheduler::Kubernetes && !gang.served;
+    for action in &plan.actions {
+        let Action::Create(child) = action else { continue };
+        assert!(
+            child.kind != ChildKind::Pod || ready || without_gang,
+            "{action:?} with {group:?}"
+        );
+        assert!(
+            !child.kind.is_pod_group() || (group.is_none() && gang.served),
+            "{action:?} with {group:?}"
+        );
+    }
+    plan
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_pods_come_after_their_group_and_the_group_is_there_exactly_while_the_job_may_run(
+        scheduler in prop::sample::select(schedulers().to_vec()),
+        steps in steps(),
+    ) {
+        let mut scene = scene(master_and_workers(2), &scheduler);
+        for step in &steps {
+            take(&mut scene, step);
+        }
+        scene.settings.gang.as_mut().expect("a gang scheduler").served = true;
+        for _ in 0..3 {
+            take(&mut scene, &Step::GroupGone);
+            scene.bury();
+            scene.settle();
+            take(&mut scene, &Step::Pending(false));
+        }
+        scene.settle();
+        prop_assert!(scene.reconcile().is_idle());
+        let may_run = !finished(&scene.status()) && !scene.job.spec.suspended();
+        let groups = scene.others.iter().filter(|child| child.kind.is_pod_group()).count();
+        // Pods that were made without a group need none.
+        let needed = may_run && scene.pods.iter().any(|pod| pod.group.is_some());
+        prop_assert!(usize::from(needed) <= groups && groups <= usize::from(may_run), "{:?}", scene.conditions());
+        prop_assert!(!may_run || scene.pods.len() == 3, "{:?}", scene.pods);
     }
 }

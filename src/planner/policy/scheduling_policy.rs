@@ -55,7 +55,8 @@ pub(crate) fn reconcile(world: &World<'_>) -> Option<Action> {
                 .desired()
                 .all(|replica| world.exists(ChildRef::of_replica(ChildKind::Pod, replica)))
         };
-        let needed = !has_pods_without_group(world, gang) || !complete();
+        let has_member = || living_pods(world).any(|pod| pod.group == Some(child.kind));
+        let needed = !has_pods_without_group(world, gang) || !complete() || has_member();
         return needed.then_some(Action::Create(child));
     };
     let spec = if has_pods_without_group(world, gang) {
@@ -75,8 +76,12 @@ pub(crate) fn reconcile(world: &World<'_>) -> Option<Action> {
 /// gang of the others; so they are placed one by one until all belong to it.
 fn has_pods_without_group(world: &World<'_>, gang: &Gang) -> bool {
     let kind = Some(gang.scheduler.kind());
-    let without = |pod: &Pod| pod.group != kind && !pod.finished() && !pod.terminating;
-    world.desired_pods().any(|(_, pod)| without(pod))
+    living_pods(world).any(|pod| pod.group != kind)
+}
+
+fn living_pods<'a>(world: &World<'a>) -> impl Iterator<Item = &'a Pod> {
+    let pods = world.desired_pods().map(|(_, pod)| pod);
+    pods.filter(|pod| !pod.finished() && !pod.terminating)
 }
 
 /// Deletes the PodGroup, of a job that is suspended or has finished.
