@@ -41,6 +41,21 @@ impl Applied {
     pub(super) fn fail(&mut self, errors: impl IntoIterator<Item = Error>) {
         self.error = Error::gravest(self.error.take().into_iter().chain(errors));
     }
+
+    /// Records what [`Budget::run`] came to, and returns the answer of a request that was answered well.
+    pub(super) fn take<T>(&mut self, result: Option<Result<T, Error>>) -> Option<T> {
+        match result {
+            Some(Ok(answer)) => Some(answer),
+            Some(Err(error)) => {
+                self.fail([error]);
+                None
+            }
+            None => {
+                self.interrupted = true;
+                None
+            }
+        }
+    }
 }
 
 /// How long a pass may go on.

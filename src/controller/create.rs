@@ -62,34 +62,21 @@ pub(super) async fn create(
     }
 }
 
-/// What came of a wave.
-#[derive(Default)]
-struct Wave {
-    created: Vec<ChildRef>,
-    error: Option<Error>,
-    interrupted: bool,
-}
-
 /// Creates in batches, each twice as large as the one before, and stops after the batch in which one failed: a quota
 /// that is used up then costs a few refused requests, not a thousand.
-async fn slow_start<F>(mut batch: usize, budget: Budget, children: &[ChildRef], make: impl Fn(ChildRef) -> F) -> Wave
+async fn slow_start<F>(mut batch: usize, budget: Budget, children: &[ChildRef], make: impl Fn(ChildRef) -> F) -> Applied
 where
     F: Future<Output = Result<bool, Error>>,
 {
-    let (mut wave, mut rest) = (Wave::default(), children);
+    let (mut wave, mut rest) = (Applied::default(), children);
     while !rest.is_empty() && wave.error.is_none() && !wave.interrupted {
         let (now, later) = rest.split_at(batch.min(rest.len()));
         let answers = join_all(now.iter().map(|&child| budget.run(make(child)))).await;
-        let mut errors = Vec::new();
         for (child, answer) in now.iter().zip(answers) {
-            match answer {
-                Some(Ok(true)) => wave.created.push(*child),
-                Some(Ok(false)) => {}
-                Some(Err(error)) => errors.push(error),
-                None => wave.interrupted = true,
+            if wave.take(answer) == Some(true) {
+                wave.created.push(*child);
             }
         }
-        wave.error = Error::gravest(errors);
         rest = later;
         batch = (batch * 2).min(JOB_CONCURRENCY);
     }

@@ -36,11 +36,8 @@ pub(super) async fn delete(
         .collect();
     let results: Vec<_> = stream::iter(requests).buffered(JOB_CONCURRENCY).collect().await;
     for (action, result) in deletions.into_iter().zip(results) {
-        match (action, result) {
-            (Action::Delete { kind, name, .. }, Some(Ok(()))) => applied.deleted.push((*kind, name.clone())),
-            (_, Some(Ok(()))) => {}
-            (_, Some(Err(error))) => applied.fail([error]),
-            (_, None) => applied.interrupted = true,
+        if let (Some(()), Action::Delete { kind, name, .. }) = (applied.take(result), action) {
+            applied.deleted.push((*kind, name.clone()));
         }
     }
 }

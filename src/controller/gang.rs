@@ -37,14 +37,13 @@ impl CurrentSettings {
     /// Records whether PodGroups are served. Returns whether that is news.
     pub(super) fn set_served(&self, served: bool) -> bool {
         let mut settings = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        match settings.gang.as_ref() {
-            Some(gang) if gang.served != served => {
-                let scheduler = gang.scheduler.clone();
-                Arc::make_mut(&mut settings).gang = Some(Gang { scheduler, served });
-                true
-            }
-            _ => false,
+        if settings.gang.as_ref().is_none_or(|gang| gang.served == served) {
+            return false;
         }
+        if let Some(gang) = &mut Arc::make_mut(&mut settings).gang {
+            gang.served = served;
+        }
+        true
     }
 }
 

@@ -31,11 +31,7 @@ pub(super) async fn update(
         Action::Create(_) | Action::Delete { .. } | Action::DeleteJob => None,
     });
     for result in join_all(updates).await {
-        match result {
-            Some(Ok(())) => {}
-            Some(Err(error)) => applied.fail([error]),
-            None => applied.interrupted = true,
-        }
+        applied.take(result);
     }
 }
 
