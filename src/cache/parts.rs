@@ -104,13 +104,12 @@ impl SpecView {
                 min_resources: None,
             };
         }
-        let text = |amount: Value| amount.as_str().map_or_else(|| amount.to_string(), Into::into);
         let amounts = self.min_resources.into_iter().flatten();
         PodGroupSpec {
             min_member: self.min_member,
             min_resources: Some(
                 amounts
-                    .filter_map(|(resource, amount)| Some((resource, Amount::parse(&text(amount))?)))
+                    .filter_map(|(resource, amount)| Some((resource, Amount::of(&amount)?)))
                     .collect(),
             ),
         }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::iter::Sum;
 use std::ops::Mul;
 
+use serde_json::Value;
+
 /// Nano-units in one unit.
 const UNIT: i128 = 1_000_000_000;
 /// Decimal suffixes, each a thousand times the one before; the first is a nano-unit.
@@ -31,6 +33,14 @@ impl Amount {
         let (factor, binary) = factor(suffix)?;
         let nano = digits.checked_mul(factor)? / scale;
         Some(Self { nano, binary })
+    }
+
+    /// Reads a quantity as it stands in an object: a text, or a number.
+    #[must_use]
+    pub fn of(value: &Value) -> Option<Self> {
+        value
+            .as_str()
+            .map_or_else(|| Self::parse(&value.to_string()), Self::parse)
     }
 }
 

@@ -185,9 +185,8 @@ fn requests(template: &Value) -> Vec<(String, Amount)> {
         };
         of("requests").or_else(|| of("limits")).cloned().unwrap_or_default()
     };
-    let parse = |value: &Value| Amount::parse(&value.as_str().map_or_else(|| value.to_string(), Into::into));
     let all = containers.into_iter().flatten().flat_map(amounts);
-    all.filter_map(|(resource, value)| Some((resource, parse(&value)?)))
+    all.filter_map(|(resource, value)| Some((resource, Amount::of(&value)?)))
         .collect()
 }
 
