@@ -25,6 +25,7 @@ pub use raw::RawJson;
 pub use replica::{ReplicaSpec, RestartPolicy};
 pub use replica_type::{Replica, ReplicaType};
 pub use rule::{Rule, Scope};
+pub(crate) use rules::LOST_BY_MULTIKUEUE;
 pub use rules::RULES;
 pub use run_policy::{CleanPodPolicy, RunPolicy, SchedulingPolicy, Word};
 pub use schema::{UnknownPodFields, crd, crd_yaml, definition};

@@ -216,6 +216,10 @@ fn only_while_suspended() -> Vec<Rule> {
     ]
 }
 
+/// What is said of a job of `MultiKueue` with flat policies.
+pub(crate) const LOST_BY_MULTIKUEUE: &str =
+    "MultiKueue loses the policies that stand directly under spec: write them under runPolicy";
+
 /// `MultiKueue` copies a job to another cluster by way of Kubeflow's Go types. These have no flat policies, so the copy
 /// would lose them. For the same reason no job that Kubeflow stored has them.
 fn multikueue() -> Rule {
@@ -225,7 +229,7 @@ fn multikueue() -> Rule {
         Scope::Spec,
         ".runPolicy.managedBy",
         format!("{manager} != '{}' || !({flat})", names::MANAGED_BY_MULTIKUEUE),
-        "MultiKueue loses the policies that stand directly under spec: write them under runPolicy",
+        LOST_BY_MULTIKUEUE,
     )
 }
 

@@ -149,14 +149,12 @@ impl KubeflowFlags {
 /// The arguments with two dashes before every flag of ours: Go's flags may have one.
 pub(super) fn with_two_dashes(arguments: impl Iterator<Item = OsString>, command: &Command) -> Vec<OsString> {
     let known = |text: &str| {
-        let name = text.strip_prefix('-')?.split('=').next();
-        command
-            .get_arguments()
-            .find(|flag| flag.get_long().is_some() && flag.get_long() == name)
+        let name = text.strip_prefix('-').and_then(|flag| flag.split('=').next());
+        name.is_some() && command.get_arguments().any(|flag| flag.get_long() == name)
     };
     arguments
         .map(|argument| match argument.to_str() {
-            Some(text) if known(text).is_some() => format!("-{text}").into(),
+            Some(text) if known(text) => format!("-{text}").into(),
             _ => argument,
         })
         .collect()

@@ -6,6 +6,7 @@ mod template;
 
 use std::fmt;
 
+use crate::api::LOST_BY_MULTIKUEUE;
 use crate::api::bounds::{MAX_NAME, MAX_REPLICAS, MAX_SECONDS};
 use crate::api::{PyTorchJob, Replica, ReplicaType, Word, names};
 
@@ -262,10 +263,7 @@ fn manager(job: &PyTorchJob, found: &mut Found) {
         || spec.clean_pod_policy.is_some()
         || spec.ttl_seconds_after_finished.is_some();
     if flat && spec.run_policy.managed_by.as_deref() == Some(names::MANAGED_BY_MULTIKUEUE) {
-        found.tolerable(
-            "spec.runPolicy.managedBy",
-            "MultiKueue loses the policies that stand directly under spec: write them under runPolicy",
-        );
+        found.tolerable("spec.runPolicy.managedBy", LOST_BY_MULTIKUEUE);
     }
 }
 
