@@ -11,24 +11,13 @@ use crate::api::{JobStatus, ReplicaType};
 use crate::planner::{Builder, Phase, Plan, Settings, managed_elsewhere, problems};
 use crate::planner::{finished, is_true};
 use crate::support::fixture::{
-    JobBuilder, RESUMED, Scene, UID, actions, elastic_workers, master, master_and_workers, time, workers,
+    JobBuilder, RESUMED, Scene, actions, elastic_workers, master, master_and_workers, owner_references, time, workers,
 };
 
 fn env(pod: &Value, name: &str) -> Option<String> {
     let env = pod["spec"]["containers"][0]["env"].as_array()?;
     let entry = env.iter().rev().find(|entry| entry["name"] == name)?;
     entry["value"].as_str().map(Into::into)
-}
-
-fn owners() -> Value {
-    json!([{
-        "apiVersion": "kubeflow.org/v1",
-        "kind": "PyTorchJob",
-        "name": "job",
-        "uid": UID,
-        "controller": true,
-        "blockOwnerDeletion": true,
-    }])
 }
 
 fn with_port(job: JobBuilder, role: ReplicaType, port: u16) -> JobBuilder {
@@ -67,7 +56,7 @@ fn e1_master_and_two_workers_get_pods_services_ports_environment_and_succeed_wit
     );
     assert_eq!(env(&pod, "PET_NPROC_PER_NODE"), Some("auto".into()));
     for object in [&pod, &service] {
-        assert_eq!(object["metadata"]["ownerReferences"], owners());
+        assert_eq!(object["metadata"]["ownerReferences"], owner_references());
     }
 
     scene.phase("job-master-0", Phase::Succeeded);
@@ -170,7 +159,7 @@ fn e6_an_elastic_job_gets_its_rendezvous_and_succeeds_with_its_worker() {
         assert_eq!(env(&pod, name).as_deref(), Some(expected), "{name}");
     }
     for object in [&pod, &service] {
-        assert_eq!(object["metadata"]["ownerReferences"], owners());
+        assert_eq!(object["metadata"]["ownerReferences"], owner_references());
     }
     scene.everything(Phase::Succeeded);
     scene.reconcile();

@@ -11,7 +11,7 @@ use crate::planner::Builder;
 use crate::planner::finished;
 use crate::planner::{Action, GangScheduler, Phase, Plan};
 use crate::support::fixture::{
-    JobBuilder, Scene, UID, actions, elastic_workers, master, master_and_workers, message, workers,
+    JobBuilder, Scene, actions, elastic_workers, master, master_and_workers, message, owner_references, workers,
 };
 
 fn coscheduling() -> GangScheduler {
@@ -107,14 +107,7 @@ fn g_a_pod_group_is_named_like_the_job_owned_by_it_and_has_its_annotations() {
                     "training.kubeflow.org/operator-name": "pytorchjob-controller",
                     "training.kubeflow.org/job-name": "job",
                 },
-                "ownerReferences": [{
-                    "apiVersion": "kubeflow.org/v1",
-                    "kind": "PyTorchJob",
-                    "name": "job",
-                    "uid": UID,
-                    "controller": true,
-                    "blockOwnerDeletion": true,
-                }],
+                "ownerReferences": owner_references(),
             })
         );
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     job::{Job, job},
-    rig::{BINARY, Rig, TIMEOUT, install_identity, refusal},
+    rig::{BINARY, Rig, TIMEOUT, install_identity, own_cluster, refusal},
 };
 
 const PRESERVE: &str = "--preserve-unknown-pod-fields";
@@ -20,7 +20,7 @@ async fn empty_cluster() -> &'static Cluster {
         crds: Vec::new(),
         ..Options::default()
     };
-    Box::leak(Box::new(Cluster::start(options).await.unwrap()))
+    own_cluster(options).await
 }
 
 /// The definition that stores pod fields which it does not know, as the program prints it.

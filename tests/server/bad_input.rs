@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     job::{Job, job, replica},
-    rig::{BINARY, Rig, TIMEOUT, create, install_identity, is_about, refusal},
+    rig::{BINARY, Rig, TIMEOUT, create, install_identity, is_about, own_cluster, refusal},
     support::bad_jobs::{Bad, Stored, bad_jobs},
 };
 
@@ -111,7 +111,7 @@ async fn stored_without_rules() -> (&'static Cluster, Namespace<'static>) {
         crds: Vec::new(),
         ..Options::default()
     };
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(options).await.unwrap()));
+    let cluster = own_cluster(options).await;
     if cluster.is_ours() {
         let file = cluster.directory().join("without-rules.yaml");
         fs::write(&file, WITHOUT_RULES).unwrap();

@@ -32,17 +32,15 @@ fn variable(pod: &Pod, name: &str) -> Option<String> {
 
 /// Lets the job run to its end, and returns what its first pod was given.
 async fn run(rig: &Rig, manifest: &Value) -> (Job, Pod) {
-    let (job, pods) = rig.create_with_pods(manifest).await;
-    rig.set_phases(pods.iter().map(ResourceExt::name_any), &PodPhase::Running)
-        .await;
-    let running = rig.wait(job.name(), |job| job.is("Running")).await;
+    let running = rig.running(manifest).await;
+    let pods = rig.wait_pods(running.name(), |_| true).await;
     if !running.spec["elasticPolicy"]["metrics"].is_null() {
         let autoscalers: Api<HorizontalPodAutoscaler> = rig.api();
-        wait_for(&autoscalers, job.name(), TIMEOUT, |_| true).await.unwrap();
+        wait_for(&autoscalers, running.name(), TIMEOUT, |_| true).await.unwrap();
     }
     rig.set_phases(pods.iter().map(ResourceExt::name_any), &PodPhase::Succeeded)
         .await;
-    let finished = rig.wait_finished(job.name()).await;
+    let finished = rig.wait_finished(running.name()).await;
     (finished, pods.into_iter().next().unwrap())
 }
 

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -15,12 +14,12 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
-use pytorchjob_test_cluster::{Cluster, Options, PodPhase, User, not_applicable, repository};
+use pytorchjob_test_cluster::{Cluster, Options, PodPhase, User, free_port, not_applicable, repository};
 use serde_json::{Value, json};
 
 use crate::job::{Job, job, with};
 use crate::queue_manager::{Reach, Space, Version, active, suspended};
-use crate::rig::{Rig, install_identity, refusal};
+use crate::rig::{Rig, install_identity, own_cluster, refusal};
 
 /// Kueue asks for its own time: requeuing waits for seconds.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -52,7 +51,7 @@ impl Drop for Kueue {
 impl Kueue {
     /// A control plane with Kueue, the latter configured with `more`; `None` on an existing cluster.
     async fn start(more: Value) -> Option<Self> {
-        let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(Options::default()).await.unwrap()));
+        let cluster = own_cluster(Options::default()).await;
         if !cluster.is_ours() {
             not_applicable("installs Kueue");
             return None;
@@ -170,14 +169,6 @@ fn of_workload(workload: &DynamicObject) -> Option<Version> {
         }),
         (_, false, false) => Some(Version::Freed { job }),
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 /// Applies the manifests that Kueue is shipped with, but for what makes it run in the cluster, and with webhooks at

@@ -9,7 +9,6 @@ use crate::job::job;
 use crate::job::with;
 use crate::rig::End;
 use crate::rig::Rig;
-use crate::rig::operator;
 
 /// Pods and services of this job take 24 s at [`SLOW`].
 const WORKERS: u32 = 120;
@@ -19,7 +18,8 @@ const SLOW: [&str; 2] = ["--kube-api-qps=10", "--kube-api-burst=10"];
 async fn slow_rig() -> Rig {
     let mut rig = Rig::start().await;
     rig.end_operator(End::Stop).await;
-    rig.operator = operator(&rig.kubeconfig, &rig.namespace, &SLOW).await;
+    rig.arguments = SLOW.map(str::to_owned).to_vec();
+    rig.go_on().await;
     rig
 }
 

@@ -2,7 +2,6 @@
 
 use pytorchjob_operator::api::crd;
 use pytorchjob_test_cluster::AuditFilter;
-use pytorchjob_test_cluster::Cluster;
 use pytorchjob_test_cluster::Options;
 use pytorchjob_test_cluster::not_applicable;
 use serde_json::Value;
@@ -11,6 +10,7 @@ use serde_json::json;
 use crate::job::job;
 use crate::rig::Rig;
 use crate::rig::install_identity;
+use crate::rig::own_cluster;
 
 /// Fields of ours in the status.
 const OURS: [&str; 6] = [
@@ -36,7 +36,7 @@ async fn a_status_that_the_definition_prunes_is_said_once_and_not_written_again(
         crds: Vec::new(),
         ..Options::default()
     };
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(options).await.unwrap()));
+    let cluster = own_cluster(options).await;
     let Some(audit) = cluster.audit().unwrap() else {
         return not_applicable("counts requests in the audit log");
     };

@@ -16,8 +16,8 @@ use kube::{
     core::Status,
 };
 use pytorchjob_test_cluster::{
-    AuditFilter, Cluster, Namespace, Operator, PodPhase, User, repository, set_pod_phase, wait_for, wait_for_all,
-    wait_gone,
+    AuditFilter, Cluster, Namespace, Operator, Options, PodPhase, User, repository, set_pod_phase, wait_for,
+    wait_for_all, wait_gone,
 };
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -38,6 +38,8 @@ pub struct Rig {
     pub client: Client,
     pub operator: Operator,
     pub kubeconfig: PathBuf,
+    /// Flags of the operator beside the namespace.
+    pub arguments: Vec<String>,
 }
 
 /// How an operator ends.
@@ -65,13 +67,23 @@ impl Rig {
 
     /// The same in a namespace that has objects already.
     pub async fn start_in(cluster: &'static Cluster, namespace: Namespace<'static>, kubeconfig: PathBuf) -> Self {
-        let operator = operator(&kubeconfig, &namespace, &[]).await;
+        Self::start_with(cluster, namespace, kubeconfig, &[]).await
+    }
+
+    /// The same with flags of the operator.
+    pub async fn start_with(
+        cluster: &'static Cluster,
+        namespace: Namespace<'static>,
+        kubeconfig: PathBuf,
+        arguments: &[&str],
+    ) -> Self {
         Self {
             cluster,
             client: cluster.admin(),
+            operator: operator(&kubeconfig, &namespace, arguments).await,
             namespace,
-            operator,
             kubeconfig,
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
         }
     }
 
@@ -83,9 +95,10 @@ impl Rig {
         }
     }
 
-    /// Starts the operator again.
+    /// Starts the operator again, with the flags it had.
     pub async fn go_on(&mut self) {
-        self.operator = operator(&self.kubeconfig, &self.namespace, &[]).await;
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        self.operator = operator(&self.kubeconfig, &self.namespace, &arguments).await;
     }
 
     pub fn jobs(&self) -> Api<Job> {
@@ -304,6 +317,11 @@ pub async fn create(client: &Client, namespace: &str, job: &Value) -> Result<Job
         .create(&PostParams::default(), body)
         .unwrap();
     client.request(request).await
+}
+
+/// A cluster for one test, or for the tests of one file. Like every cluster it ends with the process.
+pub async fn own_cluster(options: Options) -> &'static Cluster {
+    Box::leak(Box::new(Cluster::start(options).await.unwrap()))
 }
 
 /// The kubeconfig of the account that `config/rbac` installs, on the shared cluster.

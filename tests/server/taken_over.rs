@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::bad_input::WITHOUT_RULES;
 use crate::job::{Job, job, with};
-use crate::rig::{Rig, TIMEOUT, create, install_identity, refusal};
+use crate::rig::{Rig, TIMEOUT, create, install_identity, own_cluster, refusal};
 use crate::support::differential::dice::Dice;
 use crate::support::differential::generator::Taste;
 use crate::support::differential::schema_walk;
@@ -192,7 +192,7 @@ async fn permissive_cluster() -> Option<&'static Cluster> {
         crds: Vec::new(),
         ..Options::default()
     };
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(options).await.unwrap()));
+    let cluster = own_cluster(options).await;
     if !cluster.is_ours() {
         not_applicable("replaces the definition");
         return None;

@@ -38,6 +38,18 @@ pub fn time(seconds: i64) -> Time {
     Time(at(seconds))
 }
 
+/// The owner references of whatever that job owns.
+pub fn owner_references() -> Value {
+    json!([{
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "PyTorchJob",
+        "name": JOB,
+        "uid": UID,
+        "controller": true,
+        "blockOwnerDeletion": true,
+    }])
+}
+
 /// A job in the making.
 #[derive(Clone, Debug)]
 pub struct JobBuilder(Value);

@@ -190,7 +190,9 @@ fn push(list: &mut Value, item: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::planner::fixture::{JobBuilder, UID, elastic_workers, master, master_and_workers, workers};
+    use crate::planner::fixture::{
+        JobBuilder, UID, elastic_workers, master, master_and_workers, owner_references, workers,
+    };
 
     fn pod(job: JobBuilder, role: ReplicaType, index: u32) -> Value {
         job.scene().build_pod(role, index)
@@ -229,14 +231,7 @@ mod tests {
     fn the_job_is_the_controlling_owner() {
         assert_eq!(
             pod(master(), ReplicaType::Master, 0)["metadata"]["ownerReferences"],
-            json!([{
-                "apiVersion": "kubeflow.org/v1",
-                "kind": "PyTorchJob",
-                "name": "job",
-                "uid": UID,
-                "controller": true,
-                "blockOwnerDeletion": true,
-            }])
+            owner_references()
         );
     }
 

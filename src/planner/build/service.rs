@@ -32,7 +32,7 @@ pub(super) fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Val
 mod tests {
     use super::*;
     use crate::api::names;
-    use crate::planner::fixture::{UID, master, master_and_workers};
+    use crate::planner::fixture::{master, master_and_workers, owner_references};
 
     #[test]
     fn a_service_is_headless_selects_its_replica_and_publishes_addresses_that_are_not_ready() {
@@ -52,14 +52,7 @@ mod tests {
                     "name": "job-worker-1",
                     "namespace": "ns",
                     "labels": labels,
-                    "ownerReferences": [{
-                        "apiVersion": "kubeflow.org/v1",
-                        "kind": "PyTorchJob",
-                        "name": "job",
-                        "uid": UID,
-                        "controller": true,
-                        "blockOwnerDeletion": true,
-                    }],
+                    "ownerReferences": owner_references(),
                 },
                 "spec": {
                     "clusterIP": "None",

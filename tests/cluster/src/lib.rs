@@ -43,6 +43,7 @@ pub use self::{
     kubelet::{PodPhase, bind_pod, remove_pod, set_pod_phase},
     namespace::Namespace,
     operator::Operator,
+    ports::free_port,
     process::Process,
     supervisor::{Kept, keep_running},
     wait::{Watchable, wait_for, wait_for_all, wait_gone},

@@ -16,7 +16,8 @@ const COUNT: u16 = 14_000;
 
 /// A port that nobody listens on. Test binaries start at a random one, and no port is given twice in turn, so two
 /// rigs hardly ever pick the same; a server that finds it taken nevertheless has to be started with another one.
-pub(crate) fn free_port() -> u16 {
+#[must_use]
+pub fn free_port() -> u16 {
     static NEXT: LazyLock<AtomicU64> =
         LazyLock::new(|| AtomicU64::new(RandomState::new().build_hasher().finish() >> 1));
     loop {

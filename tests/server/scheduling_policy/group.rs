@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::rig::Rig;
 use crate::rig::TIMEOUT;
 use crate::rig::install_identity;
-use crate::rig::operator;
+use crate::rig::own_cluster;
 use crate::rig::shipped_identity;
 
 /// A gang scheduler's API.
@@ -120,7 +120,7 @@ pub struct Place {
 impl Place {
     /// A cluster of its own, with the shipped roles.
     pub async fn start(options: Options) -> Self {
-        let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(options).await.unwrap()));
+        let cluster = own_cluster(options).await;
         let kubeconfig = install_identity(cluster).await;
         Self { cluster, kubeconfig }
     }
@@ -137,13 +137,7 @@ impl Place {
         let Self { cluster, kubeconfig } = self;
         let namespace = cluster.namespace("gang").await.unwrap();
         let flag = format!("--gang-scheduler-name={scheduler}");
-        Rig {
-            cluster,
-            client: cluster.admin(),
-            operator: operator(&kubeconfig, &namespace, &[&flag]).await,
-            namespace,
-            kubeconfig,
-        }
+        Rig::start_with(cluster, namespace, kubeconfig, &[&flag]).await
     }
 }
 

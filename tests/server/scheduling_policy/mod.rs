@@ -26,7 +26,6 @@ use crate::job::with;
 use crate::rig::End;
 use crate::rig::OPERATOR;
 use crate::rig::Rig;
-use crate::rig::operator;
 use crate::scheduling_policy::group::Coscheduling;
 use crate::scheduling_policy::group::Place;
 use crate::scheduling_policy::group::PodGroup;
@@ -211,7 +210,7 @@ async fn w21_a_pending_group_costs_nothing_and_survives_the_operator_and_a_group
             .await;
     }
     rig.end_operator(End::Kill).await;
-    rig.operator = operator(&rig.kubeconfig, &rig.namespace, &["--gang-scheduler-name=volcano"]).await;
+    rig.go_on().await;
     // Another job runs through, so the first one has been looked at.
     rig.create(&gang("other", 0)).await;
     rig.wait_group::<Volcano>("other", |_| true).await;
@@ -236,7 +235,7 @@ async fn w21_a_pending_group_costs_nothing_and_survives_the_operator_and_a_group
 
 #[tokio::test]
 async fn a_group_that_kubeflows_operator_made_is_taken_over_with_its_queue() {
-    let rig = place().await.rig("volcano").await;
+    let mut rig = place().await.rig("volcano").await;
     // A job that is not ours until its group is there.
     let elsewhere = json!({ "spec": { "runPolicy": { "suspend": true } } });
     let created = rig.create(&with(gang("train", 1), &elsewhere)).await;
@@ -250,7 +249,7 @@ async fn a_group_that_kubeflows_operator_made_is_taken_over_with_its_queue() {
     .unwrap();
     let theirs = rig.create_group(&group).await;
     rig.schedule::<Volcano>("train", &json!({ "phase": "Inqueue" })).await;
-    let _operator = operator(&rig.kubeconfig, &rig.namespace, &["--gang-scheduler-name=volcano"]).await;
+    rig.go_on().await;
     rig.wait_pods("train", |pods| pods.len() == 2).await;
     let ours = rig.wait_group::<Volcano>("train", |_| true).await;
     assert_eq!(
