@@ -45,7 +45,7 @@ pub async fn measure(rig: &Rig, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// How much later than `startTime` plus the deadline the verdict arrives.
+/// How much later than `startTime` plus the deadline the outcome arrives.
 async fn run(rig: &Rig, namespace: &str, index: u32) -> Result<SignedDuration> {
     let name = format!("job-{index}");
     // Not all within the same part of a second.

@@ -21,13 +21,13 @@ pub struct Job<'a> {
     pub namespace: &'a str,
     pub name: &'a str,
     pub workers: u32,
-    /// How long its pods run; for ever when `None`.
+    /// How long its pods run; forever when `None`.
     pub runs: Option<Duration>,
     pub active_deadline_seconds: Option<u32>,
 }
 
 impl Job<'_> {
-    /// One Master and three Workers that run for ever.
+    /// One Master and three Workers that run forever.
     pub fn of_four<'a>(namespace: &'a str, name: &'a str) -> Job<'a> {
         Job {
             namespace,

@@ -49,7 +49,7 @@ async fn play(terminal: Terminal) -> Result<(), Failure> {
 
 fn keep(stage: &Stage) -> Result<(), Failure> {
     let stop = keep_running()?.stop;
-    stage.terminal.heading("The cluster and the operator go on running");
+    stage.terminal.heading("The cluster and the operator keep running");
     println!("  export KUBECONFIG={}", stage.kubeconfig().display());
     println!("  export PATH={}:$PATH    # kubectl", kubectl_directory().display());
     println!("  kubectl apply -f examples/seed.yaml");

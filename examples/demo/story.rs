@@ -94,7 +94,7 @@ async fn label(stage: &Stage) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns the job with its verdict.
+/// Returns the job with its outcome.
 async fn deadline(stage: &Stage) -> Result<PyTorchJob, Failure> {
     stage.terminal.heading("3  A deadline: the job fails on time");
     let before = stage.job().await?;
@@ -116,7 +116,7 @@ async fn deadline(stage: &Stage) -> Result<PyTorchJob, Failure> {
         .until("waiting for the deadline,", Some(due.instant), GRACE, failed)
         .await?;
     let late = due.lateness("The job failed")?;
-    let verdict = find(&job, ConditionType::Failed).ok_or("the Failed condition is gone")?;
+    let outcome = find(&job, ConditionType::Failed).ok_or("the Failed condition is gone")?;
     stage.terminal.change("state", "Running", "Failed");
     stage.terminal.change(
         "spec.activeDeadlineSeconds",
@@ -125,8 +125,8 @@ async fn deadline(stage: &Stage) -> Result<PyTorchJob, Failure> {
     );
     stage.terminal.output(&format!(
         "{}\n{}",
-        verdict.reason.as_deref().unwrap_or_default(),
-        verdict.message.as_deref().unwrap_or_default()
+        outcome.reason.as_deref().unwrap_or_default(),
+        outcome.message.as_deref().unwrap_or_default()
     ));
     stage.terminal.done(
         &format!("failed {} after the deadline, never before it", seconds(late)),

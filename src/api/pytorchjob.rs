@@ -10,8 +10,8 @@ use super::{CleanPodPolicy, ElasticPolicy, JobStatus, ReplicaSpec, ReplicaType, 
 
 /// A distributed PyTorch training job.
 ///
-/// Each policy may stand flat, as in the legacy pytorch-operator, or under `runPolicy`, as in Kubeflow 1.3 to 1.9. Both
-/// with different values is refused by the API server; of a stored object that has both, the flat value holds.
+/// Each policy can be set directly here, as in the legacy pytorch-operator, or under `runPolicy`, as in Kubeflow 1.3 to
+/// 1.9. Both with different values is refused by the API server; of a stored object that has both, the flat value wins.
 #[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[kube(
     group = "kubeflow.org",

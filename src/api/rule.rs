@@ -30,6 +30,49 @@ pub struct Rule {
     pub cel: String,
     /// What is allowed, and what to do instead.
     pub message: String,
+    /// What the error says is wrong.
+    pub reason: Reason,
+}
+
+/// How the API server heads the error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// `Invalid value:`, the default.
+    Invalid,
+    /// `Forbidden:`, of what cannot be done to this object.
+    Forbidden,
+    /// `Required value:`, of what is missing.
+    Required,
+}
+
+impl Reason {
+    /// As the definition spells it; nothing for its default.
+    #[must_use]
+    pub const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Invalid => None,
+            Self::Forbidden => Some("FieldValueForbidden"),
+            Self::Required => Some("FieldValueRequired"),
+        }
+    }
+}
+
+impl Rule {
+    /// The rule, about an edit that this object cannot have.
+    pub(crate) fn forbidden(self) -> Self {
+        Self {
+            reason: Reason::Forbidden,
+            ..self
+        }
+    }
+
+    /// The rule, about something that is missing.
+    pub(crate) fn required(self) -> Self {
+        Self {
+            reason: Reason::Required,
+            ..self
+        }
+    }
 }
 
 /// Makes one.
@@ -39,5 +82,6 @@ pub(crate) fn rule(scope: Scope, field: &str, cel: impl Into<String>, message: i
         field: field.into(),
         cel: cel.into(),
         message: message.into(),
+        reason: Reason::Invalid,
     }
 }

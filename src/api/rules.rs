@@ -42,10 +42,10 @@ pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         .flatten()
         .chain(two_spellings)
         .chain([multikueue()])
-        .chain(only_while_suspended())
-        .chain([unfinished()])
-        .chain(immutable())
-        .chain(scheduling())
+        .chain(only_while_suspended().into_iter().map(Rule::forbidden))
+        .chain([unfinished().forbidden()])
+        .chain(immutable().into_iter().map(Rule::forbidden))
+        .chain(scheduling().into_iter().map(Rule::forbidden))
         .collect()
 });
 
@@ -86,26 +86,28 @@ fn replicas() -> Vec<Rule> {
             Scope::Replicas,
             "",
             "self.all(k, k == 'Master' || k == 'Worker')",
-            "unknown replica type: the keys are Master and Worker, spelled so",
+            "unknown replica type: use Master or Worker (case-sensitive)",
         ),
         rule(
             Scope::Replicas,
             "",
             "!('Master' in self) || !has(self['Master'].replicas) || self['Master'].replicas == 1",
-            "Master.replicas must be 1: further pods belong into Worker.replicas",
+            "Master.replicas must be 1: put additional pods in Worker.replicas",
         ),
         rule(
             Scope::Replica,
             ".template.spec.containers",
             "self.template.spec.containers.exists(c, c.name == 'pytorch')",
-            "template.spec.containers needs a container named pytorch: it is the one that trains",
-        ),
+            "template.spec.containers needs a container named pytorch: it gets the rendezvous port and its exit code decides",
+        )
+        .required(),
         rule(
             Scope::Replica,
             ".template.spec.containers",
             "self.template.spec.containers.all(c, has(c.image) && size(c.image) > 0)",
             "template.spec.containers: every container needs an image",
-        ),
+        )
+        .required(),
     ]
 }
 
@@ -119,8 +121,9 @@ fn elastic_policy() -> Vec<Rule> {
             Scope::Root,
             ".spec.elasticPolicy",
             of_a_new_object("!has(self.spec.elasticPolicy) || 'Worker' in self.spec.pytorchReplicaSpecs"),
-            "elasticPolicy needs pytorchReplicaSpecs.Worker: workers are what is elastic",
-        ),
+            "elasticPolicy requires pytorchReplicaSpecs.Worker: only workers scale",
+        )
+        .required(),
         rule(
             Scope::ElasticPolicy,
             ".minReplicas",
@@ -129,13 +132,13 @@ fn elastic_policy() -> Vec<Rule> {
         ),
         rule(
             Scope::Root,
-            ".spec.pytorchReplicaSpecs",
+            ".spec.pytorchReplicaSpecs.Worker.replicas",
             of_a_new_object(&within_bounds("self.spec")),
             OUT_OF_BOUNDS,
         ),
         rule(
             Scope::Spec,
-            ".pytorchReplicaSpecs",
+            ".pytorchReplicaSpecs.Worker.replicas",
             format!("{} || {}", within_bounds("self"), same_workers("self", "oldSelf")),
             OUT_OF_BOUNDS,
         ),
@@ -164,8 +167,8 @@ fn one_value(policy: &str) -> Rule {
         &format!(".{policy}"),
         format!("!has(self.{policy}) || !has(self.runPolicy.{policy}) || self.{policy} == self.runPolicy.{policy}"),
         format!(
-            "{policy} and runPolicy.{policy} are one policy in two spellings and differ: \
-             set both to the same value or remove one"
+            "{policy} and runPolicy.{policy} are the same setting and must not differ: \
+             remove one or set both to the same value"
         ),
     )
 }
@@ -186,7 +189,7 @@ fn only_while_suspended() -> Vec<Rule> {
         ),
         rule(
             Scope::Root,
-            ".spec.pytorchReplicaSpecs",
+            ".spec.pytorchReplicaSpecs.Worker.replicas",
             format!("has(self.spec.elasticPolicy) || {same_workers} || {exempt}"),
             format!(
                 "Worker.replicas of a job without elasticPolicy can change only while the job is suspended, \
@@ -195,7 +198,7 @@ fn only_while_suspended() -> Vec<Rule> {
         ),
         rule(
             Scope::Root,
-            ".spec.pytorchReplicaSpecs",
+            ".spec.pytorchReplicaSpecs.Worker.replicas",
             format!(
                 "!has(self.spec.elasticPolicy) || has(self.spec.elasticPolicy.minReplicas) || \
                  has(self.spec.elasticPolicy.maxReplicas) || {same_workers} || {exempt}"

@@ -14,7 +14,7 @@ pub enum CleanPodPolicy {
     All,
     /// Delete the pods that have not finished and keep the finished ones, whose logs stay readable.
     Running,
-    /// Delete nothing. Pods that still run go on running.
+    /// Delete nothing. Pods that still run keep running.
     None,
 }
 

@@ -75,6 +75,8 @@ fn rewrite(root: &mut Value, unknown: UnknownPodFields) {
         unwrap_description(schema);
         mark_quantities(schema);
     });
+    // Rules about the name can say so: a path in an error has to be one of the schema.
+    root["properties"]["metadata"] = json!({ "type": "object", "properties": { "name": { "type": "string" } } });
     root["properties"]["spec"]["properties"]["runPolicy"]["default"] = json!({});
     root["properties"]["spec"]["properties"]["runPolicy"]["properties"]["suspend"]["default"] = json!(false);
     root["properties"]["spec"]["properties"]["runPolicy"]["properties"]["managedBy"]["enum"] =
@@ -169,8 +171,11 @@ fn add_rules(root: &mut Value) {
             }
         };
         let mut validation = json!({ "rule": rule.cel, "message": rule.message });
-        if !rule.field.is_empty() && !rule.field.starts_with(".metadata") {
+        if !rule.field.is_empty() {
             validation["fieldPath"] = json!(rule.field);
+        }
+        if let Some(reason) = rule.reason.name() {
+            validation["reason"] = json!(reason);
         }
         let Some(schema) = schema.as_object_mut() else { continue };
         let validations = schema.entry("x-kubernetes-validations").or_insert_with(|| json!([]));

@@ -7,11 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The state of a job as last observed. Kubeflow 1.9's status, and the fields of ours that its documentation marks.
+/// The state of a job as last observed. Kubeflow 1.9's status and more.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct JobStatus {
-    /// One entry a type; the newest change stands last.
+    /// One entry per type, the most recently changed last.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     pub conditions: Vec<JobCondition>,
 
@@ -23,7 +23,7 @@ pub struct JobStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
 
-    /// When the job succeeded or failed. Written together with the verdict, never changed.
+    /// When the job succeeded or failed. Written together with the outcome, never changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
 

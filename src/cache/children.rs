@@ -120,7 +120,7 @@ impl<T: Fact> Children<T> {
         self.put(object, Some(now), false);
     }
 
-    /// We asked for the deletion of an object; it is on its way out until the watch shows it gone.
+    /// We asked for the deletion of an object; it is terminating until the watch shows it gone.
     pub(super) fn delete_asked(&mut self, owner: &JobId, name: &str, uid: &str, now: Instant) {
         let entry = self.by_owner.get_mut(owner).and_then(|children| children.get_mut(name));
         // Where the watch was faster than the answer, it has shown this already and will not show it again.

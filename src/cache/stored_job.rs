@@ -199,16 +199,16 @@ mod tests {
 
     #[test]
     fn a_finished_job_is_kept_without_its_templates() {
-        let object = |verdict| {
+        let object = |outcome| {
             let object = serde_json::json!({
                 "metadata": { "name": "job" },
                 "spec": { "pytorchReplicaSpecs": { "Master": { "replicas": 1, "template": { "spec": {} } } } },
-                "status": { "conditions": [{ "type": "Succeeded", "status": verdict }] },
+                "status": { "conditions": [{ "type": "Succeeded", "status": outcome }] },
             });
             serde_json::from_str::<StoredJob>(&object.to_string()).unwrap()
         };
-        for (verdict, template) in [("True", "null"), ("False", r#"{"spec":{}}"#)] {
-            let StoredJob::Decoded(job) = object(verdict) else {
+        for (outcome, template) in [("True", "null"), ("False", r#"{"spec":{}}"#)] {
+            let StoredJob::Decoded(job) = object(outcome) else {
                 panic!("decodes")
             };
             let master = &job.spec.pytorch_replica_specs["Master"];

@@ -141,7 +141,7 @@ impl Backoff for WatchBackoff {
     }
 }
 
-/// Runs one watch for ever. Its errors end here: the stream backs off and resumes by itself. Where the API server does
+/// Runs one watch forever. Its errors end here: the stream backs off and resumes by itself. Where the API server does
 /// not know the kind there is no event, and `on_event` says whether that is as it may be.
 async fn run<K>(
     kind: &'static str,

@@ -33,13 +33,13 @@ pub(super) struct Flags {
     /// Kubeconfig file. Default: KUBECONFIG, ~/.kube/config or the pod's service account.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// The one namespace to serve. Default: all.
+    /// Namespace to watch. Default: all.
     #[arg(long, env = "KUBEFLOW_NAMESPACE")]
     namespace: Option<String>,
-    /// Where /metrics is served; 0 is nowhere.
+    /// Where /metrics is served; 0 disables it.
     #[arg(long, default_value = ":8080", value_name = "ADDRESS")]
     metrics_bind_address: BindAddress,
-    /// Where /healthz and /readyz are served; 0 is nowhere.
+    /// Where /healthz and /readyz are served; 0 disables it.
     #[arg(long, default_value = ":8081", value_name = "ADDRESS")]
     health_probe_bind_address: BindAddress,
     /// Work only while holding a lease, so that several replicas can run.
@@ -54,7 +54,7 @@ pub(super) struct Flags {
     /// Jobs reconciled at once.
     #[arg(long, default_value = "32", value_name = "NUMBER")]
     controller_threads: NonZeroUsize,
-    /// Most writes a second; 0 and less is no limit. Default: no limit of ours; the API server's priority and fairness
+    /// Maximum writes per second; 0 and less is no limit. Unlimited by default: the API server's priority and fairness
     /// decides.
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     kube_api_qps: Option<i32>,

@@ -34,7 +34,7 @@ enum Command {
     Crd(Definition),
     /// Print the pods and services that would be created for the jobs of a file. Needs no cluster.
     Plan(File),
-    /// Say what is wrong with the jobs of a file. Needs no cluster; exits with 1 when something is.
+    /// Check the jobs in a file. Needs no cluster; exits with 1 when something is wrong.
     Validate(File),
 }
 
@@ -64,7 +64,7 @@ struct File {
     /// The definition that the jobs are for.
     #[command(flatten)]
     definition: Definition,
-    /// What pods are built with.
+    /// Pod settings.
     #[command(flatten)]
     settings: pod_flags::PodFlags,
 }

@@ -1,4 +1,4 @@
-//! Flags about what pods are built with.
+//! Flags about the pods.
 
 use std::convert::Infallible;
 use std::fs;

@@ -30,11 +30,11 @@ pub(super) fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         let asked = shutdown.clone();
         tokio::spawn(async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            info!("asked to end");
+            info!("shutting down");
             asked.cancel();
         });
         controller::run(options, shutdown).await.map_err(Box::<dyn Error>::from)
     });
-    info!(error = result.as_ref().err().map(tracing::field::display), "ended");
+    info!(error = result.as_ref().err().map(tracing::field::display), "stopped");
     result
 }

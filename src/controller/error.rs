@@ -56,7 +56,7 @@ pub(super) enum Error {
         name: String,
         /// Who controls it.
         owner: String,
-        /// Whether it is on its way out, as the pods of a deleted job of the same name.
+        /// Whether it is terminating, as the pods of a deleted job of the same name.
         terminating: bool,
     },
     /// An object of the job could not be deleted.
@@ -114,7 +114,7 @@ pub(super) enum Error {
         source: Box<kube::Error>,
     },
     /// The job changed while the plan was carried out. Not a fault: the change itself brings the next reconcile.
-    #[error("pytorchjob {namespace}/{name} has changed meanwhile")]
+    #[error("pytorchjob {namespace}/{name} has changed in the meantime")]
     Conflict {
         /// Namespace of the job.
         namespace: String,

@@ -55,7 +55,7 @@ const EVENT_ACTION: &str = "Reconcile";
 pub(crate) struct Options {
     /// Kubeconfig to use; otherwise as kube finds out.
     pub kubeconfig: Option<std::path::PathBuf>,
-    /// The one namespace to serve; otherwise all.
+    /// Namespace to watch; otherwise all.
     pub namespace: Option<String>,
     /// Jobs reconciled at once.
     pub threads: NonZeroUsize,
@@ -69,7 +69,7 @@ pub(crate) struct Options {
     pub election: Option<Election>,
     /// Name of the pod, for events and the lease.
     pub pod_name: Option<String>,
-    /// What pods are built with.
+    /// Pod settings.
     pub settings: Settings,
     /// Whether to use the gang scheduler that the cluster has.
     pub discover_gang_scheduler: bool,
@@ -199,7 +199,7 @@ pub(crate) async fn run(options: Options, shutdown: CancellationToken) -> Result
     if let Some(elector) = elector
         && let Err(error) = elector.release().await
     {
-        tracing::warn!(%error, "the lease stays until it expires");
+        tracing::warn!(%error, "Lease not released; it will expire");
     }
     stop.cancel();
     // A connection that does not end must not keep the process.

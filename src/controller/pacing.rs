@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_verdict_is_written_at_once_a_condition_after_its_burst_and_counts_after_a_second() {
+    async fn an_outcome_is_written_at_once_a_condition_after_its_burst_and_counts_after_a_second() {
         let (memory, start) = (Memory::default(), Instant::now());
         memory.begin("j");
         assert_eq!(memory.status_wait("j", Urgency::Now, start), None);

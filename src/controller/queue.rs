@@ -25,7 +25,7 @@ use crate::platform::metrics::Outcome;
 
 /// The kind that is always watched. What jobs own depends on the settings.
 pub(super) const JOBS: &str = "pytorchjobs";
-/// A reconcile is given up after this long, so that one that hangs does not keep its job for ever.
+/// A reconcile is given up after this long, so that one that hangs does not keep its job forever.
 const DEADLINE: Duration = Duration::from_mins(1);
 /// How long running reconciles may take to end on shutdown.
 const DRAIN: Duration = Duration::from_secs(15);

@@ -46,7 +46,7 @@ pub(super) async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> 
                 context.index.jobs().doubt(&stored.key());
             }
             let pause = match error {
-                // It may take as long as its grace period, or for ever; its deletion may be watched, and may not be.
+                // It may take as long as its grace period, or forever; its deletion may be watched, and may not be.
                 Error::NameTaken { .. } => context.memory.failed(stored.uid(), false, Instant::now()),
                 _ if error.is_end_of_namespace() => RESYNC,
                 _ => AFTER_CONFLICT,

@@ -1,4 +1,4 @@
-//! A job that has its verdict: clean-up, then deletion when the time has come. The verdict itself is not looked at
+//! A job that has finished: clean-up, then deletion when the time has come. The outcome itself is not looked at
 //! again.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::planner::status::conditions::is_true;
 use crate::planner::status::replica_statuses;
 use crate::planner::world::World;
 
-/// What remains to be done after the verdict in `stored`.
+/// What remains to be done after the outcome in `stored`.
 pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     let spec = &world.job.spec;
     let expires = ttl_seconds_after_finished::expires_in(stored, spec.ttl_seconds_after_finished(), world.now);
@@ -28,8 +28,8 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     let mut status = stored.clone();
     status.replica_statuses = replica_statuses::final_counts(world, &stored.replica_statuses);
     if stored.observed_generation.is_some() {
-        // A verdict of Kubeflow's operator has no generation, and taking its jobs over is no reason to write to each of
-        // them.
+        // An outcome of Kubeflow's operator has no generation, and taking its jobs over is no reason to write to each
+        // of them.
         status.observed_generation = world.job.metadata.generation;
     }
     let acted_on = status.observed_generation != stored.observed_generation;

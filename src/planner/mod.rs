@@ -5,10 +5,10 @@
 //! * Same input, same plan. Master comes before Worker, then the index.
 //! * Status is derived from what was observed, never from what this plan is about to do. One count is not: `active` has
 //!   the pods that are about to be created, and is stored before they are, because others give quota away by it.
-//! * A verdict is stored before anything is deleted because of it, and a failure is counted before its pod is deleted;
+//! * An outcome is stored before anything is deleted because of it, and a failure is counted before its pod is deleted;
 //!   so a crash between any two writes loses nothing. That is why such a plan has a status and no actions: the next one
 //!   has the actions.
-//! * A verdict comes with its reason, message and completion time in one status, and never changes again.
+//! * An outcome comes with its reason, message and completion time in one status, and never changes again.
 //! * On an unchanged world, the plan after the last one is empty.
 //!
 //! One file a policy, named after the API field.
@@ -71,7 +71,7 @@ pub fn managed_elsewhere(job: &PyTorchJob) -> bool {
 
 /// What becomes of a stored object that is not a PyTorchJob at all, such as one with a string for a number. It is
 /// Failed, with the cause; one that has started, or whose status is as broken, goes on and has a warning. Nothing when
-/// it has its verdict already.
+/// it has finished already.
 #[must_use]
 pub fn undecodable(
     name: &str,

@@ -106,7 +106,7 @@ pub enum Urgency {
     Counts,
     /// A condition changed, or counts that others wait for: once the burst is over, a fraction of a second later.
     Condition,
-    /// What follows depends on it being stored: verdicts, restarts, suspension, the first status.
+    /// What follows depends on it being stored: outcomes, restarts, suspension, the first status.
     Now,
 }
 

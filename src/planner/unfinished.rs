@@ -1,4 +1,4 @@
-//! The plan for a job without verdict.
+//! The plan for a job that has not finished.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ enum Decision {
     Work,
 }
 
-/// Decides about a job without verdict: refuse it, keep it suspended, or work on it.
+/// Decides about a job that has not finished: refuse it, keep it suspended, or work on it.
 #[must_use]
 pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     let mut draft = Draft::new(world, stored);

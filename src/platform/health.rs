@@ -24,7 +24,7 @@ pub(crate) struct Health(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// Kinds whose first list is not complete.
+    /// Kinds whose initial list is not complete.
     unsynced: BTreeSet<&'static str>,
     reconciling: Loop,
 }
@@ -108,7 +108,7 @@ impl Health {
         let state = self.state();
         let missing = state.unsynced.iter();
         missing
-            .map(|kind| format!("cache of {kind}: the first list is not complete"))
+            .map(|kind| format!("cache of {kind}: initial list not complete"))
             .collect()
     }
 
@@ -170,12 +170,12 @@ mod tests {
         assert_eq!(
             health.unready(),
             [
-                "cache of Pod: the first list is not complete",
-                "cache of PyTorchJob: the first list is not complete"
+                "cache of Pod: initial list not complete",
+                "cache of PyTorchJob: initial list not complete"
             ]
         );
         health.synced("PyTorchJob");
-        assert_eq!(health.unready(), ["cache of Pod: the first list is not complete"]);
+        assert_eq!(health.unready(), ["cache of Pod: initial list not complete"]);
         health.synced("Pod");
         assert!(health.unready().is_empty());
         assert_eq!(health.broken(), None);

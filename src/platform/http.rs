@@ -317,7 +317,7 @@ mod tests {
 
         let (head, body) = fetch(probes_at, "/readyz").await;
         assert!(head.starts_with("HTTP/1.1 500"), "{head}");
-        assert_eq!(body, "cache of Pod: the first list is not complete");
+        assert_eq!(body, "cache of Pod: initial list not complete");
         health.synced("Pod");
         for path in ["/readyz", "/healthz"] {
             let (head, body) = fetch(probes_at, path).await;

@@ -1,10 +1,10 @@
-//! `cleanPodPolicy` on live jobs: both spellings, both verdicts, every value, before and after the end.
+//! `cleanPodPolicy` on live jobs: both spellings, both outcomes, every value, before and after the end.
 
 use crate::api::{CleanPodPolicy, ReplicaType};
 use crate::planner::{Phase, Plan};
 use crate::support::fixture::{Scene, actions, master, master_and_workers};
 
-/// A job with a verdict and one pod of each kind: a failed or succeeded master, a running, a pending and a succeeded
+/// A job with an outcome and one pod of each kind: a failed or succeeded master, a running, a pending and a succeeded
 /// worker.
 fn finished(spelling: &str, policy: Option<&str>, failed: bool) -> Scene {
     let job = master_and_workers(3).restart(ReplicaType::Master, "Never");
@@ -127,7 +127,7 @@ fn clean_up_that_was_interrupted_goes_on() {
 }
 
 #[test]
-fn a_terminating_pod_at_the_verdict_is_waited_for_and_not_deleted_again() {
+fn a_terminating_pod_at_the_outcome_is_waited_for_and_not_deleted_again() {
     let mut scene = master().policy("activeDeadlineSeconds", 5).running();
     scene.terminate("job-master-0");
     scene.wait(5);

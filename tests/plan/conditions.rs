@@ -65,7 +65,7 @@ fn a_success_waits_a_moment_for_pods_that_end_with_the_master() {
 }
 
 #[test]
-fn success_is_one_status_with_verdict_completion_time_event_and_count() {
+fn success_is_one_status_with_outcome_completion_time_event_and_count() {
     for (job, message) in [
         (master(), "PyTorchJob job is successfully completed."),
         (workers(2), "PyTorchJob ns/job successfully completed."),
@@ -92,13 +92,13 @@ fn success_is_one_status_with_verdict_completion_time_event_and_count() {
         assert_eq!(
             plan.actions,
             [],
-            "the verdict is stored before anything is deleted because of it"
+            "the outcome is stored before anything is deleted because of it"
         );
     }
 }
 
 #[test]
-fn w16_a_job_that_succeeds_while_a_replica_fails_has_one_verdict() {
+fn w16_a_job_that_succeeds_while_a_replica_fails_has_one_outcome() {
     for policy in ["Never", "OnFailure", "ExitCode"] {
         let mut scene = elastic_workers(2, 1, 2).restart(ReplicaType::Worker, policy).running();
         scene.phase("job-worker-0", Phase::Succeeded);
@@ -125,7 +125,7 @@ fn w34_after_success_active_follows_the_pods_and_is_written_once_the_last_is_gon
     assert_eq!(
         scene.status().replica_statuses["Worker"].active,
         Some(2),
-        "they still run at the verdict"
+        "they still run at the outcome"
     );
     scene.reconcile();
     scene.remove("job-worker-1");
@@ -146,7 +146,7 @@ fn w34_after_success_active_follows_the_pods_and_is_written_once_the_last_is_gon
 }
 
 #[test]
-fn an_edit_of_a_finished_job_is_acknowledged_and_changes_no_verdict() {
+fn an_edit_of_a_finished_job_is_acknowledged_and_changes_no_outcome() {
     let mut scene = master().running();
     scene.everything(Phase::Succeeded);
     scene.settle();
@@ -253,7 +253,7 @@ fn the_lists_that_go_operators_write_as_null_are_empty() {
 fn an_undecodable_job_fails_with_the_cause_once() {
     let stored = JobStatus::default();
     let (status, note) = planner::undecodable("job", Some(&stored), "spec.backoffLimit: not a number", time(7).0)
-        .expect("it has no verdict yet");
+        .expect("it has not finished yet");
     let status = status.expect("it has not started");
     assert_eq!(conditions(&status), ["Failed=True(InvalidPyTorchJobSpec)"]);
     assert_eq!(status.completion_time, Some(time(7)));

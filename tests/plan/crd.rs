@@ -333,7 +333,7 @@ fn creations() -> Vec<Case> {
             master().container(ReplicaType::Master, "/image", json!("")),
         ),
         create(
-            "elasticPolicy needs pytorchReplicaSpecs.Worker",
+            "elasticPolicy requires pytorchReplicaSpecs.Worker",
             elastic(),
             master().spec("/elasticPolicy", json!({})),
         ),

@@ -35,8 +35,8 @@ proptest! {
 /// A cluster, and what must not be forgotten about its past.
 struct History {
     cluster: Cluster,
-    /// Verdict, reason, message and completion time, as first stored.
-    verdict: Option<Verdict>,
+    /// Outcome, reason, message and completion time, as first stored.
+    outcome: Option<Ending>,
     /// UIDs of the failures counted so far.
     counted: BTreeSet<String>,
     /// The most restarts that were allowed at any time; nothing when they were unlimited.
@@ -44,14 +44,14 @@ struct History {
     restarts: i32,
 }
 
-type Verdict = (String, Option<String>, Option<String>, Timestamp);
+type Ending = (String, Option<String>, Option<String>, Timestamp);
 
 impl History {
     fn new(job: PyTorchJob) -> Self {
         let limit = job.spec.backoff_limit();
         Self {
             cluster: Cluster::new(job),
-            verdict: None,
+            outcome: None,
             counted: BTreeSet::new(),
             limit,
             restarts: 0,
@@ -86,7 +86,7 @@ impl History {
             };
             told.same_again();
             told.touches_only_what_it_has_seen();
-            told.verdicts_are_final_and_complete();
+            told.outcomes_are_final_and_complete();
             told.failures_are_counted_before_pods_are_replaced();
             told.clean_up_obeys_its_policy();
             told.nothing_is_created_while_suspended();
@@ -97,7 +97,7 @@ impl History {
         let finished = self.cluster.stored.finished();
         for written in self.cluster.carry_out(&plan, first, outcomes) {
             match written {
-                Written::Pod | Written::Service => assert!(!finished, "S3: created after the verdict was stored"),
+                Written::Pod | Written::Service => assert!(!finished, "S3: created after the outcome was stored"),
                 Written::Deleted(pod) => self.replaced_pods_are_counted(&pod),
                 Written::Status | Written::Job => {}
             }
@@ -123,19 +123,19 @@ impl History {
         );
     }
 
-    /// S3 and S4, at the API server: verdicts stay, counts only grow, and never beyond what was allowed.
+    /// S3 and S4, at the API server: outcomes stay, counts only grow, and never beyond what was allowed.
     fn stored_status_is_monotonic(&mut self) {
         let Some(status) = self.cluster.stored.job.as_ref().and_then(|job| job.status.clone()) else {
             return;
         };
-        if let Some(verdict) = &self.verdict {
+        if let Some(outcome) = &self.outcome {
             assert_eq!(
-                stored_verdict(&status).as_ref(),
-                Some(verdict),
-                "S3: the verdict changed"
+                stored_outcome(&status).as_ref(),
+                Some(outcome),
+                "S3: the outcome changed"
             );
         } else {
-            self.verdict = stored_verdict(&status);
+            self.outcome = stored_outcome(&status);
         }
         let restarts = status.restarts.unwrap_or(0);
         assert!(
@@ -298,11 +298,11 @@ impl Told<'_> {
     }
 
     /// S3.
-    fn verdicts_are_final_and_complete(&self) {
+    fn outcomes_are_final_and_complete(&self) {
         let (before, after) = (self.stored(), self.status());
         assert!(
             !(is_true(&after, Succeeded) && is_true(&after, Failed)),
-            "S3: two verdicts"
+            "S3: two outcomes"
         );
         if finished(&before) {
             assert_eq!(
@@ -310,12 +310,12 @@ impl Told<'_> {
                 (&after.conditions, &after.completion_time),
                 "S3"
             );
-            assert_eq!(self.creations().count(), 0, "S3: nothing is created after the verdict");
+            assert_eq!(self.creations().count(), 0, "S3: nothing is created after the outcome");
         } else if finished(&after) {
-            assert!(after.completion_time.is_some(), "S3: a verdict has its time");
+            assert!(after.completion_time.is_some(), "S3: an outcome has its time");
             assert!(
                 self.plan.actions.is_empty(),
-                "a verdict is stored before anything is deleted because of it"
+                "an outcome is stored before anything is deleted because of it"
             );
             assert!(!is_true(&after, Running), "a finished job does not run");
         }
@@ -580,14 +580,14 @@ fn goes(job: &PyTorchJob, status: &JobStatus, pod: &Pod) -> bool {
     }
 }
 
-fn stored_verdict(status: &JobStatus) -> Option<Verdict> {
+fn stored_outcome(status: &JobStatus) -> Option<Ending> {
     let entry = status.conditions.iter().find(|entry| {
         entry.status == "True" && [Succeeded.as_str(), Failed.as_str()].contains(&entry.type_.as_str())
     })?;
     let completed = status
         .completion_time
         .as_ref()
-        .expect("S3: a verdict is stored with its time")
+        .expect("S3: an outcome is stored with its time")
         .0;
     Some((
         entry.type_.clone(),

@@ -168,7 +168,7 @@ fn a_start_in_the_middle_of_a_second_makes_the_deadline_no_earlier_than_the_stor
 }
 
 #[test]
-fn every_edit_of_the_deadline_arms_the_timer_anew() {
+fn every_edit_of_the_deadline_restarts_the_timer() {
     let mut scene = master().policy("activeDeadlineSeconds", 100).running();
     scene.wait(30);
     for (edited, expected) in [(60, 30), (1_000, 970), (31, 1)] {
@@ -214,7 +214,7 @@ fn an_operator_that_starts_in_the_middle_of_a_deadline_finishes_it_on_time() {
 }
 
 #[test]
-fn suspended_time_does_not_count_and_resuming_starts_the_deadline_anew() {
+fn suspended_time_does_not_count_and_resuming_starts_the_deadline_again() {
     let mut scene = master().policy("activeDeadlineSeconds", 10).running();
     scene.wait(8);
     scene.suspend(true);
@@ -322,7 +322,7 @@ fn w3_kubeflows_failures_without_completion_time_expire_too() {
     assert_eq!(
         scene.plan().requeue,
         Some(Duration::from_secs(20)),
-        "from the verdict's own time"
+        "from the outcome's own time"
     );
     scene.wait(20);
     assert_eq!(scene.plan().actions, [Action::DeleteJob]);

@@ -252,7 +252,7 @@ fn t_init_containers_are_on_workers_of_jobs_with_a_master() {
 }
 
 #[test]
-fn t_validation_gives_kubeflows_verdicts() {
+fn t_validation_gives_kubeflows_outcomes() {
     let elastic = || elastic_workers(2, 1, 3);
     for (accepted, job, why) in [
         (

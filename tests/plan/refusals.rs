@@ -165,7 +165,7 @@ fn w23_a_replica_without_containers_does_not_panic_anything() {
 }
 
 #[test]
-fn a_verdict_of_another_operator_is_not_replaced_by_a_refusal() {
+fn an_outcome_of_another_operator_is_not_replaced_by_a_refusal() {
     let mut scene = master().replicas(ReplicaType::Master, 2).scene();
     let status = json!({ "conditions": [{ "type": "Succeeded", "status": "True", "reason": "PyTorchJobSucceeded" }] });
     let status: JobStatus = serde_json::from_value(status).expect("the status decodes");

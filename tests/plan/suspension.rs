@@ -95,7 +95,7 @@ fn a_restarting_job_is_not_restarting_while_it_is_suspended() {
 }
 
 #[test]
-fn a_resumed_job_stays_suspended_until_the_last_old_pod_is_gone_and_then_begins_anew() {
+fn a_resumed_job_stays_suspended_until_the_last_old_pod_is_gone_and_then_starts_again() {
     let mut scene = master_and_workers(1).running();
     scene.suspend(true);
     scene.settle();
@@ -118,7 +118,7 @@ fn a_resumed_job_stays_suspended_until_the_last_old_pod_is_gone_and_then_begins_
     assert_eq!(
         scene.status().start_time,
         Some(time(10)),
-        "the clock of the deadline starts anew"
+        "the clock of the deadline starts again"
     );
     assert_eq!(scene.reconcile().actions.len(), 4);
 }

@@ -119,7 +119,7 @@ fn a_refusal_is_told_while_something_is_missing_and_numbers_alone_are_no_news() 
 }
 
 #[test]
-fn a_verdict_takes_away_what_the_job_waited_for() {
+fn an_outcome_takes_away_what_the_job_waited_for() {
     let mut scene = workers(2).policy("activeDeadlineSeconds", 90).running();
     scene.terminate_on("job-worker-0", "n1");
     scene.now = at(60);

@@ -1,4 +1,4 @@
-//! `cleanPodPolicy` on live pods and services: what is left once a job has its verdict.
+//! `cleanPodPolicy` on live pods and services: what is left once a job has finished.
 
 use pytorchjob_test_cluster::PodPhase;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A job whose Master has decided it, while worker 0 has ended, worker 1 runs and worker 2 is pending.
-async fn decided(rig: &Rig, name: &str, policy: &Value, verdict: &PodPhase) {
+async fn decided(rig: &Rig, name: &str, policy: &Value, outcome: &PodPhase) {
     let job = with(job_with_policy(name, 3, "Never"), policy);
     let (_, pods) = rig.create_with_pods(&job).await;
     let pod = |replica: &str| format!("{name}-{replica}");
@@ -24,18 +24,18 @@ async fn decided(rig: &Rig, name: &str, policy: &Value, verdict: &PodPhase) {
         job.count("Worker", "succeeded") == 1 && job.status["ready"] == "3/4"
     })
     .await;
-    rig.set_phase(&pod("master-0"), verdict).await;
+    rig.set_phase(&pod("master-0"), outcome).await;
     rig.wait_finished(name).await;
 }
 
 /// Decides a job in both spellings of the policy and checks what is left.
-async fn leaves(policy: Value, verdict: PodPhase, left: &[&str]) {
+async fn leaves(policy: Value, outcome: PodPhase, left: &[&str]) {
     let rig = Rig::start().await;
     in_both_spellings(async |spelling| {
         let name = spelling.name();
-        decided(&rig, name, &spelling.policy("cleanPodPolicy", policy.clone()), &verdict).await;
+        decided(&rig, name, &spelling.policy("cleanPodPolicy", policy.clone()), &outcome).await;
         let after = rig.settle(name).await;
-        assert_eq!(after.is("Succeeded"), verdict == PodPhase::Succeeded);
+        assert_eq!(after.is("Succeeded"), outcome == PodPhase::Succeeded);
         assert_eq!(rig.pod_names(name).await, replica_names(name, left), "pods");
         assert_eq!(rig.service_names(name).await, replica_names(name, left), "services");
     })
@@ -137,7 +137,7 @@ async fn a_policy_changed_on_a_finished_job_holds_at_once() {
         let name = spelling.name();
         let set = |policy: &str| spelling.policy("cleanPodPolicy", policy);
         decided(&rig, name, &set("None"), &PodPhase::Succeeded).await;
-        let verdict = rig.settle(name).await;
+        let outcome = rig.settle(name).await;
         assert_eq!(rig.pod_names(name).await, replica_names(name, &ALL));
 
         rig.patch(name, &set("Running")).await;
@@ -148,11 +148,11 @@ async fn a_policy_changed_on_a_finished_job_holds_at_once() {
         rig.wait_pod_names(name, &[]).await;
         rig.wait_service_names(name, &[]).await;
 
-        // Going back restores nothing, and the verdict has stayed.
+        // Going back restores nothing, and the outcome has stayed.
         rig.patch(name, &set("None")).await;
         let after = rig.settle(name).await;
         assert_eq!(rig.pod_names(name).await, [""; 0]);
-        assert_eq!(after.status["conditions"], verdict.status["conditions"]);
+        assert_eq!(after.status["conditions"], outcome.status["conditions"]);
         assert_eq!(after.count("Master", "succeeded"), 1);
         assert_eq!(after.count("Worker", "active"), 0);
     })

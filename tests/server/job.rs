@@ -27,7 +27,7 @@ impl Job {
         self.condition(condition).is_some_and(|entry| entry["status"] == "True")
     }
 
-    /// Whether the job has its verdict.
+    /// Whether the job has finished.
     pub fn finished(&self) -> bool {
         self.is("Succeeded") || self.is("Failed")
     }
@@ -83,7 +83,7 @@ impl Job {
         self.status["replicaStatuses"][role][count].as_i64().unwrap_or(0)
     }
 
-    /// The message of the verdict.
+    /// The message of the outcome.
     pub fn why(&self) -> &str {
         self.conditions().last().map_or("", |[.., message]| message)
     }

@@ -259,7 +259,7 @@ fn submitted(name: &str, priority: &str) -> Value {
     job
 }
 
-/// Lets all pods of a job succeed, and waits for its verdict.
+/// Lets all pods of a job succeed, and waits for its outcome.
 async fn succeed(space: &Space, job: &str) {
     let pods = space.rig.pod_names(job).await;
     space.rig.set_phases(pods, &PodPhase::Succeeded).await;

@@ -1,6 +1,6 @@
 //! The same walks on the real API server, step by step beside the simulation.
 //!
-//! Each verdict of the server must be the simulation's, and whenever things have come to rest both must be in the same
+//! Each outcome of the server must be the simulation's, and whenever things have come to rest both must be in the same
 //! state. So what holds of the simulated admission and the simulated operator holds of the real ones. Now and then a
 //! job is created in the state that was reached, in a namespace of its own, and everything the two jobs own is compared
 //! as the API server shows it.

@@ -166,7 +166,7 @@ async fn wait_terminating(rig: &Rig, job: &str) {
 }
 
 #[tokio::test]
-async fn a_job_created_anew_waits_for_the_pods_of_its_predecessor_to_go_and_inherits_nothing() {
+async fn a_job_created_again_waits_for_the_pods_of_its_predecessor_to_go_and_inherits_nothing() {
     let rig = Rig::start().await;
     let (old, pods) = running_on_a_node(&rig, "again").await;
     rig.jobs().delete("again", &DeleteParams::background()).await.unwrap();

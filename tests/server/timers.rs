@@ -34,7 +34,7 @@ fn assert_deadline(job: &Job, seconds: i64) {
             &format!("Job {name} has failed because it was active longer than specified deadline ({deadline} s)")
         ]
     );
-    assert_eq!(job.duration(), seconds, "seconds from start to verdict of {name}");
+    assert_eq!(job.duration(), seconds, "seconds from start to outcome of {name}");
 }
 
 /// A job without workers that bears a policy and, so that its deletion can be timed, a finalizer.
@@ -152,7 +152,7 @@ fn label(edit: u32) -> Value {
 }
 
 #[tokio::test]
-async fn a_deadline_whose_verdict_meets_a_conflict_is_not_forgotten() {
+async fn a_deadline_whose_outcome_meets_a_conflict_is_not_forgotten() {
     let rig = Rig::start().await;
     rig.create(&with(job("frozen", 0), &Spelling::Flat.policy(DEADLINE, 4)))
         .await;

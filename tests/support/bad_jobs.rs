@@ -139,13 +139,15 @@ fn numbers() -> Vec<Bad> {
         .collect()
 }
 
-/// Each policy, with different values in its two spellings.
+/// Each policy, with different values in its two places.
 fn spellings() -> Vec<Bad> {
     let twice = |(policy, flat, nested): (&str, Value, Value)| {
         let field = format!("spec.{policy}");
-        let operator = runs(&format!("{field}: {policy} and runPolicy.{policy} are one policy"));
+        let operator = runs(&format!(
+            "{field}: {policy} and runPolicy.{policy} are the same setting"
+        ));
         let job = master().flat(policy, flat).policy(policy, nested);
-        bad(job, &field, "set both to the same value or remove one", operator)
+        bad(job, &field, "remove one or set both to the same value", operator)
     };
     [
         ("activeDeadlineSeconds", json!(3600), json!(3601)),
@@ -159,7 +161,7 @@ fn spellings() -> Vec<Bad> {
 
 fn replicas() -> Vec<Bad> {
     let specs = "spec.pytorchReplicaSpecs";
-    let roles = "the keys are Master and Worker";
+    let roles = "use Master or Worker";
     let of = |role: &str, field: &str| format!("{specs}.{role}.{field}");
     let role = |name: &str| {
         let replica = master().json()["spec"]["pytorchReplicaSpecs"]["Master"].take();
@@ -172,8 +174,8 @@ fn replicas() -> Vec<Bad> {
         bad(
             master().replicas(Master, 2),
             specs,
-            "Master.replicas must be 1: further pods belong into Worker.replicas",
-            fails("spec.pytorchReplicaSpecs[Master].replicas: must be 1: further pods belong into Worker.replicas"),
+            "Master.replicas must be 1: put additional pods in Worker.replicas",
+            fails("spec.pytorchReplicaSpecs[Master].replicas: must be 1: put additional pods in Worker.replicas"),
         ),
         bad(
             master().replicas(Master, 0),
@@ -228,7 +230,7 @@ fn replicas() -> Vec<Bad> {
 fn templates() -> Vec<Bad> {
     let template = "spec.pytorchReplicaSpecs.Master.template";
     let containers = "spec.pytorchReplicaSpecs[Master].template.spec.containers";
-    let named = "needs a container named pytorch: it is the one that trains";
+    let named = "needs a container named pytorch: it gets the rendezvous port and its exit code decides";
     let image = "every container needs an image";
     let unnamed = || fails(&format!("{containers}: needs a container named pytorch"));
     let without_image = || fails(&format!("{containers}[0].image: is required"));
@@ -297,8 +299,8 @@ fn elastic() -> Vec<Bad> {
         bad(
             master().spec("/elasticPolicy", json!({ "minReplicas": 1 })),
             "spec.elasticPolicy",
-            "elasticPolicy needs pytorchReplicaSpecs.Worker",
-            fails("spec.elasticPolicy: needs pytorchReplicaSpecs.Worker"),
+            "elasticPolicy requires pytorchReplicaSpecs.Worker",
+            fails("spec.elasticPolicy: requires pytorchReplicaSpecs.Worker"),
         ),
         bad(
             elastic_workers(1, 2, 1),
@@ -308,7 +310,7 @@ fn elastic() -> Vec<Bad> {
         ),
         bad(
             elastic_workers(5, 1, 3),
-            "spec.pytorchReplicaSpecs",
+            "spec.pytorchReplicaSpecs[Worker].replicas",
             "must lie between elasticPolicy.minReplicas and elasticPolicy.maxReplicas",
             runs("spec.pytorchReplicaSpecs[Worker].replicas: must lie between"),
         ),
@@ -335,7 +337,14 @@ fn elastic() -> Vec<Bad> {
 
 fn names() -> Vec<Bad> {
     let shape = "metadata.name must start with a letter, consist of lower-case letters, digits and '-'";
-    let name = |name: &str, says, operator| bad(master_and_workers(1).named(name), "<nil>", says, fails(operator));
+    let name = |name: &str, says, operator| {
+        bad(
+            master_and_workers(1).named(name),
+            "metadata.name",
+            says,
+            fails(operator),
+        )
+    };
     vec![
         name(
             "a-name-that-is-so-long-that-with-role-and-index-it-is-no-name",

@@ -97,7 +97,7 @@ impl Objects {
         })
     }
 
-    /// Whether the job has its verdict.
+    /// Whether the job has finished.
     pub fn finished(&self) -> bool {
         self.job
             .as_ref()

@@ -1,4 +1,4 @@
-//! `cleanPodPolicy`: what is deleted once the job has its verdict.
+//! `cleanPodPolicy`: what is deleted once the job has finished.
 
 use crate::api::{ChildKind, CleanPodPolicy};
 use crate::planner::child::Pod;
@@ -20,7 +20,7 @@ pub(crate) fn effective(policy: Option<CleanPodPolicy>, failed: bool) -> CleanPo
 }
 
 /// The deletions that remain. Running includes pods that are pending, as in Kubeflow. The services of pods that are
-/// gone, whoever deleted them, go when no pod is on its way out any more: until then pods find each other, to save a
+/// gone, whoever deleted them, go when no pod is terminating any more: until then pods find each other, to save a
 /// checkpoint together for example. Kubeflow deletes a service together with its pod, and leaks it when the pod is gone
 /// already.
 #[must_use]

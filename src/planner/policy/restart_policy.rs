@@ -11,7 +11,7 @@ use crate::planner::child::{FailedContainer, Failure, Pod};
 use crate::planner::plan::Action;
 use crate::planner::world::World;
 
-/// Exit codes from here on are signals (128 + n): not the program's own verdict, so worth another try.
+/// Exit codes from here on are signals (128 + n): not the program's own decision, so worth another try.
 const RETRYABLE_FROM: i32 = 128;
 
 /// The failures that the status has not counted yet, by role.

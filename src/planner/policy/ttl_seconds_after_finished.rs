@@ -12,7 +12,7 @@ use crate::planner::status::conditions::find;
 /// What remains until a finished job is deleted: zero when it is time, nothing without a TTL.
 ///
 /// Kubeflow 1.9 stores no completion time for some failures and then never deletes the job. For such a status the time
-/// of the verdict itself counts. A negative TTL never comes: it is why the job was refused, and whoever wrote it is
+/// of the outcome itself counts. A negative TTL never comes: it is why the job was refused, and whoever wrote it is
 /// still to read that.
 #[must_use]
 pub(crate) fn expires_in(status: &JobStatus, ttl: Option<i32>, now: Timestamp) -> Option<Duration> {
@@ -24,8 +24,8 @@ fn completion(status: &JobStatus) -> Option<&Time> {
     status.completion_time.as_ref().or_else(|| {
         [ConditionType::Failed, ConditionType::Succeeded]
             .into_iter()
-            .find_map(|verdict| find(status, verdict))
-            .and_then(|verdict| verdict.last_transition_time.as_ref())
+            .find_map(|outcome| find(status, outcome))
+            .and_then(|outcome| outcome.last_transition_time.as_ref())
     })
 }
 
@@ -35,9 +35,9 @@ mod tests {
     use crate::planner::fixture::{at, time};
     use crate::planner::status::conditions::{clear, set};
 
-    fn finished(verdict: ConditionType, completion: Option<i64>) -> JobStatus {
+    fn finished(outcome: ConditionType, completion: Option<i64>) -> JobStatus {
         let mut status = JobStatus::default();
-        set(&mut status, verdict, "Verdict", String::new(), at(50));
+        set(&mut status, outcome, "Outcome", String::new(), at(50));
         status.completion_time = completion.map(time);
         status
     }
@@ -65,28 +65,28 @@ mod tests {
             (None, 999, None, "unset is never"),
             (Some(-1), 999, None, "negative is never"),
         ] {
-            for verdict in [ConditionType::Succeeded, ConditionType::Failed] {
-                let status = finished(verdict, Some(100));
-                assert_eq!(expires_in(&status, ttl, at(now)), expected, "{why}, {verdict:?}");
+            for outcome in [ConditionType::Succeeded, ConditionType::Failed] {
+                let status = finished(outcome, Some(100));
+                assert_eq!(expires_in(&status, ttl, at(now)), expected, "{why}, {outcome:?}");
             }
         }
     }
 
     #[test]
-    fn w3_without_a_completion_time_the_ttl_counts_from_the_verdict() {
-        for verdict in [ConditionType::Succeeded, ConditionType::Failed] {
-            let left = expires_in(&finished(verdict, None), Some(10), at(53));
-            assert_eq!(left, Some(Duration::from_secs(7)), "{verdict:?}");
+    fn w3_without_a_completion_time_the_ttl_counts_from_the_outcome() {
+        for outcome in [ConditionType::Succeeded, ConditionType::Failed] {
+            let left = expires_in(&finished(outcome, None), Some(10), at(53));
+            assert_eq!(left, Some(Duration::from_secs(7)), "{outcome:?}");
         }
     }
 
     #[test]
-    fn a_verdict_without_any_time_never_expires() {
+    fn an_outcome_without_any_time_never_expires() {
         let mut status = finished(ConditionType::Failed, None);
         status.conditions[0].last_transition_time = None;
         assert_eq!(expires_in(&status, Some(0), at(999)), None);
         let mut status = JobStatus::default();
         clear(&mut status, ConditionType::Suspended, "Resumed", String::new(), at(0));
-        assert_eq!(expires_in(&status, Some(0), at(999)), None, "no verdict at all");
+        assert_eq!(expires_in(&status, Some(0), at(999)), None, "no outcome at all");
     }
 }

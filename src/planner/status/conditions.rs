@@ -1,7 +1,7 @@
 //! `status.conditions`: the mechanics of Kubeflow 1.9's list, which the STATE column and clients rely on.
 //!
 //! One entry a type. A changed entry moves to the end; an entry with the same status and reason is left as it is,
-//! message and times included. Running and Restarting replace each other. A verdict turns a True Running into False in
+//! message and times included. Running and Restarting replace each other. An outcome turns a True Running into False in
 //! place, and unlike in Kubeflow a True Restarting too: a finished job does not restart.
 //!
 //! The last entry is True. Kubeflow puts a new False there: its STATE column says Suspended of a job that was resumed.
@@ -16,7 +16,7 @@ pub(crate) const TRUE: &str = "True";
 const FALSE: &str = "False";
 
 /// What a finished job is no longer.
-const ENDED_BY_VERDICT: [ConditionType; 2] = [ConditionType::Running, ConditionType::Restarting];
+const ENDED_BY_OUTCOME: [ConditionType; 2] = [ConditionType::Running, ConditionType::Restarting];
 
 /// The time as it is stored: the API server keeps whole seconds, and a status that keeps more never equals what comes
 /// back.
@@ -31,7 +31,7 @@ pub fn is_true(status: &JobStatus, condition: ConditionType) -> bool {
     find(status, condition).is_some_and(|entry| entry.status == TRUE)
 }
 
-/// Whether the job has its verdict.
+/// Whether the job has finished.
 #[must_use]
 pub fn finished(status: &JobStatus) -> bool {
     is_true(status, ConditionType::Succeeded) || is_true(status, ConditionType::Failed)
@@ -69,7 +69,7 @@ fn write(status: &mut JobStatus, condition: ConditionType, value: &str, reason: 
         .conditions
         .retain(|entry| entry.type_ != condition.as_str() && !replaces(condition, value, &entry.type_));
     if value == TRUE && matches!(condition, ConditionType::Succeeded | ConditionType::Failed) {
-        let ends = |entry: &&mut JobCondition| ENDED_BY_VERDICT.iter().any(|other| entry.type_ == other.as_str());
+        let ends = |entry: &&mut JobCondition| ENDED_BY_OUTCOME.iter().any(|other| entry.type_ == other.as_str());
         for entry in status.conditions.iter_mut().filter(ends) {
             entry.status = FALSE.into();
         }
@@ -244,36 +244,36 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_ends_running_in_place_and_keeps_its_reason_message_and_times() {
-        for verdict in [Succeeded, Failed] {
-            let status = after(&[Created, Running, verdict]);
+    fn an_outcome_ends_running_in_place_and_keeps_its_reason_message_and_times() {
+        for outcome in [Succeeded, Failed] {
+            let status = after(&[Created, Running, outcome]);
             let expected = JobCondition {
                 status: "False".into(),
                 ..entry(&after(&[Created, Running]), Running)
             };
-            assert_eq!(status.conditions[1], expected, "{verdict:?}");
+            assert_eq!(status.conditions[1], expected, "{outcome:?}");
         }
     }
 
     #[test]
-    fn w16_a_verdict_ends_restarting_too() {
-        for verdict in [Succeeded, Failed] {
+    fn w16_an_outcome_ends_restarting_too() {
+        for outcome in [Succeeded, Failed] {
             assert!(
-                !is_true(&after(&[Created, Restarting, verdict]), Restarting),
-                "{verdict:?}"
+                !is_true(&after(&[Created, Restarting, outcome]), Restarting),
+                "{outcome:?}"
             );
         }
     }
 
     #[test]
-    fn after_a_verdict_nothing_is_written() {
-        for verdict in [Succeeded, Failed] {
+    fn after_an_outcome_nothing_is_written() {
+        for outcome in [Succeeded, Failed] {
             for later in [Created, Running, Restarting, Succeeded, Suspended, Failed] {
-                let mut status = after(&[Created, Running, verdict]);
+                let mut status = after(&[Created, Running, outcome]);
                 let before = status.clone();
                 set(&mut status, later, "Later", String::new(), at(500));
                 clear(&mut status, later, "Later", String::new(), at(500));
-                assert_eq!(status, before, "{later:?} after {verdict:?}");
+                assert_eq!(status, before, "{later:?} after {outcome:?}");
             }
         }
     }

@@ -33,7 +33,7 @@ pub(crate) fn counts(world: &World<'_>, completed: &CompletedIndexes, works: boo
         .collect()
 }
 
-/// The counts of a job that has its verdict: what succeeded and failed stays as it was then, even when the pods are
+/// The counts of a job that has finished: what succeeded and failed stays as it was then, even when the pods are
 /// cleaned up; `active` follows the pods. Kubeflow reports running pods of a succeeded job as succeeded, and never
 /// corrects those of a failed one.
 #[must_use]
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_verdict_active_follows_the_pods_and_failures_stay() {
+    fn after_the_outcome_active_follows_the_pods_and_failures_stay() {
         let mut scene = worker(Phase::Running, false);
         let stored = ReplicaStatus {
             active: Some(7),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_verdict_a_late_success_is_counted_and_a_late_failure_is_not() {
+    fn after_the_outcome_a_late_success_is_counted_and_a_late_failure_is_not() {
         let stored = BTreeMap::from([("Worker".to_owned(), ReplicaStatus::default())]);
         let succeeded = final_counts(&worker(Phase::Succeeded, false).world(), &stored);
         assert_eq!(triple(&succeeded["Worker"]), (None, Some(1), None));

@@ -17,7 +17,7 @@ pub(crate) enum Transition {
     Running,
     /// It has to have no pods.
     Suspended,
-    /// It may have pods again. `startTime` begins anew, and with it the deadline.
+    /// It may have pods again. `startTime` is set again, and with it the deadline.
     Resumed,
     /// Failed replicas are replaced.
     Restarting,

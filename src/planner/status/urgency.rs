@@ -6,12 +6,12 @@ use crate::planner::status::conditions::{find, finished, is_true};
 use crate::planner::status::replica_statuses::claims_more;
 use crate::planner::world::World;
 
-/// How soon `new` must replace `stored`, for a job that had no verdict.
+/// How soon `new` must replace `stored`, for a job that had not finished.
 #[must_use]
 pub(crate) fn urgency(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> Urgency {
     let suspended = |status| is_true(status, ConditionType::Suspended);
     if finished(new) {
-        // As a rule the others end with the Master; one status then shows the verdict and the last pod. A failure does
+        // As a rule the others end with the Master; one status then shows the outcome and the last pod. A failure does
         // not wait: what still runs is to be stopped.
         let rest = is_true(new, ConditionType::Succeeded) && world.pods.iter().any(|pod| !pod.finished());
         return if rest { Urgency::Condition } else { Urgency::Now };

@@ -93,7 +93,7 @@ fn replica_types(job: &PyTorchJob, found: &mut Found) {
     for (key, spec) in specs {
         let field = format!("spec.pytorchReplicaSpecs[{key}]");
         let Some(role) = ReplicaType::from_key(key) else {
-            let message = "unknown replica type: the keys are Master and Worker, spelled so";
+            let message = "unknown replica type: use Master or Worker (case-sensitive)";
             found.fatal(field, message);
             continue;
         };
@@ -101,7 +101,7 @@ fn replica_types(job: &PyTorchJob, found: &mut Found) {
             Some(replicas) if role == ReplicaType::Master && replicas != 1 => {
                 found.fatal(
                     format!("{field}.replicas"),
-                    "must be 1: further pods belong into Worker.replicas",
+                    "must be 1: put additional pods in Worker.replicas",
                 );
             }
             Some(replicas) if !(1..=MAX_REPLICAS).contains(&replicas) => {
@@ -121,7 +121,7 @@ fn elastic(job: &PyTorchJob, found: &mut Found) {
     if job.spec.replica(ReplicaType::Worker).is_none() {
         return found.fatal(
             "spec.elasticPolicy",
-            "needs pytorchReplicaSpecs.Worker: workers are what is elastic",
+            "requires pytorchReplicaSpecs.Worker: only workers scale",
         );
     }
     let workers = job.spec.replicas(ReplicaType::Worker);
@@ -287,7 +287,7 @@ fn spellings(job: &PyTorchJob, found: &mut Found) {
     for (policy, _) in differ.into_iter().filter(|(_, differ)| *differ) {
         found.tolerable(
             format!("spec.{policy}"),
-            format!("{policy} and runPolicy.{policy} are one policy in two spellings and differ: set both to the same value or remove one; until then the flat value holds"),
+            format!("{policy} and runPolicy.{policy} are the same setting and must not differ: remove one or set both to the same value; until then the flat value wins"),
         );
     }
 }

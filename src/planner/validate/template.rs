@@ -19,7 +19,7 @@ pub(crate) fn check(field: &str, spec: &ReplicaSpec, found: &mut Found) {
     if !containers.iter().any(|container| container.name == names::CONTAINER) {
         found.fatal(
             format!("{field}.spec.containers"),
-            "needs a container named pytorch: it is the one that trains",
+            "needs a container named pytorch: it gets the rendezvous port and its exit code decides",
         );
     }
     for (index, container) in containers.iter().enumerate() {

@@ -101,7 +101,7 @@ impl Elector {
                 Ok(_) if self.fence.check().is_ok() => break,
                 Ok(_) => Duration::ZERO,
                 Err(error) => {
-                    tracing::warn!(%error, "not leading");
+                    tracing::warn!(%error, "cannot acquire the Lease");
                     jittered(self.config.terms.retry_period, JITTER)
                 }
             };

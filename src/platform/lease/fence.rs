@@ -11,7 +11,7 @@ use std::{
 
 use super::super::clock::{self, Clock};
 
-/// A fence that is open for ever: 584 years of uptime.
+/// A fence that is open forever: 584 years of uptime.
 const ALWAYS: u64 = u64::MAX;
 /// A fence that is shut.
 const NEVER: u64 = 0;

@@ -47,11 +47,7 @@ impl Series {
                 ("leader_election_master_status", "1 while this replica holds the lease"),
                 &["name"],
             )?,
-            events: counters(
-                r,
-                ("pytorchjob_operator_events_total", "Events by what became of them"),
-                &["result"],
-            )?,
+            events: counters(r, ("pytorchjob_operator_events_total", "Events by result"), &["result"])?,
             registry,
         })
     }
@@ -77,7 +73,7 @@ impl Kubeflow {
         };
         Ok(Self {
             jobs: [
-                jobs("created", "Jobs accepted")?,
+                jobs("created", "Jobs created")?,
                 jobs("deleted", "Jobs deleted after their TTL")?,
                 jobs("successful", "Jobs that succeeded")?,
                 jobs("failed", "Jobs that failed")?,
@@ -178,11 +174,8 @@ fn gauges(registry: &Registry, (name, help): (&str, &str), labels: &[&str]) -> R
 }
 
 fn build_info(registry: &Registry) -> Result<(), Error> {
-    let options = Opts::new(
-        "pytorchjob_operator_build_info",
-        "Always 1; the labels say what is running",
-    )
-    .const_label("version", env!("CARGO_PKG_VERSION"));
+    let options = Opts::new("pytorchjob_operator_build_info", "Always 1; the label is the version")
+        .const_label("version", env!("CARGO_PKG_VERSION"));
     register(registry, IntGauge::with_opts(options)?)?.set(1);
     Ok(())
 }

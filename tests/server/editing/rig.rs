@@ -121,7 +121,7 @@ impl Rig {
             .await
     }
 
-    /// Waits until the job has exactly these pods, given as `worker-0`, none of them on its way out.
+    /// Waits until the job has exactly these pods, given as `worker-0`, none of them terminating.
     pub async fn until_pods(&self, job: &str, replicas: &[&str]) -> Vec<Pod> {
         let names = replica_names(job, replicas);
         wait_for_all(&self.pods, &of_job(job), SOON, |pods: &[Pod]| {
@@ -214,9 +214,17 @@ pub fn messages(status: &Status) -> Vec<String> {
     if causes.is_empty() {
         return vec![status.message.clone()];
     }
+    let plain = |message: &str| {
+        let heads = ["Invalid value: ", "Forbidden: ", "Required value: "];
+        let head = heads
+            .into_iter()
+            .find(|head| message.starts_with(head))
+            .unwrap_or_default();
+        message[head.len()..].to_owned()
+    };
     let mut messages: Vec<String> = causes
         .iter()
-        .map(|cause| cause.message.trim_start_matches("Invalid value: ").to_owned())
+        .map(|cause| plain(&cause.message))
         .filter(|message| !message.contains(RULES_SKIPPED))
         .collect();
     messages.dedup();
@@ -236,7 +244,7 @@ pub fn is(job: &PyTorchJob, condition: ConditionType) -> bool {
         .any(|entry| entry.type_ == condition.as_str() && entry.status == "True")
 }
 
-/// Whether the job has its verdict.
+/// Whether the job has finished.
 pub fn finished(job: &PyTorchJob) -> bool {
     is(job, ConditionType::Succeeded) || is(job, ConditionType::Failed)
 }

@@ -38,7 +38,7 @@ async fn no_parent_can_be_replaced_by_one_that_lacks_what_is_immutable() {
     assert_eq!(
         put(other_type).await,
         [
-            "elasticPolicy needs pytorchReplicaSpecs.Worker: workers are what is elastic",
+            "elasticPolicy requires pytorchReplicaSpecs.Worker: only workers scale",
             "replica types of a job cannot be added or removed: create a new job"
         ]
     );
@@ -105,7 +105,7 @@ async fn both_spellings_change_together_or_one_is_removed() {
         rig.create(&name, with(bare(), &both(&first, &first))).await;
         let edit = |flat: &Value, nested: &Value| json!({ "spec": both(flat, nested) });
         let differ = format!(
-            "{policy} and runPolicy.{policy} are one policy in two spellings and differ: set both to the same value or remove one"
+            "{policy} and runPolicy.{policy} are the same setting and must not differ: remove one or set both to the same value"
         );
         assert_eq!(
             refused(rig.patch(&name, &edit(&first, &second)).await),
@@ -119,7 +119,7 @@ async fn both_spellings_change_together_or_one_is_removed() {
 }
 
 #[tokio::test]
-async fn an_object_stored_without_the_rules_gets_its_verdict_and_can_be_labelled_and_let_go() {
+async fn an_object_stored_without_the_rules_gets_its_outcome_and_can_be_labelled_and_let_go() {
     let cluster = Cluster::start(Options {
         crds: vec![],
         ..Options::default()

@@ -48,7 +48,7 @@ async fn e3_a_job_created_suspended_has_nothing_but_its_conditions() {
 }
 
 #[tokio::test]
-async fn e4_suspend_and_resume_run_through_kubeflows_conditions_and_begin_anew() {
+async fn e4_suspend_and_resume_run_through_kubeflows_conditions_and_start_again() {
     let (rig, _operator) = Rig::with_operator("e4").await;
     rig.create("job", bare()).await;
     let running = rig.run("job", &REPLICAS).await;
@@ -96,7 +96,7 @@ async fn e4_suspend_and_resume_run_through_kubeflows_conditions_and_begin_anew()
     assert_eq!(messages(&resumed)[1], "PyTorchJob job is resumed.");
     assert!(
         status(&resumed).start_time > status(&running).start_time,
-        "startTime begins anew"
+        "startTime is set again"
     );
 }
 

@@ -148,7 +148,7 @@ fn born(sim: &Simulation<'_>) -> Timestamp {
     start.map_or(sim.now, |start| start.0)
 }
 
-/// An edit restarts nothing: as long as the job is not suspended and has no verdict, a pod that is there after it was
+/// An edit restarts nothing: as long as the job is not suspended and has not finished, a pod that is there after it was
 /// there before.
 pub fn kept(before: &Simulation<'_>, after: &Simulation<'_>) -> Result<(), String> {
     let suspended = |sim: &Simulation<'_>| {

@@ -116,7 +116,7 @@ impl<'a> Simulation<'a> {
         })
     }
 
-    /// A job as stored in `self`, created anew at `time` in a cluster of its own.
+    /// A job as stored in `self`, created again at `time` in a cluster of its own.
     pub fn fresh(&self, time: Timestamp) -> Result<Self, String> {
         let stored = self.stored();
         let mut metadata = json!({ "name": JOB, "namespace": stored["metadata"]["namespace"] });
@@ -160,7 +160,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Whether the job has its verdict or has expired.
+    /// Whether the job has finished or has expired.
     pub fn over(&self) -> bool {
         self.job.is_none() || finished(&self.status())
     }
@@ -239,7 +239,7 @@ impl<'a> Simulation<'a> {
         Err(format!("does not come to rest in {MOST_PASSES} passes"))
     }
 
-    /// [`Simulation::settle`], and the kubelet ends what is on its way out, until nothing is.
+    /// [`Simulation::settle`], and the kubelet ends what is terminating, until nothing is.
     pub fn rest(&mut self) -> Result<(), String> {
         self.settle()?;
         while self.pods.values().any(|pod| pod.fact.terminating) {

@@ -53,7 +53,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Edits so far, by verdict.
+/// Edits so far, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Accepted, and the state changed.
@@ -82,8 +82,8 @@ impl Tally {
 pub struct Walk<'a> {
     /// The job.
     pub sim: Simulation<'a>,
-    /// One created in the state that the job was in when it last had no verdict, and which has gone with it from there:
-    /// a verdict is final, so that no job can be created behind it.
+    /// One created in the state that the job was in when it had last not finished, and which has gone with it from
+    /// there: an outcome is final, so that no job can be created behind it.
     twin: Simulation<'a>,
     /// The edits so far.
     pub tally: Tally,
@@ -167,7 +167,7 @@ fn submit(sim: &mut Simulation<'_>, edit: &Edit, tally: &mut Tally) -> bool {
     accepted
 }
 
-/// An accepted detour leads back to the start, unless a verdict lies on the way.
+/// An accepted detour leads back to the start, unless an outcome lies on the way.
 fn detour(sim: &mut Simulation<'_>, edit: &Edit, tally: &mut Tally) -> Result<(), String> {
     let start = sim.clone();
     if !submit(sim, edit, tally) {

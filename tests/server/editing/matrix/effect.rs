@@ -35,7 +35,7 @@ pub enum Effect {
     Scales(u32),
     /// This many workers, of a job that is suspended for it.
     Resizes(u32),
-    /// Pods are built anew; the Worker's have this at this place.
+    /// Pods are built again; the Worker's have this at this place.
     Rebuilds(&'static str, &'static str),
     /// As the former, for the Master.
     RebuildsMaster(&'static str, &'static str),
@@ -79,7 +79,7 @@ impl Effect {
                 "pods are deleted at once, and then their services; `active` counts the pods until they are really gone"
             }
             Resumes => {
-                "once the old pods are gone the job is resumed: pods and services are created; `startTime` and with it the deadline begin anew"
+                "once the old pods are gone the job is resumed: pods and services are created; `startTime` is set and the deadline starts again"
             }
             Scales(_) if matches!(phase, Phase::JustCreated | Phase::Suspended) => "as many workers are created",
             Scales(_) => "workers are created or deleted at once, the highest index first",
@@ -261,7 +261,7 @@ async fn cleans_as_unset(rig: &Rig, base: Base, phase: Phase, job: &str) {
 async fn expires(rig: &Rig, base: Base, phase: Phase, job: &str) {
     if !phase.finished() {
         running(rig, base, phase, job).await;
-        // Its verdict may be seen by nobody before the job is gone.
+        // Its outcome may be seen by nobody before the job is gone.
         end(rig, base, job).await;
     }
     wait_gone(&rig.jobs, job, SOON).await.unwrap();

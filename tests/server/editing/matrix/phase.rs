@@ -73,7 +73,7 @@ impl Phase {
         !matches!(self, Self::Deleting | Self::Elsewhere)
     }
 
-    /// Whether the job has its verdict.
+    /// Whether the job has finished.
     pub const fn finished(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed)
     }
@@ -126,7 +126,7 @@ impl Phase {
     }
 }
 
-/// Lets the replicas that decide succeed, and waits for the verdict.
+/// Lets the replicas that decide succeed, and waits for the outcome.
 pub async fn succeed(rig: &Rig, base: Base, job: &str) {
     end(rig, base, job).await;
     rig.until(job, |job| is(job, ConditionType::Succeeded)).await;

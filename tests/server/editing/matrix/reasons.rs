@@ -14,7 +14,7 @@ pub const UNKNOWN_FIELD: &str =
 
 pub const REQUIRED: &[&str] = &["Required value"];
 pub const NO_NEW_FINALIZERS: &[&str] = &[
-    "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"example.com/other\"}",
+    "no new finalizers can be added if the object is being deleted, found new finalizers []string{\"example.com/other\"}",
 ];
 pub const MULTIKUEUE: &[&str] =
     &["MultiKueue loses the policies that stand directly under spec: write them under runPolicy"];
@@ -24,27 +24,27 @@ pub const BELOW_0: [&str; 2] = [
     MULTIKUEUE[0],
 ];
 pub const TWO_SPELLINGS_DEADLINE: [&str; 2] = [
-    "activeDeadlineSeconds and runPolicy.activeDeadlineSeconds are one policy in two spellings and differ: set both to the same value or remove one",
+    "activeDeadlineSeconds and runPolicy.activeDeadlineSeconds are the same setting and must not differ: remove one or set both to the same value",
     MULTIKUEUE[0],
 ];
 pub const TWO_SPELLINGS_LIMIT: [&str; 2] = [
-    "backoffLimit and runPolicy.backoffLimit are one policy in two spellings and differ: set both to the same value or remove one",
+    "backoffLimit and runPolicy.backoffLimit are the same setting and must not differ: remove one or set both to the same value",
     MULTIKUEUE[0],
 ];
 pub const TWO_SPELLINGS_CLEAN: [&str; 2] = [
-    "cleanPodPolicy and runPolicy.cleanPodPolicy are one policy in two spellings and differ: set both to the same value or remove one",
+    "cleanPodPolicy and runPolicy.cleanPodPolicy are the same setting and must not differ: remove one or set both to the same value",
     MULTIKUEUE[0],
 ];
 pub const TWO_SPELLINGS_TTL: [&str; 2] = [
-    "ttlSecondsAfterFinished and runPolicy.ttlSecondsAfterFinished are one policy in two spellings and differ: set both to the same value or remove one",
+    "ttlSecondsAfterFinished and runPolicy.ttlSecondsAfterFinished are the same setting and must not differ: remove one or set both to the same value",
     MULTIKUEUE[0],
 ];
 pub const REPLICA_TYPES: &[&str] = &["replica types of a job cannot be added or removed: create a new job"];
 pub const UNKNOWN_TYPE: &[&str] = &[
-    "unknown replica type: the keys are Master and Worker, spelled so",
+    "unknown replica type: use Master or Worker (case-sensitive)",
     "replica types of a job cannot be added or removed: create a new job",
 ];
-pub const ONE_MASTER: &[&str] = &["Master.replicas must be 1: further pods belong into Worker.replicas"];
+pub const ONE_MASTER: &[&str] = &["Master.replicas must be 1: put additional pods in Worker.replicas"];
 pub const TEMPLATE: &[&str] = &[
     "template can change only while the job is suspended, since running pods would not follow: set spec.runPolicy.suspend to true first, or in the same edit",
 ];

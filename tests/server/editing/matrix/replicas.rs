@@ -306,7 +306,8 @@ const AUTO_PROCESSES: Effect = Effect::Rebuilds(
     "/spec/containers/0/env",
     r#"{"name":"PET_NPROC_PER_NODE","value":"auto"}"#,
 );
-const NO_PYTORCH: &str = "template.spec.containers needs a container named pytorch: it is the one that trains";
+const NO_PYTORCH: &str =
+    "template.spec.containers needs a container named pytorch: it gets the rendezvous port and its exit code decides";
 
 const NO_WORKERS: &str = "0: spec.pytorchReplicaSpecs.Worker.replicas in body should be greater than or equal to 1";
 const NO_WORKERS_WHILE_RUNNING: &[&str] = &[NO_WORKERS, WORKERS[0]];
