@@ -8,6 +8,7 @@ use std::process::Output;
 
 use pytorchjob_test_cluster::repository;
 use serde_json::Value;
+use serde_json::json;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pytorchjob-operator");
 
@@ -235,4 +236,23 @@ fn plan_prints_the_pod_group_before_its_pods_and_the_flag_takes_kubeflows_values
         assert_eq!(kinds, expected.collect::<Vec<_>>(), "{flag}");
         assert!(group.is_none_or(|group| objects[0]["apiVersion"] == group), "{flag}");
     }
+}
+
+#[test]
+fn every_job_of_a_file_is_validated_however_many_there_are() {
+    let job = |index: u32, image: &str| {
+        let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": image }] } });
+        let spec = json!({ "pytorchReplicaSpecs": { "Master": { "template": template } } });
+        let metadata = json!({ "name": format!("job-{index}") });
+        json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": metadata, "spec": spec })
+    };
+    let jobs = (1..5_000).map(|index| job(index, "i")).chain([job(5_000, "")]);
+    let documents: String = jobs.map(|job| format!("---\n{job}\n")).collect();
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("many.yaml");
+    fs::write(&file, documents).unwrap();
+    let output = run(&["validate", "-f", file.to_str().unwrap()]);
+    let faults = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(faults.starts_with("pytorchjob/job-5000: "), "{faults}");
+    assert_eq!(faults.trim().lines().count(), 1, "{faults}");
 }

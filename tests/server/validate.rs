@@ -230,3 +230,33 @@ async fn validate_calls_valid_what_the_api_server_accepts_and_nothing_else() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert!((manifests.len() / 4..manifests.len() * 3 / 4).contains(&refused));
 }
+
+#[tokio::test]
+async fn validate_reads_a_word_as_kubectl_does() {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace("words").await.unwrap();
+    let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": "i" }] } });
+    let (mut wrong, mut accepted) = (Vec::new(), 0);
+    for word in [
+        "yes", "Off", "y", "NULL", "0777", "0o17", "1_000", "1:30", "\"yes\"", "~", ".inf", "1,5",
+    ] {
+        for field in ["suspend", "backoffLimit", "cleanPodPolicy"] {
+            let manifest = format!(
+                "apiVersion: kubeflow.org/v1\nkind: PyTorchJob\nmetadata: {{ name: word }}\nspec:\n  \
+                 runPolicy: {{ {field}: {word} }}\n  pytorchReplicaSpecs: {{ Master: {{ template: {template} }} }}\n",
+            );
+            let file = cluster.directory().join("word.yaml");
+            fs::write(&file, &manifest).unwrap();
+            let path = file.to_str().unwrap();
+            let create = ["create", "--dry-run=server", "-n", namespace.name(), "-f", path];
+            let kubectl = cluster.kubectl(&create).await.is_ok();
+            let validate = Command::new(BINARY).args(["validate", "-f", path]).output().unwrap();
+            accepted += usize::from(kubectl);
+            if validate.status.success() != kubectl {
+                wrong.push(format!("{field}: {word}; kubectl accepts it: {kubectl}; {validate:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(accepted > 5, "{accepted}");
+}
