@@ -14,6 +14,7 @@ use crate::controller::error::Error;
 use crate::controller::job_ref::Target;
 use crate::planner::Action;
 use crate::planner::build::pod::Builder;
+use crate::planner::build::pod::job_labels;
 
 /// Objects of a kind that a job asks for at once. Most jobs are small and wait for one answer; of a quota that is used
 /// up few refusals are taken.
@@ -124,7 +125,7 @@ async fn post(context: &Context, target: &Target<'_>, builder: &Builder<'_>, chi
     let (object, created) = match context.client.request::<ObjectView>(request).await {
         Ok(created) => (created, true),
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            (adopt(context, target, builder, child, &failed).await?, false)
+            (adopt(context, target, child, &failed).await?, false)
         }
         Err(source) => return Err(failed(source)),
     };
@@ -137,7 +138,6 @@ async fn post(context: &Context, target: &Target<'_>, builder: &Builder<'_>, chi
 async fn adopt(
     context: &Context,
     target: &Target<'_>,
-    builder: &Builder<'_>,
     child: ChildRef,
     failed: &impl Fn(kube::Error) -> Error,
 ) -> Result<ObjectView, Error> {
@@ -150,7 +150,7 @@ async fn adopt(
     if child.replica.is_some() {
         return Ok(existing);
     }
-    let labels = Patch::Merge(json!({ "metadata": { "labels": builder.job_labels() } }));
+    let labels = Patch::Merge(json!({ "metadata": { "labels": job_labels(target.name) } }));
     api.patch(&name, &PatchParams::default(), &labels).await.map_err(failed)
 }
 

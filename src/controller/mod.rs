@@ -15,6 +15,7 @@ mod pacing;
 mod queue;
 mod reconcile;
 mod store_status;
+mod take_over;
 mod update;
 
 use std::num::NonZeroUsize;
@@ -23,7 +24,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::ListParams;
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Client};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -34,6 +34,7 @@ use tracing::info;
 use self::gang::CurrentSettings;
 use self::pacing::Memory;
 use self::queue::Trigger;
+use self::take_over::{doubt_what_is_older, label_autoscalers};
 use crate::cache::{Index, StoredJob, watch};
 use crate::planner::{Note, Settings};
 use crate::platform::client::{self, RateLimit};
@@ -274,24 +275,14 @@ async fn lead(
         }
     };
     let reconciling = queue::run(context.clone(), trigger, options.threads, shutdown.clone());
+    let labelling = async {
+        label_autoscalers(options, context).await;
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         biased;
         lost = held => Err(RunError::Lost(lost)),
         () = reconciling => Ok(()),
+        () = labelling => Ok(()),
     }
-}
-
-/// The watch of a standby may be late, and the replica that led before may have finished or suspended what it still
-/// shows running: what is older than this moment is read before anything is done about it. Without an answer that is
-/// everything.
-async fn doubt_what_is_older(options: &Options, context: &Context) {
-    let now = ListParams::default().limit(1);
-    let version = match options.jobs(&context.client).list_metadata(&now).await {
-        Ok(list) => list.metadata.resource_version.and_then(|version| version.parse().ok()),
-        Err(error) => {
-            tracing::warn!(%error, "cannot ask for the present resourceVersion; jobs are read before they are worked on");
-            None
-        }
-    };
-    context.index.jobs().led_from(version.unwrap_or(u64::MAX));
 }

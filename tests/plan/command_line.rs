@@ -247,9 +247,9 @@ fn every_job_of_a_file_is_validated_however_many_there_are() {
         json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": metadata, "spec": spec })
     };
     let jobs = (1..5_000).map(|index| job(index, "i")).chain([job(5_000, "")]);
-    let documents: String = jobs.map(|job| format!("---\n{job}\n")).collect();
+    let documents: Vec<String> = jobs.map(|job| job.to_string()).collect();
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("many.yaml");
-    fs::write(&file, documents).unwrap();
+    fs::write(&file, documents.join("\n---\n")).unwrap();
     let output = run(&["validate", "-f", file.to_str().unwrap()]);
     let faults = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     job::{Job, job, with},
-    rig::{Rig, TIMEOUT, names, of_job, refusal, replica_names},
+    rig::{End, Rig, TIMEOUT, names, of_job, refusal, replica_names},
 };
 
 /// Merge patch: suspend, or resume.
@@ -138,19 +138,55 @@ async fn a_suspended_job_has_no_autoscaler_and_a_resumed_one_has_it_again() {
     assert_ne!(autoscaler(&rig, "e7").await.uid(), first.uid());
 }
 
+/// An autoscaler of the job as Kubeflow's operator makes it.
+async fn unlabelled(rig: &Rig, job: &Job) -> HorizontalPodAutoscaler {
+    let target = json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": job.name() });
+    let autoscaler = json!({
+        "metadata": { "name": job.name(), "ownerReferences": owner(job) },
+        "spec": { "minReplicas": 1, "maxReplicas": 3, "scaleTargetRef": target },
+    });
+    let autoscaler = serde_json::from_value(autoscaler).unwrap();
+    let params = PostParams::default();
+    rig.api::<HorizontalPodAutoscaler>()
+        .create(&params, &autoscaler)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn an_autoscaler_that_kubeflow_left_to_a_job_that_does_not_run_goes_when_the_job_is_taken_over() {
+    let mut rig = Rig::start().await;
+    let suspended = rig.create(&with(autoscaled("left-suspended"), &suspend(true))).await;
+    rig.wait("left-suspended", |job| job.is("Suspended")).await;
+    let finished = rig.succeeded(&job("left-finished", 0)).await;
+    let stranger = rig.create(&with(job("stranger", 0), &suspend(true))).await;
+    rig.end_operator(End::Stop).await;
+    for job in [&suspended, &finished] {
+        unlabelled(&rig, job).await;
+    }
+    let autoscalers = rig.api::<HorizontalPodAutoscaler>();
+    let mut theirs = unlabelled(&rig, &stranger).await;
+    theirs.metadata.owner_references = None;
+    autoscalers
+        .replace("stranger", &PostParams::default(), &theirs)
+        .await
+        .unwrap();
+
+    rig.go_on().await;
+    for job in [&suspended, &finished] {
+        wait_gone(&autoscalers, job.name(), TIMEOUT).await.unwrap();
+    }
+    let stranger = autoscalers.get("stranger").await.unwrap();
+    assert!(stranger.labels().is_empty(), "it belongs to no job: {stranger:?}");
+}
+
 #[tokio::test]
 async fn an_autoscaler_that_kubeflow_made_bears_no_label_and_is_found_all_the_same() {
     let rig = Rig::start().await;
     let created = rig.create(&with(autoscaled("adopted"), &suspend(true))).await;
     rig.wait("adopted", |job| job.is("Suspended")).await;
-    let target = json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": "adopted" });
-    let theirs = json!({
-        "metadata": { "name": "adopted", "ownerReferences": owner(&created) },
-        "spec": { "minReplicas": 1, "maxReplicas": 3, "scaleTargetRef": target },
-    });
     let autoscalers = rig.api::<HorizontalPodAutoscaler>();
-    let theirs = serde_json::from_value(theirs).unwrap();
-    let theirs = autoscalers.create(&PostParams::default(), &theirs).await.unwrap();
+    let theirs = unlabelled(&rig, &created).await;
 
     rig.patch("adopted", &suspend(false)).await;
     let found = wait_for(&autoscalers, "adopted", TIMEOUT, |found: &HorizontalPodAutoscaler| {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::api::{ElasticPolicy, PyTorchJob, ReplicaType, names};
 use crate::planner::build::pod::Builder;
+use crate::planner::build::pod::job_labels;
 
 /// The autoscaler, named like the job; `None` for a job that asks for none.
 #[must_use]
@@ -14,7 +15,7 @@ pub(crate) fn build(job: &PyTorchJob, builder: &Builder<'_>) -> Option<Value> {
     Some(json!({
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
-        "metadata": builder.metadata(builder.name(), builder.job_labels()),
+        "metadata": builder.metadata(builder.name(), job_labels(builder.name())),
         "spec": {
             "scaleTargetRef": { "apiVersion": names::API_VERSION, "kind": names::KIND, "name": builder.name() },
             "minReplicas": min,

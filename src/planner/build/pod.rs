@@ -81,23 +81,10 @@ impl<'a> Builder<'a> {
         self.templates[role as usize].as_ref().unwrap_or(&Value::Null)
     }
 
-    /// Labels of everything the job owns; the watches select on them.
-    #[must_use]
-    pub fn job_labels(&self) -> Map<String, Value> {
-        let labels = [
-            (names::LABEL_OPERATOR_NAME, names::CONTROLLER_NAME),
-            (names::LABEL_JOB_NAME, self.name()),
-        ];
-        labels
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), json!(value)))
-            .collect()
-    }
-
     /// Labels that pods and services share.
     #[must_use]
     pub fn labels(&self, role: ReplicaType, index: u32) -> Map<String, Value> {
-        let mut labels = self.job_labels();
+        let mut labels = job_labels(self.name());
         labels.insert(names::LABEL_REPLICA_TYPE.into(), json!(role.label()));
         labels.insert(names::LABEL_REPLICA_INDEX.into(), json!(index.to_string()));
         labels
@@ -185,6 +172,19 @@ fn push(list: &mut Value, item: Value) {
         Value::Array(items) => items.push(item),
         absent => *absent = Value::Array(vec![item]),
     }
+}
+
+/// Labels of everything that the job of this name owns; the watches select on them.
+#[must_use]
+pub(crate) fn job_labels(job: &str) -> Map<String, Value> {
+    let labels = [
+        (names::LABEL_OPERATOR_NAME, names::CONTROLLER_NAME),
+        (names::LABEL_JOB_NAME, job),
+    ];
+    labels
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), json!(value)))
+        .collect()
 }
 
 #[cfg(test)]
