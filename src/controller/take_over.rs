@@ -39,9 +39,9 @@ pub(crate) async fn doubt_what_is_older(options: &Options, context: &Context) {
     context.index.jobs().led_from(version.unwrap_or(u64::MAX));
 }
 
-/// Gives our labels to the autoscalers that Kubeflow's operator made for jobs. They bear none, and so our watch does not
-/// show them. Of a job that runs, its own is met when it is created; that of a job which was suspended or finished by
-/// then would stay.
+/// Gives our labels to the autoscalers that Kubeflow's operator made for jobs. They bear none, so our watch does not
+/// show them. That of a running job is met when its own is to be created; that of a job which is suspended or has
+/// finished would stay.
 pub(crate) async fn label_autoscalers(options: &Options, context: &Context) {
     while let Err(error) = label_all(options, context).await {
         warn!(%error, "cannot look for autoscalers of Kubeflow's operator; trying again");
@@ -69,11 +69,10 @@ async fn label_all(options: &Options, context: &Context) -> kube::Result<()> {
                 .patch_metadata(name, &PatchParams::default(), &Patch::Merge(labels))
                 .await
             {
-                Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
-                answer => {
-                    answer?;
-                    info!(namespace, name, "labelled an autoscaler of Kubeflow's operator");
-                }
+                Ok(_) => info!(namespace, name, "labelled an autoscaler of Kubeflow's operator"),
+                // It is gone, replaced or refused: that must not keep the others from their labels.
+                Err(error @ kube::Error::Api(_)) => warn!(namespace, name, %error, "cannot label an autoscaler"),
+                Err(error) => return Err(error),
             }
         }
         match list.metadata.continue_ {

@@ -165,6 +165,15 @@ async fn an_autoscaler_that_kubeflow_left_to_a_job_that_does_not_run_goes_when_t
         unlabelled(&rig, job).await;
     }
     let autoscalers = rig.api::<HorizontalPodAutoscaler>();
+    // The first of the list refuses its label: no label is as long as the name of this job.
+    let mut forged = owner(&suspended);
+    forged[0]["name"] = json!("x".repeat(70));
+    let refusing = json!({
+        "metadata": { "name": "a-refusing", "ownerReferences": forged, "finalizers": ["example.com/hold"] },
+        "spec": { "maxReplicas": 3, "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "X", "name": "x" } },
+    });
+    let refusing = serde_json::from_value(refusing).unwrap();
+    autoscalers.create(&PostParams::default(), &refusing).await.unwrap();
     let mut theirs = unlabelled(&rig, &stranger).await;
     theirs.metadata.owner_references = None;
     autoscalers
