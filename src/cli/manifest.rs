@@ -83,8 +83,8 @@ pub(super) fn read(path: &Path, unknown: UnknownPodFields) -> Result<Vec<Documen
     }
 }
 
-/// The documents of a file, with the values that kubectl gives them: it reads YAML 1.1, in which `yes` and `on` are true
-/// and `0777` is 511. A key that is there twice, of which kubectl takes the last one, is an error.
+/// The documents of a file, with the values that kubectl gives them: it reads YAML 1.1, in which `yes` and `on` are
+/// true and `0777` is 511. A duplicate key, of which kubectl takes the last one, is an error.
 fn parse(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
         legacy_octal_numbers: true,
