@@ -6,11 +6,10 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::Instant;
 
-use crate::Result;
 use crate::jobs::{IN_FLIGHT, Job};
-use crate::null_operator;
 use crate::rig::{self, Rig};
 use crate::table::{Table, milliseconds};
+use crate::{Result, null_operator};
 
 /// Who works, in turn. A drift of the machine, and of an API server that fills up, meets both alike.
 const TURNS: [Operator; 8] = {

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::Replica;
-use super::names::reason;
+use crate::api::names::reason;
+use crate::api::replica_type::Replica;
 
 /// A kind of object that a job owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::RawJson;
+use crate::api::raw::RawJson;
 
 /// Makes the job elastic: torchrun starts with as few as `minReplicas` workers and takes up to `maxReplicas`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]

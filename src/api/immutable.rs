@@ -1,10 +1,7 @@
 //! The rules about what no edit may change, suspended or not.
 
-use crate::api::cel::or_else;
-use crate::api::cel::same;
-use crate::api::rule::Rule;
-use crate::api::rule::Scope;
-use crate::api::rule::rule;
+use crate::api::cel::{or_else, same};
+use crate::api::rule::{Rule, Scope, rule};
 
 /// Replica types, restart policies, the elastic policy and who runs the job.
 pub(crate) fn immutable() -> Vec<Rule> {

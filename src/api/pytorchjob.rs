@@ -6,7 +6,11 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{CleanPodPolicy, ElasticPolicy, JobStatus, ReplicaSpec, ReplicaType, RunPolicy, Word};
+use crate::api::elastic_policy::ElasticPolicy;
+use crate::api::replica::{ReplicaSpec, RestartPolicy};
+use crate::api::replica_type::ReplicaType;
+use crate::api::run_policy::{CleanPodPolicy, RunPolicy, Word};
+use crate::api::status::JobStatus;
 
 /// A distributed PyTorch training job.
 ///
@@ -135,6 +139,15 @@ impl PyTorchJobSpec {
     pub fn replicas(&self, role: ReplicaType) -> u32 {
         self.replica(role)
             .map_or(0, |spec| spec.replicas.map_or(1, |n| u32::try_from(n).unwrap_or(0)))
+    }
+
+    /// What happens when a pod of this type fails. Unset is OnFailure, Kubeflow's default, although the field's
+    /// documentation there says Never. An unknown word, which Kubeflow's definition takes, counts as unset.
+    #[must_use]
+    pub fn restart_policy(&self, role: ReplicaType) -> RestartPolicy {
+        self.replica(role)
+            .and_then(|spec| spec.restart_policy.as_ref()?.known())
+            .unwrap_or(RestartPolicy::OnFailure)
     }
 
     /// Pods wanted of all types.

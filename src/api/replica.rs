@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::RawJson;
-use super::Word;
+use crate::api::raw::RawJson;
+use crate::api::run_policy::Word;
 
 /// What happens when a pod fails: Always, OnFailure, Never or ExitCode. Default: OnFailure. Overrides the template's
 /// own. Immutable.
@@ -18,6 +18,19 @@ pub enum RestartPolicy {
     Never,
     /// Exit codes below 128 fail the job, 128 and above replace the pod.
     ExitCode,
+}
+
+impl RestartPolicy {
+    /// What the pod gets: a pod knows no ExitCode, and must not restart by itself what the exit code is to decide
+    /// about.
+    #[must_use]
+    pub const fn of_pod(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::OnFailure => "OnFailure",
+            Self::Never | Self::ExitCode => "Never",
+        }
+    }
 }
 
 /// One kind of replica.

@@ -10,21 +10,12 @@
 
 use std::sync::LazyLock;
 
-use crate::api::cel::finished;
-use crate::api::cel::names_fit;
-use crate::api::cel::of_a_new_object;
-use crate::api::cel::or_else;
-use crate::api::cel::same;
-use crate::api::cel::same_templates;
-use crate::api::cel::same_workers;
-use crate::api::cel::suspended;
-use crate::api::cel::within_bounds;
-use crate::api::immutable::immutable;
-use crate::api::immutable::scheduling;
+use crate::api::cel::{
+    finished, names_fit, of_a_new_object, or_else, same, same_templates, same_workers, suspended, within_bounds,
+};
+use crate::api::immutable::{immutable, scheduling};
 use crate::api::names;
-use crate::api::rule::Rule;
-use crate::api::rule::Scope;
-use crate::api::rule::rule;
+use crate::api::rule::{Rule, Scope, rule};
 
 /// The policies that may stand flat or under `runPolicy`.
 const TWO_SPELLINGS: [&str; 4] = [

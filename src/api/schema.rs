@@ -4,9 +4,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-use super::rule::Scope;
-use super::rules::RULES;
-use super::{PyTorchJob, names};
+use crate::api::names;
+use crate::api::pytorchjob::PyTorchJob;
+use crate::api::rule::Scope;
+use crate::api::rules::RULES;
 
 /// What Kubernetes takes for a quantity, such as `16Gi`.
 const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";

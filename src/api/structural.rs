@@ -8,11 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use regex_lite::Regex;
 use schemars::generate::SchemaSettings;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::api::schema::UnknownPodFields;
-use crate::api::schema::definition;
+use crate::api::schema::{UnknownPodFields, definition};
 
 /// A part of an object that does not fit its schema.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::listing::Listing;
+use crate::cache::key::{JobId, NamespacedName, is_newer};
+use crate::cache::listing::Listing;
 
 /// How long an own write is believed without the watch showing it; then the object is read. The watch may hang, or the
 /// object was created by us and deleted by others while a list was under way.
@@ -42,30 +43,6 @@ pub(crate) struct Observed<T> {
     pub fact: T,
 }
 
-/// The owner of an object, as the API server enforces it: an owner reference never leaves its namespace. A reference
-/// that carries the UID of a job in another namespace is anybody's to write, and means nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct JobId {
-    /// Namespace of the job and of everything it owns.
-    pub namespace: String,
-    /// UID of the job.
-    pub uid: String,
-}
-
-impl JobId {
-    /// The job with this UID in this namespace.
-    #[must_use]
-    pub(crate) fn new(namespace: &str, uid: &str) -> Self {
-        Self {
-            namespace: namespace.to_owned(),
-            uid: uid.to_owned(),
-        }
-    }
-}
-
-/// A job, as the queue knows it: namespace and name.
-pub(crate) type JobKey = (String, String);
-
 /// What is kept of an object.
 pub(super) trait Fact: Clone {
     /// Whether deletion has begun.
@@ -90,7 +67,7 @@ struct Entry<T> {
 #[derive(Debug)]
 pub(super) struct Children<T> {
     by_owner: HashMap<JobId, BTreeMap<String, Entry<T>>>,
-    owner_of: HashMap<JobKey, JobId>,
+    owner_of: HashMap<NamespacedName, JobId>,
     listing: Option<Listing>,
 }
 
@@ -106,8 +83,8 @@ impl<T> Default for Children<T> {
 
 impl<T: Fact> Children<T> {
     /// The watch shows an object. Returns the jobs concerned.
-    pub(super) fn applied(&mut self, object: Observed<T>) -> Vec<JobKey> {
-        let key = (object.namespace.clone(), object.name.clone());
+    pub(super) fn applied(&mut self, object: Observed<T>) -> Vec<NamespacedName> {
+        let key = NamespacedName::new(&object.namespace, &object.name);
         let listed = self.listing.as_mut().is_some_and(|listing| listing.shows(&key));
         self.put(object, None, listed)
     }
@@ -115,7 +92,7 @@ impl<T: Fact> Children<T> {
     /// We wrote an object.
     pub(super) fn written(&mut self, object: Observed<T>, now: Instant) {
         if let Some(listing) = &mut self.listing {
-            listing.wrote(&(object.namespace.clone(), object.name.clone()));
+            listing.wrote(&NamespacedName::new(&object.namespace, &object.name));
         }
         self.put(object, Some(now), false);
     }
@@ -128,7 +105,7 @@ impl<T: Fact> Children<T> {
             entry.fact.terminate();
             entry.unseen = Some(now);
             if let Some(listing) = &mut self.listing {
-                listing.delete_asked((owner.namespace.clone(), name.to_owned()));
+                listing.delete_asked(NamespacedName::new(&owner.namespace, name));
             }
         }
     }
@@ -142,20 +119,20 @@ impl<T: Fact> Children<T> {
             .and_then(|children| children.get(name))
             .is_some_and(is_it)
         {
-            self.remove(&(owner.namespace.clone(), name.to_owned()));
+            self.remove(&NamespacedName::new(&owner.namespace, name));
         }
     }
 
     /// The watch shows an object gone. Returns the jobs concerned.
-    pub(super) fn deleted(&mut self, object: &Observed<T>) -> Vec<JobKey> {
-        let key = (object.namespace.clone(), object.name.clone());
+    pub(super) fn deleted(&mut self, object: &Observed<T>) -> Vec<NamespacedName> {
+        let key = NamespacedName::new(&object.namespace, &object.name);
         let newer = self
             .entry(&key)
             .is_some_and(|entry| is_newer(entry.version, object.version));
-        let mut touched: Vec<JobKey> = object
+        let mut touched: Vec<NamespacedName> = object
             .owner
             .iter()
-            .map(|owner| (object.namespace.clone(), owner.job.clone()))
+            .map(|owner| NamespacedName::new(&object.namespace, &owner.job))
             .collect();
         if !newer {
             touched.extend(self.remove(&key));
@@ -171,11 +148,11 @@ impl<T: Fact> Children<T> {
 
     /// The list is complete: what it did not show, and what we did not write meanwhile, is gone. Returns the jobs
     /// concerned.
-    pub(super) fn list_ends(&mut self) -> Vec<JobKey> {
+    pub(super) fn list_ends(&mut self) -> Vec<NamespacedName> {
         let Some(listing) = self.listing.take() else {
             return Vec::new();
         };
-        let gone: Vec<JobKey> = self.owner_of.keys().filter(|key| !listing.has(key)).cloned().collect();
+        let gone: Vec<NamespacedName> = self.owner_of.keys().filter(|key| !listing.has(key)).cloned().collect();
         gone.iter().filter_map(|key| self.remove(key)).collect()
     }
 
@@ -203,14 +180,17 @@ impl<T: Fact> Children<T> {
         self.owner_of.len()
     }
 
-    fn entry(&self, key: &JobKey) -> Option<&Entry<T>> {
-        self.by_owner.get(self.owner_of.get(key)?)?.get(&key.1)
+    fn entry(&self, key: &NamespacedName) -> Option<&Entry<T>> {
+        self.by_owner.get(self.owner_of.get(key)?)?.get(&key.name)
     }
 
     /// `listed`: what a fresh list shows replaces what is kept whatever its version, which is older after a restore of
     /// etcd.
-    fn put(&mut self, mut object: Observed<T>, unseen: Option<Instant>, listed: bool) -> Vec<JobKey> {
-        let key = (object.namespace, object.name);
+    fn put(&mut self, mut object: Observed<T>, unseen: Option<Instant>, listed: bool) -> Vec<NamespacedName> {
+        let key = NamespacedName {
+            namespace: object.namespace,
+            name: object.name,
+        };
         let old = self.entry(&key);
         if !listed && old.is_some_and(|old| is_newer(old.version, object.version)) {
             return Vec::new();
@@ -225,7 +205,7 @@ impl<T: Fact> Children<T> {
             old.unseen.is_none() && old.uid == object.uid && old.version.is_some() && old.version == object.version
         };
         let unseen = unseen.filter(|_| !old.is_some_and(shown));
-        let mut touched: Vec<JobKey> = Vec::new();
+        let mut touched: Vec<NamespacedName> = Vec::new();
         let moved = self
             .owner_of
             .get(&key)
@@ -234,7 +214,7 @@ impl<T: Fact> Children<T> {
             touched.extend(self.remove(&key));
         }
         if let Some(owner) = object.owner {
-            touched.push((key.0.clone(), owner.job.clone()));
+            touched.push(NamespacedName::new(&key.namespace, &owner.job));
             let entry = Entry {
                 uid: object.uid,
                 version: object.version,
@@ -248,27 +228,25 @@ impl<T: Fact> Children<T> {
         touched
     }
 
-    fn insert(&mut self, key: JobKey, owner: &str, entry: Entry<T>) {
-        let owner = JobId::new(&key.0, owner);
+    fn insert(&mut self, key: NamespacedName, owner: &str, entry: Entry<T>) {
+        let owner = JobId::new(&key.namespace, owner);
         let children = self.by_owner.entry(owner.clone()).or_default();
-        children.insert(key.1.clone(), entry);
+        children.insert(key.name.clone(), entry);
         self.owner_of.insert(key, owner);
     }
 
-    fn remove(&mut self, key: &JobKey) -> Option<JobKey> {
+    fn remove(&mut self, key: &NamespacedName) -> Option<NamespacedName> {
         let owner = self.owner_of.remove(key)?;
         let children = self.by_owner.get_mut(&owner)?;
-        let entry = children.remove(&key.1);
+        let entry = children.remove(&key.name);
         if children.is_empty() {
             self.by_owner.remove(&owner);
         }
-        entry.map(|entry| (key.0.clone(), entry.job))
+        entry.map(|entry| NamespacedName {
+            namespace: key.namespace.clone(),
+            name: entry.job,
+        })
     }
-}
-
-/// Whether what we have is newer than what comes. Without numbers, the latest to arrive wins.
-pub(super) fn is_newer(have: Option<u64>, comes: Option<u64>) -> bool {
-    have.zip(comes).is_some_and(|(have, comes)| have > comes)
 }
 
 #[cfg(test)]
@@ -315,7 +293,7 @@ mod tests {
         assert!(
             children
                 .deleted(&pod("a", "1", 15, Some("j")))
-                .contains(&("ns".into(), "job-j".into()))
+                .contains(&NamespacedName::new("ns", "job-j"))
         );
         assert_eq!(names(&mut children, "j"), ["a/2"]);
         children.applied(pod("a", "2", 20, Some("j")));
@@ -354,7 +332,7 @@ mod tests {
         children.list_begins();
         children.applied(pod("kept", "2", 11, Some("j")));
         children.written(pod("new", "3", 12, Some("j")), Instant::now());
-        assert_eq!(children.list_ends(), [("ns".to_owned(), "job-j".to_owned())]);
+        assert_eq!(children.list_ends(), [NamespacedName::new("ns", "job-j")]);
         assert_eq!(names(&mut children, "j"), ["kept/2", "new/3"]);
         assert_eq!(children.len(), 2);
     }
@@ -366,14 +344,11 @@ mod tests {
         let touched = children.applied(pod("a", "1", 11, Some("k")));
         assert_eq!(
             touched,
-            [
-                ("ns".to_owned(), "job-j".to_owned()),
-                ("ns".to_owned(), "job-k".to_owned())
-            ]
+            [NamespacedName::new("ns", "job-j"), NamespacedName::new("ns", "job-k")]
         );
         assert_eq!(
             children.applied(pod("a", "1", 12, None)),
-            [("ns".to_owned(), "job-k".to_owned())]
+            [NamespacedName::new("ns", "job-k")]
         );
         assert_eq!(
             (
@@ -452,7 +427,7 @@ mod tests {
         assert_eq!(kept, [("live", "3", false), ("older", "0", false), ("ours", "4", true)]);
         children.applied(pod("older", "0", 13, Some("j")));
         assert_eq!(
-            children.entry(&("ns".into(), "older".into())).unwrap().version,
+            children.entry(&NamespacedName::new("ns", "older")).unwrap().version,
             Some(13)
         );
     }
@@ -501,7 +476,7 @@ mod tests {
         };
         assert_eq!(
             children.applied(forged.clone()),
-            [("other".to_owned(), "job-j".to_owned())],
+            [NamespacedName::new("other", "job-j")],
             "a job of its own namespace, if any, is looked at"
         );
         assert_eq!(names(&mut children, "j"), ["a/1"]);

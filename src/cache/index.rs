@@ -6,10 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
-use super::ObjectView;
-use super::children::{Children, Fact, JobId, JobKey, Observed};
-use super::jobs::Jobs;
 use crate::api::ChildKind;
+use crate::cache::children::{Children, Fact, Observed};
+use crate::cache::jobs::Jobs;
+use crate::cache::key::{JobId, NamespacedName};
+use crate::cache::view::ObjectView;
 use crate::planner::{Child, Pod};
 
 /// The children of each kind but pods.
@@ -94,7 +95,7 @@ impl Index {
     }
 
     /// Feeds a watch event of a kind. Returns the jobs concerned.
-    pub(crate) fn feed(&self, kind: ChildKind, event: Event<ObjectView>) -> Vec<JobKey> {
+    pub(crate) fn feed(&self, kind: ChildKind, event: Event<ObjectView>) -> Vec<NamespacedName> {
         let gone = matches!(event, Event::Delete(_) | Event::InitDone);
         let jobs = match kind {
             ChildKind::Pod => feed(&mut self.pods(), event, ObjectView::observe_pod),
@@ -173,7 +174,7 @@ fn feed<T: Fact>(
     children: &mut Children<T>,
     event: Event<ObjectView>,
     observe: impl FnOnce(ObjectView) -> Observed<T>,
-) -> Vec<JobKey> {
+) -> Vec<NamespacedName> {
     match event {
         Event::Init => {
             children.list_begins();
@@ -200,7 +201,7 @@ mod tests {
         index
             .jobs()
             .feed(Event::Apply(serde_json::from_str(&job.to_string()).unwrap()));
-        let key = ("ns".to_owned(), "job".to_owned());
+        let key = NamespacedName::new("ns", "job");
         for (event, certain) in [(Event::Apply(pod.clone()), true), (Event::Delete(pod.clone()), false)] {
             index.feed(ChildKind::Pod, event);
             assert_eq!(index.jobs().is_certain(&key), certain);

@@ -13,9 +13,9 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 
-use super::StoredJob;
-use super::children::{JobKey, is_newer};
-use super::listing::Listing;
+use crate::cache::key::{NamespacedName, is_newer};
+use crate::cache::listing::Listing;
+use crate::cache::stored_job::StoredJob;
 
 /// All jobs.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Jobs {
 #[derive(Debug)]
 struct State {
     writer: Writer<StoredJob>,
-    doubted: HashSet<JobKey>,
+    doubted: HashSet<NamespacedName>,
     /// What is older was written before this replica led.
     led_from: u64,
     listing: Option<Listing>,
@@ -37,7 +37,7 @@ struct State {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Changed {
     /// The job to look at.
-    pub job: Option<JobKey>,
+    pub job: Option<NamespacedName>,
     /// UIDs of the jobs that are gone.
     pub gone: Vec<String>,
 }
@@ -97,7 +97,7 @@ impl Jobs {
     }
 
     /// What is kept of this job may not be what is stored.
-    pub(crate) fn doubt(&self, key: &JobKey) {
+    pub(crate) fn doubt(&self, key: &NamespacedName) {
         let mut state = self.state();
         if self.get(key).is_some() {
             state.doubted.insert(key.clone());
@@ -105,13 +105,13 @@ impl Jobs {
     }
 
     /// What is kept of this job is what is stored after all.
-    pub(crate) fn trust(&self, key: &JobKey) {
+    pub(crate) fn trust(&self, key: &NamespacedName) {
         self.state().doubted.remove(key);
     }
 
     /// Whether there is no reason to believe that something else is stored.
     #[must_use]
-    pub(crate) fn is_certain(&self, key: &JobKey) -> bool {
+    pub(crate) fn is_certain(&self, key: &NamespacedName) -> bool {
         !self.state().doubted.contains(key)
     }
 
@@ -129,7 +129,7 @@ impl Jobs {
 
     /// The job as kept.
     #[must_use]
-    pub(crate) fn get(&self, key: &JobKey) -> Option<Arc<StoredJob>> {
+    pub(crate) fn get(&self, key: &NamespacedName) -> Option<Arc<StoredJob>> {
         self.store.get(&reference(key))
     }
 
@@ -186,7 +186,7 @@ impl Jobs {
 }
 
 impl State {
-    fn remove(&mut self, key: &JobKey, job: StoredJob) {
+    fn remove(&mut self, key: &NamespacedName, job: StoredJob) {
         self.doubted.remove(key);
         self.writer.apply_watcher_event(&Event::Delete(job));
     }
@@ -194,8 +194,8 @@ impl State {
 
 /// The name by which the store knows a job.
 #[must_use]
-pub(crate) fn reference((namespace, name): &JobKey) -> ObjectRef<StoredJob> {
-    ObjectRef::new(name).within(namespace)
+pub(crate) fn reference(job: &NamespacedName) -> ObjectRef<StoredJob> {
+    ObjectRef::new(&job.name).within(&job.namespace)
 }
 
 #[cfg(test)]
@@ -209,8 +209,8 @@ mod tests {
         serde_json::from_str(&object.to_string()).unwrap()
     }
 
-    fn key() -> JobKey {
-        ("ns".into(), "job".into())
+    fn key() -> NamespacedName {
+        NamespacedName::new("ns", "job")
     }
 
     fn version(jobs: &Jobs) -> Option<u64> {

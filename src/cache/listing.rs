@@ -2,38 +2,38 @@
 
 use std::collections::HashSet;
 
-use super::children::JobKey;
+use crate::cache::key::NamespacedName;
 
 /// What is known of a list that has begun and is not complete.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     /// What exists, as far as it is known: shown by the list, or written by us since it began.
-    exists: HashSet<JobKey>,
+    exists: HashSet<NamespacedName>,
     /// What we wrote or deleted since it began. Of everything else the list knows best.
-    written: HashSet<JobKey>,
+    written: HashSet<NamespacedName>,
 }
 
 impl Listing {
     /// The list shows an object. Whether it replaces what is kept whatever its version, which is older after a restore
     /// of etcd.
-    pub(super) fn shows(&mut self, key: &JobKey) -> bool {
+    pub(super) fn shows(&mut self, key: &NamespacedName) -> bool {
         self.exists.insert(key.clone());
         !self.written.contains(key)
     }
 
     /// We wrote an object.
-    pub(super) fn wrote(&mut self, key: &JobKey) {
+    pub(super) fn wrote(&mut self, key: &NamespacedName) {
         self.exists.insert(key.clone());
         self.written.insert(key.clone());
     }
 
     /// We asked for the deletion of an object.
-    pub(super) fn delete_asked(&mut self, key: JobKey) {
+    pub(super) fn delete_asked(&mut self, key: NamespacedName) {
         self.written.insert(key);
     }
 
     /// Whether an object exists, now that the list is complete.
-    pub(super) fn has(&self, key: &JobKey) -> bool {
+    pub(super) fn has(&self, key: &NamespacedName) -> bool {
         self.exists.contains(key)
     }
 }

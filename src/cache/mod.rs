@@ -8,6 +8,7 @@
 mod children;
 mod index;
 mod jobs;
+mod key;
 mod listing;
 mod metadata;
 mod parts;
@@ -15,8 +16,9 @@ mod stored_job;
 mod view;
 pub(crate) mod watch;
 
-pub(crate) use children::{JobId, JobKey, UNSEEN};
+pub(crate) use children::UNSEEN;
 pub(crate) use index::{Index, Snapshot};
 pub(crate) use jobs::reference;
+pub(crate) use key::{JobId, NamespacedName};
 pub(crate) use stored_job::{StoredJob, Undecodable};
 pub(crate) use view::ObjectView;

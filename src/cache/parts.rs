@@ -7,8 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::api::ChildKind;
-use crate::api::shortened;
+use crate::api::{ChildKind, shortened};
 use crate::planner::{Amount, PodGroup, PodGroupSpec};
 
 /// Most that is kept of a message about pods that do not run.

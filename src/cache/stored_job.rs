@@ -9,9 +9,9 @@ use kube::Resource;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::children::JobKey;
-use super::metadata;
 use crate::api::{JobStatus, PyTorchJob, PyTorchJobSpec, RawJson, shortened};
+use crate::cache::key::NamespacedName;
+use crate::cache::metadata;
 use crate::planner::status::conditions::finished;
 
 /// The most that is kept of what is wrong with an object, in bytes: it goes into a condition, an event and the log.
@@ -53,12 +53,12 @@ impl StoredJob {
 
     /// Namespace and name.
     #[must_use]
-    pub(crate) fn key(&self) -> JobKey {
+    pub(crate) fn key(&self) -> NamespacedName {
         let metadata = self.meta();
-        (
-            metadata.namespace.clone().unwrap_or_default(),
-            metadata.name.clone().unwrap_or_default(),
-        )
+        NamespacedName {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+        }
     }
 }
 

@@ -9,12 +9,11 @@ use kube::Resource;
 use kube::core::DynamicResourceScope;
 use serde::Deserialize;
 
-use super::children::{Observed, Owner};
-use super::metadata;
-use super::parts::{self, ContainerStatusView, SpecView, StatusView, TROUBLE_BYTES, TerminatedView};
-use crate::api::ChildKind;
 use crate::api::names::{self, reason};
-use crate::api::shortened;
+use crate::api::{ChildKind, shortened};
+use crate::cache::children::{Observed, Owner};
+use crate::cache::metadata;
+use crate::cache::parts::{self, ContainerStatusView, SpecView, StatusView, TROUBLE_BYTES, TerminatedView};
 use crate::planner::build::template_hash;
 use crate::planner::{Child, Deletion, FailedContainer, Failure, Phase, Pod, Trouble};
 

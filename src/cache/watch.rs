@@ -13,10 +13,11 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
-use super::children::JobKey;
-use super::{Index, ObjectView, StoredJob, Undecodable};
-use crate::api::ChildKind;
-use crate::api::names;
+use crate::api::{ChildKind, names};
+use crate::cache::index::Index;
+use crate::cache::key::NamespacedName;
+use crate::cache::stored_job::{StoredJob, Undecodable};
+use crate::cache::view::ObjectView;
 use crate::platform::metrics::Metrics;
 
 /// Jobs fetched by one request of a list. While it is decoded, a page takes three times its size, and each of its
@@ -33,7 +34,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// What a watch does with the jobs that an event concerns.
 pub(crate) trait Concern: Send + Sync + 'static {
     /// Something about this job changed.
-    fn job(&self, job: JobKey);
+    fn job(&self, job: NamespacedName);
     /// The job with this UID is gone.
     fn gone(&self, uid: &str);
     /// Whether the API server serves a kind that a cluster may lack.

@@ -11,7 +11,7 @@ use crate::cli::manifest::{self, Document};
 use crate::planner::Child;
 use crate::planner::Gang;
 use crate::planner::PodGroup;
-use crate::planner::build::pod::Builder;
+use crate::planner::build::Builder;
 use crate::planner::build::pod_group;
 use crate::planner::validate::problems;
 use crate::planner::{Action, Settings, World, plan as decide};

@@ -8,19 +8,16 @@ use tokio::time::Instant;
 
 use crate::api::{ChildKind, ChildRef};
 use crate::cache::ObjectView;
-use crate::controller::Context;
-use crate::controller::act::{Applied, Budget};
+use crate::controller::applied::{Applied, Budget, JOB_CONCURRENCY};
+use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::job_ref::Target;
 use crate::planner::Action;
-use crate::planner::build::pod::Builder;
-use crate::planner::build::pod::job_labels;
+use crate::planner::build::{Builder, job_labels};
 
-/// Objects of a kind that a job asks for at once. Most jobs are small and wait for one answer; of a quota that is used
-/// up few refusals are taken.
+/// Objects of a kind that a job asks for at once; later batches have up to [`JOB_CONCURRENCY`]. Most jobs are small and
+/// wait for one answer; of a quota that is used up few refusals are taken.
 const FIRST_BATCH: usize = 4;
-/// Requests of one job under way at once, and the largest batch.
-pub(super) const JOB_CONCURRENCY: usize = 32;
 
 /// Carries out the creations among `actions`: first the pods, whose start takes the longest, and beside them the
 /// service of the first replica, which the others look up to find each other, and what there is one of per job; then
@@ -157,8 +154,7 @@ async fn adopt(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Replica;
-    use crate::api::ReplicaType;
+    use crate::api::{Replica, ReplicaType};
 
     fn error(name: &str) -> Error {
         Error::Conflict {

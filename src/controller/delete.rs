@@ -10,9 +10,8 @@ use tokio::time::Instant;
 
 use crate::api::{ChildKind, PyTorchJob};
 use crate::cache::ObjectView;
-use crate::controller::Context;
-use crate::controller::act::{Applied, Budget};
-use crate::controller::create::JOB_CONCURRENCY;
+use crate::controller::applied::{Applied, Budget, JOB_CONCURRENCY};
+use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::job_ref::Target;
 use crate::planner::Action;

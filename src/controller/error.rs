@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use kube::core::response::StatusCause;
-use kube::core::response::StatusDetails;
+use kube::core::response::{StatusCause, StatusDetails};
 
-use crate::api::ChildKind;
-use crate::api::shortened;
+use crate::api::{ChildKind, shortened};
 use crate::platform::client::is_fenced;
 
 /// The most that a status says of a refusal.

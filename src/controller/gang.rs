@@ -1,20 +1,14 @@
 //! The gang scheduler, as the cluster has it.
 
-use std::sync::Arc;
-use std::sync::PoisonError;
-use std::sync::RwLock;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use kube::Client;
-use tracing::info;
-use tracing::warn;
+use tracing::{info, warn};
 
-use crate::api::ChildKind;
-use crate::api::names;
-use crate::controller::Options;
-use crate::planner::Gang;
-use crate::planner::GangScheduler;
-use crate::planner::Settings;
+use crate::api::{ChildKind, names};
+use crate::controller::options::Options;
+use crate::planner::{Gang, GangScheduler, Settings};
 
 /// Pause before the API server is asked again what it serves.
 const ASK_AGAIN: Duration = Duration::from_secs(2);

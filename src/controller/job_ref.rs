@@ -2,9 +2,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::error::Error;
 use crate::api::{ChildKind, PyTorchJob};
-use crate::cache::{JobId, JobKey};
+use crate::cache::{JobId, NamespacedName};
+use crate::controller::error::Error;
 
 /// A job and its coordinates.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +44,8 @@ impl<'a> Target<'a> {
 
     /// The job as the cache knows it.
     #[must_use]
-    pub(super) fn key(&self) -> JobKey {
-        (self.namespace.to_owned(), self.name.to_owned())
+    pub(super) fn key(&self) -> NamespacedName {
+        NamespacedName::new(self.namespace, self.name)
     }
 
     /// Whether this very job controls the object.

@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
-use futures::stream;
+use futures::{StreamExt, stream};
 use kube::Api;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::Context;
-use super::error::Error;
-use super::job_ref::Target;
-use crate::cache::ObjectView;
-use crate::cache::StoredJob;
+use crate::cache::{ObjectView, StoredJob};
+use crate::controller::context::Context;
+use crate::controller::error::Error;
+use crate::controller::job_ref::Target;
 
 /// Objects of one job that are read at once.
 const READS: usize = 4;
@@ -68,11 +66,9 @@ mod tests {
     use kube::runtime::watcher::Event;
 
     use super::*;
-    use crate::api::ChildKind;
-    use crate::api::PyTorchJob;
-    use crate::cache::UNSEEN;
+    use crate::api::{ChildKind, PyTorchJob};
+    use crate::cache::{NamespacedName, UNSEEN};
     use crate::controller::gang::CurrentSettings;
-    use crate::controller::pacing::Memory;
     use crate::controller::reconcile::reconcile;
     use crate::planner::Settings;
     use crate::platform::events::EventSink;
@@ -148,17 +144,8 @@ mod tests {
             let metrics = Metrics::new().unwrap();
             let (events, publisher) = EventSink::start(self.client(), None, metrics.clone());
             drop(publisher);
-            Arc::new(Context {
-                client: self.client(),
-                index: Arc::default(),
-                settings: CurrentSettings::new(Settings::default()),
-                memory: Memory::default(),
-                metrics,
-                events,
-                requests: tokio::sync::Semaphore::new(4),
-                health: Health::new(&[]),
-                pruned: std::sync::OnceLock::new(),
-            })
+            let settings = CurrentSettings::new(Settings::default());
+            Arc::new(Context::new(self.client(), settings, metrics, events, Health::new(&[])))
         }
     }
 
@@ -190,7 +177,7 @@ mod tests {
     /// One reconcile of the job as it is known. The requests that it made, without what it asked of services.
     async fn pass(server: &Server, context: &Arc<Context>) -> Vec<String> {
         server.requests.lock().unwrap().clear();
-        let seen = context.index.jobs().get(&("ns".into(), "job".into())).unwrap();
+        let seen = context.index.jobs().get(&NamespacedName::new("ns", "job")).unwrap();
         context.memory.begin(seen.uid());
         let _result = reconcile(seen, context.clone()).await;
         let requests = server.requests.lock().unwrap();

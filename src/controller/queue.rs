@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 
-use super::Context;
-use super::error::{Error, Failed};
-use super::reconcile::reconcile;
 use crate::api::ChildKind;
-use crate::cache::{self, JobKey, StoredJob, watch as watches};
+use crate::cache::{self, NamespacedName, StoredJob, watch as watches};
+use crate::controller::context::Context;
+use crate::controller::error::{Error, Failed};
+use crate::controller::reconcile::reconcile;
 use crate::platform::metrics::Outcome;
 
 /// The kind that is always watched. What jobs own depends on the settings.
@@ -66,7 +66,7 @@ impl Trigger {
 }
 
 impl watches::Concern for Trigger {
-    fn job(&self, job: JobKey) {
+    fn job(&self, job: NamespacedName) {
         if let Some(queue) = self.queue.get() {
             self.context.health.queued();
             // Fails only while the process ends.

@@ -8,12 +8,11 @@ use kube::Resource;
 use serde_json::{Map, Value, json};
 use tracing::warn;
 
-use super::Context;
-use super::error::Error;
-use super::error::is_answer;
 use crate::api::names::reason;
 use crate::api::{JobStatus, PyTorchJob};
-use crate::cache::StoredJob;
+use crate::cache::{NamespacedName, StoredJob};
+use crate::controller::context::Context;
+use crate::controller::error::{Error, is_answer};
 use crate::planner::Note;
 
 /// Replaces the status, if the job is still the one that was decided on.
@@ -38,7 +37,7 @@ pub(super) async fn store_status(context: &Context, metadata: &ObjectMeta, statu
         .body(body)
         .map_err(|error| failed(kube::Error::HttpError(error)))?;
     let _permit = context.permit().await;
-    let (jobs, key) = (context.index.jobs(), (namespace.clone(), name.clone()));
+    let (jobs, key) = (context.index.jobs(), NamespacedName::new(&namespace, &name));
     // Should this never return, because of a deadline or a panic, nobody knows what is stored.
     jobs.doubt(&key);
     match context.client.request::<StoredJob>(request).await {

@@ -2,22 +2,17 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Api;
-use kube::api::ListParams;
-use kube::api::Patch;
-use kube::api::PatchParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
-use tracing::info;
-use tracing::warn;
+use tracing::{info, warn};
 
-use crate::api::ChildKind;
-use crate::api::names;
+use crate::api::{ChildKind, names};
 use crate::cache::ObjectView;
-use crate::controller::Context;
-use crate::controller::Options;
-use crate::planner::build::pod::job_labels;
+use crate::controller::context::Context;
+use crate::controller::options::Options;
+use crate::planner::build::job_labels;
 
 /// Autoscalers of one page of a list.
 const PAGE: u32 = 500;

@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use crate::api::{ConditionType, JobStatus};
 use crate::planner::plan::{Action, Plan, StatusWrite, Urgency};
-use crate::planner::policy::autoscaler;
-use crate::planner::policy::clean_pod_policy;
-use crate::planner::policy::scheduling_policy;
-use crate::planner::policy::ttl_seconds_after_finished;
+use crate::planner::policy::{autoscaler, clean_pod_policy, scheduling_policy, ttl_seconds_after_finished};
 use crate::planner::status::conditions::is_true;
 use crate::planner::status::replica_statuses;
 use crate::planner::world::World;

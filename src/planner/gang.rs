@@ -3,8 +3,7 @@
 use std::convert::Infallible;
 use std::str::FromStr;
 
-use crate::api::ChildKind;
-use crate::api::names;
+use crate::api::{ChildKind, names};
 
 /// The gang scheduler that PodGroups are made for, and whether the cluster has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

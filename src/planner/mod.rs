@@ -22,28 +22,29 @@ mod finished;
 #[allow(dead_code, unreachable_pub, reason = "shared with tests/plan, which uses the rest")]
 mod fixture;
 mod gang;
+mod init_container;
 mod plan;
 pub(crate) mod policy;
+mod refusal;
 pub(crate) mod status;
 mod unfinished;
 pub(crate) mod validate;
+mod waiting;
 mod world;
 
 pub use amount::Amount;
-pub use build::InitContainer;
-pub use build::pod::Builder;
 pub use build::pod_group::spec as pod_group_spec;
-pub use build::template_hash;
+pub use build::{Builder, template_hash};
 pub use child::{Child, Deletion, FailedContainer, Failure, Phase, Pod, PodGroup, PodGroupSpec, Trouble};
 pub use gang::{Gang, GangScheduler};
+pub use init_container::InitContainer;
 pub use plan::{Action, Count, Note, Plan, StatusWrite, Urgency};
+pub use refusal::undecodable;
 pub use status::conditions::{finished, is_true};
 pub use validate::{Problem, problems};
 pub use world::{Settings, World};
 
-use self::status::transition::Transition;
-use crate::api::names;
-use crate::api::{JobStatus, PyTorchJob};
+use crate::api::{PyTorchJob, names};
 
 /// Decides what to do about one job.
 #[must_use]
@@ -67,36 +68,4 @@ pub fn managed_elsewhere(job: &PyTorchJob) -> bool {
         .managed_by
         .as_deref()
         .is_some_and(|manager| manager != names::MANAGED_BY_SELF)
-}
-
-/// What becomes of a stored object that is not a PyTorchJob at all, such as one with a string for a number. It is
-/// Failed, with the cause; one that has started, or whose status is as broken, goes on and has a warning. Nothing when
-/// it has finished already.
-#[must_use]
-pub fn undecodable(
-    name: &str,
-    stored: Option<&JobStatus>,
-    cause: &str,
-    now: k8s_openapi::jiff::Timestamp,
-) -> Option<(Option<JobStatus>, Note)> {
-    let Some(fresh) = stored.filter(|status| status.start_time.is_none()) else {
-        let warning = Note {
-            warning: true,
-            reason: names::reason::INVALID,
-            message: format!(
-                "PyTorchJob {name} is not managed, since it is invalid: {cause}. Its pods are left as they are."
-            ),
-        };
-        return (!stored.is_some_and(finished)).then_some((None, warning));
-    };
-    if finished(fresh) {
-        return None;
-    }
-    let (mut status, message) = (fresh.clone(), refusal_message(name, cause));
-    Transition::Refused.write(&mut status, &message, now);
-    Transition::Refused.event(&message).map(|event| (Some(status), event))
-}
-
-fn refusal_message(name: &str, causes: &str) -> String {
-    format!("PyTorchJob {name} is invalid: {causes}. Delete the job, fix its manifest and create it again.")
 }

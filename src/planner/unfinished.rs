@@ -4,26 +4,18 @@ use std::time::Duration;
 
 use crate::api::names::reason;
 use crate::api::{ChildKind, CleanPodPolicy, ConditionType, JobStatus};
-use crate::planner::build::template;
 use crate::planner::plan::{Count, Note, Plan, StatusWrite};
 use crate::planner::policy::active_deadline_seconds::{self, remaining};
-use crate::planner::policy::autoscaler;
-use crate::planner::policy::backoff_limit;
-use crate::planner::policy::clean_pod_policy;
-use crate::planner::policy::replicas;
 use crate::planner::policy::restart_policy::{self, Failures};
 use crate::planner::policy::scheduling_policy::{self, Turn};
-use crate::planner::policy::success;
-use crate::planner::policy::suspend;
-use crate::planner::refusal_message;
+use crate::planner::policy::{autoscaler, backoff_limit, clean_pod_policy, replicas, success, suspend};
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::status::conditions::{find, is_true, stored_time};
 use crate::planner::status::replica_statuses::{self, claims_more};
 use crate::planner::status::transition::Transition;
 use crate::planner::status::urgency::urgency;
-use crate::planner::status::waiting;
-use crate::planner::validate;
 use crate::planner::world::World;
+use crate::planner::{refusal, validate, waiting};
 
 /// What becomes of the job.
 enum Decision {
@@ -91,7 +83,7 @@ impl<'a> Draft<'a> {
                 &format!("PyTorchJob {} is created.", self.world.name()),
             );
             let (job, gang) = (self.world.job, self.world.settings.gang.as_ref());
-            self.plan.notes.extend(template::restart_policy_note(job));
+            self.plan.notes.extend(restart_policy::ignored(job));
             self.plan.notes.extend(scheduling_policy::template_note(job, gang));
         }
     }
@@ -114,7 +106,7 @@ impl<'a> Draft<'a> {
         });
         self.plan.notes.extend(warnings);
         let causes = fatal.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        (!fatal.is_empty()).then(|| refusal_message(self.world.name(), &causes))
+        (!fatal.is_empty()).then(|| refusal::message(self.world.name(), &causes))
     }
 
     fn working(&mut self) {

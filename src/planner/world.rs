@@ -3,9 +3,9 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, Replica, ReplicaType};
-use crate::planner::build::InitContainer;
 use crate::planner::child::{Child, Pod};
 use crate::planner::gang::Gang;
+use crate::planner::init_container::InitContainer;
 
 /// A snapshot of one job and what it owns, and the time.
 #[derive(Clone, Copy, Debug)]

@@ -3,10 +3,8 @@
 //! Decisions receive the time as an argument, so that they can be replayed. Durations that must survive a pause of the
 //! process are measured on [`boottime`], everything else waits on tokio's clock, which tests can pause.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    time::Duration,
-};
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};

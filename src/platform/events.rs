@@ -3,22 +3,19 @@
 //! They are worth less than the work they tell of: callers never wait for them, and one that cannot be delivered is
 //! logged, counted and forgotten.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Client,
-    runtime::events::{Event, EventType, Recorder, Reporter},
-};
-use tokio::{
-    sync::mpsc::{self, Receiver, Sender},
-    task::JoinHandle,
-    time::{Instant, timeout},
-};
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::metrics::{EventFate, Metrics};
 use crate::api::names::CONTROLLER_NAME;
+use crate::platform::metrics::{EventFate, Metrics};
 
 /// Events that wait to be published: the transitions of some hundred jobs.
 const QUEUE: usize = 1024;
@@ -178,10 +175,8 @@ fn cut(mut text: String, bytes: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        convert::Infallible,
-        sync::{Arc, Mutex},
-    };
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
 
     use http::{Request, Response, StatusCode};
     use k8s_openapi::api::events::v1::Event as Published;

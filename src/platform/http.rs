@@ -1,29 +1,24 @@
 //! The HTTP endpoints: `/metrics` for Prometheus, `/healthz` and `/readyz` for the kubelet.
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::io;
 use std::pin::pin;
 use std::str::FromStr;
 use std::time::Duration;
+use std::{fmt, io};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
 use futures::future::join_all;
 use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
-use tokio::time::sleep;
-use tokio::time::timeout;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -233,10 +228,8 @@ mod tests {
     use std::net;
     use std::net::SocketAddr;
 
-    use tokio::io::AsyncReadExt;
-    use tokio::io::AsyncWriteExt;
-    use tokio::task::JoinHandle;
-    use tokio::task::spawn_blocking;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::{JoinHandle, spawn_blocking};
     use tokio::time::Instant;
 
     use super::*;

@@ -3,12 +3,10 @@
 use std::io::{IsTerminal, stderr};
 
 use tracing::Subscriber;
-use tracing_subscriber::{
-    filter::{LevelFilter, ParseError, Targets},
-    fmt::{self, MakeWriter},
-    layer::SubscriberExt,
-    util::{SubscriberInitExt, TryInitError},
-};
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// Environment variable that selects what is logged: levels by target, for instance `info,kube=debug`.
 pub(crate) const FILTER_ENV: &str = "RUST_LOG";
@@ -75,10 +73,8 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io::{self, Write},
-        sync::{Arc, Mutex},
-    };
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 

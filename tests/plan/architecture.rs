@@ -38,7 +38,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// The modules that each module may use. Tests are free.
-const ALLOWED: &[(&str, &[&str])] = &[
+pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("planner", &["api"]),
     ("platform", &["api"]),
@@ -47,15 +47,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &["api", "planner", "platform", "cache", "controller"]),
 ];
 
-struct Source {
-    path: PathBuf,
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
     /// The lines before the tests.
     lines: Vec<String>,
 }
 
 impl Source {
     /// The code of each line, comments taken off, with its number.
-    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub(crate) fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let lines = (1..).zip(&self.lines);
         lines
             .map(|(number, line)| (number, line.split("//").next().unwrap_or_default()))
@@ -63,7 +63,7 @@ impl Source {
     }
 }
 
-fn sources(module: &str) -> Vec<Source> {
+pub(crate) fn sources(module: &str) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(module);
     let mut found = Vec::new();
     collect(&root, &mut found);

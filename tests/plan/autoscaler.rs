@@ -3,8 +3,7 @@
 use serde_json::json;
 
 use crate::api::{ChildKind, ChildRef, PyTorchJob};
-use crate::planner::Builder;
-use crate::planner::Settings;
+use crate::planner::{Builder, Settings};
 use crate::support::fixture::master;
 
 const KIND: ChildKind = ChildKind::HorizontalPodAutoscaler;

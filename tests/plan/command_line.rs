@@ -3,12 +3,10 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use pytorchjob_test_cluster::repository;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pytorchjob-operator");
 

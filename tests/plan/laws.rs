@@ -10,9 +10,7 @@ use proptest::test_runner::FileFailurePersistence;
 
 use crate::api::ConditionType::{self, Failed, Running, Succeeded, Suspended};
 use crate::api::{ChildKind, ChildRef, CleanPodPolicy, JobStatus, PyTorchJob, Replica, ReplicaType};
-use crate::planner::template_hash;
-use crate::planner::{Action, Phase, Plan, Pod};
-use crate::planner::{finished, is_true};
+use crate::planner::{Action, Phase, Plan, Pod, finished, is_true, template_hash};
 use crate::support::cluster::{Cluster, Objects, Outcome, Step, Written};
 use crate::support::fixture::{JobBuilder, child, elastic_workers, master, master_and_workers, workers};
 

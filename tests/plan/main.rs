@@ -12,6 +12,7 @@ mod crd;
 mod differential;
 mod docs;
 mod faults;
+mod imports;
 mod laws;
 mod limits;
 mod parity;

@@ -7,9 +7,8 @@
 use serde_json::{Value, json};
 
 use crate::api::ConditionType::{Failed, Running, Succeeded, Suspended};
-use crate::api::{JobStatus, ReplicaType};
-use crate::planner::{Builder, Phase, Plan, Settings, managed_elsewhere, problems};
-use crate::planner::{finished, is_true};
+use crate::api::{ChildKind, ChildRef, JobStatus, Replica, ReplicaType};
+use crate::planner::{Builder, Phase, Plan, Settings, finished, is_true, managed_elsewhere, problems};
 use crate::support::fixture::{
     JobBuilder, RESUMED, Scene, actions, elastic_workers, master, master_and_workers, owner_references, time, workers,
 };
@@ -457,7 +456,10 @@ fn c_set_restart_policy() {
         ("OnFailure", "OnFailure"),
     ] {
         let job = master().restart(ReplicaType::Master, policy).build();
-        let pod = Builder::new(&job, &Settings::default()).pod(ReplicaType::Master, 0);
+        let master = ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Master, 0));
+        let pod = Builder::new(&job, &Settings::default())
+            .build(master)
+            .expect("a Master has a pod");
         assert_eq!(pod["spec"]["restartPolicy"], expected);
     }
 }

@@ -7,9 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::api::{ChildKind, ChildRef, ReplicaType, names};
-use crate::planner::Builder;
-use crate::planner::finished;
-use crate::planner::{Action, GangScheduler, Phase, Plan};
+use crate::planner::{Action, Builder, GangScheduler, Phase, Plan, finished};
 use crate::support::fixture::{
     JobBuilder, Scene, actions, elastic_workers, master, master_and_workers, message, owner_references, workers,
 };

@@ -7,10 +7,8 @@ use kube::api::{Patch, PatchParams};
 use pytorchjob_test_cluster::{Cluster, Options, not_applicable, repository, wait_for};
 use serde_json::{Value, json};
 
-use crate::{
-    job::{Job, job},
-    rig::{BINARY, Rig, TIMEOUT, install_identity, own_cluster, refusal},
-};
+use crate::job::{Job, job};
+use crate::rig::{BINARY, Rig, TIMEOUT, install_identity, own_cluster, refusal};
 
 const PRESERVE: &str = "--preserve-unknown-pod-fields";
 

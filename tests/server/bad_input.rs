@@ -1,21 +1,17 @@
 //! Jobs that cannot be run as they are written: what the API server says, what `validate` says, and what becomes of
 //! such objects where the API server let them in.
 
-use std::{
-    fs,
-    io::Write as _,
-    process::{Command, Stdio},
-};
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use k8s_openapi::api::events::v1::Event;
 use pytorchjob_test_cluster::{AuditFilter, Cluster, Namespace, Options, not_applicable, repository, wait_for_all};
 use serde_json::{Value, json};
 
-use crate::{
-    job::{Job, job, replica},
-    rig::{BINARY, Rig, TIMEOUT, create, install_identity, is_about, own_cluster, refusal},
-    support::bad_jobs::{Bad, Stored, bad_jobs},
-};
+use crate::job::{Job, job, replica};
+use crate::rig::{BINARY, Rig, TIMEOUT, create, install_identity, is_about, own_cluster, refusal};
+use crate::support::bad_jobs::{Bad, Stored, bad_jobs};
 
 #[tokio::test]
 async fn the_api_server_refuses_each_with_422_that_names_the_field_and_the_remedy() {

@@ -3,10 +3,8 @@
 use pytorchjob_test_cluster::PodPhase;
 use serde_json::{Value, json};
 
-use crate::{
-    job::{Spelling, in_both_spellings, job_with_policy, with},
-    rig::{Rig, failed, names, replica_names},
-};
+use crate::job::{Spelling, in_both_spellings, job_with_policy, with};
+use crate::rig::{Rig, failed, names, replica_names};
 
 /// A job whose Master has decided it, while worker 0 has ended, worker 1 runs and worker 2 is pending.
 async fn decided(rig: &Rig, name: &str, policy: &Value, outcome: &PodPhase) {

@@ -5,42 +5,23 @@ use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::core::v1::ResourceQuota;
-use k8s_openapi::api::rbac::v1::Role;
-use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::Api;
-use kube::Resource;
-use kube::ResourceExt;
-use kube::api::DeleteParams;
-use kube::api::PostParams;
+use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::{DeleteParams, PostParams};
 use kube::core::NamespaceResourceScope;
+use kube::{Api, Resource, ResourceExt};
 use pytorchjob_operator::platform::clock;
-use pytorchjob_test_cluster::AuditFilter;
-use pytorchjob_test_cluster::Cluster;
-use pytorchjob_test_cluster::Operator;
-use pytorchjob_test_cluster::Options;
-use pytorchjob_test_cluster::PodPhase;
-use pytorchjob_test_cluster::User;
-use pytorchjob_test_cluster::bind_pod;
-use pytorchjob_test_cluster::not_applicable;
-use pytorchjob_test_cluster::remove_pod;
-use pytorchjob_test_cluster::set_pod_phase;
-use pytorchjob_test_cluster::wait_for;
+use pytorchjob_test_cluster::{
+    AuditFilter, Cluster, Operator, Options, PodPhase, User, bind_pod, not_applicable, remove_pod, set_pod_phase,
+    wait_for,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use serde_json::json;
-use tokio::time::Instant;
-use tokio::time::sleep;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
-use crate::job::job;
-use crate::job::with;
-use crate::rig::BINARY;
-use crate::rig::Rig;
-use crate::rig::TIMEOUT;
-use crate::rig::create;
+use crate::job::{job, with};
+use crate::rig::{BINARY, Rig, TIMEOUT, create};
 
 /// Reconciles that the operator counts as failed.
 async fn errors(operator: &Operator) -> u64 {

@@ -10,10 +10,8 @@ use kube::{Resource, ResourceExt as _};
 use pytorchjob_test_cluster::{PodPhase, bind_pod, not_applicable, remove_pod, wait_for, wait_for_all, wait_gone};
 use serde_json::{Value, json};
 
-use crate::{
-    job::{Job, job, with},
-    rig::{End, Rig, TIMEOUT, names, of_job, refusal, replica_names},
-};
+use crate::job::{Job, job, with};
+use crate::rig::{End, Rig, TIMEOUT, names, of_job, refusal, replica_names};
 
 /// Merge patch: suspend, or resume.
 fn suspend(suspend: bool) -> Value {

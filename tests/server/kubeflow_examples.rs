@@ -5,19 +5,13 @@ use std::fs;
 use futures::future::join_all;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::ResourceExt;
 use kube::api::ListParams;
-use pytorchjob_test_cluster::PodPhase;
-use pytorchjob_test_cluster::repository;
-use pytorchjob_test_cluster::wait_for;
+use kube::{Api, ResourceExt};
+use pytorchjob_test_cluster::{PodPhase, repository, wait_for};
 use serde_json::Value;
 
 use crate::job::Job;
-use crate::rig::Rig;
-use crate::rig::TIMEOUT;
-use crate::rig::names;
-use crate::rig::replica_names;
+use crate::rig::{Rig, TIMEOUT, names, replica_names};
 
 fn examples() -> Vec<Value> {
     let path = repository().join("tests/server/kubeflow_examples.yaml");

@@ -5,10 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::job::job;
-use crate::job::with;
-use crate::rig::End;
-use crate::rig::Rig;
+use crate::job::{job, with};
+use crate::rig::{End, Rig};
 
 /// Pods and services of this job take 24 s at [`SLOW`].
 const WORKERS: u32 = 120;

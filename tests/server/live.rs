@@ -14,8 +14,7 @@ use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, Client, Error, ResourceExt as _};
 use pytorchjob_operator::api::{ConditionType, PyTorchJob};
-use pytorchjob_operator::planner::Phase;
-use pytorchjob_operator::planner::is_true;
+use pytorchjob_operator::planner::{Phase, is_true};
 use pytorchjob_test_cluster::{Cluster, PodPhase, remove_pod, set_pod_phase, wait_for, wait_for_all, wait_gone};
 use serde_json::{Value, json};
 

@@ -3,19 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::core::PartialObjectMeta;
 use pytorchjob_test_cluster::{Cluster, Operator, Options, not_applicable, wait_for_all};
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::job::job;
-use crate::job::with;
-use crate::rig::BINARY;
-use crate::rig::create;
+use crate::job::{job, with};
+use crate::rig::{BINARY, create};
 
 const JOBS: usize = 200;
 /// Requests of the test under way at once.

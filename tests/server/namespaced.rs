@@ -4,15 +4,11 @@ use std::fs;
 
 use kube::Api;
 use kube::api::ListParams;
-use pytorchjob_test_cluster::Cluster;
-use pytorchjob_test_cluster::User;
-use pytorchjob_test_cluster::repository;
+use pytorchjob_test_cluster::{Cluster, User, repository};
 use serde_json::Value;
 
-use crate::job::Job;
-use crate::job::job;
-use crate::rig::Rig;
-use crate::rig::refusal;
+use crate::job::{Job, job};
+use crate::rig::{Rig, refusal};
 
 const ACCOUNT: &str = "pytorchjob-operator";
 

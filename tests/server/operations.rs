@@ -2,24 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::{
-    coordination::v1::Lease,
-    core::v1::{Pod, ResourceQuota, Service},
-};
-use kube::{
-    Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
-};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota, Service};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
 use pytorchjob_operator::platform::clock;
 use pytorchjob_test_cluster::{
     AuditFilter, Operator, PodPhase, bind_pod, not_applicable, remove_pod, wait_for, wait_gone,
 };
 use serde_json::json;
 
-use crate::{
-    job::{Job, job, with},
-    rig::{End, Rig, TIMEOUT, operator, replica_names},
-};
+use crate::job::{Job, job, with};
+use crate::rig::{End, Rig, TIMEOUT, operator, replica_names};
 
 const LEASE: &str = "1ca428e5.training-operator.kubeflow.org";
 

@@ -1,16 +1,11 @@
 //! A definition that is not ours, as Kubeflow's, drops the fields of the status that it does not know.
 
 use pytorchjob_operator::api::crd;
-use pytorchjob_test_cluster::AuditFilter;
-use pytorchjob_test_cluster::Options;
-use pytorchjob_test_cluster::not_applicable;
-use serde_json::Value;
-use serde_json::json;
+use pytorchjob_test_cluster::{AuditFilter, Options, not_applicable};
+use serde_json::{Value, json};
 
 use crate::job::job;
-use crate::rig::Rig;
-use crate::rig::install_identity;
-use crate::rig::own_cluster;
+use crate::rig::{Rig, install_identity, own_cluster};
 
 /// Fields of ours in the status.
 const OURS: [&str; 6] = [

@@ -1,20 +1,14 @@
 //! `restartPolicy` and `backoffLimit` on live pods.
 
-use k8s_openapi::api::{
-    core::v1::{Pod, ServiceAccount},
-    rbac::v1::{Role, RoleBinding},
-};
-use kube::{
-    ResourceExt as _,
-    api::{EvictParams, PostParams},
-};
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::ResourceExt as _;
+use kube::api::{EvictParams, PostParams};
 use pytorchjob_test_cluster::{PodPhase, User, bind_pod, remove_pod, wait_for};
 use serde_json::{Value, json};
 
-use crate::{
-    job::{Job, job_with_policy, with},
-    rig::{End, Rig, TIMEOUT, evicted, failed, operator},
-};
+use crate::job::{Job, job_with_policy, with};
+use crate::rig::{End, Rig, TIMEOUT, evicted, failed, operator};
 
 async fn pod(rig: &Rig, name: &str) -> Pod {
     rig.pods().get(name).await.unwrap()

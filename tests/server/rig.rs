@@ -1,20 +1,15 @@
 //! A namespace, an operator that serves it, and a client that plays everybody else.
 
-use std::{path::Path, path::PathBuf, time::Duration};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::{
-    NamespaceResourceScope,
-    api::{
-        core::v1::{Namespace as KubeNamespace, Pod, Service},
-        events::v1::Event,
-    },
-};
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, Request},
-    core::Status,
-};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Pod, Service};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, Request};
+use kube::core::Status;
+use kube::{Api, Client, Resource, ResourceExt};
 use pytorchjob_test_cluster::{
     AuditFilter, Cluster, Namespace, Operator, Options, PodPhase, User, repository, set_pod_phase, wait_for,
     wait_for_all, wait_gone,

@@ -3,10 +3,8 @@
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::{
-    job::{job, with},
-    rig::{Rig, refusal, replica_names},
-};
+use crate::job::{job, with};
+use crate::rig::{Rig, refusal, replica_names};
 
 async fn scale(rig: &Rig, name: &str, replicas: i32) -> Result<(), kube::Error> {
     let patch = json!({ "spec": { "replicas": replicas } });

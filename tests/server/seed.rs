@@ -1,15 +1,15 @@
 //! The job of the page "Update PyTorchJob", and the five patches of that page, as HTTP requests.
 
-use http::{Request, header::CONTENT_TYPE};
+use http::Request;
+use http::header::CONTENT_TYPE;
 use k8s_openapi::jiff::Timestamp;
-use kube::{ResourceExt, api::ListParams};
+use kube::ResourceExt;
+use kube::api::ListParams;
 use pytorchjob_test_cluster::{AuditFilter, not_applicable, wait_for};
 use serde_json::{Value, json};
 
-use crate::{
-    job::{Job, job, with},
-    rig::{Rig, TIMEOUT},
-};
+use crate::job::{Job, job, with};
+use crate::rig::{Rig, TIMEOUT};
 
 fn sample() -> Value {
     serde_json::from_str(include_str!("seed.json")).unwrap()

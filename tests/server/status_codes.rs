@@ -1,14 +1,13 @@
 //! The status codes of the page "Update PyTorchJob", and those that Kubernetes has besides, each by a real request.
 
-use http::{Request, header::CONTENT_TYPE};
+use http::Request;
+use http::header::CONTENT_TYPE;
 use kube::Client;
 use pytorchjob_test_cluster::{Cluster, Namespace, User};
 use serde_json::{Value, json};
 
-use crate::{
-    job::{Job, job},
-    rig::create,
-};
+use crate::job::{Job, job};
+use crate::rig::create;
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const NAME: &str = "pytorch-test";

@@ -1,17 +1,13 @@
 //! What a job costs the API server, from the audit log: what it takes to run it, and nothing once it has settled.
 
 use futures::future::join_all;
-use kube::{
-    ResourceExt,
-    api::{Patch, PatchParams},
-};
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
 use pytorchjob_test_cluster::{Audit, AuditFilter, PodPhase, not_applicable};
 use serde_json::json;
 
-use crate::{
-    job::job,
-    rig::{End, OPERATOR, Rig},
-};
+use crate::job::job;
+use crate::rig::{End, OPERATOR, Rig};
 
 /// Lists and reads of the operator; its watches are not among them.
 fn reads(rig: &Rig, audit: &Audit) -> usize {

@@ -11,10 +11,8 @@ use pytorchjob_test_cluster::{PodPhase, wait_for};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::{
-    job::{Job, Spelling, in_both_spellings, job, with},
-    rig::{End, Rig, TIMEOUT, finalizer},
-};
+use crate::job::{Job, Spelling, in_both_spellings, job, with};
+use crate::rig::{End, Rig, TIMEOUT, finalizer};
 
 const DEADLINE: &str = "activeDeadlineSeconds";
 const TTL: &str = "ttlSecondsAfterFinished";

@@ -9,13 +9,11 @@ use kube::Client;
 use pytorchjob_operator::api::UnknownPodFields;
 use pytorchjob_operator::api::structural::schema_of_jobs;
 use pytorchjob_test_cluster::Cluster;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::rig::BINARY;
 use crate::support::differential::dice::Dice;
-use crate::support::differential::generator::Taste;
-use crate::support::differential::generator::base;
+use crate::support::differential::generator::{Taste, base};
 use crate::support::differential::schema_walk;
 
 const MANIFESTS: u64 = 500;

@@ -2,28 +2,15 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
-use kube::api::DeleteParams;
-use kube::api::Patch;
-use kube::api::PatchParams;
-use kube::api::PostParams;
-use pytorchjob_test_cluster::AuditFilter;
-use pytorchjob_test_cluster::PodPhase;
-use pytorchjob_test_cluster::bind_pod;
-use pytorchjob_test_cluster::not_applicable;
-use pytorchjob_test_cluster::remove_pod;
-use pytorchjob_test_cluster::wait_for;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use pytorchjob_test_cluster::{AuditFilter, PodPhase, bind_pod, not_applicable, remove_pod, wait_for};
 use serde_json::json;
 
-use crate::job::Job;
-use crate::job::job;
-use crate::job::with;
-use crate::rig::Rig;
-use crate::rig::TIMEOUT;
-use crate::rig::replica_names;
+use crate::job::{Job, job, with};
+use crate::rig::{Rig, TIMEOUT, replica_names};
 
 /// Longer than a pod has to be late before it counts as stuck.
 const STUCK: Duration = Duration::from_mins(1);

@@ -7,9 +7,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::api::{ChildKind, CleanPodPolicy, PyTorchJob, RawJson, ReplicaType};
-use crate::planner::finished;
-use crate::planner::template_hash;
-use crate::planner::{self, Action, Child, Failure, Phase, Plan, Pod, Settings, World};
+use crate::planner::{self, Action, Child, Failure, Phase, Plan, Pod, Settings, World, finished, template_hash};
 use crate::support::fixture::{at, child};
 
 /// What becomes of one write of the operator.

@@ -7,12 +7,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::names;
-use crate::api::{ChildKind, ChildRef, JobCondition, JobStatus, PyTorchJob, Replica, ReplicaType};
-use crate::planner::Builder;
-use crate::planner::template_hash;
-use crate::planner::{self, Action, Child, Deletion, FailedContainer, Failure, Gang, GangScheduler, Phase, Plan};
-use crate::planner::{Pod, PodGroup, Settings, World};
+use crate::api::{ChildKind, ChildRef, JobCondition, JobStatus, PyTorchJob, Replica, ReplicaType, names};
+use crate::planner::{
+    self, Action, Builder, Child, Deletion, FailedContainer, Failure, Gang, GangScheduler, Phase, Plan, Pod, PodGroup,
+    Settings, World, template_hash,
+};
 
 /// Name of every job that is not named otherwise.
 pub const JOB: &str = "job";
@@ -513,7 +512,9 @@ impl Scene {
 
     /// The pod that would be created for a replica.
     pub fn build_pod(&self, role: ReplicaType, index: u32) -> Value {
-        Builder::new(&self.job, &self.settings).pod(role, index)
+        let pod = ChildRef::of_replica(ChildKind::Pod, Replica::new(role, index));
+        let built = Builder::new(&self.job, &self.settings).build(pod);
+        built.expect("a pod is built for every replica")
     }
 
     /// The service that would be created for a replica.

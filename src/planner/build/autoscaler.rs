@@ -3,14 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::api::{ElasticPolicy, PyTorchJob, ReplicaType, names};
-use crate::planner::build::pod::Builder;
-use crate::planner::build::pod::job_labels;
+use crate::planner::build::builder::{Builder, job_labels};
 
 /// The autoscaler, named like the job; `None` for a job that asks for none.
 #[must_use]
-pub(crate) fn build(job: &PyTorchJob, builder: &Builder<'_>) -> Option<Value> {
-    let policy = policy(job)?;
-    let (min, max) = policy.bounds(job.spec.replicas(ReplicaType::Worker));
+pub(super) fn build(builder: &Builder<'_>) -> Option<Value> {
+    let policy = policy(builder.job)?;
+    let (min, max) = policy.bounds(builder.job.spec.replicas(ReplicaType::Worker));
     let metrics: Value = policy.metrics.as_ref()?.parse().ok()?;
     Some(json!({
         "apiVersion": "autoscaling/v2",

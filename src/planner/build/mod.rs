@@ -1,13 +1,38 @@
 //! What a job's objects are built from: its templates, the environment of its replicas, and the objects themselves.
 
 pub(crate) mod autoscaler;
+mod builder;
 pub(crate) mod elastic_env;
 pub(crate) mod env;
-mod init_container;
-pub(crate) mod pod;
+mod pod;
 pub(crate) mod pod_group;
 mod service;
 pub(crate) mod template;
 pub mod template_hash;
 
-pub use init_container::InitContainer;
+use serde_json::Value;
+
+pub use self::builder::Builder;
+pub(crate) use self::builder::job_labels;
+use crate::api::{ChildKind, ChildRef};
+use crate::planner::gang::GangScheduler;
+
+impl Builder<'_> {
+    /// The object as it is to be created; nothing where the job asks for none.
+    #[must_use]
+    pub fn build(&self, child: ChildRef) -> Option<Value> {
+        match (child.kind, child.replica) {
+            (ChildKind::Pod, Some(replica)) => Some(pod::build(self, replica.type_, replica.index)),
+            (ChildKind::Service, Some(replica)) => Some(service::build(self, replica.type_, replica.index)),
+            (ChildKind::HorizontalPodAutoscaler, None) => autoscaler::build(self),
+            (kind, None) => Some(pod_group::build(self, self.gang(kind)?)),
+            _ => None,
+        }
+    }
+
+    /// The gang scheduler, if this is the kind of its PodGroups.
+    fn gang(&self, kind: ChildKind) -> Option<&GangScheduler> {
+        let scheduler = self.settings.gang.as_ref().map(|gang| &gang.scheduler);
+        scheduler.filter(|scheduler| scheduler.kind() == kind)
+    }
+}

@@ -2,157 +2,68 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{ChildKind, ChildRef, PyTorchJob, Replica, ReplicaType, names};
-use crate::planner::build::autoscaler;
+use crate::api::{Replica, ReplicaType, names};
+use crate::planner::build::builder::Builder;
 use crate::planner::build::env::{self, Ports};
-use crate::planner::build::pod_group;
-use crate::planner::build::service;
-use crate::planner::build::template;
-use crate::planner::build::template_hash;
-use crate::planner::gang::GangScheduler;
-use crate::planner::policy::restart_policy;
-use crate::planner::world::Settings;
+use crate::planner::build::{pod_group, template, template_hash};
 
-/// Builds the pods and services of one job. The templates are parsed once.
-#[derive(Clone, Debug)]
-pub struct Builder<'a> {
-    job: &'a PyTorchJob,
-    settings: &'a Settings,
-    templates: [Option<Value>; 2],
-    template_hash: u64,
+/// The pod of a replica: labels, annotations, finalizers and spec of the template, and what makes it a member of
+/// the job. Whatever else the template holds, fields newer than our schema included, is carried over as it is.
+#[must_use]
+pub(super) fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Value {
+    let template = builder.template(role);
+    let mut spec = template.get("spec").cloned().unwrap_or_else(|| json!({}));
+    spec["restartPolicy"] = json!(builder.job.spec.restart_policy(role).of_pod());
+    add_default_port(&mut spec, template);
+    add_environment(builder, &mut spec, role, index);
+    if role == ReplicaType::Worker && builder.job.spec.replica(ReplicaType::Master).is_some() {
+        for container in builder.settings.init_container.build(builder.name()) {
+            push(&mut spec["initContainers"], container);
+        }
+    }
+    let metadata = metadata(builder, template, role, index);
+    let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec });
+    if let Some(gang) = &builder.settings.gang {
+        pod_group::decorate(&mut pod, gang, builder.name(), role);
+    }
+    pod
 }
 
-impl<'a> Builder<'a> {
-    /// Parses the templates.
-    #[must_use]
-    pub fn new(job: &'a PyTorchJob, settings: &'a Settings) -> Self {
-        let templates = template::of_roles(&job.spec);
-        Self {
-            job,
-            settings,
-            template_hash: template_hash::of(&job.spec, &templates),
-            templates,
+fn metadata(builder: &Builder<'_>, template: &Value, role: ReplicaType, index: u32) -> Map<String, Value> {
+    let mut labels = template
+        .pointer("/metadata/labels")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    labels.extend(builder.labels(role, index));
+    labels.insert(
+        names::LABEL_POD_TEMPLATE_HASH.into(),
+        json!(template_hash::label(
+            builder.template_hash,
+            builder.job.metadata.generation
+        )),
+    );
+    if role == ReplicaType::Master || (index == 0 && builder.job.spec.replica(ReplicaType::Master).is_none()) {
+        labels.insert(names::LABEL_JOB_ROLE.into(), json!(names::JOB_ROLE_MASTER));
+    }
+    let mut metadata = builder.metadata(&Replica::new(role, index).name(builder.name()), labels);
+    for kept in ["annotations", "finalizers"] {
+        if let Some(value) = template.pointer(&format!("/metadata/{kept}")) {
+            metadata.insert(kept.into(), value.clone());
         }
     }
+    metadata
+}
 
-    /// The object as it is to be created; nothing where the job asks for none.
-    #[must_use]
-    pub fn build(&self, child: ChildRef) -> Option<Value> {
-        match (child.kind, child.replica) {
-            (ChildKind::Pod, Some(replica)) => Some(self.pod(replica.type_, replica.index)),
-            (ChildKind::Service, Some(replica)) => Some(service::build(self, replica.type_, replica.index)),
-            (ChildKind::HorizontalPodAutoscaler, None) => autoscaler::build(self.job, self),
-            (kind, None) => Some(pod_group::build(self.job, self.gang(kind)?, self)),
-            _ => None,
-        }
-    }
-
-    /// The gang scheduler, if this is the kind of its PodGroups.
-    fn gang(&self, kind: ChildKind) -> Option<&GangScheduler> {
-        let scheduler = self.settings.gang.as_ref().map(|gang| &gang.scheduler);
-        scheduler.filter(|scheduler| scheduler.kind() == kind)
-    }
-
-    /// The pod of a replica: labels, annotations, finalizers and spec of the template, and what makes it a member of
-    /// the job. Whatever else the template holds, fields newer than our schema included, is carried over as it is.
-    #[must_use]
-    pub fn pod(&self, role: ReplicaType, index: u32) -> Value {
-        let template = self.template(role);
-        let mut spec = template.get("spec").cloned().unwrap_or_else(|| json!({}));
-        spec["restartPolicy"] = json!(restart_policy::of_pod(restart_policy::effective(&self.job.spec, role)));
-        add_default_port(&mut spec, template);
-        self.add_environment(&mut spec, role, index);
-        if role == ReplicaType::Worker && self.job.spec.replica(ReplicaType::Master).is_some() {
-            for container in self.settings.init_container.build(self.name()) {
-                push(&mut spec["initContainers"], container);
-            }
-        }
-        let metadata = self.pod_metadata(template, role, index);
-        let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec });
-        if let Some(gang) = &self.settings.gang {
-            pod_group::decorate(&mut pod, gang, self.name(), role);
-        }
-        pod
-    }
-
-    /// The template of a role; `null` for a role the job does not have.
-    #[must_use]
-    pub fn template(&self, role: ReplicaType) -> &Value {
-        self.templates[role as usize].as_ref().unwrap_or(&Value::Null)
-    }
-
-    /// Labels that pods and services share.
-    #[must_use]
-    pub fn labels(&self, role: ReplicaType, index: u32) -> Map<String, Value> {
-        let mut labels = job_labels(self.name());
-        labels.insert(names::LABEL_REPLICA_TYPE.into(), json!(role.label()));
-        labels.insert(names::LABEL_REPLICA_INDEX.into(), json!(index.to_string()));
-        labels
-    }
-
-    /// Metadata of an object that the job owns. The owner reference is what garbage collection and our watches follow.
-    /// A job that is not stored yet has no namespace and no UID, and so neither have its objects.
-    #[must_use]
-    pub fn metadata(&self, name: &str, labels: Map<String, Value>) -> Map<String, Value> {
-        let mut metadata = Map::new();
-        metadata.insert("name".into(), json!(name));
-        metadata.insert("labels".into(), Value::Object(labels));
-        if let Some(namespace) = &self.job.metadata.namespace {
-            metadata.insert("namespace".into(), json!(namespace));
-        }
-        if let Some(uid) = &self.job.metadata.uid {
-            let owner = json!({
-                "apiVersion": names::API_VERSION,
-                "kind": names::KIND,
-                "name": self.name(),
-                "uid": uid,
-                "controller": true,
-                "blockOwnerDeletion": true,
-            });
-            metadata.insert("ownerReferences".into(), json!([owner]));
-        }
-        metadata
-    }
-
-    /// Name of the job.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.job.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    fn pod_metadata(&self, template: &Value, role: ReplicaType, index: u32) -> Map<String, Value> {
-        let mut labels = template
-            .pointer("/metadata/labels")
-            .and_then(Value::as_object)
-            .cloned()
-            .unwrap_or_default();
-        labels.extend(self.labels(role, index));
-        labels.insert(
-            names::LABEL_POD_TEMPLATE_HASH.into(),
-            json!(template_hash::label(self.template_hash, self.job.metadata.generation)),
-        );
-        if role == ReplicaType::Master || (index == 0 && self.job.spec.replica(ReplicaType::Master).is_none()) {
-            labels.insert(names::LABEL_JOB_ROLE.into(), json!(names::JOB_ROLE_MASTER));
-        }
-        let mut metadata = self.metadata(&Replica::new(role, index).name(self.name()), labels);
-        for kept in ["annotations", "finalizers"] {
-            if let Some(value) = template.pointer(&format!("/metadata/{kept}")) {
-                metadata.insert(kept.into(), value.clone());
-            }
-        }
-        metadata
-    }
-
-    fn add_environment(&self, spec: &mut Value, role: ReplicaType, index: u32) {
-        let ports = Ports {
-            master: template::rendezvous_port(self.template(ReplicaType::Master)),
-            worker: template::rendezvous_port(self.template(ReplicaType::Worker)),
-        };
-        let variables = env::variables(self.name(), &self.job.spec, role, index, ports);
-        for container in spec["containers"].as_array_mut().into_iter().flatten() {
-            for (name, value) in &variables {
-                push(&mut container["env"], json!({ "name": name, "value": value }));
-            }
+fn add_environment(builder: &Builder<'_>, spec: &mut Value, role: ReplicaType, index: u32) {
+    let ports = Ports {
+        master: template::rendezvous_port(builder.template(ReplicaType::Master)),
+        worker: template::rendezvous_port(builder.template(ReplicaType::Worker)),
+    };
+    let variables = env::variables(builder.name(), &builder.job.spec, role, index, ports);
+    for container in spec["containers"].as_array_mut().into_iter().flatten() {
+        for (name, value) in &variables {
+            push(&mut container["env"], json!({ "name": name, "value": value }));
         }
     }
 }
@@ -172,19 +83,6 @@ fn push(list: &mut Value, item: Value) {
         Value::Array(items) => items.push(item),
         absent => *absent = Value::Array(vec![item]),
     }
-}
-
-/// Labels of everything that the job of this name owns; the watches select on them.
-#[must_use]
-pub(crate) fn job_labels(job: &str) -> Map<String, Value> {
-    let labels = [
-        (names::LABEL_OPERATOR_NAME, names::CONTROLLER_NAME),
-        (names::LABEL_JOB_NAME, job),
-    ];
-    labels
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), json!(value)))
-        .collect()
 }
 
 #[cfg(test)]

@@ -11,15 +11,15 @@ use serde_json::{Map, Value, json};
 
 use crate::api::{ChildKind, ElasticPolicy, PyTorchJob, ReplicaType, SchedulingPolicy, names};
 use crate::planner::amount::Amount;
-use crate::planner::build::pod::Builder;
-use crate::planner::build::pod::job_labels;
+use crate::planner::build::builder::{Builder, job_labels};
 use crate::planner::build::template;
 use crate::planner::child::PodGroupSpec;
 use crate::planner::gang::{Gang, GangScheduler};
 
 /// The PodGroup, named like the job, with the annotations of the job.
 #[must_use]
-pub(crate) fn build(job: &PyTorchJob, scheduler: &GangScheduler, builder: &Builder<'_>) -> Value {
+pub(super) fn build(builder: &Builder<'_>, scheduler: &GangScheduler) -> Value {
+    let job = builder.job;
     let mut metadata = builder.metadata(builder.name(), job_labels(builder.name()));
     let annotations: Map<String, Value> = job
         .metadata

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::{Replica, ReplicaType};
-use crate::planner::build::pod::Builder;
+use crate::planner::build::builder::Builder;
 use crate::planner::build::template;
 
 /// The service of a replica. As in Kubeflow, and it publishes addresses that are not ready, since rendezvous has to

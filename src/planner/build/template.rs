@@ -4,10 +4,7 @@
 
 use serde_json::Value;
 
-use crate::api::names::{self, reason};
-use crate::api::{PyTorchJob, PyTorchJobSpec, ReplicaSpec, ReplicaType};
-use crate::planner::plan::Note;
-use crate::planner::policy::restart_policy;
+use crate::api::{PyTorchJobSpec, ReplicaSpec, ReplicaType, names};
 
 /// A port of the training container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,23 +86,6 @@ pub(crate) fn scheduler_name(pod: &Value) -> Option<&str> {
     (!name.is_empty()).then_some(name)
 }
 
-/// Tells the user that the template's own restart policy has no effect.
-#[must_use]
-pub(crate) fn restart_policy_note(job: &PyTorchJob) -> Option<Note> {
-    ReplicaType::ALL.into_iter().find_map(|role| {
-        let template = parse(job.spec.replica(role)?);
-        let ignored = template.pointer("/spec/restartPolicy")?.as_str()?;
-        let applies = restart_policy::effective(&job.spec, role);
-        (!ignored.is_empty()).then(|| Note {
-            warning: true,
-            reason: reason::TEMPLATE_RESTART_POLICY,
-            message: format!(
-                "template.spec.restartPolicy ({ignored}) of {role} is ignored; restartPolicy ({applies:?}) applies"
-            ),
-        })
-    })
-}
-
 fn declared(template: &Value) -> Vec<Port> {
     let ports = training_container(template)
         .and_then(|container| template.pointer(&format!("/spec/containers/{container}/ports")))
@@ -131,7 +111,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::planner::fixture::{JobBuilder, master, master_and_workers};
 
     fn with_ports(ports: &Value) -> Value {
         json!({ "spec": { "containers": [{ "name": "pytorch", "ports": ports }] } })
@@ -234,21 +213,5 @@ mod tests {
         ] } });
         assert_eq!(lines(&template), ["pytorchjob-port/23456/TCP"]);
         assert_eq!(rendezvous_port(&template), 23456);
-    }
-
-    #[test]
-    fn a_restart_policy_in_either_template_is_worth_a_warning() {
-        let in_template =
-            |job: JobBuilder, role, policy: &str| job.template(role, "/spec/restartPolicy", policy.into());
-        for (job, expected) in [
-            (master(), false),
-            (in_template(master(), ReplicaType::Master, ""), false),
-            (in_template(master(), ReplicaType::Master, "Always"), true),
-            (in_template(master_and_workers(1), ReplicaType::Worker, "Never"), true),
-        ] {
-            let note = restart_policy_note(&job.clone().build());
-            assert_eq!(note.is_some(), expected, "{job:?}");
-            assert!(note.is_none_or(|note| note.warning && note.reason == reason::TEMPLATE_RESTART_POLICY));
-        }
     }
 }

@@ -78,12 +78,10 @@ fn missing<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::CleanPodPolicy;
-    use crate::api::{Replica, ReplicaType};
-    use crate::planner::Phase;
-    use crate::planner::Plan;
+    use crate::api::{CleanPodPolicy, Replica, ReplicaType};
     use crate::planner::fixture::{self, Scene, master_and_workers, workers};
     use crate::planner::policy::clean_pod_policy::clean_up;
+    use crate::planner::{Phase, Plan};
 
     fn changes(scene: &Scene) -> Vec<String> {
         let actions = reconcile(&scene.world(), &CompletedIndexes::default());

@@ -4,11 +4,12 @@
 //! as a whole. Such a pod is replaced in two steps. First the failure is counted in the status; only when that is
 //! stored, the pod is deleted, so that a crash in between can neither lose nor repeat a count.
 
-use crate::api::names;
-use crate::api::{FirstFailure, JobStatus, PyTorchJobSpec, Replica, ReplicaType, RestartPolicy};
+use crate::api::names::{self, reason};
+use crate::api::{FirstFailure, JobStatus, PyTorchJob, Replica, ReplicaType, RestartPolicy};
 use crate::planner::build::env::rank;
+use crate::planner::build::template;
 use crate::planner::child::{FailedContainer, Failure, Pod};
-use crate::planner::plan::Action;
+use crate::planner::plan::{Action, Note};
 use crate::planner::world::World;
 
 /// Exit codes from here on are signals (128 + n): not the program's own decision, so worth another try.
@@ -46,7 +47,7 @@ pub(crate) fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a
 
 /// The message of the Failed condition, if failures of these pods end the job.
 fn fatal(world: &World<'_>, role: ReplicaType, failed: &[&Pod]) -> Option<String> {
-    match effective(&world.job.spec, role) {
+    match world.job.spec.restart_policy(role) {
         RestartPolicy::Never => failed.first().map(|first| {
             format!(
                 "PyTorchJob {} is failed because {} {role} replica(s) failed. {}",
@@ -69,23 +70,21 @@ fn fatal(world: &World<'_>, role: ReplicaType, failed: &[&Pod]) -> Option<String
     }
 }
 
-/// The policy of a role. Kubeflow's default, although the field's documentation there says Never. An unknown word,
-/// which Kubeflow's definition takes, counts as unset.
+/// Tells the user that the template's own restart policy has no effect.
 #[must_use]
-pub(crate) fn effective(spec: &PyTorchJobSpec, role: ReplicaType) -> RestartPolicy {
-    spec.replica(role)
-        .and_then(|spec| spec.restart_policy.as_ref()?.known())
-        .unwrap_or(RestartPolicy::OnFailure)
-}
-
-/// What the pod gets: a pod knows no ExitCode, and must not restart by itself what the exit code is to decide about.
-#[must_use]
-pub(crate) const fn of_pod(policy: RestartPolicy) -> &'static str {
-    match policy {
-        RestartPolicy::Always => "Always",
-        RestartPolicy::OnFailure => "OnFailure",
-        RestartPolicy::Never | RestartPolicy::ExitCode => "Never",
-    }
+pub(crate) fn ignored(job: &PyTorchJob) -> Option<Note> {
+    ReplicaType::ALL.into_iter().find_map(|role| {
+        let template = template::parse(job.spec.replica(role)?);
+        let ignored = template.pointer("/spec/restartPolicy")?.as_str()?;
+        let applies = job.spec.restart_policy(role);
+        (!ignored.is_empty()).then(|| Note {
+            warning: true,
+            reason: reason::TEMPLATE_RESTART_POLICY,
+            message: format!(
+                "template.spec.restartPolicy ({ignored}) of {role} is ignored; restartPolicy ({applies:?}) applies"
+            ),
+        })
+    })
 }
 
 /// Counts the failures and marks the pods as to be replaced.
@@ -178,6 +177,7 @@ fn retryable(failure: Option<&Failure>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::planner::fixture::{JobBuilder, master, master_and_workers};
 
     fn exit(code: i32) -> Failure {
         Failure {
@@ -221,7 +221,23 @@ mod tests {
             (RestartPolicy::Always, "Always"),
             (RestartPolicy::OnFailure, "OnFailure"),
         ] {
-            assert_eq!(of_pod(policy), expected);
+            assert_eq!(policy.of_pod(), expected);
+        }
+    }
+
+    #[test]
+    fn a_restart_policy_in_either_template_is_worth_a_warning() {
+        let in_template =
+            |job: JobBuilder, role, policy: &str| job.template(role, "/spec/restartPolicy", policy.into());
+        for (job, expected) in [
+            (master(), false),
+            (in_template(master(), ReplicaType::Master, ""), false),
+            (in_template(master(), ReplicaType::Master, "Always"), true),
+            (in_template(master_and_workers(1), ReplicaType::Worker, "Never"), true),
+        ] {
+            let note = ignored(&job.clone().build());
+            assert_eq!(note.is_some(), expected, "{job:?}");
+            assert!(note.is_none_or(|note| note.warning && note.reason == reason::TEMPLATE_RESTART_POLICY));
         }
     }
 }

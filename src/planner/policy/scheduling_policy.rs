@@ -3,9 +3,9 @@
 //! The PodGroup exists exactly while the job may run, and before its pods do. Kubeflow writes it in every pass, does
 //! not notice that it is gone, and looks at nothing else of the job while Volcano keeps it waiting.
 
-use crate::api::{ChildKind, ChildRef, PyTorchJob, ReplicaType, names::reason};
-use crate::planner::build::pod_group;
-use crate::planner::build::template;
+use crate::api::names::reason;
+use crate::api::{ChildKind, ChildRef, PyTorchJob, ReplicaType};
+use crate::planner::build::{pod_group, template};
 use crate::planner::child::{Child, Pod};
 use crate::planner::gang::{Gang, GangScheduler};
 use crate::planner::plan::{Action, Note};

@@ -5,4 +5,3 @@ pub(crate) mod conditions;
 pub(crate) mod replica_statuses;
 pub(crate) mod transition;
 pub(crate) mod urgency;
-pub(crate) mod waiting;

@@ -6,9 +6,8 @@ mod template;
 
 use std::fmt;
 
-use crate::api::LOST_BY_MULTIKUEUE;
 use crate::api::bounds::{MAX_NAME, MAX_REPLICAS, MAX_SECONDS};
-use crate::api::{PyTorchJob, Replica, ReplicaType, Word, names};
+use crate::api::{LOST_BY_MULTIKUEUE, PyTorchJob, Replica, ReplicaType, Word, names};
 
 /// Something wrong with a job.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,7 @@
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::api::ReplicaSpec;
-use crate::api::names;
+use crate::api::{ReplicaSpec, names};
 use crate::planner::validate::Found;
 
 /// Checks the template of a replica, named `field`.

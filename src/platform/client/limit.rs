@@ -1,19 +1,15 @@
 //! The optional rate limit, `--kube-api-qps` and `--kube-api-burst`.
 
-use std::{
-    num::NonZeroU32,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::Request;
 use kube::client::Body;
-use tokio::{
-    sync::Mutex,
-    time::{Instant, sleep},
-};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
 use tower::{BoxError, Service, ServiceExt};
 
 /// A token bucket, as client-go has it: `burst` requests at once, `qps` per second over time.

@@ -17,23 +17,26 @@ mod limit;
 mod retry;
 mod transport;
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::{HeaderValue, Request, Response, header::USER_AGENT};
-use kube::{
-    Client,
-    client::{Body, ClientBuilder},
-    config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
-};
-use tower::{BoxError, Service, buffer::Buffer, layer::layer_fn, retry::Retry};
+use http::header::USER_AGENT;
+use http::{HeaderValue, Request, Response};
+use kube::Client;
+use kube::client::{Body, ClientBuilder};
+use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use tower::buffer::Buffer;
+use tower::layer::layer_fn;
+use tower::retry::Retry;
+use tower::{BoxError, Service};
 
+use self::limit::Limited;
 pub(crate) use self::limit::RateLimit;
-use self::{limit::Limited, retry::TooManyRequests, transport::Transport};
-use super::{
-    lease::{Fence, Fenced},
-    metrics::Metrics,
-};
+use self::retry::TooManyRequests;
+use self::transport::Transport;
+use crate::platform::lease::{Fence, Fenced};
+use crate::platform::metrics::Metrics;
 
 /// Name and version, as the API server's audit log shows them.
 const AGENT: &str = concat!("pytorchjob-operator/", env!("CARGO_PKG_VERSION"));

@@ -5,12 +5,14 @@
 
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode, header::RETRY_AFTER};
+use http::header::RETRY_AFTER;
+use http::{Request, Response, StatusCode};
 use kube::client::Body;
 use tokio::time::{Sleep, sleep};
-use tower::{BoxError, retry::Policy};
+use tower::BoxError;
+use tower::retry::Policy;
 
-use super::super::clock::jittered;
+use crate::platform::clock::jittered;
 
 /// Attempts after the first.
 const RETRIES: u32 = 3;

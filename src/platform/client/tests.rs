@@ -1,10 +1,9 @@
-use std::{
-    collections::VecDeque,
-    num::NonZeroU32,
-    sync::{Arc, Mutex},
-};
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
 
-use http::{Method, StatusCode, header::RETRY_AFTER};
+use http::header::RETRY_AFTER;
+use http::{Method, StatusCode};
 use tokio::time::{Instant, timeout};
 
 use super::*;
@@ -220,7 +219,9 @@ fn kubeconfig(name: &str, port: u16) -> std::path::PathBuf {
 
 #[tokio::test]
 async fn a_real_connection_carries_the_name_of_the_program() {
-    use axum::{Router, http::HeaderMap, routing::any};
+    use axum::Router;
+    use axum::http::HeaderMap;
+    use axum::routing::any;
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let path = kubeconfig("agent", listener.local_addr().unwrap().port());

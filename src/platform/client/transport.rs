@@ -1,16 +1,15 @@
 //! The last layer of ours before a request goes out.
 
-use std::{
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode};
 use kube::client::Body;
 use tower::{BoxError, Service};
 
-use super::super::{lease::Fence, metrics::Metrics};
+use crate::platform::lease::Fence;
+use crate::platform::metrics::Metrics;
 
 /// Longest wait for the head of a response; the body, which for a watch never ends, may take its time. An admission
 /// webhook may hold a write for 30 s, and giving up earlier would cancel it.

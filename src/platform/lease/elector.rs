@@ -1,19 +1,19 @@
 //! The loop around the rule: ask, decide, write, wait.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, api::PostParams};
+use kube::Api;
+use kube::api::PostParams;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{
-    super::{
-        clock::{self, Clock, jittered},
-        metrics::Metrics,
-    },
-    Decision, Error, Fence, Lost, Observation, Terms,
-    decide::{decide, held, released},
-};
+use crate::platform::clock::{self, Clock, jittered};
+use crate::platform::lease::decide::{Decision, Observation, Terms, decide, held, released};
+use crate::platform::lease::error::{Error, Lost};
+use crate::platform::lease::fence::Fence;
+use crate::platform::metrics::Metrics;
 
 /// Pauses are shortened at random by up to this part.
 const JITTER: f64 = 0.2;

@@ -1,15 +1,11 @@
 //! Permission to write, which runs out by itself.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use super::super::clock::{self, Clock};
+use crate::platform::clock::{self, Clock};
 
 /// A fence that is open forever: 584 years of uptime.
 const ALWAYS: u64 = u64::MAX;

@@ -12,8 +12,8 @@ mod error;
 mod fence;
 mod place;
 
-pub(crate) use decide::{Decision, Observation, Terms};
+pub(crate) use decide::Terms;
 pub(crate) use elector::{Config, Elector};
-pub(crate) use error::{Error, Lost};
+pub(crate) use error::Lost;
 pub(crate) use fence::{Fence, Fenced};
 pub(crate) use place::{NamespaceUnknown, identity, namespace};

@@ -1,10 +1,8 @@
 //! Who takes part in the election, and in which namespace.
 
-use std::{
-    fs,
-    hash::{BuildHasher, RandomState},
-    path::Path,
-};
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 
 /// Where the kubelet tells a pod its namespace.
 const SERVICE_ACCOUNT_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";

@@ -7,7 +7,8 @@
 
 mod series;
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use prometheus::{Encoder, Error, IntGauge, TextEncoder};
 

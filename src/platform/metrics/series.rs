@@ -1,8 +1,8 @@
 //! The table of all series: type, name, help text and labels.
 
+use prometheus::core::Collector;
 use prometheus::{
     Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::Collector,
 };
 
 /// Bounds in seconds. An unchanged job takes microseconds, a job of 1,000 pods on a busy API server a minute.

@@ -1,10 +1,8 @@
 //! Counting requests by the API server's audit log.
 
-use std::{
-    fs::File,
-    io::{Read as _, Seek as _, SeekFrom},
-    path::PathBuf,
-};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 

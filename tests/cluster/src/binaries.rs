@@ -1,9 +1,7 @@
 //! Where the programs of the control plane are.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::env;
+use std::path::{Path, PathBuf};
 
 use crate::Error;
 

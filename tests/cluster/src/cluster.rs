@@ -1,27 +1,20 @@
 //! A cluster to test against.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{env, fs};
 
-use k8s_openapi::{
-    api::core::v1::{Namespace as KubeNamespace, ServiceAccount},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
-use kube::{Api, Client, ResourceExt as _, api::PostParams};
+use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::PostParams;
+use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::OnceCell;
 
-use crate::{
-    Audit, Error, Namespace, Process, User,
-    access::{Access, service_account_token},
-    binaries::repository,
-    control_plane::ControlPlane,
-    nodes,
-    supervisor::supervisor,
-    wait_for,
-};
+use crate::access::{Access, service_account_token};
+use crate::binaries::repository;
+use crate::control_plane::ControlPlane;
+use crate::supervisor::supervisor;
+use crate::{Audit, Error, Namespace, Process, User, nodes, wait_for};
 
 /// Names a kubeconfig of an existing cluster to run the tests against, instead of a control plane of our own.
 pub const EXISTING_CLUSTER: &str = "PYTORCHJOB_TEST_KUBECONFIG";

@@ -1,15 +1,17 @@
 //! The processes of the control plane and their command lines.
 
-use std::{
-    fs,
-    os::unix::net::UnixStream,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::{
-    Error, access::Access, binaries::locate, ports::free_port, process::Process, supervisor::supervisor, tokens::Tokens,
-};
+use crate::Error;
+use crate::access::Access;
+use crate::binaries::locate;
+use crate::ports::free_port;
+use crate::process::Process;
+use crate::supervisor::supervisor;
+use crate::tokens::Tokens;
 
 /// Each start of a process must be done in this time. A loaded machine needs ten seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
@@ -309,7 +311,8 @@ fn api_server(directory: &Path, port: u16, gang_scheduling: bool) -> Result<Proc
 
 #[cfg(test)]
 mod tests {
-    use std::{iter, net::TcpListener};
+    use std::iter;
+    use std::net::TcpListener;
 
     use super::*;
 

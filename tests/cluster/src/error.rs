@@ -1,6 +1,9 @@
 //! What can go wrong in the rig, in words for whoever reads a failed test.
 
-use std::{fmt, path::PathBuf, process::ExitStatus, time::Duration};
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 /// A failure of the rig, not of what is tested, except for [`Error::Condition`].
 ///

@@ -4,18 +4,14 @@
 //! A pod that is not bound to a node, or that has ended, vanishes at once when it is deleted. One that is bound
 //! ([`bind_pod`]) stays, terminating, until [`remove_pod`].
 
-use k8s_openapi::{
-    api::core::v1::{
-        Binding, Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStatus,
-        ObjectReference, Pod, PodCondition, PodSpec, PodStatus,
-    },
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
-    jiff::Timestamp,
+use k8s_openapi::api::core::v1::{
+    Binding, Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStatus,
+    ObjectReference, Pod, PodCondition, PodSpec, PodStatus,
 };
-use kube::{
-    Api, Client,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::Error;

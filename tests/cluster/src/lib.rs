@@ -34,18 +34,16 @@ mod supervisor;
 mod tokens;
 mod wait;
 
-pub use self::{
-    access::User,
-    audit::{Audit, AuditEntry, AuditFilter},
-    binaries::repository,
-    cluster::{Cluster, EXISTING_CLUSTER, Options, not_applicable},
-    error::Error,
-    kubelet::{PodPhase, bind_pod, remove_pod, set_pod_phase},
-    namespace::Namespace,
-    operator::Operator,
-    ports::free_port,
-    process::Process,
-    supervisor::{Kept, keep_running},
-    wait::{Watchable, wait_for, wait_for_all, wait_gone},
-};
+pub use self::access::User;
+pub use self::audit::{Audit, AuditEntry, AuditFilter};
+pub use self::binaries::repository;
+pub use self::cluster::{Cluster, EXISTING_CLUSTER, Options, not_applicable};
+pub use self::error::Error;
+pub use self::kubelet::{PodPhase, bind_pod, remove_pod, set_pod_phase};
+pub use self::namespace::Namespace;
+pub use self::operator::Operator;
+pub use self::ports::free_port;
+pub use self::process::Process;
+pub use self::supervisor::{Kept, keep_running};
+pub use self::wait::{Watchable, wait_for, wait_for_all, wait_gone};
 pub use rustix::process::Signal;

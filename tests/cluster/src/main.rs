@@ -1,7 +1,8 @@
 //! `cargo run -p pytorchjob-test-cluster [NODES]`: a control plane to try things on, until the end of standard input,
 //! or with `KEEP=1` in the environment until somebody stops it.
 
-use std::{env, error::Error, io};
+use std::error::Error;
+use std::{env, io};
 
 use pytorchjob_test_cluster::{Cluster, Options, keep_running};
 

@@ -1,16 +1,16 @@
 //! Installing manifests: the files of the repository, by the tools that users have.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
+use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-    runtime::conditions::is_crd_established,
-    runtime::wait::Condition as _,
-};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::conditions::is_crd_established;
+use kube::runtime::wait::Condition as _;
 
-use crate::{Cluster, Error, binaries::locate, wait_for};
+use crate::binaries::locate;
+use crate::{Cluster, Error, wait_for};
 
 /// The server establishes a definition in milliseconds.
 const ESTABLISH_TIMEOUT: Duration = Duration::from_secs(30);

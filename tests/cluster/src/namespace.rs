@@ -1,8 +1,10 @@
 //! A namespace of its own for each test.
 
-use std::{ops::Deref, thread};
+use std::ops::Deref;
+use std::thread;
 
-use kube::{Api, api::DeleteParams};
+use kube::Api;
+use kube::api::DeleteParams;
 
 use crate::{Cluster, Error};
 

@@ -1,17 +1,17 @@
 //! The operator as a child process, controlled the way a kubelet or an accident would.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::Path,
-    process::ExitStatus,
-    thread,
-    time::Duration,
-};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitStatus;
+use std::thread;
+use std::time::Duration;
 
 use kube::{Client, Config};
 use rustix::process::Signal;
 
-use crate::{Error, Process, ports::free_port, supervisor::supervisor};
+use crate::ports::free_port;
+use crate::supervisor::supervisor;
+use crate::{Error, Process};
 
 /// From start to ready, on a loaded machine.
 const START_TIMEOUT: Duration = Duration::from_mins(1);

@@ -1,13 +1,9 @@
 //! Free TCP ports on the loopback address.
 
-use std::{
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-    net::{Ipv4Addr, TcpStream},
-    sync::{
-        LazyLock,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Below the range that Linux takes the local ports of outgoing connections from, so that no client of a test can be
 /// given the port between our look and the server's bind.

@@ -1,18 +1,18 @@
 //! A child process with a log file, signals and its use of the machine.
 
-use std::{
-    fs::{self, File},
-    os::{fd::OwnedFd, unix::process::CommandExt as _},
-    path::{Path, PathBuf},
-    process::{Command, ExitStatus, Stdio},
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::watch;
 
-use crate::{Error, supervisor::supervisor};
+use crate::Error;
+use crate::supervisor::supervisor;
 
 /// A running program. It is killed and reaped when this is dropped, and when this process ends.
 #[derive(Debug)]

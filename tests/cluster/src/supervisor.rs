@@ -5,17 +5,13 @@
 //! kills the group and removes the directory. Destructors of statics never run, and `PR_SET_PDEATHSIG` needs unsafe
 //! code and follows the thread instead of the process, so neither would do.
 
-use std::{
-    fs,
-    io::Write as _,
-    os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
-};
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::Error;
 

@@ -1,6 +1,7 @@
 //! The users that the API server knows from the start.
 
-use std::{fs::File, io::Read as _};
+use std::fs::File;
+use std::io::Read as _;
 
 use crate::Error;
 

@@ -1,16 +1,16 @@
 //! Waiting for the cluster by watching it: nothing here sleeps or polls.
 
-use std::{collections::BTreeMap, fmt::Debug, pin::pin, time::Duration};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::pin::pin;
+use std::time::Duration;
 
 use futures::StreamExt as _;
-use kube::{
-    Api, Resource, ResourceExt as _,
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, Event, watcher},
-    },
-};
-use serde::{Serialize, de::DeserializeOwned};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::Error;
 

@@ -1,16 +1,13 @@
 //! The rig itself: what the tests of the operator take for granted.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use k8s_openapi::{
-    api::core::v1::{ConfigMap, Container, Pod, PodSpec},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
-};
-use kube::{
-    Api, Resource as _, ResourceExt as _,
-    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, PostParams},
-};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, PostParams};
+use kube::{Api, Resource as _, ResourceExt as _};
 use pytorchjob_test_cluster::{
     AuditFilter, Cluster, Error, Options, PodPhase, User, bind_pod, not_applicable, remove_pod, set_pod_phase,
     wait_for, wait_for_all, wait_gone,

@@ -1,22 +1,21 @@
 //! The files under `config/`, installed and asked about on a real API server.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
-use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        authorization::v1::{
-            ResourceAttributes, SelfSubjectRulesReview, SelfSubjectRulesReviewSpec, SubjectAccessReview,
-            SubjectAccessReviewSpec,
-        },
-        core::v1::Pod,
-        networking::v1::NetworkPolicy,
-        rbac::v1::{ClusterRole, PolicyRule, RoleBinding, RoleRef, Subject},
-    },
-    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectRulesReview, SelfSubjectRulesReviewSpec, SubjectAccessReview,
+    SubjectAccessReviewSpec,
 };
-use kube::{Api, api::PostParams};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, RoleBinding, RoleRef, Subject};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::Api;
+use kube::api::PostParams;
 use pytorchjob_test_cluster::{Cluster, User, not_applicable, repository, wait_for};
 
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,11 +1,10 @@
 //! Control over the operator process, tried on programs that stand for one.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-use std::{
-    fs::{Permissions, read_to_string, set_permissions, write},
-    os::unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
-    path::{Path, PathBuf},
-};
+use std::fs::{Permissions, read_to_string, set_permissions, write};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
 
 use pytorchjob_test_cluster::{Error, Operator};
 

@@ -8,24 +8,12 @@ use std::path::PathBuf;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use kube::api::Patch;
-use kube::api::PatchParams;
-use kube::api::PostParams;
-use kube::api::TypeMeta;
-use pytorchjob_test_cluster::Cluster;
-use pytorchjob_test_cluster::Options;
-use pytorchjob_test_cluster::wait_for;
-use pytorchjob_test_cluster::wait_gone;
-use serde::Deserialize;
-use serde::Serialize;
-use serde_json::Value;
-use serde_json::json;
+use kube::api::{Patch, PatchParams, PostParams, TypeMeta};
+use pytorchjob_test_cluster::{Cluster, Options, wait_for, wait_gone};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::rig::Rig;
-use crate::rig::TIMEOUT;
-use crate::rig::install_identity;
-use crate::rig::own_cluster;
-use crate::rig::shipped_identity;
+use crate::rig::{Rig, TIMEOUT, install_identity, own_cluster, shipped_identity};
 
 /// A gang scheduler's API.
 pub trait Scheduler: Clone + Debug + Default + Send + Sync + 'static {

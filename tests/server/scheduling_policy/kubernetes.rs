@@ -3,27 +3,17 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Node;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
-use kube::api::DeleteParams;
-use kube::api::PostParams;
-use pytorchjob_test_cluster::Options;
-use pytorchjob_test_cluster::wait_for;
-use serde_json::Value;
-use serde_json::json;
+use kube::api::{DeleteParams, PostParams};
+use pytorchjob_test_cluster::{Options, wait_for};
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::job::Job;
-use crate::job::with;
+use crate::job::{Job, with};
 use crate::rig::Rig;
-use crate::scheduling_policy::gang;
-use crate::scheduling_policy::group::Kubernetes;
-use crate::scheduling_policy::group::Place;
-use crate::scheduling_policy::message;
-use crate::scheduling_policy::min_available;
-use crate::scheduling_policy::requests;
-use crate::scheduling_policy::spec;
+use crate::scheduling_policy::group::{Kubernetes, Place};
+use crate::scheduling_policy::{gang, message, min_available, requests, spec};
 
 /// The scheduler looks again at what did not fit when something changes, and after some time.
 const TIMEOUT: Duration = Duration::from_mins(2);

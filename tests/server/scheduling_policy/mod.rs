@@ -9,28 +9,14 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::DeleteParams;
-use kube::api::ListParams;
-use pytorchjob_test_cluster::Audit;
-use pytorchjob_test_cluster::AuditFilter;
-use pytorchjob_test_cluster::Options;
-use pytorchjob_test_cluster::PodPhase;
-use pytorchjob_test_cluster::repository;
-use serde_json::Value;
-use serde_json::json;
+use kube::api::{DeleteParams, ListParams};
+use pytorchjob_test_cluster::{Audit, AuditFilter, Options, PodPhase, repository};
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::job::Job;
-use crate::job::job;
-use crate::job::with;
-use crate::rig::End;
-use crate::rig::OPERATOR;
-use crate::rig::Rig;
-use crate::scheduling_policy::group::Coscheduling;
-use crate::scheduling_policy::group::Place;
-use crate::scheduling_policy::group::PodGroup;
-use crate::scheduling_policy::group::Scheduler;
-use crate::scheduling_policy::group::Volcano;
+use crate::job::{Job, job, with};
+use crate::rig::{End, OPERATOR, Rig};
+use crate::scheduling_policy::group::{Coscheduling, Place, PodGroup, Scheduler, Volcano};
 
 const COSCHEDULER: &str = "scheduler-plugins-scheduler";
 

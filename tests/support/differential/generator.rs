@@ -4,10 +4,9 @@ use serde_json::{Value, json};
 
 use crate::support::differential::dice::Dice;
 use crate::support::differential::edit::Edit;
-use crate::support::differential::schema_walk;
 use crate::support::differential::simulation::{Event, JOB, Simulation};
-use crate::support::differential::template_edits;
 use crate::support::differential::walk::Step;
+use crate::support::differential::{schema_walk, template_edits};
 
 /// What edits a walk may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

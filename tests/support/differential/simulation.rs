@@ -5,11 +5,9 @@ use std::fmt;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use pytorchjob_operator::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, names};
-use pytorchjob_operator::planner::Builder;
-use pytorchjob_operator::planner::finished;
-use pytorchjob_operator::planner::template_hash;
 use pytorchjob_operator::planner::{
-    self, Action, FailedContainer, Failure, Phase, Plan, Settings, World, managed_elsewhere,
+    self, Action, Builder, FailedContainer, Failure, Phase, Plan, Settings, World, finished, managed_elsewhere,
+    template_hash,
 };
 use serde_json::{Value, json};
 

@@ -1,14 +1,13 @@
 //! An API server in memory that knows one `Lease`, with the concurrency rules of the real one.
 
-use std::{
-    convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, Client, client::Body};
+use kube::client::Body;
+use kube::{Api, Client};
 use serde_json::json;
 
 /// What goes wrong with a request.

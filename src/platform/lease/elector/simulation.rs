@@ -1,20 +1,21 @@
 //! Two real electors, one lease, and everything that can go wrong between them, drawn at random.
 
-use std::{future::Future, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
-use proptest::{
-    collection::vec,
-    prelude::{Just, Strategy, prop_oneof},
-    prop_assert, proptest,
-    test_runner::Config as ProptestConfig,
-};
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, prop_oneof};
+use proptest::test_runner::Config as ProptestConfig;
+use proptest::{prop_assert, proptest};
 use tokio::time::{Instant, interval, sleep_until};
 
-use super::{
-    super::{Config, Elector, Terms},
-    fake::{FakeApi, Fault},
-};
-use crate::platform::{clock::Clock, metrics::Metrics};
+use super::super::{Config, Elector, Terms};
+use super::fake::{FakeApi, Fault};
+use crate::platform::clock::Clock;
+use crate::platform::metrics::Metrics;
 
 /// Simulated seconds of one run, and how often the fences are looked at.
 const RUN: Duration = Duration::from_secs(90);

@@ -1,17 +1,14 @@
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::Method;
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use tokio::time::{Instant, advance, sleep, timeout};
 
-use super::{
-    super::{Config, Elector, Fence, Fenced, Lost, Terms},
-    fake::{FakeApi, Fault},
-};
-use crate::platform::{clock::Clock, metrics::Metrics};
+use super::super::{Config, Elector, Fence, Fenced, Lost, Terms};
+use super::fake::{FakeApi, Fault};
+use crate::platform::clock::Clock;
+use crate::platform::metrics::Metrics;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,11 +1,8 @@
 //! The init containers of workers, which wait until the Master's name resolves.
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::api::Replica;
-use crate::api::ReplicaType;
-use crate::api::names;
+use crate::api::{Replica, ReplicaType, names};
 
 /// What a worker of a job with Master waits for it in.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,47 @@
+//! What jobs and objects are known by.
+
+/// An object of a kind, by its name: what the queue knows a job by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct NamespacedName {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl NamespacedName {
+    /// The object of this name in this namespace.
+    #[must_use]
+    pub(crate) fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+/// The owner of an object, as the API server enforces it: an owner reference never leaves its namespace. A reference
+/// that carries the UID of a job in another namespace is anybody's to write, and means nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct JobId {
+    /// Namespace of the job and of everything it owns.
+    pub namespace: String,
+    /// UID of the job.
+    pub uid: String,
+}
+
+impl JobId {
+    /// The job with this UID in this namespace.
+    #[must_use]
+    pub(crate) fn new(namespace: &str, uid: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            uid: uid.to_owned(),
+        }
+    }
+}
+
+/// Whether what we have is newer than what comes. Without numbers, the latest to arrive wins.
+pub(super) fn is_newer(have: Option<u64>, comes: Option<u64>) -> bool {
+    have.zip(comes).is_some_and(|(have, comes)| have > comes)
+}

@@ -1,0 +1,69 @@
+//! What came of the changes of a plan, and how long they may take.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::api::{ChildKind, ChildRef};
+use crate::controller::error::Error;
+
+/// Requests of one job under way at once.
+pub(super) const JOB_CONCURRENCY: usize = 32;
+/// No request is begun after this: the world has moved on, and an edit must not wait for a plan made before it.
+const BUDGET: Duration = Duration::from_secs(5);
+/// How much longer the answers to what was begun are waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What came of the changes of one plan.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    /// What was created, in order. What existed already is not in it.
+    pub created: Vec<ChildRef>,
+    /// Kind and name of what was deleted.
+    pub deleted: Vec<(ChildKind, String)>,
+    /// The first change that failed. Those that were under way with it were carried out, later ones were not.
+    pub error: Option<Error>,
+    /// Whether time ran out before all changes were made: the next pass has to come at once.
+    pub interrupted: bool,
+}
+
+impl Applied {
+    /// Adds what failed; the most severe stays.
+    pub(super) fn fail(&mut self, errors: impl IntoIterator<Item = Error>) {
+        self.error = Error::gravest(self.error.take().into_iter().chain(errors));
+    }
+
+    /// Records what [`Budget::run`] came to, and returns the answer of a request that was answered well.
+    pub(super) fn take<T>(&mut self, result: Option<Result<T, Error>>) -> Option<T> {
+        match result {
+            Some(Ok(answer)) => Some(answer),
+            Some(Err(error)) => {
+                self.fail([error]);
+                None
+            }
+            None => {
+                self.interrupted = true;
+                None
+            }
+        }
+    }
+}
+
+/// How long a pass may go on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget(Instant);
+
+impl Budget {
+    /// The budget of a pass that begins now.
+    pub(super) fn begin() -> Self {
+        Self(Instant::now() + BUDGET)
+    }
+
+    /// The result of a request; nothing when no more may be begun, or when its answer does not come in time.
+    pub(super) async fn run<T>(self, request: impl Future<Output = T>) -> Option<T> {
+        if Instant::now() >= self.0 {
+            return None;
+        }
+        tokio::time::timeout_at(self.0 + PATIENCE, request).await.ok()
+    }
+}

@@ -1,0 +1,171 @@
+//! The operator as a whole: connections, watches, leadership, the queue, and their end in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::cache::watch;
+use crate::controller::context::Context;
+use crate::controller::gang;
+use crate::controller::options::{Election, Options};
+use crate::controller::queue::{self, Trigger};
+use crate::controller::take_over::{doubt_what_is_older, label_autoscalers};
+use crate::platform::client;
+use crate::platform::events::EventSink;
+use crate::platform::health::Health;
+use crate::platform::http::{self, Server};
+use crate::platform::lease::{self, Elector, Fence};
+use crate::platform::metrics::Metrics;
+
+/// Time for events, and again for requests of probes and metrics, to end on shutdown.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Why the operator ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// No connection could be set up.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    /// An address could not be listened on.
+    #[error(transparent)]
+    Http(#[from] http::Error),
+    /// The metrics could not be registered.
+    #[error("cannot register metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// Leader election has no namespace for its lease.
+    #[error(transparent)]
+    Namespace(#[from] lease::NamespaceUnknown),
+    /// Another replica may lead now. This one must not go on; a restart makes it a candidate again.
+    #[error("leadership lost: {0}")]
+    Lost(#[from] lease::Lost),
+    /// A watch ended, which watches do not do.
+    #[error("a watch ended; restart")]
+    WatchEnded,
+}
+
+/// Runs the operator until `shutdown` is cancelled, and then ends in order: no new reconciles, the running ones end,
+/// events go out, the lease is released.
+pub(crate) async fn run(options: Options, shutdown: CancellationToken) -> Result<(), RunError> {
+    let metrics = Metrics::new()?;
+    let config = client::configuration(options.kubeconfig.as_deref()).await?;
+    let mut elector = options
+        .election
+        .as_ref()
+        .map(|election| elector(&options, election, &config, &metrics))
+        .transpose()?;
+    let fence = elector.as_ref().map_or_else(Fence::open, Elector::fence);
+    let client = client::for_controller(&config, &metrics, &fence, options.limit)?;
+    let health = Health::new(&[queue::JOBS]);
+    let server = Server::bind(&options.metrics, &options.probes).await?;
+
+    let stop = CancellationToken::new();
+    let _stop_everything = stop.clone().drop_guard();
+    let serving = tokio::spawn(server.run(metrics.clone(), health.clone(), stop.clone()));
+    let settings = tokio::select! {
+        settings = gang::settings(&options, &client) => settings,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let (events, publisher) = EventSink::start(client.clone(), options.pod_name.clone(), metrics.clone());
+    let context = Arc::new(Context::new(client, settings, metrics, events, health));
+    let mut watches = JoinSet::new();
+    let trigger = start_watches(&mut watches, &options, &context);
+
+    let result = tokio::select! {
+        result = lead(&options, &context, &trigger, elector.as_mut(), &shutdown) => result,
+        _ = watches.join_next() => Err(RunError::WatchEnded),
+    };
+    publisher.drain(GRACE).await;
+    if let Some(elector) = elector
+        && let Err(error) = elector.release().await
+    {
+        tracing::warn!(%error, "Lease not released; it will expire");
+    }
+    stop.cancel();
+    // A connection that does not end must not keep the process.
+    let _ended = tokio::time::timeout(GRACE, serving).await;
+    result
+}
+
+fn elector(
+    options: &Options,
+    election: &Election,
+    config: &kube::Config,
+    metrics: &Metrics,
+) -> Result<Elector, RunError> {
+    let namespace = lease::namespace(election.namespace.as_deref())?;
+    let api: Api<Lease> = Api::namespaced(client::for_lease(config, metrics)?, &namespace);
+    let config = lease::Config {
+        name: election.name.clone(),
+        identity: lease::identity(options.pod_name.as_deref()),
+        terms: lease::Terms::default(),
+    };
+    Ok(Elector::new(api, config, metrics.clone()))
+}
+
+/// Starts one task a kind.
+fn start_watches(tasks: &mut JoinSet<()>, options: &Options, context: &Arc<Context>) -> Arc<Trigger> {
+    let trigger = Arc::new(Trigger::new(context.clone()));
+    let (client, index, metrics) = (&context.client, &context.index, &context.metrics);
+    let namespace = options.namespace.as_deref();
+    let jobs = watch::jobs(options.jobs(client), index.clone(), trigger.clone(), metrics.clone());
+    tasks.spawn(jobs);
+    for kind in context.settings.get().kinds() {
+        let api = match namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
+            None => Api::all_with(client.clone(), &kind),
+        };
+        tasks.spawn(watch::children(
+            kind,
+            api,
+            index.clone(),
+            trigger.clone(),
+            metrics.clone(),
+        ));
+    }
+    trigger
+}
+
+/// Waits for the caches, then for leadership, then reconciles until told to stop or until leadership is lost.
+async fn lead(
+    options: &Options,
+    context: &Arc<Context>,
+    trigger: &Trigger,
+    mut elector: Option<&mut Elector>,
+    shutdown: &CancellationToken,
+) -> Result<(), RunError> {
+    let ready = async {
+        trigger.synced().await;
+        if let Some(elector) = elector.as_deref_mut() {
+            info!("caches are complete; waiting for leadership");
+            elector.acquire().await;
+            doubt_what_is_older(options, context).await;
+        }
+    };
+    tokio::select! {
+        () = ready => {}
+        () = shutdown.cancelled() => return Ok(()),
+    }
+    info!(jobs = context.index.jobs().store().len(), "reconciling");
+    let held = async {
+        match elector {
+            Some(elector) => elector.hold().await,
+            None => std::future::pending().await,
+        }
+    };
+    let reconciling = queue::run(context.clone(), trigger, options.threads, shutdown.clone());
+    let labelling = async {
+        label_autoscalers(options, context).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        lost = held => Err(RunError::Lost(lost)),
+        () = reconciling => Ok(()),
+        () = labelling => Ok(()),
+    }
+}

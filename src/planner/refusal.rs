@@ -1,0 +1,43 @@
+//! Jobs that cannot run as they are written.
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::JobStatus;
+use crate::api::names::reason;
+use crate::planner::plan::Note;
+use crate::planner::status::conditions::finished;
+use crate::planner::status::transition::Transition;
+
+/// What becomes of a stored object that is not a PyTorchJob at all, such as one with a string for a number. It is
+/// Failed, with the cause; one that has started, or whose status is as broken, goes on and has a warning. Nothing when
+/// it has finished already.
+#[must_use]
+pub fn undecodable(
+    name: &str,
+    stored: Option<&JobStatus>,
+    cause: &str,
+    now: Timestamp,
+) -> Option<(Option<JobStatus>, Note)> {
+    let Some(fresh) = stored.filter(|status| status.start_time.is_none()) else {
+        let warning = Note {
+            warning: true,
+            reason: reason::INVALID,
+            message: format!(
+                "PyTorchJob {name} is not managed, since it is invalid: {cause}. Its pods are left as they are."
+            ),
+        };
+        return (!stored.is_some_and(finished)).then_some((None, warning));
+    };
+    if finished(fresh) {
+        return None;
+    }
+    let (mut status, message) = (fresh.clone(), message(name, cause));
+    Transition::Refused.write(&mut status, &message, now);
+    Transition::Refused.event(&message).map(|event| (Some(status), event))
+}
+
+/// The message of a job that cannot run.
+#[must_use]
+pub(super) fn message(name: &str, causes: &str) -> String {
+    format!("PyTorchJob {name} is invalid: {causes}. Delete the job, fix its manifest and create it again.")
+}
