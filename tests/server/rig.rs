@@ -1,5 +1,6 @@
 //! A namespace, an operator that serves it, and a client that plays everybody else.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use pytorchjob_test_cluster::{
     wait_for_all, wait_gone,
 };
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use crate::job::Job;
 
@@ -314,8 +315,32 @@ pub async fn create(client: &Client, namespace: &str, job: &Value) -> Result<Job
     client.request(request).await
 }
 
-/// A cluster for one test, or for the tests of one file. Like every cluster it ends with the process.
+/// Clusters of single tests that run at once. More would take so much of a small machine that tests of times fail.
+const OWN_CLUSTERS: usize = 2;
+
+/// A cluster for one test. It ends with the thread of the test.
 pub async fn own_cluster(options: Options) -> &'static Cluster {
+    struct Ends(
+        &'static Cluster,
+        #[expect(dead_code, reason = "held")] SemaphorePermit<'static>,
+    );
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            self.0.end();
+        }
+    }
+    static RUNNING: Semaphore = Semaphore::const_new(OWN_CLUSTERS);
+    thread_local! {
+        static OWN: RefCell<Vec<Ends>> = const { RefCell::new(Vec::new()) };
+    }
+    let permit = RUNNING.acquire().await.unwrap();
+    let cluster = file_cluster(options).await;
+    OWN.with_borrow_mut(|own| own.push(Ends(cluster, permit)));
+    cluster
+}
+
+/// A cluster for the tests of one file. Like the shared one it ends with the process.
+pub async fn file_cluster(options: Options) -> &'static Cluster {
     Box::leak(Box::new(Cluster::start(options).await.unwrap()))
 }
 

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
+use rustix::process::Signal;
 use tokio::sync::OnceCell;
 
 use crate::access::{Access, service_account_token};
@@ -265,6 +266,13 @@ impl Cluster {
     /// The processes of our control plane; none for an existing cluster.
     pub fn processes(&self) -> impl Iterator<Item = &Process> {
         self.plane.iter().flat_map(ControlPlane::processes)
+    }
+
+    /// Ends the processes of our control plane, as when it is dropped.
+    pub fn end(&self) {
+        if !supervisor().kept() {
+            self.processes().for_each(|process| process.signal(Signal::KILL));
+        }
     }
 
     /// A process of our control plane by the name of its program, for its use of the machine and its log.

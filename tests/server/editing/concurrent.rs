@@ -131,8 +131,9 @@ async fn edits_that_race_with_the_status_of_the_operator_are_neither_lost_nor_ho
             })
             .await;
         assert_eq!(observed.spec.active_deadline_seconds(), Some(7200 + round));
-        rig.until_pods("job", &REPLICAS).await;
+        // Once the failed pod is gone, the pod of its name is the next one.
         rig.until("job", |job| status(job).replaced_pods.is_empty()).await;
+        rig.until_pods("job", &REPLICAS).await;
     }
     rig.report("job", "master-0", PodPhase::Succeeded).await;
     rig.until("job", finished).await;

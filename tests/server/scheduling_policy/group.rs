@@ -9,11 +9,11 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::{Patch, PatchParams, PostParams, TypeMeta};
-use pytorchjob_test_cluster::{Cluster, Options, wait_for, wait_gone};
+use pytorchjob_test_cluster::{Cluster, wait_for, wait_gone};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, TIMEOUT, install_identity, own_cluster, shipped_identity};
+use crate::rig::{Rig, TIMEOUT, install_identity, shipped_identity};
 
 /// A gang scheduler's API.
 pub trait Scheduler: Clone + Debug + Default + Send + Sync + 'static {
@@ -106,9 +106,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// A cluster of its own, with the shipped roles.
-    pub async fn start(options: Options) -> Self {
-        let cluster = own_cluster(options).await;
+    /// This cluster, with the shipped roles.
+    pub async fn on(cluster: &'static Cluster) -> Self {
         let kubeconfig = install_identity(cluster).await;
         Self { cluster, kubeconfig }
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::job::{Job, with};
-use crate::rig::Rig;
+use crate::rig::{Rig, file_cluster};
 use crate::scheduling_policy::group::{Kubernetes, Place};
 use crate::scheduling_policy::{gang, message, min_available, requests, spec};
 
@@ -32,7 +32,7 @@ async fn place() -> Place {
                 gang_scheduling: true,
                 ..Options::default()
             };
-            Place::start(options).await
+            Place::on(file_cluster(options).await).await
         })
         .await
         .clone()

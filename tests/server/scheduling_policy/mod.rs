@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::job::{Job, job, with};
-use crate::rig::{End, OPERATOR, Rig};
+use crate::rig::{End, OPERATOR, Rig, file_cluster, own_cluster};
 use crate::scheduling_policy::group::{Coscheduling, Place, PodGroup, Scheduler, Volcano};
 
 const COSCHEDULER: &str = "scheduler-plugins-scheduler";
@@ -33,7 +33,7 @@ async fn place() -> Place {
             options
                 .crds
                 .extend(["volcano.yaml", "scheduler-plugins.yaml"].map(definition));
-            Place::start(options).await
+            Place::on(file_cluster(options).await).await
         })
         .await
         .clone()
@@ -247,7 +247,7 @@ async fn a_group_that_kubeflows_operator_made_is_taken_over_with_its_queue() {
 
 #[tokio::test]
 async fn without_its_definition_jobs_wait_for_a_gang_scheduler_and_start_when_it_is_installed() {
-    let place = Place::start(Options::default()).await;
+    let place = Place::on(own_cluster(Options::default()).await).await;
     let cluster = place.cluster;
     let rig = place.rig("volcano").await;
     rig.create(&gang("train", 0)).await;
