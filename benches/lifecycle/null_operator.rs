@@ -118,6 +118,7 @@ impl Writes<'_> {
                 uid: String::new(),
                 terminating: false,
                 pod_group: None,
+                autoscaler: None,
             })
             .collect();
         let plan = planner::plan(&World {
@@ -125,6 +126,8 @@ impl Writes<'_> {
             pods: &pods,
             others: &services,
             refusal: None,
+            definition_may_differ: false,
+            compared_generation: None,
             settings: &Settings::default(),
             now: clock::now(),
         });

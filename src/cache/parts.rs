@@ -8,12 +8,12 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::api::{ChildKind, shortened};
-use crate::planner::{Amount, PodGroup, PodGroupSpec};
+use crate::planner::{Amount, AutoscalerSpec, PodGroup, PodGroupSpec};
 
 /// Most that is kept of a message about pods that do not run.
 pub(super) const TROUBLE_BYTES: usize = 512;
 
-/// Spec of a pod or a PodGroup.
+/// Spec of a pod, a PodGroup or an autoscaler.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct SpecView {
@@ -22,6 +22,10 @@ pub(super) struct SpecView {
     min_member: Option<i32>,
     min_resources: Option<BTreeMap<String, Value>>,
     scheduling_policy: Option<SchedulingPolicyView>,
+    scale_target_ref: Value,
+    min_replicas: Option<i64>,
+    max_replicas: Option<i64>,
+    metrics: Value,
 }
 
 /// Status of a pod or a PodGroup.
@@ -147,6 +151,16 @@ pub(super) fn pod_group(kind: ChildKind, spec: SpecView, status: &StatusView) ->
         spec: spec.pod_group(kind),
         pending: kind == ChildKind::VolcanoPodGroup && status.is_pending(),
         unschedulable: status.unschedulable(kind),
+    }
+}
+
+/// What decisions need to know of an autoscaler.
+pub(super) fn autoscaler(spec: SpecView) -> AutoscalerSpec {
+    AutoscalerSpec {
+        target: spec.scale_target_ref,
+        min: spec.min_replicas,
+        max: spec.max_replicas,
+        metrics: spec.metrics,
     }
 }
 

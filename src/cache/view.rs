@@ -92,15 +92,19 @@ impl ObjectView {
     /// What decisions need to know of any other kind.
     #[must_use]
     pub(crate) fn observe(self, kind: ChildKind) -> Observed<Child> {
-        let pod_group = kind
-            .is_pod_group()
-            .then(|| Box::new(parts::pod_group(kind, self.spec, &self.status)));
+        let (mut pod_group, mut autoscaler) = (None, None);
+        if kind.is_pod_group() {
+            pod_group = Some(Box::new(parts::pod_group(kind, self.spec, &self.status)));
+        } else if kind == ChildKind::HorizontalPodAutoscaler {
+            autoscaler = Some(Box::new(parts::autoscaler(self.spec)));
+        }
         let fact = Child {
             kind,
             name: self.metadata.name.clone().unwrap_or_default(),
             uid: self.metadata.uid.clone().unwrap_or_default(),
             terminating: self.metadata.deletion_timestamp.is_some(),
             pod_group,
+            autoscaler,
         };
         observed(self.metadata, fact)
     }

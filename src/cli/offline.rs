@@ -37,6 +37,8 @@ pub(super) fn plan(file: &Path, unknown: UnknownPodFields, settings: &Settings) 
                 pods: &[],
                 others: &others,
                 refusal: None,
+                definition_may_differ: false,
+                compared_generation: None,
                 settings,
                 now,
             })
@@ -71,6 +73,7 @@ fn admitted(job: &PyTorchJob, gang: &Gang, child: ChildRef) -> Child {
         uid: String::new(),
         terminating: false,
         pod_group: Some(Box::new(group)),
+        autoscaler: None,
     }
 }
 

@@ -119,6 +119,14 @@ pub(super) enum Error {
         /// Name of the job.
         name: String,
     },
+    /// The job is gone, or another one has its name. The watch is about to show it.
+    #[error("pytorchjob {namespace}/{name} is gone")]
+    Gone {
+        /// Namespace of the job.
+        namespace: String,
+        /// Name of the job.
+        name: String,
+    },
     /// A reconcile took too long and was given up.
     #[error("reconcile not done after {0:?}")]
     Deadline(Duration),
@@ -132,7 +140,7 @@ impl Error {
     #[must_use]
     pub(super) fn is_benign(&self) -> bool {
         match self {
-            Self::Conflict { .. } => true,
+            Self::Conflict { .. } | Self::Gone { .. } => true,
             Self::NameTaken { terminating, .. } => *terminating,
             Self::Create { source, .. } => is_fenced(source) || is_of_ending_namespace(source),
             Self::Delete { source, .. }
@@ -183,7 +191,7 @@ impl Error {
             | Self::Read { source, .. }
             | Self::Status { source, .. } => !is_answer(source),
             Self::Deadline(_) => true,
-            Self::Conflict { .. } | Self::NameTaken { .. } | Self::Panicked(_) => false,
+            Self::Conflict { .. } | Self::Gone { .. } | Self::NameTaken { .. } | Self::Panicked(_) => false,
         }
     }
 

@@ -63,6 +63,15 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// The error of a job that is not there any more.
+    #[must_use]
+    pub(super) fn gone(&self) -> Error {
+        Error::Gone {
+            namespace: self.namespace.to_owned(),
+            name: self.name.to_owned(),
+        }
+    }
+
     /// The error of a name that somebody else's object has.
     #[must_use]
     pub(super) fn name_taken(&self, kind: ChildKind, object: &ObjectMeta) -> Error {

@@ -23,10 +23,10 @@ pub(super) async fn read(context: &Context, target: &Target<'_>) -> Result<Arc<S
         Ok(job) if job.uid() == target.uid => {
             context.index.jobs().answered(job);
             let known = context.index.jobs().get(&target.key());
-            known.ok_or_else(|| target.conflict())
+            known.ok_or_else(|| target.gone())
         }
-        Ok(_) => Err(target.conflict()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Err(target.conflict()),
+        Ok(_) => Err(target.gone()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Err(target.gone()),
         Err(source) => Err(Error::Read {
             namespace: target.namespace.to_owned(),
             name: target.name.to_owned(),
@@ -262,15 +262,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_a_conflict_the_refuted_view_is_not_planned_on() {
+    async fn after_a_conflict_the_job_is_read_and_planned_again_at_once() {
         let server = Server::default();
         *server.job.lock().unwrap() = job("5", &suspended());
         let context = server.context();
         context.index.jobs().feed(Event::Apply(stored(&job("1", &json!({})))));
-        assert_eq!(pass(&server, &context).await, [STATUS]);
+        assert_eq!(pass(&server, &context).await, [STATUS, READ, STATUS]);
         // The watch, still late, shows what is older than the conflict.
         context.index.jobs().feed(Event::Apply(stored(&job("3", &json!({})))));
-        assert_eq!(pass(&server, &context).await, [READ, STATUS]);
+        assert_eq!(pass(&server, &context).await, [""; 0]);
     }
 
     #[tokio::test]

@@ -1,12 +1,14 @@
-//! What is remembered of a job between reconciles and is not worth storing: back-off, and when its status was last
-//! written.
+//! What is remembered of a job between reconciles and is not worth storing: back-off, when its status was last written,
+//! and what need not be looked at again.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::api::PyTorchJob;
 use crate::planner::Urgency;
 use crate::platform::clock::jittered;
 
@@ -38,6 +40,32 @@ struct Job {
     condition_since: Option<Instant>,
     /// Why the last attempt to create something was refused.
     refusal: Option<String>,
+    /// What the pods of the job have been compared with.
+    compared: Option<Templates>,
+}
+
+/// The templates of a job, as this process has seen them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Templates {
+    /// A hash of their text, which costs less than their parsing.
+    pub text: u64,
+    /// The generation of the spec.
+    pub generation: Option<i64>,
+}
+
+impl Templates {
+    /// Those in the spec.
+    #[must_use]
+    pub(super) fn of(job: &PyTorchJob) -> Self {
+        let mut hasher = DefaultHasher::new();
+        for replica in job.spec.pytorch_replica_specs.values() {
+            replica.template.get().hash(&mut hasher);
+        }
+        Self {
+            text: hasher.finish(),
+            generation: job.metadata.generation,
+        }
+    }
 }
 
 impl Memory {
@@ -77,6 +105,18 @@ impl Memory {
     /// Why the last attempt was refused, if it was.
     pub(super) fn refusal(&self, job: &str) -> Option<String> {
         self.jobs().get(job)?.refusal.clone()
+    }
+
+    /// What the pods have been compared with.
+    pub(super) fn compared(&self, job: &str) -> Option<Templates> {
+        self.jobs().get(job)?.compared
+    }
+
+    /// The pods have been compared with these templates, and what follows from it is done.
+    pub(super) fn record_comparison(&self, job: &str, templates: Templates) {
+        if let Some(job) = self.jobs().get_mut(job) {
+            job.compared = Some(templates);
+        }
     }
 
     /// A reconcile failed: how long to pause. `outage` says that the API server did not refuse anything, it did not

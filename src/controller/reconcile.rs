@@ -18,6 +18,7 @@ use crate::controller::context::Context;
 use crate::controller::error::{Error, Failed};
 use crate::controller::job_ref::Target;
 use crate::controller::observe::{read, read_overdue};
+use crate::controller::pacing::Templates;
 use crate::controller::store_status::store_status;
 use crate::planner::{self, Count, Note, Plan, StatusWrite, World};
 use crate::platform::clock;
@@ -28,6 +29,8 @@ use crate::platform::metrics::JobStep;
 const RESYNC: Duration = Duration::from_mins(45);
 /// Part of [`RESYNC`] that is left to chance, so that jobs do not come all at once.
 const RESYNC_JITTER: f64 = 0.3;
+/// Passes that follow each other at once when the job is changed meanwhile.
+const TRIES: u32 = 3;
 /// When to look again after a conflict, should the change that caused it not come by the watch before.
 const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 
@@ -36,16 +39,13 @@ const STATUS_WAITS: Duration = Duration::from_secs(1);
 
 /// One pass over one job. Says when to come back if nothing happens before.
 pub(super) async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<Next, Failed> {
-    match one_pass(&context, &stored).await {
+    match passes(&context, &stored).await {
         Ok(next) => {
             context.memory.succeeded(stored.uid());
             Ok(Next::requeue(next))
         }
         Err(Failed { error, due }) if error.is_benign() => {
             debug!(%error, "trying again");
-            if matches!(error, Error::Conflict { .. }) {
-                context.index.jobs().doubt(&stored.key());
-            }
             let pause = match error {
                 // It may take as long as its grace period, or forever; its deletion may be watched, and may not be.
                 Error::NameTaken { .. } => context.memory.failed(stored.uid(), false, Instant::now()),
@@ -55,6 +55,23 @@ pub(super) async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> 
             Ok(Next::requeue(due.map_or(pause, |due| due.min(pause))))
         }
         Err(failed) => Err(failed),
+    }
+}
+
+/// One pass, and another one as soon as somebody else has changed the job meanwhile: the next reads it first, so only
+/// an edit within that moment makes it fail as well. The watch may be too late for a job that is edited all the time.
+async fn passes(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration, Failed> {
+    let mut tries = TRIES;
+    loop {
+        let result = one_pass(context, stored).await;
+        tries -= 1;
+        if !matches!(&result, Err(failed) if matches!(failed.error, Error::Conflict { .. })) {
+            return result;
+        }
+        context.index.jobs().doubt(&stored.key());
+        if tries == 0 {
+            return result;
+        }
     }
 }
 
@@ -81,11 +98,14 @@ async fn one_pass(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration
 fn plan(context: &Context, target: &Target<'_>) -> (Plan, Snapshot) {
     let owned = context.index.owned_by(&target.id());
     let refusal = context.memory.refusal(target.uid);
+    let compared = context.memory.compared(target.uid);
     let plan = planner::plan(&World {
         job: target.job,
         pods: &owned.pods,
         others: &owned.others,
         refusal: refusal.as_deref(),
+        definition_may_differ: compared.is_none_or(|compared| compared.text != Templates::of(target.job).text),
+        compared_generation: compared.and_then(|compared| compared.generation),
         settings: &context.settings.get(),
         now: clock::now(),
     });
@@ -106,13 +126,14 @@ async fn pass(context: &Context, target: &Target<'_>, plan: &Plan, owned: &Snaps
         due: plan.requeue.into_iter().chain(waiting).min(),
     };
     let (wait, refused) = wait.map_or_else(|error| (None, Some(error)), |wait| (wait, None));
-    let wait = if applied.interrupted {
-        Some(Duration::ZERO)
-    } else {
-        wait
-    };
-    Error::gravest(applied.error.into_iter().chain(refused))
-        .map_or_else(|| Ok(next(plan, owned, wait)), |error| Err(failed(error)))
+    if let Some(error) = Error::gravest(applied.error.into_iter().chain(refused)) {
+        return Err(failed(error));
+    }
+    if applied.interrupted {
+        return Ok(next(plan, owned, Some(Duration::ZERO)));
+    }
+    context.memory.record_comparison(target.uid, Templates::of(target.job));
+    Ok(next(plan, owned, wait))
 }
 
 /// Makes the changes and stores the status, also when a change failed: the status says what was observed, so the user

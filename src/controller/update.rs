@@ -13,7 +13,7 @@ use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::job_ref::Target;
 use crate::planner::Action;
-use crate::planner::build::pod_group;
+use crate::planner::build;
 
 /// Carries out the updates among `actions`.
 pub(super) async fn update(
@@ -24,8 +24,8 @@ pub(super) async fn update(
     applied: &mut Applied,
 ) {
     let updates = actions.iter().filter_map(|action| match action {
-        Action::Update { child, uid, spec } => {
-            let patch = pod_group::patch(spec, child.kind, uid);
+        Action::Update { child, uid, contents } => {
+            let patch = build::patch(contents, child.kind, uid);
             Some(budget.run(update_child(context, target, *child, patch)))
         }
         Action::Create(_) | Action::Delete { .. } | Action::DeleteJob => None,

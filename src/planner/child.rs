@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
 
 use crate::api::ChildKind;
 use crate::planner::amount::Amount;
@@ -146,7 +147,7 @@ pub struct FailedContainer {
     pub exit_code: i32,
 }
 
-/// What decisions need to know of any other object: that it exists, and of a PodGroup what is in it.
+/// What decisions need to know of any other object: that it exists, and of a PodGroup or an autoscaler what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Child {
     /// What it is.
@@ -159,6 +160,8 @@ pub struct Child {
     pub terminating: bool,
     /// What is in it, if it is a PodGroup.
     pub pod_group: Option<Box<PodGroup>>,
+    /// What is in it, if it is an autoscaler.
+    pub autoscaler: Option<Box<AutoscalerSpec>>,
 }
 
 /// What decisions need to know of a PodGroup.
@@ -179,4 +182,17 @@ pub struct PodGroupSpec {
     pub min_member: Option<i32>,
     /// What has to be free for them.
     pub min_resources: Option<BTreeMap<String, Amount>>,
+}
+
+/// The part of an autoscaler that the job decides about. How fast it scales is the user's to edit.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct AutoscalerSpec {
+    /// What it scales, as its `spec.scaleTargetRef`.
+    pub target: Value,
+    /// The fewest workers.
+    pub min: Option<i64>,
+    /// The most workers.
+    pub max: Option<i64>,
+    /// What it scales by, as its `spec.metrics`.
+    pub metrics: Value,
 }

@@ -35,10 +35,12 @@ mod world;
 pub use amount::Amount;
 pub use build::pod_group::spec as pod_group_spec;
 pub use build::{Builder, template_hash};
-pub use child::{Child, Deletion, FailedContainer, Failure, Phase, Pod, PodGroup, PodGroupSpec, Trouble};
+pub use child::{
+    AutoscalerSpec, Child, Deletion, FailedContainer, Failure, Phase, Pod, PodGroup, PodGroupSpec, Trouble,
+};
 pub use gang::{Gang, GangScheduler};
 pub use init_container::InitContainer;
-pub use plan::{Action, Count, Note, Plan, StatusWrite, Urgency};
+pub use plan::{Action, Contents, Count, Note, Plan, StatusWrite, Urgency};
 pub use refusal::undecodable;
 pub use status::conditions::{finished, is_true};
 pub use validate::{Problem, problems};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::{ChildKind, ChildRef, JobStatus, Replica};
-use crate::planner::child::{Child, Pod, PodGroupSpec};
+use crate::planner::child::{AutoscalerSpec, Child, Pod, PodGroupSpec};
 
 /// What to do about one job, now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,14 +43,14 @@ pub enum Action {
         /// Its UID, the precondition of the request.
         uid: String,
     },
-    /// Write what the job asks for into its PodGroup, which differs.
+    /// Write what the job asks for into an object of it, which differs.
     Update {
         /// Which object.
         child: ChildRef,
         /// Its UID, the precondition of the request.
         uid: String,
         /// What to write.
-        spec: PodGroupSpec,
+        contents: Contents,
     },
     /// Delete the job itself, unless it has changed since it was read.
     DeleteJob,
@@ -88,6 +88,17 @@ impl Action {
             uid: child.uid.clone(),
         }
     }
+}
+
+/// What an update writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Into a PodGroup.
+    PodGroup(PodGroupSpec),
+    /// Into an autoscaler.
+    Autoscaler(AutoscalerSpec),
+    /// Into the label of a pod that says what it was built from.
+    TemplateHash(String),
 }
 
 /// A status to store.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::api::names::reason;
 use crate::api::{ChildKind, CleanPodPolicy, ConditionType, JobStatus};
+use crate::planner::build::template_hash;
 use crate::planner::plan::{Count, Note, Plan, StatusWrite};
 use crate::planner::policy::active_deadline_seconds::{self, remaining};
 use crate::planner::policy::restart_policy::{self, Failures};
@@ -224,8 +225,9 @@ impl<'a> Draft<'a> {
     fn work(&mut self) {
         self.plan.requeue = self.deadline();
         self.plan.actions = replicas::reconcile(self.world, &self.completed);
-        self.plan.actions.extend(autoscaler::create(self.world));
+        self.plan.actions.extend(autoscaler::reconcile(self.world));
         self.plan.actions.extend(scheduling_policy::reconcile(self.world));
+        self.plan.actions.extend(template_hash::relabel(self.world));
     }
 
     /// Leaves out the actions that have to wait until the status is stored, or for a gang scheduler.

@@ -18,6 +18,12 @@ pub struct World<'a> {
     pub others: &'a [Child],
     /// Why the last attempt to create what is missing was refused, if it was.
     pub refusal: Option<&'a str>,
+    /// Whether the definition may show the templates in another way than when the pods were built. To find out costs
+    /// their parsing.
+    pub definition_may_differ: bool,
+    /// The generation of the spec that this process has last compared the pods with. A definition that prunes the
+    /// status takes away what is stored of it.
+    pub compared_generation: Option<i64>,
     /// What the operator's flags say about pods.
     pub settings: &'a Settings,
     /// The current time.

@@ -484,7 +484,9 @@ fn settles(mut seen: Objects, now: Timestamp) {
                     ..
                 } => drop(seen.pods.remove(&name)),
                 Action::Delete { name, .. } => drop(seen.services.remove(&name)),
-                Action::Update { .. } => unreachable!("no job here has a PodGroup"),
+                Action::Update { .. } => {
+                    unreachable!("no job here has a PodGroup or metrics, and the definition is always the same")
+                }
                 Action::DeleteJob => seen.job = None,
             }
         }

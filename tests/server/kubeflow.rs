@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt as _};
 use pytorchjob_test_cluster::{PodPhase, bind_pod, not_applicable, remove_pod, wait_for, wait_for_all, wait_gone};
 use serde_json::{Value, json};
@@ -134,6 +134,35 @@ async fn a_suspended_job_has_no_autoscaler_and_a_resumed_one_has_it_again() {
         .unwrap();
     rig.patch("e7", &suspend(false)).await;
     assert_ne!(autoscaler(&rig, "e7").await.uid(), first.uid());
+}
+
+#[tokio::test]
+async fn an_autoscaler_that_somebody_changed_is_set_back_in_what_the_job_decides() {
+    let rig = Rig::start().await;
+    rig.create_with_pods(&autoscaled("changed")).await;
+    let made = autoscaler(&rig, "changed").await;
+    let edit = json!({ "spec": {
+        "scaleTargetRef": { "name": "another" },
+        "minReplicas": 2, "maxReplicas": 30,
+        "metrics": [{ "type": "Resource",
+            "resource": { "name": "memory", "target": { "type": "AverageValue", "averageValue": "1Gi" } } }],
+        "behavior": { "scaleDown": { "stabilizationWindowSeconds": 7 } },
+    } });
+    let api = rig.api::<HorizontalPodAutoscaler>();
+    api.patch("changed", &PatchParams::default(), &Patch::Merge(&edit))
+        .await
+        .unwrap();
+    let restored = wait_for(&api, "changed", TIMEOUT, |found: &HorizontalPodAutoscaler| {
+        found.spec.max_replicas == 3
+    });
+    let mut spec = restored.await.unwrap().spec;
+    let behavior = spec.behavior.take().and_then(|behavior| behavior.scale_down);
+    assert_eq!(
+        behavior.and_then(|down| down.stabilization_window_seconds),
+        Some(7),
+        "the user's to edit"
+    );
+    assert_eq!(spec, made.spec);
 }
 
 /// An autoscaler of the job as Kubeflow's operator makes it.

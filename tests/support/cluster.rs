@@ -90,6 +90,8 @@ impl Objects {
             pods: &pods,
             others: &services,
             refusal: None,
+            definition_may_differ: true,
+            compared_generation: None,
             settings: &settings,
             now,
         })
@@ -281,7 +283,9 @@ impl Cluster {
                 }
                 None
             }
-            Action::Update { .. } => unreachable!("no job here has a PodGroup"),
+            Action::Update { .. } => {
+                unreachable!("no job here has a PodGroup or metrics, and the definition is always the same")
+            }
             Action::DeleteJob => {
                 let seen = self.seen.job.as_ref()?.metadata.resource_version.clone();
                 self.stored

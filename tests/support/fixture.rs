@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::api::{ChildKind, ChildRef, JobCondition, JobStatus, PyTorchJob, Replica, ReplicaType, names};
 use crate::planner::{
-    self, Action, Builder, Child, Deletion, FailedContainer, Failure, Gang, GangScheduler, Phase, Plan, Pod, PodGroup,
-    Settings, World, template_hash,
+    self, Action, AutoscalerSpec, Builder, Child, Contents, Deletion, FailedContainer, Failure, Gang, GangScheduler,
+    Phase, Plan, Pod, PodGroup, Settings, World, template_hash,
 };
 
 /// Name of every job that is not named otherwise.
@@ -221,6 +221,8 @@ impl Scene {
             pods: &self.pods,
             others: &self.others,
             refusal: self.refusal.as_deref(),
+            definition_may_differ: true,
+            compared_generation: None,
             settings: &self.settings,
             now: self.now,
         }
@@ -295,12 +297,27 @@ impl Scene {
             Action::Delete { kind, name, .. } => {
                 self.others.retain(|child| (child.kind, &child.name) != (*kind, name));
             }
-            Action::Update { uid, spec, .. } => {
-                let group = self.pod_group();
-                assert_eq!(group.uid, *uid, "it is updated by its UID");
-                group.pod_group.as_mut().expect("it is a PodGroup").spec = spec.clone();
-            }
+            Action::Update { child, uid, contents } => self.update(*child, uid, contents),
             Action::DeleteJob => self.job.metadata.deletion_timestamp = Some(Time(self.now)),
+        }
+    }
+
+    fn update(&mut self, child: ChildRef, uid: &str, contents: &Contents) {
+        let name = child.name(JOB);
+        if let Contents::TemplateHash(label) = contents {
+            let pod = self.pod(&name);
+            assert_eq!(pod.uid, uid, "it is updated by its UID");
+            pod.template_hash = template_hash::parse(label).map(|(hash, _)| hash);
+            return;
+        }
+        let others = self.others.iter_mut();
+        let mut found = others.filter(|other| (other.kind, &other.name) == (child.kind, &name));
+        let object = found.next().expect("what is updated exists");
+        assert_eq!(object.uid, uid, "it is updated by its UID");
+        match contents {
+            Contents::PodGroup(spec) => object.pod_group.as_mut().expect("it is a PodGroup").spec = spec.clone(),
+            Contents::Autoscaler(spec) => object.autoscaler = Some(Box::new(spec.clone())),
+            Contents::TemplateHash(_) => unreachable!("only pods have one"),
         }
     }
 
@@ -338,6 +355,7 @@ impl Scene {
                 unschedulable: None,
             })
         });
+        child.autoscaler = (kind == ChildKind::HorizontalPodAutoscaler).then(|| Box::new(self.autoscaler_spec()));
         let place = self
             .others
             .partition_point(|other| (other.kind, other.name.as_str()) < (kind, name));
@@ -361,6 +379,13 @@ impl Scene {
         let groups = self.others.iter_mut();
         let mut groups = groups.filter(|child| child.kind.is_pod_group());
         groups.next().expect("the PodGroup is there")
+    }
+
+    /// What the autoscaler would be created with.
+    fn autoscaler_spec(&self) -> AutoscalerSpec {
+        let child = ChildRef::of_job(ChildKind::HorizontalPodAutoscaler);
+        let built = Builder::new(&self.job, &self.settings).build(child);
+        autoscaler_spec(&built.expect("the job asks for an autoscaler"))
     }
 
     /// What the PodGroup would be created with.
@@ -525,6 +550,17 @@ impl Scene {
     }
 }
 
+/// What decisions need to know of an autoscaler.
+pub fn autoscaler_spec(object: &Value) -> AutoscalerSpec {
+    let spec = &object["spec"];
+    AutoscalerSpec {
+        target: spec["scaleTargetRef"].clone(),
+        min: spec["minReplicas"].as_i64(),
+        max: spec["maxReplicas"].as_i64(),
+        metrics: spec["metrics"].clone(),
+    }
+}
+
 /// Conditions as `Type=Status(Reason)`, in order.
 pub fn conditions(status: &JobStatus) -> Vec<String> {
     let line = |entry: &JobCondition| {
@@ -577,5 +613,6 @@ pub fn child(kind: ChildKind, name: &str, uid: &str) -> Child {
         uid: uid.into(),
         terminating: false,
         pod_group: None,
+        autoscaler: None,
     }
 }

@@ -10,12 +10,13 @@ mod service;
 pub(crate) mod template;
 pub mod template_hash;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use self::builder::Builder;
 pub(crate) use self::builder::job_labels;
 use crate::api::{ChildKind, ChildRef};
 use crate::planner::gang::GangScheduler;
+use crate::planner::plan::Contents;
 
 impl Builder<'_> {
     /// The object as it is to be created; nothing where the job asks for none.
@@ -35,4 +36,16 @@ impl Builder<'_> {
         let scheduler = self.settings.gang.as_ref().map(|gang| &gang.scheduler);
         scheduler.filter(|scheduler| scheduler.kind() == kind)
     }
+}
+
+/// What writes `contents` into the object of this kind with this UID: a JSON patch.
+#[must_use]
+pub(crate) fn patch(contents: &Contents, kind: ChildKind, uid: &str) -> Value {
+    let mut patch = vec![json!({ "op": "test", "path": "/metadata/uid", "value": uid })];
+    patch.extend(match contents {
+        Contents::PodGroup(spec) => pod_group::patch(spec, kind),
+        Contents::Autoscaler(spec) => autoscaler::patch(spec),
+        Contents::TemplateHash(label) => vec![template_hash::patch(label)],
+    });
+    Value::Array(patch)
 }

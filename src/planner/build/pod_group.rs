@@ -94,9 +94,9 @@ pub(crate) fn spec_of_one(scheduler: &GangScheduler) -> PodGroupSpec {
     }
 }
 
-/// What writes `spec` into the PodGroup of this kind with this UID: a JSON patch, which replaces a map as a whole.
+/// What writes `spec` into the PodGroup of this kind, as operations of a JSON patch, which replace a map as a whole.
 #[must_use]
-pub(crate) fn patch(spec: &PodGroupSpec, kind: ChildKind, uid: &str) -> Value {
+pub(super) fn patch(spec: &PodGroupSpec, kind: ChildKind) -> Vec<Value> {
     let PodGroupSpec {
         min_member,
         min_resources,
@@ -105,13 +105,10 @@ pub(crate) fn patch(spec: &PodGroupSpec, kind: ChildKind, uid: &str) -> Value {
         ChildKind::KubernetesPodGroup => "/spec/schedulingPolicy/gang/minCount",
         _ => "/spec/minMember",
     };
-    let mut patch = vec![
-        json!({ "op": "test", "path": "/metadata/uid", "value": uid }),
-        json!({ "op": "add", "path": member, "value": min_member }),
-    ];
+    let mut patch = vec![json!({ "op": "add", "path": member, "value": min_member })];
     let resources = min_resources.as_ref().map(texts);
     patch.extend(resources.map(|value| json!({ "op": "add", "path": "/spec/minResources", "value": value })));
-    Value::Array(patch)
+    patch
 }
 
 /// Makes the pod of a role a member of the job's PodGroup, and leaves it to the gang scheduler unless its template
@@ -212,14 +209,19 @@ fn texts(resources: &BTreeMap<String, Amount>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::planner::build;
     use crate::planner::fixture::master;
+    use crate::planner::plan::Contents;
 
     #[test]
     fn an_update_replaces_what_an_edit_changes_and_names_the_uid() {
         let requests = json!({ "requests": { "cpu": "1" } });
         let job = master().container(ReplicaType::Master, "/resources", requests);
         let job = job.build();
-        let patch = |scheduler: &GangScheduler| patch(&spec(&job, scheduler), scheduler.kind(), "u");
+        let patch = |scheduler: &GangScheduler| {
+            let contents = Contents::PodGroup(spec(&job, scheduler));
+            build::patch(&contents, scheduler.kind(), "u")
+        };
         let test = json!({ "op": "test", "path": "/metadata/uid", "value": "u" });
         for scheduler in [GangScheduler::Volcano, GangScheduler::SchedulerPlugins("s".into())] {
             assert_eq!(

@@ -6,9 +6,9 @@
 //! Kubeflow's operator, are never held to be outdated.
 //!
 //! Another definition may give the same templates other defaults and prune other fields, so the label has the
-//! generation of the spec too: only an edit makes a new one, and without an edit no pod is outdated. The first edit
-//! after such a change, which may be one of the number of replicas alone, compares the hashes again, so defaults do not
-//! count in them.
+//! generation of the spec too: only an edit makes a new one, and without an edit no pod is outdated. Where pods differ
+//! and no edit can have done it, it is the definition that has changed, and they get the new hash, with which the next
+//! edit is compared. An edit may come before that is done, so defaults do not count in the hash either.
 
 use std::hash::Hasher as _;
 use std::sync::LazyLock;
@@ -16,10 +16,11 @@ use std::sync::LazyLock;
 use fnv::FnvHasher;
 use serde_json::{Value, json};
 
-use crate::api::{ElasticPolicy, PyTorchJobSpec, ReplicaType};
+use crate::api::{ChildKind, ChildRef, ElasticPolicy, PyTorchJobSpec, ReplicaType, names};
 use crate::planner::build::env::DEFAULT_NPROC_PER_NODE;
 use crate::planner::build::template;
 use crate::planner::child::Pod;
+use crate::planner::plan::{Action, Contents};
 use crate::planner::world::World;
 
 /// Defaults that definitions give to the fields of a template, and what clients with Go types write for an unset field.
@@ -102,25 +103,79 @@ pub fn parse(label: &str) -> Option<(u64, Option<i64>)> {
     }
 }
 
+/// What writes the label into a pod, as an operation of a JSON patch.
+#[must_use]
+pub(super) fn patch(label: &str) -> Value {
+    let path = names::LABEL_POD_TEMPLATE_HASH.replace('/', "~1");
+    json!({ "op": "add", "path": format!("/metadata/labels/{path}"), "value": label })
+}
+
+/// Gives the label of today to pods that differ from the spec although no edit has made them differ: the definition has
+/// changed, and shows the same spec with another default or without a field. Edits to come are then compared with what
+/// it shows now.
+#[must_use]
+pub(crate) fn relabel(world: &World<'_>) -> Vec<Action> {
+    let generation = world.job.metadata.generation;
+    if !world.definition_may_differ || !has_pods_with_hash(world) {
+        return Vec::new();
+    }
+    let current = current(&world.job.spec);
+    let same_spec = |pod: &Pod| pod.generation == generation || is_compared(world);
+    let pods = world
+        .desired_pods()
+        .filter(|(_, pod)| !pod.finished() && same_spec(pod));
+    pods.filter(|(_, pod)| differs(pod, current))
+        .map(|(replica, pod)| Action::Update {
+            child: ChildRef::of_replica(ChildKind::Pod, replica),
+            uid: pod.uid.clone(),
+            contents: Contents::TemplateHash(label(current, generation)),
+        })
+        .collect()
+}
+
 /// Whether an edit since then has made a pod that is not terminating one that was built from something else than what
 /// the spec says now.
 #[must_use]
 pub fn any_outdated(world: &World<'_>) -> bool {
-    let edited_since = |pod: &&Pod| pod.generation < world.job.metadata.generation && pod.generation.is_some();
-    let built_from = || {
-        let live = world.pods.iter().filter(|pod| !pod.terminating);
-        live.filter(edited_since).filter_map(|pod| pod.template_hash)
-    };
-    built_from().next().is_some() && {
-        let current = current(&world.job.spec);
-        built_from().any(|hash| hash != current)
+    let edited_since = |pod: &&Pod| pod.generation < world.job.metadata.generation;
+    let older = || world.pods.iter().filter(edited_since);
+    if (world.definition_may_differ && is_compared(world)) || !older().any(has_hash) {
+        return false;
     }
+    let current = current(&world.job.spec);
+    older().any(|pod| differs(pod, current))
+}
+
+/// Whether the pods were compared with this very generation of the spec before: by this process, or by one that stored
+/// so. Those that an edit had outdated were seen then. Of a job that has started, and whose status says nothing about
+/// it because the definition prunes that, it is assumed: only what a person did may cost running pods.
+fn is_compared(world: &World<'_>) -> bool {
+    let generation = world.job.metadata.generation;
+    let status = world.job.status.as_ref();
+    let stored = status.and_then(|status| status.observed_generation);
+    let pruned = stored.is_none() && status.is_some_and(|status| status.start_time.is_some());
+    let compared = world.compared_generation;
+    generation.is_some() && (stored == generation || compared == generation || (pruned && compared.is_none()))
+}
+
+fn has_pods_with_hash(world: &World<'_>) -> bool {
+    world.pods.iter().any(has_hash)
+}
+
+/// Whether it can be compared: a pod of an earlier version of this operator has no generation.
+fn has_hash(pod: &Pod) -> bool {
+    !pod.terminating && pod.generation.is_some() && pod.template_hash.is_some()
+}
+
+fn differs(pod: &Pod, current: u64) -> bool {
+    has_hash(pod) && pod.template_hash != Some(current)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::planner::fixture::{JobBuilder, elastic_workers, master_and_workers, workers};
+    use crate::api::PyTorchJob;
+    use crate::planner::fixture::{JobBuilder, Scene, elastic_workers, master_and_workers, workers};
 
     fn hash(job: JobBuilder) -> u64 {
         current(&job.build().spec)
@@ -231,6 +286,58 @@ mod tests {
         scene.job.spec = default.build().spec;
         scene.scale(ReplicaType::Worker, 3);
         assert!(!any_outdated(&scene.world()));
+    }
+
+    #[test]
+    fn pods_are_told_apart_from_the_spec_by_edits_and_not_by_definitions() {
+        // A gRPC probe, say, that a definition prunes.
+        let pruned = |scene: &mut Scene| scene.job.spec = elastic_workers(2, 1, 3).build().spec;
+        let probe = json!({ "grpc": { "port": 1 } });
+        let whole = || elastic_workers(2, 1, 3).container(ReplicaType::Worker, "/livenessProbe", probe.clone());
+        let image = |job: &mut PyTorchJob| {
+            let edited = elastic_workers(2, 1, 3).container(ReplicaType::Worker, "/image", json!("i:2"));
+            job.spec = edited.build().spec;
+        };
+        for edited_before in [false, true] {
+            let mut scene = whole().running();
+            if edited_before {
+                scene.edit(|job| job.spec.active_deadline_seconds = Some(1_000_000));
+                scene.settle();
+            }
+            let uids = |scene: &Scene| scene.pods.iter().map(|pod| pod.uid.clone()).collect::<Vec<_>>();
+            let before = uids(&scene);
+            pruned(&mut scene);
+            scene.settle();
+            scene.scale(ReplicaType::Worker, 3);
+            scene.settle();
+            assert_eq!(uids(&scene)[..2], before, "edited before: {edited_before}");
+            scene.edit(image);
+            assert!(any_outdated(&scene.world()), "a template was edited");
+        }
+    }
+
+    #[test]
+    fn without_a_trace_of_an_earlier_comparison_a_difference_counts_as_an_edit() {
+        let mut scene = master_and_workers(1).running();
+        scene.edit(|job| job.spec.nproc_per_node = Some("2".into()));
+        assert!(relabel(&scene.world()).is_empty() && any_outdated(&scene.world()));
+        let mut world = scene.world();
+        world.compared_generation = scene.job.metadata.generation;
+        assert!(relabel(&world).len() == 2 && !any_outdated(&world));
+        world.definition_may_differ = false;
+        assert!(relabel(&world).is_empty() && any_outdated(&world));
+        // The definition prunes what is stored of it.
+        scene.job.status.as_mut().unwrap().observed_generation = None;
+        let mut world = scene.world();
+        assert!(
+            relabel(&world).len() == 2 && !any_outdated(&world),
+            "a process that begins"
+        );
+        world.compared_generation = Some(1);
+        assert!(
+            relabel(&world).is_empty() && any_outdated(&world),
+            "one that knows better"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::api::{ChildKind, ChildRef, PyTorchJob, ReplicaType};
 use crate::planner::build::{pod_group, template};
 use crate::planner::child::{Child, Pod};
 use crate::planner::gang::{Gang, GangScheduler};
-use crate::planner::plan::{Action, Note};
+use crate::planner::plan::{Action, Contents, Note};
 use crate::planner::world::World;
 
 /// Whose turn it is before pods can be created.
@@ -68,7 +68,7 @@ pub(crate) fn reconcile(world: &World<'_>) -> Option<Action> {
     (differs && !group.terminating).then(|| Action::Update {
         child,
         uid: group.uid.clone(),
-        spec,
+        contents: Contents::PodGroup(spec),
     })
 }
 

@@ -6,14 +6,14 @@ use std::fmt;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use pytorchjob_operator::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, names};
 use pytorchjob_operator::planner::{
-    self, Action, Builder, FailedContainer, Failure, Phase, Plan, Settings, World, finished, managed_elsewhere,
+    self, Action, Builder, Child, FailedContainer, Failure, Phase, Plan, Settings, World, finished, managed_elsewhere,
     template_hash,
 };
 use serde_json::{Value, json};
 
 use crate::support::differential::admission::Admission;
 use crate::support::differential::edit::Edit;
-use crate::support::fixture::child;
+use crate::support::fixture::{autoscaler_spec, child};
 
 /// Name of every job.
 pub const JOB: &str = "job";
@@ -251,16 +251,18 @@ impl<'a> Simulation<'a> {
         let pods: Vec<_> = self.pods.values().map(|pod| pod.fact.clone()).collect();
         let named = |kind, name: &str| child(kind, name, &format!("uid-of-{name}"));
         let services = self.services.keys().map(|name| named(ChildKind::Service, name));
-        let autoscaler = self
-            .autoscaler
-            .iter()
-            .map(|_| named(ChildKind::HorizontalPodAutoscaler, JOB));
+        let autoscaler = self.autoscaler.iter().map(|object| Child {
+            autoscaler: Some(Box::new(autoscaler_spec(object))),
+            ..named(ChildKind::HorizontalPodAutoscaler, JOB)
+        });
         let others: Vec<_> = services.chain(autoscaler).collect();
         (self.operator.plan)(&World {
             job,
             pods: &pods,
             others: &others,
             refusal: None,
+            definition_may_differ: true,
+            compared_generation: None,
             settings: &Settings::default(),
             now: self.now,
         })
@@ -276,7 +278,9 @@ impl<'a> Simulation<'a> {
                 (ChildKind::HorizontalPodAutoscaler, object) => self.autoscaler = object,
                 (kind, _) => unreachable!("no job here has a {kind}"),
             },
-            Action::Update { .. } => unreachable!("no job here has a PodGroup"),
+            Action::Update { .. } => {
+                unreachable!("no job here has a PodGroup or metrics, and the definition is always the same")
+            }
             Action::Delete { kind, name, uid } => match kind {
                 ChildKind::Pod => self.delete_pod(name, uid),
                 ChildKind::Service => drop(self.services.remove(name)),
