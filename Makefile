@@ -1,6 +1,7 @@
 # Short names for what is done often. `make` alone lists them.
 SHELL := /bin/bash
 IMAGE ?= pytorchjob-operator:dev
+TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
 .PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue lint fmt deny crds demo bench image install deploy ci
@@ -17,8 +18,9 @@ cluster: control-plane ## Run a control plane with a simulated node until Ctrl-D
 build: ## Build the operator for release
 	cargo build --locked --release
 
-test: control-plane ## Run all tests, those against a real API server included
-	cargo test --locked --workspace
+test: control-plane ## Run all tests, those against a real API server included, those that look at a clock first and alone
+	cargo test --locked --test server -- $(TIMED)
+	cargo test --locked --workspace -- $(addprefix --skip ,$(TIMED))
 
 test-kind: control-plane ## Run the tests that a foreign cluster allows against the one of KUBECONFIG, for example of kind
 	PYTORCHJOB_TEST_KUBECONFIG="$${KUBECONFIG:-$$HOME/.kube/config}" cargo test --locked --workspace
