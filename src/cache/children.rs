@@ -15,7 +15,7 @@ use crate::cache::listing::Listing;
 
 /// How long an own write is believed without the watch showing it; then the object is read. The watch may hang, or the
 /// object was created by us and deleted by others while a list was under way.
-pub(crate) const UNSEEN: Duration = Duration::from_secs(30);
+pub(crate) const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
 
 /// The job that controls an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ struct Entry<T> {
     job: String,
     fact: T,
     /// Since when we know of an own write that the watch has not shown.
-    unseen: Option<Instant>,
+    unconfirmed: Option<Instant>,
 }
 
 /// Objects of one kind.
@@ -103,7 +103,7 @@ impl<T: Fact> Children<T> {
         // Where the watch was faster than the answer, it has shown this already and will not show it again.
         if let Some(entry) = entry.filter(|entry| entry.uid == uid && !entry.fact.terminating()) {
             entry.fact.terminate();
-            entry.unseen = Some(now);
+            entry.unconfirmed = Some(now);
             if let Some(listing) = &mut self.listing {
                 listing.delete_asked(NamespacedName::new(&owner.namespace, name));
             }
@@ -157,17 +157,21 @@ impl<T: Fact> Children<T> {
     }
 
     /// The facts of one job, sorted by name, and whether the watch has yet to show one of our writes.
-    pub(super) fn of(&self, owner: &JobId) -> (Vec<T>, bool) {
+    pub(super) fn owned_by(&self, owner: &JobId) -> (Vec<T>, bool) {
         let children = || self.by_owner.get(owner).into_iter().flat_map(BTreeMap::values);
         (
             children().map(|entry| entry.fact.clone()).collect(),
-            children().any(|entry| entry.unseen.is_some()),
+            children().any(|entry| entry.unconfirmed.is_some()),
         )
     }
 
-    /// Name and UID of the objects of one job that have to be read, see [`UNSEEN`].
+    /// Name and UID of the objects of one job that have to be read, see [`CONFIRMED_WITHIN`].
     pub(super) fn overdue(&self, owner: &JobId, now: Instant) -> Vec<(String, String)> {
-        let overdue = |entry: &Entry<T>| entry.unseen.is_some_and(|since| now.duration_since(since) >= UNSEEN);
+        let overdue = |entry: &Entry<T>| {
+            entry
+                .unconfirmed
+                .is_some_and(|since| now.duration_since(since) >= CONFIRMED_WITHIN)
+        };
         let children = self.by_owner.get(owner).into_iter().flatten();
         children
             .filter(|(_, entry)| overdue(entry))
@@ -186,7 +190,7 @@ impl<T: Fact> Children<T> {
 
     /// `listed`: what a fresh list shows replaces what is kept whatever its version, which is older after a restore of
     /// etcd.
-    fn put(&mut self, mut object: Observed<T>, unseen: Option<Instant>, listed: bool) -> Vec<NamespacedName> {
+    fn put(&mut self, mut object: Observed<T>, unconfirmed: Option<Instant>, listed: bool) -> Vec<NamespacedName> {
         let key = NamespacedName {
             namespace: object.namespace,
             name: object.name,
@@ -202,9 +206,9 @@ impl<T: Fact> Children<T> {
         }
         // The watch may be faster than the answer to our own request, and shows no version of an object twice.
         let shown = |old: &Entry<T>| {
-            old.unseen.is_none() && old.uid == object.uid && old.version.is_some() && old.version == object.version
+            old.unconfirmed.is_none() && old.uid == object.uid && old.version.is_some() && old.version == object.version
         };
-        let unseen = unseen.filter(|_| !old.is_some_and(shown));
+        let unconfirmed = unconfirmed.filter(|_| !old.is_some_and(shown));
         let mut touched: Vec<NamespacedName> = Vec::new();
         let moved = self
             .owner_of
@@ -220,7 +224,7 @@ impl<T: Fact> Children<T> {
                 version: object.version,
                 job: owner.job,
                 fact: object.fact,
-                unseen,
+                unconfirmed,
             };
             self.insert(key, &owner.uid, entry);
         }
@@ -274,7 +278,7 @@ mod tests {
 
     fn names(children: &mut Children<Pod>, owner: &str) -> Vec<String> {
         children
-            .of(&JobId::new("ns", owner))
+            .owned_by(&JobId::new("ns", owner))
             .0
             .into_iter()
             .map(|fact| format!("{}/{}", fact.name, fact.uid))
@@ -285,7 +289,10 @@ mod tests {
     async fn an_own_write_is_known_before_the_watch_shows_it_and_an_older_event_does_not_undo_it() {
         let mut children = Children::default();
         children.written(pod("a", "2", 20, Some("j")), Instant::now());
-        assert!(children.of(&JobId::new("ns", "j")).1, "the watch has yet to show it");
+        assert!(
+            children.owned_by(&JobId::new("ns", "j")).1,
+            "the watch has yet to show it"
+        );
         assert!(
             children.applied(pod("a", "1", 10, Some("j"))).is_empty(),
             "an older object of that name"
@@ -297,7 +304,7 @@ mod tests {
         );
         assert_eq!(names(&mut children, "j"), ["a/2"]);
         children.applied(pod("a", "2", 20, Some("j")));
-        assert!(!children.of(&JobId::new("ns", "j")).1, "the watch has caught up");
+        assert!(!children.owned_by(&JobId::new("ns", "j")).1, "the watch has caught up");
     }
 
     #[tokio::test]
@@ -306,10 +313,10 @@ mod tests {
         children.applied(pod("a", "1", 10, Some("j")));
         children.delete_asked(&JobId::new("ns", "j"), "a", "1", Instant::now());
         children.applied(pod("a", "1", 11, Some("j")));
-        assert!(children.of(&JobId::new("ns", "j")).0[0].terminating);
+        assert!(children.owned_by(&JobId::new("ns", "j")).0[0].terminating);
         children.applied(pod("a", "2", 12, Some("j")));
         assert!(
-            !children.of(&JobId::new("ns", "j")).0[0].terminating,
+            !children.owned_by(&JobId::new("ns", "j")).0[0].terminating,
             "but its successor is another object"
         );
     }
@@ -320,7 +327,7 @@ mod tests {
         children.applied(pod("a", "2", 10, Some("j")));
         children.delete_asked(&JobId::new("ns", "j"), "a", "1", Instant::now());
         children.found_gone(&JobId::new("ns", "j"), "a", "1");
-        let facts = children.of(&JobId::new("ns", "j")).0;
+        let facts = children.owned_by(&JobId::new("ns", "j")).0;
         assert_eq!((facts.len(), facts[0].terminating), (1, false));
     }
 
@@ -370,8 +377,11 @@ mod tests {
         children.applied(pod("slow", "2", 11, Some("j")));
         children.applied(terminating);
         children.delete_asked(&JobId::new("ns", "j"), "slow", "2", Instant::now());
-        assert!(!children.of(&JobId::new("ns", "j")).1, "nothing is left to be shown");
-        tokio::time::advance(UNSEEN * 2).await;
+        assert!(
+            !children.owned_by(&JobId::new("ns", "j")).1,
+            "nothing is left to be shown"
+        );
+        tokio::time::advance(CONFIRMED_WITHIN * 2).await;
         assert_eq!(names(&mut children, "j"), ["made/1", "slow/2"]);
     }
 
@@ -386,7 +396,7 @@ mod tests {
             ("made".to_owned(), "1".to_owned()),
             ("stopped".to_owned(), "2".to_owned()),
         ];
-        tokio::time::advance(UNSEEN.checked_sub(Duration::from_millis(1)).unwrap()).await;
+        tokio::time::advance(CONFIRMED_WITHIN.checked_sub(Duration::from_millis(1)).unwrap()).await;
         assert!(children.overdue(&job, Instant::now()).is_empty());
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(children.overdue(&job, Instant::now()), read);
@@ -400,7 +410,7 @@ mod tests {
         );
         children.found_gone(&job, "stopped", "2");
         assert!(children.overdue(&job, Instant::now()).is_empty());
-        tokio::time::advance(UNSEEN).await;
+        tokio::time::advance(CONFIRMED_WITHIN).await;
         assert_eq!(children.overdue(&job, Instant::now()), read[..1]);
     }
 
@@ -419,7 +429,7 @@ mod tests {
         children.applied(pod("live", "3", 11, Some("j")));
         children.applied(pod("ours", "4", 12, Some("j")));
         children.list_ends();
-        let kept = children.of(&job).0;
+        let kept = children.owned_by(&job).0;
         let kept: Vec<_> = kept
             .iter()
             .map(|pod| (pod.name.as_str(), pod.uid.as_str(), pod.terminating))
@@ -437,7 +447,7 @@ mod tests {
         let mut children = Children::default();
         children.applied(pod("early", "1", 10, Some("j")));
         children.written(pod("early", "1", 10, Some("j")), Instant::now());
-        tokio::time::advance(UNSEEN).await;
+        tokio::time::advance(CONFIRMED_WITHIN).await;
         assert_eq!(names(&mut children, "j"), ["early/1"]);
     }
 
@@ -448,9 +458,9 @@ mod tests {
         ending.fact.terminating = true;
         children.applied(ending.clone());
         children.delete_asked(&JobId::new("ns", "j"), "ending", "1", Instant::now());
-        tokio::time::advance(UNSEEN).await;
-        let (pods, unseen) = children.of(&JobId::new("ns", "j"));
-        assert_eq!((pods.len(), unseen), (1, false));
+        tokio::time::advance(CONFIRMED_WITHIN).await;
+        let (pods, unconfirmed) = children.owned_by(&JobId::new("ns", "j"));
+        assert_eq!((pods.len(), unconfirmed), (1, false));
         assert!(pods[0].terminating);
     }
 
@@ -493,7 +503,7 @@ mod tests {
             pod.fact.deletion_requested = requested;
             children.applied(pod);
         }
-        let seen = children.of(&JobId::new("ns", "j")).0;
+        let seen = children.owned_by(&JobId::new("ns", "j")).0;
         assert_eq!(seen[0].deletion_requested, at(100));
     }
 
@@ -508,6 +518,6 @@ mod tests {
         pod.fact.deletion_requested = Some(k8s_openapi::jiff::Timestamp::UNIX_EPOCH);
         assert!(!pod.fact.succeeded());
         children.applied(pod);
-        assert!(children.of(&JobId::new("ns", "j")).0[0].succeeded());
+        assert!(children.owned_by(&JobId::new("ns", "j")).0[0].succeeded());
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Snapshot {
     /// Everything else, sorted by kind and name.
     pub others: Vec<Child>,
     /// Whether the watch has yet to show one of our writes.
-    pub unseen: bool,
+    pub unconfirmed: bool,
 }
 
 impl Fact for Pod {
@@ -146,18 +146,22 @@ impl Index {
     /// What the job owns.
     #[must_use]
     pub(crate) fn owned_by(&self, job: &JobId) -> Snapshot {
-        let (pods, mut unseen) = self.pods().of(job);
+        let (pods, mut unconfirmed) = self.pods().owned_by(job);
         let mut others = Vec::new();
         for kind in self.others.0.keys() {
-            let (found, kind_unseen) = self.others(*kind).of(job);
+            let (found, kind_unconfirmed) = self.others(*kind).owned_by(job);
             others.extend(found);
-            unseen |= kind_unseen;
+            unconfirmed |= kind_unconfirmed;
         }
-        Snapshot { pods, others, unseen }
+        Snapshot {
+            pods,
+            others,
+            unconfirmed,
+        }
     }
 
     /// What the job owns and has to be read: kind, name and UID of what we wrote and the watch has not shown for
-    /// [`UNSEEN`](super::UNSEEN).
+    /// [`CONFIRMED_WITHIN`](super::CONFIRMED_WITHIN).
     #[must_use]
     pub(crate) fn overdue(&self, job: &JobId, now: Instant) -> Vec<(ChildKind, String, String)> {
         let of_kind = |kind| match kind {

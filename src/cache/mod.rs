@@ -16,7 +16,7 @@ mod stored_job;
 mod view;
 pub(crate) mod watch;
 
-pub(crate) use children::UNSEEN;
+pub(crate) use children::CONFIRMED_WITHIN;
 pub(crate) use index::{Index, Snapshot};
 pub(crate) use jobs::reference;
 pub(crate) use key::{JobId, NamespacedName};

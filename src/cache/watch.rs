@@ -32,19 +32,19 @@ const WATCH_SECONDS: u32 = 55;
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 
 /// What a watch does with the jobs that an event concerns.
-pub(crate) trait Concern: Send + Sync + 'static {
+pub(crate) trait EventHandler: Send + Sync + 'static {
     /// Something about this job changed.
-    fn job(&self, job: NamespacedName);
-    /// The job with this UID is gone.
-    fn gone(&self, uid: &str);
+    fn job_changed(&self, job: NamespacedName);
+    /// The job with this UID is deleted.
+    fn job_deleted(&self, uid: &str);
     /// Whether the API server serves a kind that a cluster may lack.
     fn served(&self, kind: ChildKind, served: bool);
     /// The kind is completely known.
-    fn synced(&self, kind: &'static str);
+    fn listed(&self, kind: &'static str);
 }
 
 /// Watches jobs.
-pub(crate) async fn jobs(api: Api<StoredJob>, index: Arc<Index>, concern: Arc<impl Concern>, metrics: Metrics) {
+pub(crate) async fn jobs(api: Api<StoredJob>, index: Arc<Index>, handler: Arc<impl EventHandler>, metrics: Metrics) {
     let store = index.jobs().store();
     let events = events(api, watcher::Config::default().page_size(JOBS_PAGE));
     run("pytorchjobs", events, &metrics.clone(), |event| {
@@ -54,12 +54,12 @@ pub(crate) async fn jobs(api: Api<StoredJob>, index: Arc<Index>, concern: Arc<im
         }
         let complete = matches!(event, Event::InitDone);
         let changed = index.jobs().feed(event);
-        changed.gone.iter().for_each(|uid| concern.gone(uid));
+        changed.gone.iter().for_each(|uid| handler.job_deleted(uid));
         if let Some(job) = changed.job {
-            concern.job(job);
+            handler.job_changed(job);
         }
         if complete {
-            concern.synced("pytorchjobs");
+            handler.listed("pytorchjobs");
         }
         metrics.set_cached("pytorchjobs", store.len());
         true
@@ -86,7 +86,7 @@ pub(crate) async fn children(
     kind: ChildKind,
     api: Api<ObjectView>,
     index: Arc<Index>,
-    concern: Arc<impl Concern>,
+    handler: Arc<impl EventHandler>,
     metrics: Metrics,
 ) {
     run(kind.plural(), events(api, ours()), &metrics.clone(), |event| {
@@ -97,13 +97,13 @@ pub(crate) async fn children(
         // What is not served does not exist: an empty list.
         let events = event.map_or_else(|| vec![Event::Init, Event::InitDone], |event| vec![event]);
         for job in events.into_iter().flat_map(|event| index.feed(kind, event)) {
-            concern.job(job);
+            handler.job_changed(job);
         }
         if complete && kind.is_pod_group() {
-            concern.served(kind, served);
+            handler.served(kind, served);
         }
         if complete {
-            concern.synced(kind.plural());
+            handler.listed(kind.plural());
         }
         metrics.set_cached(kind.plural(), index.len(kind));
         true

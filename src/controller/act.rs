@@ -9,21 +9,21 @@ use crate::controller::context::Context;
 use crate::controller::create::create;
 use crate::controller::delete::delete;
 use crate::controller::error::Error;
-use crate::controller::job_ref::Target;
+use crate::controller::job_ref::JobRef;
 use crate::controller::update::update;
 use crate::planner::Action;
 
 /// Carries out `actions`: deletions first, then updates, then creations.
-pub(super) async fn act(context: &Context, target: &Target<'_>, actions: &[Action]) -> Applied {
+pub(super) async fn act(context: &Context, job: &JobRef<'_>, actions: &[Action]) -> Applied {
     let (mut applied, budget) = (Applied::default(), Budget::begin());
-    delete(context, target, actions, budget, &mut applied).await;
-    update(context, target, actions, budget, &mut applied).await;
+    delete(context, job, actions, budget, &mut applied).await;
+    update(context, job, actions, budget, &mut applied).await;
     if applied.error.is_none() && !applied.interrupted {
-        create(context, target, actions, budget, &mut applied).await;
+        create(context, job, actions, budget, &mut applied).await;
         // Without an answer the last one still stands.
         if !applied.interrupted && !applied.error.as_ref().is_some_and(Error::is_outage) {
             let refusal = applied.error.as_ref().and_then(Error::refusal);
-            context.memory.attempted(target.uid, refusal);
+            context.pacing.attempted(job.uid, refusal);
         }
     }
     applied

@@ -30,7 +30,7 @@ pub(super) struct Applied {
 impl Applied {
     /// Adds what failed; the most severe stays.
     pub(super) fn fail(&mut self, errors: impl IntoIterator<Item = Error>) {
-        self.error = Error::gravest(self.error.take().into_iter().chain(errors));
+        self.error = Error::most_severe(self.error.take().into_iter().chain(errors));
     }
 
     /// Records what [`Budget::run`] came to, and returns the answer of a request that was answered well.

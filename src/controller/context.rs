@@ -9,14 +9,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::cache::Index;
 use crate::controller::gang::CurrentSettings;
-use crate::controller::pacing::Memory;
-use crate::planner::Note;
+use crate::controller::pacing::Pacing;
+use crate::planner;
 use crate::platform::events::EventSink;
 use crate::platform::health::Health;
 use crate::platform::metrics::Metrics;
 
 /// Requests under way at once, over all jobs. kube opens a connection for each.
-const REQUESTS: usize = 64;
+const MAX_IN_FLIGHT: usize = 64;
 /// Action of every event: what the controller was doing.
 const EVENT_ACTION: &str = "Reconcile";
 
@@ -25,7 +25,7 @@ pub(crate) struct Context {
     pub client: Client,
     pub index: Arc<Index>,
     pub settings: CurrentSettings,
-    pub memory: Memory,
+    pub pacing: Pacing,
     pub metrics: Metrics,
     events: EventSink,
     requests: Semaphore,
@@ -47,31 +47,31 @@ impl Context {
             client,
             index: Arc::default(),
             settings,
-            memory: Memory::default(),
+            pacing: Pacing::default(),
             metrics,
             health,
             pruned: OnceLock::new(),
             events,
-            requests: Semaphore::new(REQUESTS),
+            requests: Semaphore::new(MAX_IN_FLIGHT),
         }
     }
 
-    /// Waits for one of the [`REQUESTS`].
+    /// Waits for one of the [`MAX_IN_FLIGHT`].
     pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed, so there is always a permit.
         self.requests.acquire().await.ok()
     }
 
     /// Publishes an event about a job.
-    pub(super) fn publish(&self, regarding: &ObjectReference, note: Note) {
+    pub(super) fn publish(&self, regarding: &ObjectReference, event: planner::Event) {
         let event = Event {
-            type_: if note.warning {
+            type_: if event.warning {
                 EventType::Warning
             } else {
                 EventType::Normal
             },
-            reason: note.reason.to_owned(),
-            note: Some(note.message),
+            reason: event.reason.to_owned(),
+            note: Some(event.message),
             action: EVENT_ACTION.to_owned(),
             secondary: None,
         };

@@ -11,7 +11,7 @@ use crate::cache::ObjectView;
 use crate::controller::applied::{Applied, Budget, JOB_CONCURRENCY};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
-use crate::controller::job_ref::Target;
+use crate::controller::job_ref::JobRef;
 use crate::planner::Action;
 use crate::planner::build::{Builder, job_labels};
 
@@ -24,7 +24,7 @@ const FIRST_BATCH: usize = 4;
 /// the other services. Each of these has a slow start, the slower when the last pass has failed.
 pub(super) async fn create(
     context: &Context,
-    target: &Target<'_>,
+    job: &JobRef<'_>,
     actions: &[Action],
     budget: Budget,
     applied: &mut Applied,
@@ -40,13 +40,13 @@ pub(super) async fn create(
     let (services, per_job): (Vec<_>, Vec<_>) = others.into_iter().partition(|child| child.replica.is_some());
     let (first, services) = services.split_at(services.len().min(1));
     let settings = context.settings.get();
-    let builder = Builder::new(target.job, &settings);
-    let batch = if context.memory.failing(target.uid) {
+    let builder = Builder::new(job.object, &settings);
+    let batch = if context.pacing.failing(job.uid) {
         1
     } else {
         FIRST_BATCH
     };
-    let make = |child| create_child(context, target, &builder, child);
+    let make = |child| create_child(context, job, &builder, child);
     let beside = [first, &per_job].concat();
     let (pods, beside) = tokio::join!(
         slow_start(batch, budget, &pods, make),
@@ -84,11 +84,11 @@ where
 /// Creates an object of the job. False when it existed already.
 async fn create_child(
     context: &Context,
-    target: &Target<'_>,
+    job: &JobRef<'_>,
     builder: &Builder<'_>,
     child: ChildRef,
 ) -> Result<bool, Error> {
-    let result = post(context, target, builder, child).await;
+    let result = post(context, job, builder, child).await;
     match (child.kind, &result) {
         (ChildKind::Pod, Ok(true)) => context.metrics.pod_created(),
         (ChildKind::Service, Ok(true)) => context.metrics.service_created(),
@@ -101,11 +101,11 @@ async fn create_child(
 /// Posts an object of the job as it was built, decodes only what is kept of it, and records it, so that the next plan
 /// knows it. False when the job's own object of that name existed already: a request whose answer was lost, or a watch
 /// that is late.
-async fn post(context: &Context, target: &Target<'_>, builder: &Builder<'_>, child: ChildRef) -> Result<bool, Error> {
-    let name = child.name(target.name);
+async fn post(context: &Context, job: &JobRef<'_>, builder: &Builder<'_>, child: ChildRef) -> Result<bool, Error> {
+    let name = child.name(job.name);
     let failed = |source: kube::Error| Error::Create {
         kind: child.kind,
-        namespace: target.namespace.to_owned(),
+        namespace: job.namespace.to_owned(),
         name: name.clone(),
         source: Box::new(source),
     };
@@ -115,14 +115,14 @@ async fn post(context: &Context, target: &Target<'_>, builder: &Builder<'_>, chi
         return Ok(false);
     };
     let body = body.map_err(|error| failed(kube::Error::SerdeError(error)))?;
-    let url = ObjectView::url_path(&child.kind, Some(target.namespace));
+    let url = ObjectView::url_path(&child.kind, Some(job.namespace));
     let request = Request::new(url)
         .create(&PostParams::default(), body)
         .map_err(|error| failed(kube::Error::BuildRequest(error)))?;
     let (object, created) = match context.client.request::<ObjectView>(request).await {
         Ok(created) => (created, true),
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            (adopt(context, target, child, &failed).await?, false)
+            (adopt(context, job, child, &failed).await?, false)
         }
         Err(source) => return Err(failed(source)),
     };
@@ -134,20 +134,20 @@ async fn post(context: &Context, target: &Target<'_>, builder: &Builder<'_>, chi
 /// its autoscalers do, and would stay unseen by our watch: it gets ours.
 async fn adopt(
     context: &Context,
-    target: &Target<'_>,
+    job: &JobRef<'_>,
     child: ChildRef,
     failed: &impl Fn(kube::Error) -> Error,
 ) -> Result<ObjectView, Error> {
-    let name = child.name(target.name);
-    let api = Api::<ObjectView>::namespaced_with(context.client.clone(), target.namespace, &child.kind);
+    let name = child.name(job.name);
+    let api = Api::<ObjectView>::namespaced_with(context.client.clone(), job.namespace, &child.kind);
     let existing = api.get(&name).await.map_err(failed)?;
-    if !target.owns(existing.meta()) {
-        return Err(target.name_taken(child.kind, existing.meta()));
+    if !job.owns(existing.meta()) {
+        return Err(job.name_taken(child.kind, existing.meta()));
     }
     if child.replica.is_some() {
         return Ok(existing);
     }
-    let labels = Patch::Merge(json!({ "metadata": { "labels": job_labels(target.name) } }));
+    let labels = Patch::Merge(json!({ "metadata": { "labels": job_labels(job.name) } }));
     api.patch(&name, &PatchParams::default(), &labels).await.map_err(failed)
 }
 

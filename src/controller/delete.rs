@@ -13,14 +13,14 @@ use crate::cache::ObjectView;
 use crate::controller::applied::{Applied, Budget, JOB_CONCURRENCY};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
-use crate::controller::job_ref::Target;
+use crate::controller::job_ref::JobRef;
 use crate::planner::Action;
 use crate::platform::metrics::JobStep;
 
 /// Carries out the deletions among `actions`, also when one of them fails.
 pub(super) async fn delete(
     context: &Context,
-    target: &Target<'_>,
+    job: &JobRef<'_>,
     actions: &[Action],
     budget: Budget,
     applied: &mut Applied,
@@ -31,7 +31,7 @@ pub(super) async fn delete(
         .collect();
     let requests: Vec<_> = deletions
         .iter()
-        .map(|action| budget.run(delete_one(context, target, action)))
+        .map(|action| budget.run(delete_one(context, job, action)))
         .collect();
     let results: Vec<_> = stream::iter(requests).buffered(JOB_CONCURRENCY).collect().await;
     for (action, result) in deletions.into_iter().zip(results) {
@@ -41,57 +41,48 @@ pub(super) async fn delete(
     }
 }
 
-async fn delete_one(context: &Context, target: &Target<'_>, action: &Action) -> Result<(), Error> {
+async fn delete_one(context: &Context, job: &JobRef<'_>, action: &Action) -> Result<(), Error> {
     match action {
-        Action::Delete { kind, name, uid } => delete_child(context, target, *kind, name, uid).await,
-        Action::DeleteJob => delete_job(context, target).await,
+        Action::Delete { kind, name, uid } => delete_child(context, job, *kind, name, uid).await,
+        Action::DeleteJob => delete_job(context, job).await,
         Action::Create(_) | Action::Update { .. } => Ok(()),
     }
 }
 
 /// The resourceVersion is a precondition too: an edit that came meanwhile, such as a longer TTL, must not be overrun.
-async fn delete_job(context: &Context, target: &Target<'_>) -> Result<(), Error> {
-    let api = Api::<PyTorchJob>::namespaced(context.client.clone(), target.namespace);
+async fn delete_job(context: &Context, job: &JobRef<'_>) -> Result<(), Error> {
+    let api = Api::<PyTorchJob>::namespaced(context.client.clone(), job.namespace);
     let failed = |source| Error::DeleteJob {
-        namespace: target.namespace.to_owned(),
-        name: target.name.to_owned(),
+        namespace: job.namespace.to_owned(),
+        name: job.name.to_owned(),
         source,
     };
-    delete_object(
-        context,
-        target,
-        &api,
-        target.name,
-        target.uid,
-        Some(target.version),
-        failed,
-    )
-    .await?;
-    context.metrics.job(JobStep::Deleted, target.namespace);
+    delete_object(context, job, &api, job.name, job.uid, Some(job.version), failed).await?;
+    context.metrics.job(JobStep::Deleted, job.namespace);
     Ok(())
 }
 
 /// Deletes an object of the job and records it, so that the next plan does not ask for it again.
 async fn delete_child(
     context: &Context,
-    target: &Target<'_>,
+    job: &JobRef<'_>,
     kind: ChildKind,
     name: &str,
     uid: &str,
 ) -> Result<(), Error> {
-    let api = Api::<ObjectView>::namespaced_with(context.client.clone(), target.namespace, &kind);
+    let api = Api::<ObjectView>::namespaced_with(context.client.clone(), job.namespace, &kind);
     let failed = |source| Error::Delete {
         kind,
-        namespace: target.namespace.to_owned(),
+        namespace: job.namespace.to_owned(),
         name: name.to_owned(),
         source,
     };
-    if delete_object(context, target, &api, name, uid, None, failed).await? {
+    if delete_object(context, job, &api, name, uid, None, failed).await? {
         context
             .index
-            .deletion_requested(kind, &target.id(), name, uid, Instant::now());
+            .deletion_requested(kind, &job.id(), name, uid, Instant::now());
     } else {
-        context.index.not_found(kind, &target.id(), name, uid);
+        context.index.not_found(kind, &job.id(), name, uid);
     }
     if kind == ChildKind::Pod {
         context.metrics.pod_deleted();
@@ -102,7 +93,7 @@ async fn delete_child(
 /// Deletes this very object. False when it is gone already.
 async fn delete_object<K>(
     context: &Context,
-    target: &Target<'_>,
+    job: &JobRef<'_>,
     api: &Api<K>,
     name: &str,
     uid: &str,
@@ -124,7 +115,7 @@ where
     match api.delete(name, &parameters).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
-        Err(kube::Error::Api(status)) if status.is_conflict() => Err(target.conflict()),
+        Err(kube::Error::Api(status)) if status.is_conflict() => Err(job.conflict()),
         Err(source) => Err(failed(Box::new(source))),
     }
 }

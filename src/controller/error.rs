@@ -13,16 +13,16 @@ const REFUSAL_BYTES: usize = 1024;
 /// A reconcile that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
-pub(super) struct Failed {
+pub(super) struct ReconcileError {
     /// What went wrong.
     pub error: Error,
     /// When the job has to be looked at whatever the back-off says: a deadline does not wait for a quota.
-    pub due: Option<Duration>,
+    pub retry_by: Option<Duration>,
 }
 
-impl From<Error> for Failed {
+impl From<Error> for ReconcileError {
     fn from(error: Error) -> Self {
-        Self { error, due: None }
+        Self { error, retry_by: None }
     }
 }
 
@@ -30,7 +30,7 @@ impl From<Error> for Failed {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// An object of the job could not be created.
-    #[error("cannot create {kind} {namespace}/{name}: {}", said(source))]
+    #[error("cannot create {kind} {namespace}/{name}: {}", api_message(source))]
     Create {
         /// What it is.
         kind: ChildKind,
@@ -58,7 +58,7 @@ pub(super) enum Error {
         terminating: bool,
     },
     /// An object of the job could not be deleted.
-    #[error("cannot delete {kind} {namespace}/{name}: {}", said(source))]
+    #[error("cannot delete {kind} {namespace}/{name}: {}", api_message(source))]
     Delete {
         /// What it is.
         kind: ChildKind,
@@ -70,7 +70,7 @@ pub(super) enum Error {
         source: Box<kube::Error>,
     },
     /// What the job asks for could not be written into an object of it.
-    #[error("cannot update {kind} {namespace}/{name}: {}", said(source))]
+    #[error("cannot update {kind} {namespace}/{name}: {}", api_message(source))]
     Update {
         /// What it is.
         kind: ChildKind,
@@ -82,7 +82,7 @@ pub(super) enum Error {
         source: Box<kube::Error>,
     },
     /// The job itself could not be deleted when its time had come.
-    #[error("cannot delete pytorchjob {namespace}/{name}: {}", said(source))]
+    #[error("cannot delete pytorchjob {namespace}/{name}: {}", api_message(source))]
     DeleteJob {
         /// Namespace of the job.
         namespace: String,
@@ -92,7 +92,7 @@ pub(super) enum Error {
         source: Box<kube::Error>,
     },
     /// The job could not be read, which is done only when it is unknown whether a status was stored.
-    #[error("cannot read pytorchjob {namespace}/{name}: {}", said(source))]
+    #[error("cannot read pytorchjob {namespace}/{name}: {}", api_message(source))]
     Read {
         /// Namespace of the job.
         namespace: String,
@@ -102,7 +102,7 @@ pub(super) enum Error {
         source: Box<kube::Error>,
     },
     /// The status could not be stored.
-    #[error("cannot store the status of pytorchjob {namespace}/{name}: {}", said(source))]
+    #[error("cannot store the status of pytorchjob {namespace}/{name}: {}", api_message(source))]
     Status {
         /// Namespace of the job.
         namespace: String,
@@ -197,7 +197,7 @@ impl Error {
 
     /// The one of several to tell of and to back off from: the first that is not benign, or else the first.
     #[must_use]
-    pub(super) fn gravest(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
+    pub(super) fn most_severe(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
         // Of equals, the first.
         errors.into_iter().min_by_key(Self::is_benign)
     }
@@ -238,7 +238,7 @@ fn is_refusal(error: &kube::Error) -> bool {
 }
 
 /// What the API server said. kube's own text repeats it as the dump of a structure, and events are read by people.
-fn said(source: &kube::Error) -> String {
+fn api_message(source: &kube::Error) -> String {
     match source {
         kube::Error::Api(status) => status.message.clone(),
         other => other.to_string(),
@@ -261,7 +261,7 @@ mod tests {
             terminating: true,
         };
         let refused = |seconds| Error::Deadline(Duration::from_secs(seconds));
-        let told = |errors: Vec<Error>| Error::gravest(errors).map(|error| error.to_string());
+        let told = |errors: Vec<Error>| Error::most_severe(errors).map(|error| error.to_string());
         assert_eq!(told(vec![]), None);
         assert_eq!(told(vec![waits()]), Some(waits().to_string()));
         assert_eq!(

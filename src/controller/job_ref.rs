@@ -8,9 +8,9 @@ use crate::controller::error::Error;
 
 /// A job and its coordinates.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Target<'a> {
+pub(super) struct JobRef<'a> {
     /// The job as the plan was made for it.
-    pub job: &'a PyTorchJob,
+    pub object: &'a PyTorchJob,
     /// Namespace.
     pub namespace: &'a str,
     /// Name.
@@ -21,14 +21,14 @@ pub(super) struct Target<'a> {
     pub version: &'a str,
 }
 
-impl<'a> Target<'a> {
+impl<'a> JobRef<'a> {
     /// The coordinates of a job from the API server, which has them all.
     #[must_use]
     pub(super) fn of(job: &'a PyTorchJob) -> Self {
         let text = |value: &'a Option<String>| value.as_deref().unwrap_or_default();
         let metadata = &job.metadata;
         Self {
-            job,
+            object: job,
             namespace: text(&metadata.namespace),
             name: text(&metadata.name),
             uid: text(&metadata.uid),

@@ -10,26 +10,26 @@ use tracing::debug;
 use crate::cache::{ObjectView, StoredJob};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
-use crate::controller::job_ref::Target;
+use crate::controller::job_ref::JobRef;
 
 /// Objects of one job that are read at once.
 const READS: usize = 4;
 
 /// Reads a job that is doubted.
-pub(super) async fn read(context: &Context, target: &Target<'_>) -> Result<Arc<StoredJob>, Error> {
-    let api = Api::<StoredJob>::namespaced(context.client.clone(), target.namespace);
+pub(super) async fn read(context: &Context, job: &JobRef<'_>) -> Result<Arc<StoredJob>, Error> {
+    let api = Api::<StoredJob>::namespaced(context.client.clone(), job.namespace);
     let _permit = context.permit().await;
-    match api.get(target.name).await {
-        Ok(job) if job.uid() == target.uid => {
-            context.index.jobs().answered(job);
-            let known = context.index.jobs().get(&target.key());
-            known.ok_or_else(|| target.gone())
+    match api.get(job.name).await {
+        Ok(stored) if stored.uid() == job.uid => {
+            context.index.jobs().answered(stored);
+            let known = context.index.jobs().get(&job.key());
+            known.ok_or_else(|| job.gone())
         }
-        Ok(_) => Err(target.gone()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Err(target.gone()),
+        Ok(_) => Err(job.gone()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Err(job.gone()),
         Err(source) => Err(Error::Read {
-            namespace: target.namespace.to_owned(),
-            name: target.name.to_owned(),
+            namespace: job.namespace.to_owned(),
+            name: job.name.to_owned(),
             source: Box::new(source),
         }),
     }
@@ -37,18 +37,18 @@ pub(super) async fn read(context: &Context, target: &Target<'_>) -> Result<Arc<S
 
 /// Reads the objects of the job that we wrote and that the watch does not show. What cannot be read stays as it was
 /// written.
-pub(super) async fn read_overdue(context: &Context, target: &Target<'_>) {
-    let overdue = context.index.overdue(&target.id(), Instant::now());
+pub(super) async fn read_overdue(context: &Context, job: &JobRef<'_>) {
+    let overdue = context.index.overdue(&job.id(), Instant::now());
     stream::iter(overdue)
         .for_each_concurrent(READS, async |(kind, name, uid)| {
-            let api = Api::<ObjectView>::namespaced_with(context.client.clone(), target.namespace, &kind);
+            let api = Api::<ObjectView>::namespaced_with(context.client.clone(), job.namespace, &kind);
             let _permit = context.permit().await;
             match api.get(&name).await {
                 Ok(object) => context.index.created(kind, object, Instant::now()),
                 Err(kube::Error::Api(status)) if status.is_not_found() => {
-                    context.index.not_found(kind, &target.id(), &name, &uid);
+                    context.index.not_found(kind, &job.id(), &name, &uid);
                 }
-                Err(error) => debug!(%kind, namespace = target.namespace, name, %error, "cannot read"),
+                Err(error) => debug!(%kind, namespace = job.namespace, name, %error, "cannot read"),
             }
         })
         .await;
@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
     use crate::api::{ChildKind, PyTorchJob};
-    use crate::cache::{NamespacedName, UNSEEN};
+    use crate::cache::{CONFIRMED_WITHIN, NamespacedName};
     use crate::controller::gang::CurrentSettings;
     use crate::controller::reconcile::reconcile;
     use crate::planner::Settings;
@@ -178,7 +178,7 @@ mod tests {
     async fn pass(server: &Server, context: &Arc<Context>) -> Vec<String> {
         server.requests.lock().unwrap().clear();
         let seen = context.index.jobs().get(&NamespacedName::new("ns", "job")).unwrap();
-        context.memory.begin(seen.uid());
+        context.pacing.begin(seen.uid());
         let _result = reconcile(seen, context.clone()).await;
         let requests = server.requests.lock().unwrap();
         let short = |request: &String| request.rsplit_once("namespaces/ns/").map(|(_, path)| path.to_owned());
@@ -203,18 +203,18 @@ mod tests {
         );
         let job = json!({ "metadata": metadata, "spec": { "pytorchReplicaSpecs": {} } }).to_string();
         let job: PyTorchJob = serde_json::from_str(&job).unwrap();
-        let (context, target) = (server.context(), Target::of(&job));
+        let (context, job) = (server.context(), JobRef::of(&job));
         for name in ["gone", "there"] {
             let created = serde_json::from_value(pod(name)).unwrap();
             context.index.created(ChildKind::Pod, created, Instant::now());
         }
-        read_overdue(&context, &target).await;
+        read_overdue(&context, &job).await;
         assert!(server.requests.lock().unwrap().is_empty(), "the watch is not late yet");
-        tokio::time::advance(UNSEEN).await;
-        read_overdue(&context, &target).await;
-        read_overdue(&context, &target).await;
+        tokio::time::advance(CONFIRMED_WITHIN).await;
+        read_overdue(&context, &job).await;
+        read_overdue(&context, &job).await;
         assert_eq!(server.requests.lock().unwrap().len(), 2, "each is read once");
-        let pods = context.index.owned_by(&target.id()).pods;
+        let pods = context.index.owned_by(&job.id()).pods;
         assert_eq!(pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["there"]);
     }
 

@@ -13,9 +13,9 @@ use crate::planner::Urgency;
 use crate::platform::clock::jittered;
 
 /// How long a changed condition waits for the rest of its burst.
-const BURST: Duration = Duration::from_millis(200);
+const CONDITION_DEBOUNCE: Duration = Duration::from_millis(200);
 /// How long counts wait for others to change, or for a condition to be written with them.
-const COUNTS: Duration = Duration::from_secs(1);
+const COUNTS_DEBOUNCE: Duration = Duration::from_secs(1);
 /// First pause after a failure; it doubles with each further one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 /// Longest pause after a failure.
@@ -25,9 +25,9 @@ const LONGEST_OUTAGE_BACKOFF: Duration = Duration::from_secs(10);
 /// Pauses are shortened at random by up to this part, so that jobs that failed together do not come back together.
 const JITTER: f64 = 0.2;
 
-/// The memory of all jobs, by UID. Losing it costs nothing but a few early requests.
+/// The pacing of all jobs, by UID. Losing it costs nothing but a few early requests.
 #[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<HashMap<String, Job>>);
+pub(super) struct Pacing(Mutex<HashMap<String, Job>>);
 
 #[derive(Clone, Debug, Default)]
 struct Job {
@@ -68,8 +68,8 @@ impl Templates {
     }
 }
 
-impl Memory {
-    /// A reconcile begins. What is remembered after this is forgotten by [`Memory::forget`], also when the job goes in
+impl Pacing {
+    /// A reconcile begins. What is remembered after this is forgotten by [`Pacing::forget`], also when the job goes in
     /// between.
     pub(super) fn begin(&self, job: &str) {
         self.jobs().entry(job.to_owned()).or_default();
@@ -82,8 +82,8 @@ impl Memory {
         let since = *job.unwritten_since.get_or_insert(now);
         let due = match urgency {
             Urgency::Now => now,
-            Urgency::Condition => *job.condition_since.get_or_insert(now) + BURST,
-            Urgency::Counts => since + COUNTS,
+            Urgency::Condition => *job.condition_since.get_or_insert(now) + CONDITION_DEBOUNCE,
+            Urgency::Counts => since + COUNTS_DEBOUNCE,
         };
         Some(due.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
     }
@@ -171,65 +171,71 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_outcome_is_written_at_once_a_condition_after_its_burst_and_counts_after_a_second() {
-        let (memory, start) = (Memory::default(), Instant::now());
-        memory.begin("j");
-        assert_eq!(memory.status_wait("j", Urgency::Now, start), None);
-        memory.status_settled("j");
+        let (pacing, start) = (Pacing::default(), Instant::now());
+        pacing.begin("j");
+        assert_eq!(pacing.status_wait("j", Urgency::Now, start), None);
+        pacing.status_settled("j");
 
-        assert_eq!(memory.status_wait("j", Urgency::Condition, start), Some(BURST));
         assert_eq!(
-            memory.status_wait("j", Urgency::Condition, start + BURST / 2),
-            Some(BURST / 2),
+            pacing.status_wait("j", Urgency::Condition, start),
+            Some(CONDITION_DEBOUNCE)
+        );
+        assert_eq!(
+            pacing.status_wait("j", Urgency::Condition, start + CONDITION_DEBOUNCE / 2),
+            Some(CONDITION_DEBOUNCE / 2),
             "the burst is measured from its begin"
         );
-        assert_eq!(memory.status_wait("j", Urgency::Condition, start + BURST), None);
-        memory.status_settled("j");
-
-        assert_eq!(memory.status_wait("j", Urgency::Counts, start), Some(COUNTS));
-        let later = start + COUNTS / 2;
         assert_eq!(
-            memory.status_wait("j", Urgency::Condition, later),
-            Some(BURST),
+            pacing.status_wait("j", Urgency::Condition, start + CONDITION_DEBOUNCE),
+            None
+        );
+        pacing.status_settled("j");
+
+        assert_eq!(pacing.status_wait("j", Urgency::Counts, start), Some(COUNTS_DEBOUNCE));
+        let later = start + COUNTS_DEBOUNCE / 2;
+        assert_eq!(
+            pacing.status_wait("j", Urgency::Condition, later),
+            Some(CONDITION_DEBOUNCE),
             "the burst begins with the condition, not with the counts before it"
         );
         assert_eq!(
-            memory.status_wait("j", Urgency::Now, later),
+            pacing.status_wait("j", Urgency::Now, later),
             None,
             "what is urgent does not wait for what is not"
         );
-        assert_eq!(memory.status_wait("j", Urgency::Counts, start + COUNTS), None);
+        assert_eq!(pacing.status_wait("j", Urgency::Counts, start + COUNTS_DEBOUNCE), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn pauses_double_and_triggers_by_others_do_not_lengthen_them() {
-        let (memory, start) = (Memory::default(), Instant::now());
-        memory.begin("j");
-        let first = memory.failed("j", false, start);
+        let (pacing, start) = (Pacing::default(), Instant::now());
+        pacing.begin("j");
+        let first = pacing.failed("j", false, start);
         assert!(
             first <= FIRST_BACKOFF && first >= FIRST_BACKOFF.mul_f64(1.0 - JITTER),
             "{first:?}"
         );
-        assert_eq!(memory.failed("j", false, start), first, "the pause is not over yet");
-        let second = memory.failed("j", false, start + first);
+        assert_eq!(pacing.failed("j", false, start), first, "the pause is not over yet");
+        let second = pacing.failed("j", false, start + first);
         assert!(
             second <= FIRST_BACKOFF * 2 && second >= (FIRST_BACKOFF * 2).mul_f64(1.0 - JITTER),
             "{second:?}"
         );
         let mut now = start + first + second;
         for _ in 0..30 {
-            now += memory.failed("j", false, now);
+            now += pacing.failed("j", false, now);
         }
-        assert!(memory.failed("j", false, now) <= LONGEST_BACKOFF);
-        memory.succeeded("j");
-        assert!(memory.failed("j", false, now) <= FIRST_BACKOFF);
+        assert!(pacing.failed("j", false, now) <= LONGEST_BACKOFF);
+        pacing.succeeded("j");
+        assert!(pacing.failed("j", false, now) <= FIRST_BACKOFF);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_does_not_outlive_an_outage_by_more_than_ten_seconds() {
-        let (memory, mut now) = (Memory::default(), Instant::now());
-        memory.begin("j");
+        let (pacing, mut now) = (Pacing::default(), Instant::now());
+        pacing.begin("j");
         for _ in 0..30 {
-            let pause = memory.failed("j", true, now);
+            let pause = pacing.failed("j", true, now);
             assert!(pause <= LONGEST_OUTAGE_BACKOFF, "{pause:?}");
             now += pause;
         }
@@ -237,12 +243,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_reconcile_that_outlives_its_job_leaves_nothing_behind() {
-        let (memory, now) = (Memory::default(), Instant::now());
-        memory.begin("j");
-        memory.forget("j");
-        memory.status_wait("j", Urgency::Counts, now);
-        memory.failed("j", false, now);
-        memory.attempted("j", Some("no".into()));
-        assert!(memory.jobs().is_empty());
+        let (pacing, now) = (Pacing::default(), Instant::now());
+        pacing.begin("j");
+        pacing.forget("j");
+        pacing.status_wait("j", Urgency::Counts, now);
+        pacing.failed("j", false, now);
+        pacing.attempted("j", Some("no".into()));
+        assert!(pacing.jobs().is_empty());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::{FutureExt, StreamExt};
 use kube::runtime::applier;
-use kube::runtime::controller::{Action as Next, Config, Error as QueueError};
+use kube::runtime::controller::{Action, Config, Error as QueueError};
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -17,9 +17,10 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 
 use crate::api::ChildKind;
-use crate::cache::{self, NamespacedName, StoredJob, watch as watches};
+use crate::cache::watch::EventHandler;
+use crate::cache::{self, NamespacedName, StoredJob};
 use crate::controller::context::Context;
-use crate::controller::error::{Error, Failed};
+use crate::controller::error::{Error, ReconcileError};
 use crate::controller::reconcile::reconcile;
 use crate::platform::metrics::Outcome;
 
@@ -30,15 +31,15 @@ const DEADLINE: Duration = Duration::from_mins(1);
 /// How long running reconciles may take to end on shutdown.
 const DRAIN: Duration = Duration::from_secs(15);
 
-/// Takes from the watches which jobs to look at. A standby drops them: it looks at all jobs when it begins to lead.
-pub(super) struct Trigger {
+/// The jobs to look at, as the watches name them. A standby drops them: it looks at all jobs when it begins to lead.
+pub(super) struct JobQueue {
     context: Arc<Context>,
-    queue: OnceLock<UnboundedSender<ObjectRef<StoredJob>>>,
+    sender: OnceLock<UnboundedSender<ObjectRef<StoredJob>>>,
     unsynced: watch::Sender<Vec<&'static str>>,
 }
 
-impl Trigger {
-    /// A trigger that nothing listens to yet.
+impl JobQueue {
+    /// A queue that nothing listens to yet.
     pub(super) fn new(context: Arc<Context>) -> Self {
         let owned = context.settings.get().kinds().map(ChildKind::plural);
         let kinds: Vec<_> = std::iter::once(JOBS).chain(owned).collect();
@@ -47,7 +48,7 @@ impl Trigger {
         }
         Self {
             context,
-            queue: OnceLock::new(),
+            sender: OnceLock::new(),
             unsynced: watch::Sender::new(kinds),
         }
     }
@@ -61,16 +62,16 @@ impl Trigger {
 
     fn listen(&self) -> Option<UnboundedReceiver<ObjectRef<StoredJob>>> {
         let (sender, receiver) = unbounded();
-        self.queue.set(sender).ok().map(|()| receiver)
+        self.sender.set(sender).ok().map(|()| receiver)
     }
 }
 
-impl watches::Concern for Trigger {
-    fn job(&self, job: NamespacedName) {
-        if let Some(queue) = self.queue.get() {
+impl EventHandler for JobQueue {
+    fn job_changed(&self, job: NamespacedName) {
+        if let Some(sender) = self.sender.get() {
             self.context.health.queued();
             // Fails only while the process ends.
-            let _sent = queue.unbounded_send(cache::reference(&job));
+            let _sent = sender.unbounded_send(cache::reference(&job));
         }
     }
 
@@ -88,15 +89,15 @@ impl watches::Concern for Trigger {
             );
         }
         for job in self.context.index.jobs().store().state() {
-            watches::Concern::job(self, job.key());
+            self.job_changed(job.key());
         }
     }
 
-    fn gone(&self, uid: &str) {
-        self.context.memory.forget(uid);
+    fn job_deleted(&self, uid: &str) {
+        self.context.pacing.forget(uid);
     }
 
-    fn synced(&self, kind: &'static str) {
+    fn listed(&self, kind: &'static str) {
         self.context.health.synced(kind);
         self.unsynced.send_if_modified(|unsynced| {
             let before = unsynced.len();
@@ -107,8 +108,8 @@ impl watches::Concern for Trigger {
 }
 
 /// Reconciles all jobs once and then whichever changes, until `shutdown`; then ends the running ones.
-pub(super) async fn run(context: Arc<Context>, trigger: &Trigger, threads: NonZeroUsize, shutdown: CancellationToken) {
-    let Some(changed) = trigger.listen() else { return };
+pub(super) async fn run(context: Arc<Context>, queue: &JobQueue, threads: NonZeroUsize, shutdown: CancellationToken) {
+    let Some(changed) = queue.listen() else { return };
     let _running = context.health.reconciling();
     let store = context.index.jobs().store();
     let all: Vec<ObjectRef<StoredJob>> = store
@@ -138,8 +139,11 @@ pub(super) async fn run(context: Arc<Context>, trigger: &Trigger, threads: NonZe
 }
 
 /// One reconcile in a task of its own: it may panic or hang without harm to others, and dropping this ends it.
-fn guarded(job: Arc<StoredJob>, context: Arc<Context>) -> futures::future::BoxFuture<'static, Result<Next, Failed>> {
-    context.memory.begin(job.uid());
+fn guarded(
+    job: Arc<StoredJob>,
+    context: Arc<Context>,
+) -> futures::future::BoxFuture<'static, Result<Action, ReconcileError>> {
+    context.pacing.begin(job.uid());
     let task = async move {
         let _in_flight = context.health.reconcile();
         let measured = context.metrics.reconcile_started();
@@ -169,15 +173,15 @@ fn panic_message(error: tokio::task::JoinError) -> String {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
-fn back_off(job: Arc<StoredJob>, failed: &Failed, context: Arc<Context>) -> Next {
+fn back_off(job: Arc<StoredJob>, failed: &ReconcileError, context: Arc<Context>) -> Action {
     let pause = context
-        .memory
+        .pacing
         .failed(job.uid(), failed.error.is_outage(), Instant::now());
-    Next::requeue(failed.due.map_or(pause, |due| due.min(pause)))
+    Action::requeue(failed.retry_by.map_or(pause, |due| due.min(pause)))
 }
 
 /// The one place where the outcome of a reconcile is logged.
-fn report(result: Result<(ObjectRef<StoredJob>, Next), QueueError<Failed, Infallible>>) {
+fn report(result: Result<(ObjectRef<StoredJob>, Action), QueueError<ReconcileError, Infallible>>) {
     match result {
         Ok((job, _)) => debug!(%job, "reconciled"),
         Err(QueueError::ObjectNotFound(job)) => debug!(%job, "job is gone"),

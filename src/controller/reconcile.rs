@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
-use kube::runtime::controller::Action as Next;
+use kube::runtime::controller::Action;
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::api::ChildKind;
 use crate::api::names::reason;
-use crate::cache::{Snapshot, StoredJob, UNSEEN, Undecodable};
+use crate::cache::{CONFIRMED_WITHIN, Snapshot, StoredJob, Undecodable};
 use crate::controller::act::act;
 use crate::controller::applied::Applied;
 use crate::controller::context::Context;
-use crate::controller::error::{Error, Failed};
-use crate::controller::job_ref::Target;
+use crate::controller::error::{Error, ReconcileError};
+use crate::controller::job_ref::JobRef;
 use crate::controller::observe::{read, read_overdue};
 use crate::controller::pacing::Templates;
 use crate::controller::store_status::store_status;
-use crate::planner::{self, Count, Note, Plan, StatusWrite, World};
+use crate::planner::{self, Count, Event, Plan, StatusWrite, World};
 use crate::platform::clock;
 use crate::platform::metrics::JobStep;
 
@@ -38,21 +38,21 @@ const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 const STATUS_WAITS: Duration = Duration::from_secs(1);
 
 /// One pass over one job. Says when to come back if nothing happens before.
-pub(super) async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<Next, Failed> {
+pub(super) async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     match passes(&context, &stored).await {
         Ok(next) => {
-            context.memory.succeeded(stored.uid());
-            Ok(Next::requeue(next))
+            context.pacing.succeeded(stored.uid());
+            Ok(Action::requeue(next))
         }
-        Err(Failed { error, due }) if error.is_benign() => {
+        Err(ReconcileError { error, retry_by }) if error.is_benign() => {
             debug!(%error, "trying again");
             let pause = match error {
                 // It may take as long as its grace period, or forever; its deletion may be watched, and may not be.
-                Error::NameTaken { .. } => context.memory.failed(stored.uid(), false, Instant::now()),
+                Error::NameTaken { .. } => context.pacing.failed(stored.uid(), false, Instant::now()),
                 _ if error.is_end_of_namespace() => RESYNC,
                 _ => AFTER_CONFLICT,
             };
-            Ok(Next::requeue(due.map_or(pause, |due| due.min(pause))))
+            Ok(Action::requeue(retry_by.map_or(pause, |retry_by| retry_by.min(pause))))
         }
         Err(failed) => Err(failed),
     }
@@ -60,7 +60,7 @@ pub(super) async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> 
 
 /// One pass, and another one as soon as somebody else has changed the job meanwhile: the next reads it first, so only
 /// an edit within that moment makes it fail as well. The watch may be too late for a job that is edited all the time.
-async fn passes(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration, Failed> {
+async fn passes(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration, ReconcileError> {
     let mut tries = TRIES;
     loop {
         let result = one_pass(context, stored).await;
@@ -75,36 +75,36 @@ async fn passes(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration, 
     }
 }
 
-async fn one_pass(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration, Failed> {
-    let target = match stored.as_ref() {
-        StoredJob::Undecodable(object) => return refuse(context, object, stored.object_ref(&())).await,
-        StoredJob::Decoded(job) => Target::of(job),
+async fn one_pass(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration, ReconcileError> {
+    let job = match stored.as_ref() {
+        StoredJob::Undecodable(object) => return report_undecodable(context, object, stored.object_ref(&())).await,
+        StoredJob::Decoded(job) => JobRef::of(job),
     };
-    read_overdue(context, &target).await;
-    let (plan, owned) = plan(context, &target);
-    if plan.is_idle() || context.index.jobs().is_certain(&target.key()) {
-        return pass(context, &target, &plan, &owned).await;
+    read_overdue(context, &job).await;
+    let (plan, owned) = plan(context, &job);
+    if plan.is_idle() || context.index.jobs().is_certain(&job.key()) {
+        return pass(context, &job, &plan, &owned).await;
     }
-    match read(context, &target).await?.as_ref() {
-        StoredJob::Undecodable(_) => Err(target.conflict().into()),
+    match read(context, &job).await?.as_ref() {
+        StoredJob::Undecodable(_) => Err(job.conflict().into()),
         StoredJob::Decoded(job) => {
-            let target = Target::of(job);
-            let (plan, owned) = self::plan(context, &target);
-            pass(context, &target, &plan, &owned).await
+            let job = JobRef::of(job);
+            let (plan, owned) = self::plan(context, &job);
+            pass(context, &job, &plan, &owned).await
         }
     }
 }
 
-fn plan(context: &Context, target: &Target<'_>) -> (Plan, Snapshot) {
-    let owned = context.index.owned_by(&target.id());
-    let refusal = context.memory.refusal(target.uid);
-    let compared = context.memory.compared(target.uid);
+fn plan(context: &Context, job: &JobRef<'_>) -> (Plan, Snapshot) {
+    let owned = context.index.owned_by(&job.id());
+    let refusal = context.pacing.refusal(job.uid);
+    let compared = context.pacing.compared(job.uid);
     let plan = planner::plan(&World {
-        job: target.job,
+        job: job.object,
         pods: &owned.pods,
         others: &owned.others,
         refusal: refusal.as_deref(),
-        definition_may_differ: compared.is_none_or(|compared| compared.text != Templates::of(target.job).text),
+        definition_may_differ: compared.is_none_or(|compared| compared.text != Templates::of(job.object).text),
         compared_generation: compared.and_then(|compared| compared.generation),
         settings: &context.settings.get(),
         now: clock::now(),
@@ -112,81 +112,81 @@ fn plan(context: &Context, target: &Target<'_>) -> (Plan, Snapshot) {
     (plan, owned)
 }
 
-async fn pass(context: &Context, target: &Target<'_>, plan: &Plan, owned: &Snapshot) -> Result<Duration, Failed> {
-    let (applied, wait) = carry_out(context, target, plan).await;
-    tell(
-        context,
-        &target.job.object_ref(&()),
-        applied_notes(&applied, target.name),
-    );
+async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot) -> Result<Duration, ReconcileError> {
+    let (applied, wait) = carry_out(context, job, plan).await;
+    publish(context, &job.object.object_ref(&()), applied_events(&applied, job.name));
     // A status that waits for the end of its burst does not wait for the end of a pause as well.
     let waiting = wait.as_ref().ok().copied().flatten().filter(|wait| !wait.is_zero());
-    let failed = |error| Failed {
+    let failed = |error| ReconcileError {
         error,
-        due: plan.requeue.into_iter().chain(waiting).min(),
+        retry_by: plan.requeue.into_iter().chain(waiting).min(),
     };
     let (wait, refused) = wait.map_or_else(|error| (None, Some(error)), |wait| (wait, None));
-    if let Some(error) = Error::gravest(applied.error.into_iter().chain(refused)) {
+    if let Some(error) = Error::most_severe(applied.error.into_iter().chain(refused)) {
         return Err(failed(error));
     }
     if applied.interrupted {
         return Ok(next(plan, owned, Some(Duration::ZERO)));
     }
-    context.memory.record_comparison(target.uid, Templates::of(target.job));
+    context.pacing.record_comparison(job.uid, Templates::of(job.object));
     Ok(next(plan, owned, wait))
 }
 
 /// Makes the changes and stores the status, also when a change failed: the status says what was observed, so the user
 /// sees the truth while the cause lasts. As a rule it goes last. It does not wait for the changes of a large job:
 /// nothing in a plan that has both depends on their order.
-async fn carry_out(context: &Context, target: &Target<'_>, plan: &Plan) -> (Applied, Result<Option<Duration>, Error>) {
-    let mut acting = std::pin::pin!(act(context, target, &plan.actions));
+async fn carry_out(context: &Context, job: &JobRef<'_>, plan: &Plan) -> (Applied, Result<Option<Duration>, Error>) {
+    let mut acting = std::pin::pin!(act(context, job, &plan.actions));
     if let Ok(applied) = tokio::time::timeout(STATUS_WAITS, &mut acting).await {
-        return (applied, settle_status(context, target, plan).await);
+        return (applied, store_status_when_due(context, job, plan).await);
     }
-    tokio::join!(acting, settle_status(context, target, plan))
+    tokio::join!(acting, store_status_when_due(context, job, plan))
 }
 
 /// Stores the status of the plan if it is due, and then says what happened. Returns how long it has to wait, zero when
 /// something depends on its being stored.
-async fn settle_status(context: &Context, target: &Target<'_>, plan: &Plan) -> Result<Option<Duration>, Error> {
+async fn store_status_when_due(context: &Context, job: &JobRef<'_>, plan: &Plan) -> Result<Option<Duration>, Error> {
     let Some(StatusWrite { status, urgency }) = &plan.status else {
-        context.memory.status_settled(target.uid);
+        context.pacing.status_settled(job.uid);
         return Ok(None);
     };
-    if let Some(wait) = context.memory.status_wait(target.uid, *urgency, Instant::now()) {
+    if let Some(wait) = context.pacing.status_wait(job.uid, *urgency, Instant::now()) {
         return Ok(Some(wait));
     }
-    let stored = store_status(context, &target.job.metadata, status.clone()).await;
+    let stored = store_status(context, &job.object.metadata, status.clone()).await;
     if stored.as_ref().is_err_and(Error::is_invalid) {
         // An object that breaks the rules of the CRD may not even take a status: its owner learns of it by the event.
-        tell(context, &target.job.object_ref(&()), plan.notes.clone());
+        publish(context, &job.object.object_ref(&()), plan.events.clone());
     }
     stored?;
-    context.memory.status_settled(target.uid);
+    context.pacing.status_settled(job.uid);
     plan.counts
         .iter()
-        .for_each(|count| count_transition(context, target.namespace, *count));
-    tell(context, &target.job.object_ref(&()), plan.notes.clone());
+        .for_each(|count| count_transition(context, job.namespace, *count));
+    publish(context, &job.object.object_ref(&()), plan.events.clone());
     Ok(Some(Duration::ZERO))
 }
 
 /// The nearest of what the plan, the waiting status and the watches call for.
 fn next(plan: &Plan, owned: &Snapshot, status: Option<Duration>) -> Duration {
-    let unseen = owned.unseen.then_some(UNSEEN);
+    let unconfirmed = owned.unconfirmed.then_some(CONFIRMED_WITHIN);
     let resync = clock::jittered(RESYNC, RESYNC_JITTER);
-    [plan.requeue, status, unseen]
+    [plan.requeue, status, unconfirmed]
         .into_iter()
         .flatten()
         .fold(resync, Duration::min)
 }
 
 /// Fails a job that cannot be decoded, or says so where it has started already.
-async fn refuse(context: &Context, object: &Undecodable, regarding: ObjectReference) -> Result<Duration, Failed> {
+async fn report_undecodable(
+    context: &Context,
+    object: &Undecodable,
+    regarding: ObjectReference,
+) -> Result<Duration, ReconcileError> {
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    if let Some((status, note)) = planner::undecodable(name, object.status.as_ref(), &object.cause, clock::now()) {
+    if let Some((status, event)) = planner::undecodable(name, object.status.as_ref(), &object.cause, clock::now()) {
         // First the event: of an object so broken the API server may refuse to store even a status.
-        tell(context, &regarding, vec![note]);
+        publish(context, &regarding, vec![event]);
         if let Some(status) = status {
             store_status(context, &object.metadata, status).await?;
             let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
@@ -196,17 +196,17 @@ async fn refuse(context: &Context, object: &Undecodable, regarding: ObjectRefere
     Ok(clock::jittered(RESYNC, RESYNC_JITTER))
 }
 
-fn tell(context: &Context, regarding: &ObjectReference, notes: Vec<Note>) {
-    for note in notes {
-        context.publish(regarding, note);
+fn publish(context: &Context, regarding: &ObjectReference, events: Vec<Event>) {
+    for event in events {
+        context.publish(regarding, event);
     }
 }
 
 /// One event for all pods of a pass; Kubeflow's one for each pod drowns the final ones in its own rate limit.
-fn applied_notes(applied: &Applied, job: &str) -> Vec<Note> {
+fn applied_events(applied: &Applied, job: &str) -> Vec<Event> {
     let summary = |reason, verb: &str, names: Vec<String>| {
         let plural = if names.len() == 1 { "" } else { "s" };
-        (!names.is_empty()).then(|| note(false, reason, format!("{verb} pod{plural}: {}", names.join(", "))))
+        (!names.is_empty()).then(|| event(false, reason, format!("{verb} pod{plural}: {}", names.join(", "))))
     };
     let pods = applied.created.iter().filter(|child| child.kind == ChildKind::Pod);
     let created = pods.map(|child| child.name(job)).collect();
@@ -214,7 +214,7 @@ fn applied_notes(applied: &Applied, job: &str) -> Vec<Note> {
     let deleted = pods.map(|(_, name)| name.clone()).collect();
     let group = |reason, verb: &str, kind: ChildKind| {
         let message = format!("{verb} PodGroup: {job} ({})", kind.api_version());
-        kind.is_pod_group().then(|| note(false, reason, message))
+        kind.is_pod_group().then(|| event(false, reason, message))
     };
     let created_groups = applied.created.iter();
     let created_groups = created_groups.filter_map(|child| group(reason::CREATED_POD_GROUP, "Created", child.kind));
@@ -233,18 +233,18 @@ fn applied_notes(applied: &Applied, job: &str) -> Vec<Note> {
                 Error::DeleteJob { .. } => reason::FAILED_DELETE_JOB,
                 _ => return None,
             };
-            Some(note(true, reason, format!("Error: {error}")))
+            Some(event(true, reason, format!("Error: {error}")))
         });
     let pods = [
         summary(reason::CREATED_POD, "Created", created),
         summary(reason::DELETED_POD, "Deleted", deleted),
     ];
-    let notes = pods.into_iter().flatten().chain(created_groups).chain(deleted_groups);
-    notes.chain(failure).collect()
+    let events = pods.into_iter().flatten().chain(created_groups).chain(deleted_groups);
+    events.chain(failure).collect()
 }
 
-fn note(warning: bool, reason: &'static str, message: String) -> Note {
-    Note {
+fn event(warning: bool, reason: &'static str, message: String) -> Event {
+    Event {
         warning,
         reason,
         message,

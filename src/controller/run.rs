@@ -13,7 +13,7 @@ use crate::cache::watch;
 use crate::controller::context::Context;
 use crate::controller::gang;
 use crate::controller::options::{Election, Options};
-use crate::controller::queue::{self, Trigger};
+use crate::controller::queue::{self, JobQueue};
 use crate::controller::take_over::{doubt_what_is_older, label_autoscalers};
 use crate::platform::client;
 use crate::platform::events::EventSink;
@@ -23,7 +23,7 @@ use crate::platform::lease::{self, Elector, Fence};
 use crate::platform::metrics::Metrics;
 
 /// Time for events, and again for requests of probes and metrics, to end on shutdown.
-const GRACE: Duration = Duration::from_secs(10);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// Why the operator ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub(crate) enum RunError {
     Namespace(#[from] lease::NamespaceUnknown),
     /// Another replica may lead now. This one must not go on; a restart makes it a candidate again.
     #[error("leadership lost: {0}")]
-    Lost(#[from] lease::Lost),
+    Lost(#[from] lease::LeadershipLost),
     /// A watch ended, which watches do not do.
     #[error("a watch ended; restart")]
     WatchEnded,
@@ -73,13 +73,13 @@ pub(crate) async fn run(options: Options, shutdown: CancellationToken) -> Result
     let (events, publisher) = EventSink::start(client.clone(), options.pod_name.clone(), metrics.clone());
     let context = Arc::new(Context::new(client, settings, metrics, events, health));
     let mut watches = JoinSet::new();
-    let trigger = start_watches(&mut watches, &options, &context);
+    let queue = start_watches(&mut watches, &options, &context);
 
     let result = tokio::select! {
-        result = lead(&options, &context, &trigger, elector.as_mut(), &shutdown) => result,
+        result = lead(&options, &context, &queue, elector.as_mut(), &shutdown) => result,
         _ = watches.join_next() => Err(RunError::WatchEnded),
     };
-    publisher.drain(GRACE).await;
+    publisher.drain(SHUTDOWN_GRACE).await;
     if let Some(elector) = elector
         && let Err(error) = elector.release().await
     {
@@ -87,7 +87,7 @@ pub(crate) async fn run(options: Options, shutdown: CancellationToken) -> Result
     }
     stop.cancel();
     // A connection that does not end must not keep the process.
-    let _ended = tokio::time::timeout(GRACE, serving).await;
+    let _ended = tokio::time::timeout(SHUTDOWN_GRACE, serving).await;
     result
 }
 
@@ -102,17 +102,17 @@ fn elector(
     let config = lease::Config {
         name: election.name.clone(),
         identity: lease::identity(options.pod_name.as_deref()),
-        terms: lease::Terms::default(),
+        timing: lease::Timing::default(),
     };
     Ok(Elector::new(api, config, metrics.clone()))
 }
 
 /// Starts one task a kind.
-fn start_watches(tasks: &mut JoinSet<()>, options: &Options, context: &Arc<Context>) -> Arc<Trigger> {
-    let trigger = Arc::new(Trigger::new(context.clone()));
+fn start_watches(tasks: &mut JoinSet<()>, options: &Options, context: &Arc<Context>) -> Arc<JobQueue> {
+    let queue = Arc::new(JobQueue::new(context.clone()));
     let (client, index, metrics) = (&context.client, &context.index, &context.metrics);
     let namespace = options.namespace.as_deref();
-    let jobs = watch::jobs(options.jobs(client), index.clone(), trigger.clone(), metrics.clone());
+    let jobs = watch::jobs(options.jobs(client), index.clone(), queue.clone(), metrics.clone());
     tasks.spawn(jobs);
     for kind in context.settings.get().kinds() {
         let api = match namespace {
@@ -123,23 +123,23 @@ fn start_watches(tasks: &mut JoinSet<()>, options: &Options, context: &Arc<Conte
             kind,
             api,
             index.clone(),
-            trigger.clone(),
+            queue.clone(),
             metrics.clone(),
         ));
     }
-    trigger
+    queue
 }
 
 /// Waits for the caches, then for leadership, then reconciles until told to stop or until leadership is lost.
 async fn lead(
     options: &Options,
     context: &Arc<Context>,
-    trigger: &Trigger,
+    queue: &JobQueue,
     mut elector: Option<&mut Elector>,
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
     let ready = async {
-        trigger.synced().await;
+        queue.synced().await;
         if let Some(elector) = elector.as_deref_mut() {
             info!("caches are complete; waiting for leadership");
             elector.acquire().await;
@@ -157,7 +157,7 @@ async fn lead(
             None => std::future::pending().await,
         }
     };
-    let reconciling = queue::run(context.clone(), trigger, options.threads, shutdown.clone());
+    let reconciling = queue::run(context.clone(), queue, options.threads, shutdown.clone());
     let labelling = async {
         label_autoscalers(options, context).await;
         std::future::pending::<()>().await;

@@ -13,7 +13,7 @@ use crate::api::{JobStatus, PyTorchJob};
 use crate::cache::{NamespacedName, StoredJob};
 use crate::controller::context::Context;
 use crate::controller::error::{Error, is_answer};
-use crate::planner::Note;
+use crate::planner::Event;
 
 /// Replaces the status, if the job is still the one that was decided on.
 ///
@@ -75,12 +75,12 @@ fn with_pruned(context: &Context, stored: StoredJob, sent: JobStatus) -> StoredJ
                 fields.join(", ")
             );
             warn!(message);
-            let note = Note {
+            let event = Event {
                 warning: true,
                 reason: reason::STATUS_PRUNED,
                 message,
             };
-            context.publish(&job.object_ref(&()), note);
+            context.publish(&job.object_ref(&()), event);
         }
         Arc::make_mut(&mut job).status = Some(sent);
     }

@@ -11,14 +11,14 @@ use crate::cache::ObjectView;
 use crate::controller::applied::{Applied, Budget};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
-use crate::controller::job_ref::Target;
+use crate::controller::job_ref::JobRef;
 use crate::planner::Action;
 use crate::planner::build;
 
 /// Carries out the updates among `actions`.
 pub(super) async fn update(
     context: &Context,
-    target: &Target<'_>,
+    job: &JobRef<'_>,
     actions: &[Action],
     budget: Budget,
     applied: &mut Applied,
@@ -26,7 +26,7 @@ pub(super) async fn update(
     let updates = actions.iter().filter_map(|action| match action {
         Action::Update { child, uid, contents } => {
             let patch = build::patch(contents, child.kind, uid);
-            Some(budget.run(update_child(context, target, *child, patch)))
+            Some(budget.run(update_child(context, job, *child, patch)))
         }
         Action::Create(_) | Action::Delete { .. } | Action::DeleteJob => None,
     });
@@ -36,16 +36,16 @@ pub(super) async fn update(
 }
 
 /// Patches an object of the job and records it, so that the next plan does not ask for it again.
-async fn update_child(context: &Context, target: &Target<'_>, child: ChildRef, patch: Value) -> Result<(), Error> {
-    let name = child.name(target.name);
+async fn update_child(context: &Context, job: &JobRef<'_>, child: ChildRef, patch: Value) -> Result<(), Error> {
+    let name = child.name(job.name);
     let failed = |source: kube::Error| Error::Update {
         kind: child.kind,
-        namespace: target.namespace.to_owned(),
+        namespace: job.namespace.to_owned(),
         name: name.clone(),
         source: Box::new(source),
     };
     let body = serde_json::to_vec(&patch).map_err(|error| failed(kube::Error::SerdeError(error)))?;
-    let url = ObjectView::url_path(&child.kind, Some(target.namespace));
+    let url = ObjectView::url_path(&child.kind, Some(job.namespace));
     let request = http::Request::patch(format!("{url}/{name}"))
         .header(CONTENT_TYPE, "application/json-patch+json")
         .body(body)

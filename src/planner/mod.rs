@@ -40,7 +40,7 @@ pub use child::{
 };
 pub use gang::{Gang, GangScheduler};
 pub use init_container::InitContainer;
-pub use plan::{Action, Contents, Count, Note, Plan, StatusWrite, Urgency};
+pub use plan::{Action, Contents, Count, Event, Plan, StatusWrite, Urgency};
 pub use refusal::undecodable;
 pub use status::conditions::{finished, is_true};
 pub use validate::{Problem, problems};

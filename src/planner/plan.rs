@@ -13,7 +13,7 @@ pub struct Plan {
     /// The status to store, if it differs from the stored one.
     pub status: Option<StatusWrite>,
     /// Events to publish once the status is stored.
-    pub notes: Vec<Note>,
+    pub events: Vec<Event>,
     /// What to count once the status is stored.
     pub counts: Vec<Count>,
     /// When to look again although nothing changed: the nearest deadline that the stored state implies.
@@ -123,7 +123,7 @@ pub enum Urgency {
 
 /// An event for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct Event {
     /// Warning, or else Normal.
     pub warning: bool,
     /// Reason, from [`crate::api::names::reason`].

@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::JobStatus;
 use crate::api::names::reason;
-use crate::planner::plan::Note;
+use crate::planner::plan::Event;
 use crate::planner::status::conditions::finished;
 use crate::planner::status::transition::Transition;
 
@@ -17,9 +17,9 @@ pub fn undecodable(
     stored: Option<&JobStatus>,
     cause: &str,
     now: Timestamp,
-) -> Option<(Option<JobStatus>, Note)> {
+) -> Option<(Option<JobStatus>, Event)> {
     let Some(fresh) = stored.filter(|status| status.start_time.is_none()) else {
-        let warning = Note {
+        let warning = Event {
             warning: true,
             reason: reason::INVALID,
             message: format!(

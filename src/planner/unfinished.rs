@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::api::names::reason;
 use crate::api::{ChildKind, CleanPodPolicy, ConditionType, JobStatus};
 use crate::planner::build::template_hash;
-use crate::planner::plan::{Count, Note, Plan, StatusWrite};
+use crate::planner::plan::{Count, Event, Plan, StatusWrite};
 use crate::planner::policy::active_deadline_seconds::{self, remaining};
 use crate::planner::policy::restart_policy::{self, Failures};
 use crate::planner::policy::scheduling_policy::{self, Turn};
@@ -84,8 +84,8 @@ impl<'a> Draft<'a> {
                 &format!("PyTorchJob {} is created.", self.world.name()),
             );
             let (job, gang) = (self.world.job, self.world.settings.gang.as_ref());
-            self.plan.notes.extend(restart_policy::ignored(job));
-            self.plan.notes.extend(scheduling_policy::template_note(job, gang));
+            self.plan.events.extend(restart_policy::ignored(job));
+            self.plan.events.extend(scheduling_policy::template_event(job, gang));
         }
     }
 
@@ -100,12 +100,12 @@ impl<'a> Draft<'a> {
         let (fatal, tolerable): (Vec<_>, Vec<_>) = validate::problems(self.world.job)
             .into_iter()
             .partition(|problem| problem.fatal && !started);
-        let warnings = tolerable.iter().map(|problem| Note {
+        let warnings = tolerable.iter().map(|problem| Event {
             warning: true,
             reason: reason::INVALID,
             message: problem.to_string(),
         });
-        self.plan.notes.extend(warnings);
+        self.plan.events.extend(warnings);
         let causes = fatal.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         (!fatal.is_empty()).then(|| refusal::message(self.world.name(), &causes))
     }

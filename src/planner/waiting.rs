@@ -9,7 +9,7 @@ use crate::api::names::reason;
 use crate::api::{ConditionType, JobCondition, JobStatus};
 use crate::planner::child::{Deletion, Pod};
 use crate::planner::gang::GangScheduler;
-use crate::planner::plan::{Action, Note, Plan};
+use crate::planner::plan::{Action, Event, Plan};
 use crate::planner::policy::scheduling_policy;
 use crate::planner::status::conditions::{TRUE, stored_time};
 use crate::planner::world::World;
@@ -91,7 +91,7 @@ pub(crate) fn tell(world: &World<'_>, status: &mut JobStatus, plan: &mut Plan, h
         for cause in causes.iter().filter(|_| state == Some(place)) {
             let before = told.iter().find(|told| cause.is_told_by(told));
             if !told.iter().any(|told| cause.is_about_the_same_as(told)) {
-                plan.notes
+                plan.events
                     .extend(cause.event.map(|reason| warning(reason, &cause.text)));
             }
             message = [&message, cause.marker, before.unwrap_or(&cause.text.as_str())].concat();
@@ -126,8 +126,8 @@ fn same_words(one: &str, other: &str) -> bool {
     object(one) == object(other) && words(one) == words(other)
 }
 
-fn warning(reason: &'static str, message: &str) -> Note {
-    Note {
+fn warning(reason: &'static str, message: &str) -> Event {
+    Event {
         warning: true,
         reason,
         message: message.to_owned(),

@@ -101,7 +101,7 @@ impl Recorders {
         }
     }
 
-    fn of(&mut self, event: &Event, now: Instant) -> Recorder {
+    fn recorder_for(&mut self, event: &Event, now: Instant) -> Recorder {
         let new = || Recorder::new(self.client.clone(), self.reporter.clone());
         if event.type_ == EventType::Normal {
             return new();
@@ -140,7 +140,7 @@ async fn publish_all(mut items: Receiver<Item>, mut recorders: Recorders, stop: 
         tokio::select! {
             () = stop.cancelled(), if !items.is_closed() => items.close(),
             item = items.recv() => match item {
-                Some(item) => publish(&recorders.of(&item.event, Instant::now()), &item, &metrics).await,
+                Some(item) => publish(&recorders.recorder_for(&item.event, Instant::now()), &item, &metrics).await,
                 None => return,
             },
         }
@@ -302,10 +302,10 @@ mod tests {
         let server = Server::new(0, StatusCode::CREATED);
         let mut recorders = Recorders::new(server.client(), Reporter::from("test"));
         let start = Instant::now();
-        recorders.of(&event("Reason", "once"), start);
-        recorders.of(&event("Reason", "again"), start);
-        recorders.of(&event("Reason", "again"), start + REMEMBERED / 2);
-        recorders.of(&event("Reason", "later"), start + REMEMBERED);
+        recorders.recorder_for(&event("Reason", "once"), start);
+        recorders.recorder_for(&event("Reason", "again"), start);
+        recorders.recorder_for(&event("Reason", "again"), start + REMEMBERED / 2);
+        recorders.recorder_for(&event("Reason", "later"), start + REMEMBERED);
         let mut left: Vec<&str> = recorders.warnings.keys().map(String::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["again", "later"]);

@@ -28,7 +28,7 @@ use crate::platform::metrics::Metrics;
 /// Content type of Prometheus' text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Requests that are being answered when the operator stops, or their connection has to end, have this long to end.
-const GRACE: Duration = Duration::from_secs(2);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// Connections of one socket. One more closes the oldest: whoever holds connections open without using them does not
 /// keep the kubelet out.
 const CONNECTIONS: usize = 64;
@@ -169,7 +169,7 @@ async fn answer(stream: TcpStream, routes: Router, stop: CancellationToken) {
         () = sleep(LIFETIME) => {}
     }
     connection.as_mut().graceful_shutdown();
-    let _ = timeout(GRACE, connection).await;
+    let _ = timeout(SHUTDOWN_GRACE, connection).await;
 }
 
 async fn listen(address: &BindAddress, what: &'static str) -> Result<Option<TcpListener>, Error> {
@@ -377,7 +377,7 @@ mod tests {
         Write::write_all(&mut slow, b"GET /metrics HTTP/1.1\r\n").unwrap();
         fetch(at, "/metrics").await;
         stop.cancel();
-        timeout(2 * GRACE, running).await.unwrap().unwrap();
+        timeout(2 * SHUTDOWN_GRACE, running).await.unwrap().unwrap();
     }
 
     const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -418,7 +418,10 @@ mod tests {
             ("busy", REQUEST, LIFETIME),
         ] {
             let closed = closed_after(at, bytes).await;
-            assert!((limit..limit + 2 * GRACE).contains(&closed), "{client}: {closed:?}");
+            assert!(
+                (limit..limit + 2 * SHUTDOWN_GRACE).contains(&closed),
+                "{client}: {closed:?}"
+            );
         }
     }
 

@@ -7,8 +7,8 @@ use crate::api::{JobStatus, ReplicaType};
 use crate::planner::{self, Count, Phase, Plan, Urgency};
 use crate::support::fixture::{conditions, elastic_workers, master, master_and_workers, time, workers};
 
-fn notes(plan: &Plan) -> Vec<(&'static str, bool)> {
-    plan.notes.iter().map(|note| (note.reason, note.warning)).collect()
+fn events(plan: &Plan) -> Vec<(&'static str, bool)> {
+    plan.events.iter().map(|event| (event.reason, event.warning)).collect()
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn the_first_plan_reports_created_and_the_start_and_counts_the_job_once() {
     assert_eq!(status.ready.as_deref(), Some("0/3"));
     assert_eq!(status.replica_statuses.keys().collect::<Vec<_>>(), ["Master", "Worker"]);
     assert_eq!(plan.counts, [Count::JobCreated]);
-    assert_eq!(plan.notes, [], "Kubeflow has no event for Created");
+    assert_eq!(plan.events, [], "Kubeflow has no event for Created");
     assert_eq!(plan.status.map(|write| write.urgency), Some(Urgency::Now));
     assert!(
         !scene.reconcile().counts.contains(&Count::JobCreated),
@@ -51,7 +51,7 @@ fn the_master_makes_the_job_run_and_only_the_change_is_reported() {
     );
     assert_eq!(scene.message("Running"), "PyTorchJob job is running.");
     assert_eq!(plan.status.map(|write| write.urgency), Some(Urgency::Condition));
-    assert_eq!(plan.notes, [], "Kubeflow has no event for Running");
+    assert_eq!(plan.events, [], "Kubeflow has no event for Running");
     assert_eq!(scene.plan(), Plan::default(), "settled means silent");
 }
 
@@ -87,8 +87,8 @@ fn success_is_one_status_with_outcome_completion_time_event_and_count() {
         assert_eq!(scene.status().completion_time, Some(time(60)));
         assert_eq!(plan.status.as_ref().map(|write| write.urgency), Some(Urgency::Now));
         assert_eq!(plan.counts, [Count::JobSucceeded]);
-        assert_eq!(notes(&plan), [(reason::SUCCEEDED, false)]);
-        assert_eq!(plan.notes[0].message, message);
+        assert_eq!(events(&plan), [(reason::SUCCEEDED, false)]);
+        assert_eq!(plan.events[0].message, message);
         assert_eq!(
             plan.actions,
             [],
@@ -170,8 +170,8 @@ fn a_template_restart_policy_is_warned_about_once() {
     let mut scene = master()
         .template(ReplicaType::Master, "/spec/restartPolicy", json!("Always"))
         .scene();
-    assert_eq!(notes(&scene.reconcile()), [(reason::TEMPLATE_RESTART_POLICY, true)]);
-    assert_eq!(notes(&scene.reconcile()), []);
+    assert_eq!(events(&scene.reconcile()), [(reason::TEMPLATE_RESTART_POLICY, true)]);
+    assert_eq!(events(&scene.reconcile()), []);
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn a_running_job_of_kubeflows_operator_is_taken_over_without_touching_its_pods()
     let kubeflow: JobStatus = serde_json::from_value(kubeflow).expect("Kubeflow's status decodes");
     scene.job.status = Some(kubeflow.clone());
     let plan = scene.reconcile();
-    assert_eq!((plan.actions, plan.notes, plan.counts), (vec![], vec![], vec![]));
+    assert_eq!((plan.actions, plan.events, plan.counts), (vec![], vec![], vec![]));
     assert_eq!(scene.status().conditions, kubeflow.conditions);
     assert_eq!(scene.status().start_time, kubeflow.start_time);
     assert_eq!(scene.plan(), Plan::default());
@@ -252,16 +252,16 @@ fn the_lists_that_go_operators_write_as_null_are_empty() {
 #[test]
 fn an_undecodable_job_fails_with_the_cause_once() {
     let stored = JobStatus::default();
-    let (status, note) = planner::undecodable("job", Some(&stored), "spec.backoffLimit: not a number", time(7).0)
+    let (status, event) = planner::undecodable("job", Some(&stored), "spec.backoffLimit: not a number", time(7).0)
         .expect("it has not finished yet");
     let status = status.expect("it has not started");
     assert_eq!(conditions(&status), ["Failed=True(InvalidPyTorchJobSpec)"]);
     assert_eq!(status.completion_time, Some(time(7)));
-    assert!(note.warning && note.reason == reason::INVALID);
+    assert!(event.warning && event.reason == reason::INVALID);
     assert!(
-        note.message.contains("job") && note.message.contains("spec.backoffLimit: not a number"),
+        event.message.contains("job") && event.message.contains("spec.backoffLimit: not a number"),
         "{}",
-        note.message
+        event.message
     );
     assert_eq!(planner::undecodable("job", Some(&status), "again", time(8).0), None);
 }
@@ -273,13 +273,13 @@ fn an_undecodable_job_that_has_started_or_whose_status_cannot_be_read_is_warned_
         ..JobStatus::default()
     };
     for stored in [Some(&started), None] {
-        let (status, note) =
+        let (status, event) =
             planner::undecodable("job", stored, "spec.backoffLimit: not a number", time(7).0).expect("it is said");
         assert_eq!(status, None);
         assert!(
-            note.warning && note.message.contains("spec.backoffLimit: not a number"),
+            event.warning && event.message.contains("spec.backoffLimit: not a number"),
             "{}",
-            note.message
+            event.message
         );
     }
 }

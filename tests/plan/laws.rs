@@ -181,7 +181,7 @@ impl History {
     /// S9: silent until the next timer, and then not.
     fn settled(&mut self, plan: &Plan) {
         assert!(
-            plan.notes.is_empty() && plan.counts.is_empty(),
+            plan.events.is_empty() && plan.counts.is_empty(),
             "S9: a settled job says nothing: {plan:?}"
         );
         goal(&self.cluster.stored);

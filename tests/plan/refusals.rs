@@ -41,8 +41,10 @@ fn a_job_that_cannot_run_fails_with_a_condition_and_a_warning_that_name_the_fiel
         );
         let message = scene.message("Failed");
         assert!(message.contains(&says), "{says} in: {message}");
-        assert_eq!(plan.notes.len(), 1, "{says}");
-        assert!(plan.notes[0].warning && plan.notes[0].reason == reason::INVALID && plan.notes[0].message == message);
+        assert_eq!(plan.events.len(), 1, "{says}");
+        assert!(
+            plan.events[0].warning && plan.events[0].reason == reason::INVALID && plan.events[0].message == message
+        );
         assert_eq!(plan.counts, [Count::JobCreated, Count::JobFailed]);
         assert_eq!(scene.status().completion_time, Some(time(0)));
         assert_eq!(plan.actions, []);
@@ -56,15 +58,15 @@ fn a_job_that_can_run_all_the_same_runs_with_one_warning() {
         let mut scene = job.scene();
         let plan = scene.reconcile();
         assert_eq!(scene.conditions(), ["Created=True(PyTorchJobCreated)"], "{says}");
-        assert_eq!(plan.notes.len(), 1, "{says}: {:?}", plan.notes);
+        assert_eq!(plan.events.len(), 1, "{says}: {:?}", plan.events);
         assert!(
-            plan.notes[0].warning && plan.notes[0].message.starts_with(&says),
+            plan.events[0].warning && plan.events[0].message.starts_with(&says),
             "{says}: {:?}",
-            plan.notes
+            plan.events
         );
         assert!(!plan.actions.is_empty());
         scene.everything(Phase::Running);
-        assert_eq!(scene.reconcile().notes, [], "{says}: told once");
+        assert_eq!(scene.reconcile().events, [], "{says}: told once");
     }
 }
 
@@ -76,9 +78,9 @@ fn a_job_that_has_started_goes_on_with_a_warning_whatever_is_wrong_with_it() {
         let status = json!({ "conditions": conditions, "startTime": time(0) });
         scene.job.status = Some(serde_json::from_value(status).expect("the status decodes"));
         let plan = scene.reconcile();
-        let warnings = plan.notes.iter().filter(|note| note.reason == reason::INVALID);
-        let told = warnings.filter(|note| note.message.starts_with(&says)).count();
-        assert_eq!(told, 1, "{says}: {:?}", plan.notes);
+        let warnings = plan.events.iter().filter(|event| event.reason == reason::INVALID);
+        let told = warnings.filter(|event| event.message.starts_with(&says)).count();
+        assert_eq!(told, 1, "{says}: {:?}", plan.events);
         assert!(!plan.counts.contains(&Count::JobFailed), "{says}");
         let deletes = |action: &Action| matches!(action, Action::Delete { .. } | Action::DeleteJob);
         assert!(!plan.actions.iter().any(deletes), "{says}: {:?}", plan.actions);

@@ -90,10 +90,10 @@ fn a_failure_is_counted_first_then_the_pod_goes_then_it_comes_back() {
     assert_eq!(plan.actions, [], "first the count");
     assert_eq!(plan.status.map(|write| write.urgency), Some(Urgency::Now));
     assert_eq!(plan.counts, [Count::PodsFailed(1), Count::JobRestarted]);
-    assert_eq!(plan.notes.len(), 1);
-    assert!(plan.notes[0].warning && plan.notes[0].reason == reason::RESTARTING);
+    assert_eq!(plan.events.len(), 1);
+    assert!(plan.events[0].warning && plan.events[0].reason == reason::RESTARTING);
     assert_eq!(
-        plan.notes[0].message,
+        plan.events[0].message,
         "PyTorchJob job is restarting because 1 Worker replica(s) failed. job-worker-1 exited with code 1 (Error)."
     );
     assert_eq!(
@@ -111,7 +111,7 @@ fn a_failure_is_counted_first_then_the_pod_goes_then_it_comes_back() {
     let plan = scene.reconcile();
     assert_eq!(actions(&plan), ["delete pod worker-1"]);
     assert_eq!(
-        (plan.status, plan.notes, plan.counts),
+        (plan.status, plan.events, plan.counts),
         (None, vec![], vec![]),
         "told and counted once"
     );
@@ -283,7 +283,7 @@ fn w3_a_permanent_exit_code_fails_the_job_with_a_completion_time_and_without_a_r
     );
     assert_eq!(scene.status().completion_time, Some(time(9)));
     assert_eq!(plan.counts, [Count::PodsFailed(1), Count::JobFailed]);
-    assert!(!plan.notes.iter().any(|note| note.reason == reason::RESTARTING));
+    assert!(!plan.events.iter().any(|event| event.reason == reason::RESTARTING));
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn a_failed_surplus_replica_is_no_failure() {
     scene.exit("job-worker-5", 1);
     let plan = scene.reconcile();
     assert_eq!(actions(&plan), ["delete pod worker-5"]);
-    assert_eq!((plan.notes, plan.counts), (vec![], vec![]));
+    assert_eq!((plan.events, plan.counts), (vec![], vec![]));
 }
 
 #[test]

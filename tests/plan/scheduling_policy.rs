@@ -272,15 +272,15 @@ fn g_a_scheduler_in_the_template_stays_and_is_worth_a_warning_unless_it_is_the_g
         );
         let plan = scene.reconcile();
         let warning = plan
-            .notes
+            .events
             .iter()
-            .find(|note| note.reason == names::reason::TEMPLATE_SCHEDULER);
+            .find(|event| event.reason == names::reason::TEMPLATE_SCHEDULER);
         assert_eq!(
-            warning.is_some_and(|note| note.warning),
+            warning.is_some_and(|event| event.warning),
             warned,
             "{scheduler:?}, {named:?}"
         );
-        assert!(scene.reconcile().notes.is_empty(), "once");
+        assert!(scene.reconcile().events.is_empty(), "once");
     }
 }
 
@@ -487,9 +487,9 @@ fn the_schedulers_reason_why_a_gang_does_not_fit_is_told_once_in_place_of_that_o
         }));
         let plan = scene.reconcile();
         let events: Vec<_> = plan
-            .notes
+            .events
             .iter()
-            .map(|note| (note.reason, note.message.as_str()))
+            .map(|event| (event.reason, event.message.as_str()))
             .collect();
         let text = "PodGroup job: Unschedulable: 2/2 pods do not fit.";
         assert_eq!(events, [("Unschedulable", text)]);
@@ -524,8 +524,8 @@ fn without_the_schedulers_definition_jobs_wait_and_say_so_until_it_is_there() {
             scene.message("Created"),
             format!("PyTorchJob job is created. Waiting: {text}")
         );
-        let warned = plan.notes.iter().any(|note| note.warning && note.message == text);
-        assert!(warned, "{:?}", plan.notes);
+        let warned = plan.events.iter().any(|event| event.warning && event.message == text);
+        assert!(warned, "{:?}", plan.events);
         assert!(scene.reconcile().is_idle(), "and once");
         scene.settings.gang.as_mut().expect("a gang scheduler").served = true;
         settle(&mut scene);
@@ -543,20 +543,20 @@ fn where_kubernetes_has_no_gangs_pods_run_without_and_the_job_says_so() {
         Value::Null,
         "such a pod would never be scheduled"
     );
-    let events = scene.reconcile().notes;
+    let events = scene.reconcile().events;
     assert!(
         events
             .iter()
-            .any(|note| note.warning && note.reason == names::reason::NO_GANG)
+            .any(|event| event.warning && event.reason == names::reason::NO_GANG)
     );
     scene.settle();
     scene.everything(Phase::Running);
     assert!(
         scene
             .reconcile()
-            .notes
+            .events
             .iter()
-            .all(|note| note.reason != names::reason::NO_GANG),
+            .all(|event| event.reason != names::reason::NO_GANG),
         "once"
     );
     assert!(
@@ -575,7 +575,7 @@ fn pods_whose_group_the_api_server_has_dropped_are_no_gang_and_the_job_says_so()
     assert!(!scene.message("Created").contains("Warning"));
     scene.pod("job-master-0").group = None;
     let plan = scene.reconcile();
-    assert_eq!(plan.notes.len(), 1);
+    assert_eq!(plan.events.len(), 1);
     assert_eq!(
         actions(&plan),
         ["update PodGroup"],

@@ -13,15 +13,15 @@ fn suspending_deletes_everything_keeps_the_start_and_says_so_once() {
     let plan = scene.reconcile();
     assert_eq!(plan.actions, [], "it is stored before anything is deleted");
     assert_eq!(
-        plan.notes.iter().map(|note| note.reason).collect::<Vec<_>>(),
+        plan.events.iter().map(|event| event.reason).collect::<Vec<_>>(),
         [reason::SUSPENDED]
     );
-    assert_eq!(plan.notes[0].message, "PyTorchJob job is suspended.");
+    assert_eq!(plan.events[0].message, "PyTorchJob job is suspended.");
     assert_eq!(plan.status.map(|write| write.urgency), Some(Urgency::Now));
     assert_eq!(scene.status().start_time, Some(time(0)));
     let plan = scene.reconcile();
     assert_eq!(actions(&plan), ["delete pod master-0", "delete pod worker-0"]);
-    assert_eq!(plan.notes, [], "W35: once");
+    assert_eq!(plan.events, [], "W35: once");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_resumed_job_stays_suspended_until_the_last_old_pod_is_gone_and_then_starts_
     );
     let plan = scene.reconcile();
     assert_eq!(
-        plan.notes.iter().map(|note| note.reason).collect::<Vec<_>>(),
+        plan.events.iter().map(|event| event.reason).collect::<Vec<_>>(),
         [reason::RESUMED]
     );
     assert_eq!(
@@ -143,10 +143,10 @@ fn a_job_resumed_before_all_its_pods_were_asked_to_go_lets_them_go_first() {
     scene.suspend(false);
     let plan = scene.reconcile();
     assert_eq!(actions(&plan), ["delete pod worker-0"]);
-    assert_eq!(plan.notes, [], "it was said before");
+    assert_eq!(plan.events, [], "it was said before");
     scene.bury();
     assert_eq!(scene.reconcile().actions.len(), 2, "the services go after the pods");
-    assert_eq!(scene.reconcile().notes[0].reason, reason::RESUMED);
+    assert_eq!(scene.reconcile().events[0].reason, reason::RESUMED);
     assert_eq!(scene.reconcile().actions.len(), 4);
 }
 
@@ -158,7 +158,7 @@ fn a_suspension_that_nobody_saw_is_made_up_for_when_the_pods_are_older_than_the_
     scene.edit(|job| job.spec.nproc_per_node = Some("2".into()));
     let plan = scene.store();
     assert_eq!(
-        (plan.notes[0].reason, plan.notes[0].message.as_str()),
+        (plan.events[0].reason, plan.events[0].message.as_str()),
         (
             reason::SUSPENDED,
             "PyTorchJob job is suspended until its pods are gone: they were built from templates that have changed."

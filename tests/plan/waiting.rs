@@ -21,10 +21,10 @@ fn state(scene: &Scene) -> String {
 }
 
 fn warnings(plan: &Plan) -> Vec<(&str, &str)> {
-    plan.notes
+    plan.events
         .iter()
-        .filter(|note| note.warning)
-        .map(|note| (note.reason, note.message.as_str()))
+        .filter(|event| event.warning)
+        .map(|event| (event.reason, event.message.as_str()))
         .collect()
 }
 
@@ -102,7 +102,7 @@ fn a_refusal_is_told_while_something_is_missing_and_numbers_alone_are_no_news() 
     };
     assert_eq!(told(&scene), scene.refusal);
     assert_eq!(plan.status.map(|write| write.urgency), Some(Urgency::Condition));
-    assert_eq!(plan.notes, [], "whoever tried has an event for it");
+    assert_eq!(plan.events, [], "whoever tried has an event for it");
 
     scene.refusal = refusal("job-worker-0", 8);
     assert_eq!(scene.plan().status, None, "a write for each attempt");

@@ -9,7 +9,7 @@ use crate::api::{FirstFailure, JobStatus, PyTorchJob, Replica, ReplicaType, Rest
 use crate::planner::build::env::rank;
 use crate::planner::build::template;
 use crate::planner::child::{FailedContainer, Failure, Pod};
-use crate::planner::plan::{Action, Note};
+use crate::planner::plan::{Action, Event};
 use crate::planner::world::World;
 
 /// Exit codes from here on are signals (128 + n): not the program's own decision, so worth another try.
@@ -72,12 +72,12 @@ fn fatal(world: &World<'_>, role: ReplicaType, failed: &[&Pod]) -> Option<String
 
 /// Tells the user that the template's own restart policy has no effect.
 #[must_use]
-pub(crate) fn ignored(job: &PyTorchJob) -> Option<Note> {
+pub(crate) fn ignored(job: &PyTorchJob) -> Option<Event> {
     ReplicaType::ALL.into_iter().find_map(|role| {
         let template = template::parse(job.spec.replica(role)?);
         let ignored = template.pointer("/spec/restartPolicy")?.as_str()?;
         let applies = job.spec.restart_policy(role);
-        (!ignored.is_empty()).then(|| Note {
+        (!ignored.is_empty()).then(|| Event {
             warning: true,
             reason: reason::TEMPLATE_RESTART_POLICY,
             message: format!(
@@ -235,9 +235,9 @@ mod tests {
             (in_template(master(), ReplicaType::Master, "Always"), true),
             (in_template(master_and_workers(1), ReplicaType::Worker, "Never"), true),
         ] {
-            let note = ignored(&job.clone().build());
-            assert_eq!(note.is_some(), expected, "{job:?}");
-            assert!(note.is_none_or(|note| note.warning && note.reason == reason::TEMPLATE_RESTART_POLICY));
+            let event = ignored(&job.clone().build());
+            assert_eq!(event.is_some(), expected, "{job:?}");
+            assert!(event.is_none_or(|event| event.warning && event.reason == reason::TEMPLATE_RESTART_POLICY));
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::api::{ChildKind, ChildRef, PyTorchJob, ReplicaType};
 use crate::planner::build::{pod_group, template};
 use crate::planner::child::{Child, Pod};
 use crate::planner::gang::{Gang, GangScheduler};
-use crate::planner::plan::{Action, Contents, Note};
+use crate::planner::plan::{Action, Contents, Event};
 use crate::planner::world::World;
 
 /// Whose turn it is before pods can be created.
@@ -115,12 +115,12 @@ pub(crate) fn not_in_force(world: &World<'_>) -> Option<&'static str> {
 
 /// Tells the user that a template names another scheduler, which then has its pods.
 #[must_use]
-pub(crate) fn template_note(job: &PyTorchJob, gang: Option<&Gang>) -> Option<Note> {
+pub(crate) fn template_event(job: &PyTorchJob, gang: Option<&Gang>) -> Option<Event> {
     let ours = gang?.scheduler.scheduler_name()?;
     ReplicaType::ALL.into_iter().find_map(|role| {
         let template = template::parse(job.spec.replica(role)?);
         let other = template::scheduler_name(&template).filter(|name| *name != ours)?;
-        Some(Note {
+        Some(Event {
             warning: true,
             reason: reason::TEMPLATE_SCHEDULER,
             message: format!(

@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::names::reason;
 use crate::api::{ConditionType, JobStatus};
-use crate::planner::plan::{Count, Note, Plan};
+use crate::planner::plan::{Count, Event, Plan};
 use crate::planner::status::conditions::{clear, find, set, stored_time};
 
 /// A turning point.
@@ -97,8 +97,8 @@ impl Transition {
 
     /// The event of this turning point.
     #[must_use]
-    pub(crate) fn event(self, message: &str) -> Option<Note> {
-        self.warning().map(|warning| Note {
+    pub(crate) fn event(self, message: &str) -> Option<Event> {
+        self.warning().map(|warning| Event {
             warning,
             reason: self.reason(),
             message: message.to_owned(),
@@ -108,7 +108,7 @@ impl Transition {
     /// Writes the conditions, and adds the event and the counter to the plan.
     pub(crate) fn apply(self, status: &mut JobStatus, plan: &mut Plan, message: &str, now: Timestamp) {
         self.write(status, message, now);
-        plan.notes.extend(self.event(message));
+        plan.events.extend(self.event(message));
         plan.counts.extend(self.count());
     }
 }

@@ -31,15 +31,15 @@ impl fmt::Display for Problem {
 #[must_use]
 pub fn problems(job: &PyTorchJob) -> Vec<Problem> {
     let mut found = Found::default();
-    name(job, &mut found);
-    replica_types(job, &mut found);
-    elastic(job, &mut found);
-    words(job, &mut found);
-    numbers(job, &mut found);
-    hints(job, &mut found);
-    processes(job, &mut found);
-    manager(job, &mut found);
-    spellings(job, &mut found);
+    check_name(job, &mut found);
+    check_replica_types(job, &mut found);
+    check_elastic(job, &mut found);
+    check_words(job, &mut found);
+    check_numbers(job, &mut found);
+    check_hints(job, &mut found);
+    check_processes(job, &mut found);
+    check_manager(job, &mut found);
+    check_spellings(job, &mut found);
     found.0
 }
 
@@ -60,7 +60,7 @@ impl Found {
     }
 }
 
-fn name(job: &PyTorchJob, found: &mut Found) {
+fn check_name(job: &PyTorchJob, found: &mut Found) {
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let mut letters = name.bytes();
     let starts = letters.next().is_some_and(|first| first.is_ascii_lowercase());
@@ -81,7 +81,7 @@ fn name(job: &PyTorchJob, found: &mut Found) {
     }
 }
 
-fn replica_types(job: &PyTorchJob, found: &mut Found) {
+fn check_replica_types(job: &PyTorchJob, found: &mut Found) {
     let specs = &job.spec.pytorch_replica_specs;
     if specs.is_empty() {
         found.fatal(
@@ -115,7 +115,7 @@ fn replica_types(job: &PyTorchJob, found: &mut Found) {
     }
 }
 
-fn elastic(job: &PyTorchJob, found: &mut Found) {
+fn check_elastic(job: &PyTorchJob, found: &mut Found) {
     let Some(policy) = &job.spec.elastic_policy else { return };
     if job.spec.replica(ReplicaType::Worker).is_none() {
         return found.fatal(
@@ -144,7 +144,7 @@ fn elastic(job: &PyTorchJob, found: &mut Found) {
     }
 }
 
-fn words(job: &PyTorchJob, found: &mut Found) {
+fn check_words(job: &PyTorchJob, found: &mut Found) {
     for (field, policy) in [
         ("spec.cleanPodPolicy", &job.spec.clean_pod_policy),
         ("spec.runPolicy.cleanPodPolicy", &job.spec.run_policy.clean_pod_policy),
@@ -168,7 +168,7 @@ fn words(job: &PyTorchJob, found: &mut Found) {
     }
 }
 
-fn numbers(job: &PyTorchJob, found: &mut Found) {
+fn check_numbers(job: &PyTorchJob, found: &mut Found) {
     let (spec, run) = (&job.spec, &job.spec.run_policy);
     for (field, value) in [
         ("spec.activeDeadlineSeconds", spec.active_deadline_seconds),
@@ -193,7 +193,7 @@ fn numbers(job: &PyTorchJob, found: &mut Found) {
 }
 
 /// Numbers that this operator hands on without counting on them.
-fn hints(job: &PyTorchJob, found: &mut Found) {
+fn check_hints(job: &PyTorchJob, found: &mut Found) {
     let elastic = job.spec.elastic_policy.clone().unwrap_or_default();
     let scheduling = job.spec.run_policy.scheduling_policy.clone().unwrap_or_default();
     for (field, value, min, max) in [
@@ -222,7 +222,7 @@ fn hints(job: &PyTorchJob, found: &mut Found) {
 }
 
 /// torchrun knows auto, cpu, gpu and the names of devices, and a device of tomorrow is a word too.
-fn processes(job: &PyTorchJob, found: &mut Found) {
+fn check_processes(job: &PyTorchJob, found: &mut Found) {
     let number = |value: &str| {
         (1..=4).contains(&value.len()) && !value.starts_with('0') && value.bytes().all(|letter| letter.is_ascii_digit())
     };
@@ -242,7 +242,7 @@ fn processes(job: &PyTorchJob, found: &mut Found) {
 }
 
 /// No job with this problem is ever planned for: whoever else is named there has to know it.
-fn manager(job: &PyTorchJob, found: &mut Found) {
+fn check_manager(job: &PyTorchJob, found: &mut Found) {
     let known = [names::MANAGED_BY_SELF, names::MANAGED_BY_MULTIKUEUE];
     if job
         .spec
@@ -266,7 +266,7 @@ fn manager(job: &PyTorchJob, found: &mut Found) {
     }
 }
 
-fn spellings(job: &PyTorchJob, found: &mut Found) {
+fn check_spellings(job: &PyTorchJob, found: &mut Found) {
     let (spec, run) = (&job.spec, &job.spec.run_policy);
     let differ = [
         (

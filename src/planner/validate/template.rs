@@ -28,11 +28,11 @@ pub(crate) fn check(field: &str, spec: &ReplicaSpec, found: &mut Found) {
                 "is required: every container needs an image",
             );
         }
-        resources(&format!("{field}.spec.containers[{index}].resources"), container, found);
+        check_resources(&format!("{field}.spec.containers[{index}].resources"), container, found);
     }
 }
 
-fn resources(field: &str, container: &Container, found: &mut Found) {
+fn check_resources(field: &str, container: &Container, found: &mut Found) {
     let Some(resources) = &container.resources else { return };
     for (kind, amounts) in [("limits", &resources.limits), ("requests", &resources.requests)] {
         for (resource, Quantity(amount)) in amounts.iter().flatten() {

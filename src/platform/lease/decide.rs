@@ -6,9 +6,9 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 
-/// The durations of the election. [`Terms::default`] holds client-go's.
+/// The durations of the election. [`Timing::default`] holds client-go's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Terms {
+pub(crate) struct Timing {
     /// For this long after a record was last seen to change, nobody but its holder may write it. Stored in the
     /// record, whole seconds. Default: 15 s.
     pub lease_duration: Duration,
@@ -26,7 +26,7 @@ pub(crate) struct Terms {
     pub request_timeout: Duration,
 }
 
-impl Default for Terms {
+impl Default for Timing {
     fn default() -> Self {
         Self {
             lease_duration: Duration::from_secs(15),
@@ -95,7 +95,7 @@ pub(crate) enum Decision {
 /// A deleted lease is as good as an unchanged one to those who saw it: deleting it must not give two leaders. A
 /// participant that never saw a record has nothing to wait for.
 #[must_use]
-pub(crate) fn decide(observed: &Observation, me: &str, now: Duration, terms: &Terms) -> Decision {
+pub(crate) fn decide(observed: &Observation, me: &str, now: Duration, timing: &Timing) -> Decision {
     let (Some(seen), Some(holder)) = (&observed.record, observed.holder()) else {
         return Decision::Acquire;
     };
@@ -108,17 +108,17 @@ pub(crate) fn decide(observed: &Observation, me: &str, now: Duration, terms: &Te
         .lease_duration_seconds
         .and_then(|s| u64::try_from(s).ok())
         .map(Duration::from_secs);
-    let expires = seen.since + granted.unwrap_or_default().max(terms.lease_duration);
+    let expires = seen.since + granted.unwrap_or_default().max(timing.lease_duration);
     match expires.saturating_sub(now) {
         Duration::ZERO => Decision::Acquire,
-        left => Decision::Wait(left.min(terms.poll_period)),
+        left => Decision::Wait(left.min(timing.poll_period)),
     }
 }
 
 /// The object to write for [`Decision::Acquire`] and [`Decision::Renew`]: what was observed, resource version
 /// included, with this participant as holder. `wall` is for the people who read it.
 #[must_use]
-pub(super) fn held(observed: &Observation, me: &str, wall: Timestamp, terms: &Terms) -> Lease {
+pub(super) fn held(observed: &Observation, me: &str, wall: Timestamp, timing: &Timing) -> Lease {
     let mut lease = observed.lease.clone().unwrap_or_default();
     let previous = observed
         .record
@@ -128,7 +128,7 @@ pub(super) fn held(observed: &Observation, me: &str, wall: Timestamp, terms: &Te
     let mine = observed.holder() == Some(me);
     let spec = lease.spec.get_or_insert_default();
     spec.holder_identity = Some(me.to_owned());
-    spec.lease_duration_seconds = i32::try_from(terms.lease_duration.as_secs()).ok();
+    spec.lease_duration_seconds = i32::try_from(timing.lease_duration.as_secs()).ok();
     spec.renew_time = Some(MicroTime(wall));
     spec.acquire_time = if mine {
         previous.acquire_time
@@ -236,7 +236,7 @@ mod tests {
         ];
         for (case, observed, now, expected) in rows {
             assert_eq!(
-                decide(&observed, "me", Duration::from_secs_f64(now), &Terms::default()),
+                decide(&observed, "me", Duration::from_secs_f64(now), &Timing::default()),
                 expected,
                 "{case}"
             );
@@ -251,7 +251,7 @@ mod tests {
         labelled.metadata.labels = Some([("team".to_owned(), "a".to_owned())].into());
         observed.update(Some(labelled), 14 * SECOND);
         assert_eq!(
-            decide(&observed, "me", 15 * SECOND, &Terms::default()),
+            decide(&observed, "me", 15 * SECOND, &Timing::default()),
             Decision::Acquire
         );
 
@@ -259,7 +259,7 @@ mod tests {
         renewed.spec.as_mut().unwrap().renew_time = Some(MicroTime(Timestamp::UNIX_EPOCH + SECOND));
         observed.update(Some(renewed), 15 * SECOND);
         assert_eq!(
-            decide(&observed, "me", 29 * SECOND, &Terms::default()),
+            decide(&observed, "me", 29 * SECOND, &Timing::default()),
             Decision::Wait(SECOND)
         );
     }
@@ -269,11 +269,11 @@ mod tests {
         let mut observed = seen(Some(lease("other", 15)), 0);
         observed.update(None, 5 * SECOND);
         assert_eq!(
-            decide(&observed, "me", 5 * SECOND, &Terms::default()),
+            decide(&observed, "me", 5 * SECOND, &Timing::default()),
             Decision::Wait(SECOND)
         );
         assert_eq!(
-            decide(&observed, "me", 15 * SECOND, &Terms::default()),
+            decide(&observed, "me", 15 * SECOND, &Timing::default()),
             Decision::Acquire
         );
         assert_eq!(observed.lease, None);
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn acquiring_counts_a_transition_and_renewing_keeps_the_time_of_acquisition() {
         let wall = Timestamp::UNIX_EPOCH + 60 * SECOND;
-        let taken = held(&seen(Some(lease("other", 15)), 0), "me", wall, &Terms::default())
+        let taken = held(&seen(Some(lease("other", 15)), 0), "me", wall, &Timing::default())
             .spec
             .unwrap();
         assert_eq!(taken.holder_identity.as_deref(), Some("me"));
@@ -291,14 +291,14 @@ mod tests {
         assert_eq!(taken.acquire_time, Some(MicroTime(wall)));
         assert_eq!(taken.renew_time, Some(MicroTime(wall)));
 
-        let renewed = held(&seen(Some(lease("me", 15)), 0), "me", wall, &Terms::default())
+        let renewed = held(&seen(Some(lease("me", 15)), 0), "me", wall, &Timing::default())
             .spec
             .unwrap();
         assert_eq!(renewed.lease_transitions, Some(4));
         assert_eq!(renewed.acquire_time, Some(MicroTime(Timestamp::UNIX_EPOCH)));
         assert_eq!(renewed.renew_time, Some(MicroTime(wall)));
 
-        let first = held(&seen(None, 0), "me", wall, &Terms::default()).spec.unwrap();
+        let first = held(&seen(None, 0), "me", wall, &Timing::default()).spec.unwrap();
         assert_eq!(first.lease_transitions, Some(0));
     }
 
@@ -307,7 +307,7 @@ mod tests {
         let mut stored = lease("other", 15);
         stored.metadata.resource_version = Some("7".to_owned());
         stored.spec.as_mut().unwrap().strategy = Some("OldestEmulationVersion".to_owned());
-        let written = held(&seen(Some(stored), 0), "me", Timestamp::UNIX_EPOCH, &Terms::default());
+        let written = held(&seen(Some(stored), 0), "me", Timestamp::UNIX_EPOCH, &Timing::default());
         assert_eq!(written.metadata.resource_version.as_deref(), Some("7"));
         assert_eq!(
             written.spec.unwrap().strategy.as_deref(),

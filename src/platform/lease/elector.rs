@@ -10,8 +10,8 @@ use kube::api::PostParams;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::platform::clock::{self, Clock, jittered};
-use crate::platform::lease::decide::{Decision, Observation, Terms, decide, held, released};
-use crate::platform::lease::error::{Error, Lost};
+use crate::platform::lease::decide::{Decision, Observation, Timing, decide, held, released};
+use crate::platform::lease::error::{Error, LeadershipLost};
 use crate::platform::lease::fence::Fence;
 use crate::platform::metrics::Metrics;
 
@@ -31,7 +31,7 @@ pub(crate) struct Config {
     /// Who competes; see [`identity`](super::identity).
     pub identity: String,
     /// The durations.
-    pub terms: Terms,
+    pub timing: Timing,
 }
 
 /// One participant in the election.
@@ -92,7 +92,7 @@ impl Elector {
                 Ok(Decision::Wait(left)) => {
                     self.announce();
                     // The end of a lease is worth meeting exactly.
-                    if left < self.config.terms.poll_period {
+                    if left < self.config.timing.poll_period {
                         left
                     } else {
                         jittered(left, JITTER)
@@ -102,7 +102,7 @@ impl Elector {
                 Ok(_) => Duration::ZERO,
                 Err(error) => {
                     tracing::warn!(%error, "cannot acquire the Lease");
-                    jittered(self.config.terms.retry_period, JITTER)
+                    jittered(self.config.timing.retry_period, JITTER)
                 }
             };
             sleep(pause).await;
@@ -114,7 +114,7 @@ impl Elector {
 
     /// Renews the lease until it is lost, and returns why. The fence is shut by then. The caller stops its work; it
     /// may compete again, but a fresh process is the cleaner start.
-    pub(crate) async fn hold(&mut self) -> Lost {
+    pub(crate) async fn hold(&mut self) -> LeadershipLost {
         let lost = self.renew_until_lost().await;
         self.step_down();
         lost
@@ -130,7 +130,7 @@ impl Elector {
                 Err(error) if Instant::now() < last => tracing::debug!(%error, "lease not released; trying again"),
                 done => return done,
             }
-            sleep(self.config.terms.poll_period).await;
+            sleep(self.config.timing.poll_period).await;
         }
     }
 
@@ -145,16 +145,16 @@ impl Elector {
         Ok(())
     }
 
-    async fn renew_until_lost(&mut self) -> Lost {
+    async fn renew_until_lost(&mut self) -> LeadershipLost {
         let mut cause: Option<String> = None;
         loop {
-            let due = self.attempted + jittered(self.config.terms.retry_period, JITTER);
+            let due = self.attempted + jittered(self.config.timing.retry_period, JITTER);
             sleep_until(due.min(Instant::now() + self.fence.remaining())).await;
             let left = self.fence.remaining();
             if left.is_zero() {
-                return Lost::Expired {
+                return LeadershipLost::Expired {
                     lease: self.lease(),
-                    deadline: self.config.terms.renew_deadline,
+                    deadline: self.config.timing.renew_deadline,
                     cause: cause.unwrap_or_else(|| STOPPED.to_owned()),
                 };
             }
@@ -162,7 +162,7 @@ impl Elector {
                 Ok(Ok(Decision::Renew)) => cause = None,
                 Ok(Ok(_)) => {
                     let holder = self.observed.holder().map(str::to_owned);
-                    return Lost::Taken {
+                    return LeadershipLost::Taken {
                         lease: self.lease(),
                         holder,
                     };
@@ -186,7 +186,7 @@ impl Elector {
         }
         match self.claim().await {
             // Another candidate was faster.
-            Err(error) if error.is_conflict() => Ok(Decision::Wait(self.config.terms.poll_period)),
+            Err(error) if error.is_conflict() => Ok(Decision::Wait(self.config.timing.poll_period)),
             claimed => claimed.map(|()| decision),
         }
     }
@@ -207,7 +207,7 @@ impl Elector {
             &self.observed,
             &self.config.identity,
             (self.clock)(),
-            &self.config.terms,
+            &self.config.timing,
         )
     }
 
@@ -223,7 +223,7 @@ impl Elector {
     /// Writes this participant into the record and, when that succeeds, opens the fence for a time that began before
     /// the request was sent.
     async fn claim(&mut self) -> Result<(), Error> {
-        let mut lease = held(&self.observed, &self.config.identity, clock::now(), &self.config.terms);
+        let mut lease = held(&self.observed, &self.config.identity, clock::now(), &self.config.timing);
         lease.metadata.name.get_or_insert_with(|| self.config.name.clone());
         // Until the answer is here nobody knows whether the write took place.
         self.stale = true;
@@ -232,7 +232,7 @@ impl Elector {
         let written = self.write(&lease).await?;
         self.observed.update(Some(written), (self.clock)());
         self.stale = false;
-        self.fence.extend(sent + self.config.terms.renew_deadline);
+        self.fence.extend(sent + self.config.timing.renew_deadline);
         Ok(())
     }
 
@@ -248,7 +248,7 @@ impl Elector {
     }
 
     async fn in_time<T>(&self, verb: &'static str, request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
-        let after = self.config.terms.request_timeout;
+        let after = self.config.timing.request_timeout;
         match timeout(after, request).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(source)) => Err(Error::Api {

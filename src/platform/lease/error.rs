@@ -4,13 +4,13 @@ use std::time::Duration;
 
 /// Why a leader leads no longer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Lost {
+pub(crate) enum LeadershipLost {
     /// No renewal came through in time.
     #[error("the leader lease {lease} could not be renewed for {deadline:?}: {cause}")]
     Expired {
         /// Namespace and name of the lease.
         lease: String,
-        /// [`Terms::renew_deadline`](super::Terms::renew_deadline).
+        /// [`Timing::renew_deadline`](super::Timing::renew_deadline).
         deadline: Duration,
         /// What went wrong last.
         cause: String,
@@ -38,7 +38,7 @@ pub(crate) enum Error {
         /// The answer.
         source: Box<kube::Error>,
     },
-    /// No answer within [`Terms::request_timeout`](super::Terms::request_timeout).
+    /// No answer within [`Timing::request_timeout`](super::Timing::request_timeout).
     #[error("cannot {verb} the leader lease {lease}: no answer from the API server within {after:?}")]
     Timeout {
         /// `read`, `create` or `update`.

@@ -19,7 +19,7 @@ pub(crate) struct Fenced;
 
 /// Tells whether this replica may write now. Clones are one fence.
 ///
-/// It is open from a renewal of the lease until [`Terms::renew_deadline`](super::Terms::renew_deadline) after that
+/// It is open from a renewal of the lease until [`Timing::renew_deadline`](super::Timing::renew_deadline) after that
 /// renewal was *sent*, on a clock that goes on while the process is stopped. No task has to run for it to shut.
 #[derive(Clone)]
 pub(crate) struct Fence {

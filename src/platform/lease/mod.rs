@@ -10,10 +10,10 @@ mod decide;
 mod elector;
 mod error;
 mod fence;
-mod place;
+mod identity;
 
-pub(crate) use decide::Terms;
+pub(crate) use decide::Timing;
 pub(crate) use elector::{Config, Elector};
-pub(crate) use error::Lost;
+pub(crate) use error::LeadershipLost;
 pub(crate) use fence::{Fence, Fenced};
-pub(crate) use place::{NamespaceUnknown, identity, namespace};
+pub(crate) use identity::{NamespaceUnknown, identity, namespace};

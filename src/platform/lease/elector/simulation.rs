@@ -12,7 +12,7 @@ use proptest::test_runner::Config as ProptestConfig;
 use proptest::{prop_assert, proptest};
 use tokio::time::{Instant, interval, sleep_until};
 
-use super::super::{Config, Elector, Terms};
+use super::super::{Config, Elector, Timing};
 use super::fake::{FakeApi, Fault};
 use crate::platform::clock::Clock;
 use crate::platform::metrics::Metrics;
@@ -82,7 +82,7 @@ async fn compete(mut elector: Elector) {
     }
 }
 
-fn run(terms: Terms, machines: [Machine; 2], faults: Vec<Fault>) -> Seen {
+fn run(timing: Timing, machines: [Machine; 2], faults: Vec<Fault>) -> Seen {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -98,7 +98,7 @@ fn run(terms: Terms, machines: [Machine; 2], faults: Vec<Fault>) -> Seen {
             let config = Config {
                 name: "lock".to_owned(),
                 identity: format!("rate {rate}"),
-                terms,
+                timing,
             };
             let elector = Elector::on_clock(fake.api(), config, Metrics::new().unwrap(), clock);
             let fence = elector.fence();
@@ -125,7 +125,7 @@ proptest! {
         machines in [machine(), machine()],
         faults in vec(fault(), 0..120),
     ) {
-        let seen = run(Terms::default(), machines, faults);
+        let seen = run(Timing::default(), machines, faults);
         prop_assert!(!seen.both);
     }
 }
@@ -140,16 +140,16 @@ fn a_leader_that_stops_for_long_is_replaced_and_comes_back_fenced() {
         rate: 1.01,
         stops: vec![(0, 5_000)],
     };
-    let seen = run(Terms::default(), [stopped, standby], Vec::new());
+    let seen = run(Timing::default(), [stopped, standby], Vec::new());
     assert_eq!(seen.led, [true, true]);
     assert!(!seen.both);
 }
 
 #[test]
 fn the_simulation_sees_two_leaders_when_the_lease_is_shorter_than_the_renew_deadline() {
-    let terms = Terms {
+    let timing = Timing {
         lease_duration: Duration::from_secs(5),
-        ..Terms::default()
+        ..Timing::default()
     };
     let stopped = Machine {
         rate: 1.0,
@@ -159,5 +159,5 @@ fn the_simulation_sees_two_leaders_when_the_lease_is_shorter_than_the_renew_dead
         rate: 1.01,
         stops: vec![(0, 5_000)],
     };
-    assert!(run(terms, [stopped, standby], Vec::new()).both);
+    assert!(run(timing, [stopped, standby], Vec::new()).both);
 }

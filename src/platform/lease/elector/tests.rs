@@ -5,7 +5,7 @@ use http::Method;
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use tokio::time::{Instant, advance, sleep, timeout};
 
-use super::super::{Config, Elector, Fence, Fenced, Lost, Terms};
+use super::super::{Config, Elector, Fence, Fenced, LeadershipLost, Timing};
 use super::fake::{FakeApi, Fault};
 use crate::platform::clock::Clock;
 use crate::platform::metrics::Metrics;
@@ -41,7 +41,7 @@ fn elector(fake: &FakeApi, identity: &str, clock: Clock) -> Elector {
     let config = Config {
         name: "lock".to_owned(),
         identity: identity.to_owned(),
-        terms: Terms::default(),
+        timing: Timing::default(),
     };
     Elector::on_clock(fake.api(), config, Metrics::new().unwrap(), clock)
 }
@@ -137,7 +137,7 @@ async fn a_leader_that_cannot_renew_steps_down_at_the_deadline() {
         };
         let (lost, ()) = tokio::join!(elector.hold(), just_before);
         assert!(
-            matches!(&lost, Lost::Expired { cause, .. } if cause.contains("API server") || cause.contains("Unavailable")),
+            matches!(&lost, LeadershipLost::Expired { cause, .. } if cause.contains("API server") || cause.contains("Unavailable")),
             "{fault:?}: {lost}"
         );
         assert!(start.elapsed() >= 10 * SECOND, "{fault:?}: {:?}", start.elapsed());
@@ -186,7 +186,7 @@ async fn a_stopped_leader_finds_its_fence_shut_before_any_of_its_tasks_ran() {
     assert_eq!(fence.check(), Err(Fenced));
     let lost = elector.hold().await;
     assert!(
-        matches!(&lost, Lost::Expired { cause, .. } if cause.contains("stopped")),
+        matches!(&lost, LeadershipLost::Expired { cause, .. } if cause.contains("stopped")),
         "{lost}"
     );
     assert!(fake.state().requests.is_empty());
@@ -201,7 +201,7 @@ async fn a_leader_whose_lease_was_taken_stops_and_leaves_it_alone() {
     let start = Instant::now();
     let lost = elector.hold().await;
     assert!(
-        matches!(&lost, Lost::Taken { holder: Some(holder), .. } if holder == "usurper"),
+        matches!(&lost, LeadershipLost::Taken { holder: Some(holder), .. } if holder == "usurper"),
         "{lost}"
     );
     assert!(start.elapsed() <= 4 * SECOND, "{:?}", start.elapsed());
@@ -281,7 +281,7 @@ async fn dropping_the_elector_shuts_its_fence() {
 
 #[test]
 fn losing_the_lease_says_which_and_why() {
-    let expired = Lost::Expired {
+    let expired = LeadershipLost::Expired {
         lease: "kubeflow/lock".to_owned(),
         deadline: 10 * SECOND,
         cause: "forbidden".to_owned(),
@@ -290,7 +290,7 @@ fn losing_the_lease_says_which_and_why() {
         expired.to_string(),
         "the leader lease kubeflow/lock could not be renewed for 10s: forbidden"
     );
-    let taken = Lost::Taken {
+    let taken = LeadershipLost::Taken {
         lease: "kubeflow/lock".to_owned(),
         holder: None,
     };
