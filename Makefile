@@ -19,7 +19,7 @@ build: ## Build the operator for release
 	cargo build --locked --release
 
 test: control-plane ## Run all tests, those against a real API server included, those that look at a clock first and alone
-	cargo test --locked --test server -- $(TIMED)
+	cargo test --locked --workspace --test server -- $(TIMED)
 	cargo test --locked --workspace -- $(addprefix --skip ,$(TIMED))
 
 test-kind: control-plane ## Run the tests that a foreign cluster allows against the one of KUBECONFIG, for example of kind

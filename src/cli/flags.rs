@@ -1,17 +1,14 @@
 //! Flags of the operator, with Kubeflow's names and meanings.
 
-use std::num::NonZeroU32;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use clap::ArgAction;
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use crate::cli::kubeflow;
 use crate::cli::kubeflow::KubeflowFlags;
 use crate::cli::pod_flags::PodFlags;
-use crate::controller::Election;
-use crate::controller::Options;
+use crate::controller::{Election, Options};
 use crate::platform::client::RateLimit;
 use crate::platform::http::BindAddress;
 use crate::platform::logs;

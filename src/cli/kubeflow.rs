@@ -4,10 +4,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
-use clap::ArgAction;
-use clap::Args;
-use clap::Command;
-use clap::ValueEnum;
+use clap::{ArgAction, Args, Command, ValueEnum};
 
 use crate::platform::logs;
 

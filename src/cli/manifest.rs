@@ -1,86 +1,48 @@
-//! Reads PyTorchJobs from files, the way `kubectl apply -f` would.
-
-use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+//! PyTorchJobs as they are written in a file.
 
 use serde_json::Value;
 
 use crate::api::PyTorchJob;
-use crate::api::UnknownPodFields;
-use crate::api::structural::Misfit;
-use crate::api::structural::misfits;
-use crate::api::structural::schema_of_jobs;
+use crate::api::structural::{Misfit, misfits};
 use crate::cli::metadata;
 
-/// Why a file has no jobs to look at.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    /// The file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The text is not YAML.
-    #[error("{} is not YAML: {source}", path.display())]
-    Yaml {
-        /// The file.
-        path: PathBuf,
-        /// Where and why not.
-        source: Box<serde_saphyr::Error>,
-    },
-    /// No document in it is a PyTorchJob.
-    #[error("{} has no PyTorchJob of kubeflow.org/v1", path.display())]
-    None {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
-/// A document that says it is a PyTorchJob.
+/// An object that says it is a PyTorchJob.
 #[derive(Debug)]
 pub(super) struct Document {
-    /// Its name, or its place in the file.
+    /// What to call it: its name as kubectl takes it, or its place in the file; after its file where there are several.
     pub title: String,
     /// The job, if it can be decoded.
     pub job: Option<Box<PyTorchJob>>,
+    /// Whether an operator has started it.
+    pub started: bool,
     /// What does not fit the definition.
     pub misfits: Vec<Misfit>,
 }
 
-/// Reads all PyTorchJobs of a file; `-` is standard input. Documents of other kinds are passed over.
-pub(super) fn read(path: &Path, unknown: UnknownPodFields) -> Result<Vec<Document>, Error> {
-    let failed = |source| Error::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let text = if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map_err(failed)?;
-        text
-    } else {
-        fs::read_to_string(path).map_err(failed)?
-    };
-    let documents = parse(&text).map_err(|source| Error::Yaml {
-        path: path.to_owned(),
-        source: Box::new(source),
-    })?;
-    let schema = schema_of_jobs(unknown);
-    let ours = documents
-        .into_iter()
-        .filter(|document| document["kind"] == "PyTorchJob" && document["apiVersion"] == "kubeflow.org/v1");
-    let jobs: Vec<Document> = ours
-        .enumerate()
-        .map(|(place, document)| decode(&schema, place, document))
-        .collect();
-    if jobs.is_empty() {
-        Err(Error::None { path: path.to_owned() })
-    } else {
-        Ok(jobs)
+/// The objects of a text, those in lists too, each with its place. Documents that hold nothing are not counted.
+pub(super) fn objects(text: &str) -> Result<Vec<(String, Value)>, serde_saphyr::Error> {
+    let documents = parse(text)?.into_iter().enumerate();
+    let named = documents.map(|(index, document)| (format!("document {}", index + 1), document));
+    Ok(named.flat_map(|(place, document)| in_list(place, document)).collect())
+}
+
+/// The items of a list such as `kubectl get -o yaml` prints; any other object is itself.
+fn in_list(place: String, mut document: Value) -> Vec<(String, Value)> {
+    let is_list = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+    match document.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) if is_list => {
+            let named = items.into_iter().enumerate();
+            named
+                .map(|(index, item)| (format!("{place}, item {}", index + 1), item))
+                .collect()
+        }
+        _ => vec![(place, document)],
     }
+}
+
+/// Whether the object says that it is ours.
+pub(super) fn is_job(document: &Value) -> bool {
+    document["kind"] == "PyTorchJob" && document["apiVersion"] == "kubeflow.org/v1"
 }
 
 /// The documents of a file, with the values that kubectl gives them: it reads YAML 1.1, in which `yes` and `on` are
@@ -99,7 +61,8 @@ fn parse(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
     serde_saphyr::from_multiple_with_options(text, options)
 }
 
-fn decode(schema: &Value, place: usize, mut document: Value) -> Document {
+/// The job in an object, and what is wrong with it by the schema.
+pub(super) fn decode(schema: &Value, origin: Option<&str>, place: &str, mut document: Value) -> Document {
     let mut misfits = misfits(schema, &document);
     drop_nulls(&mut document);
     misfits.extend(metadata::misfits(&document["metadata"]));
@@ -110,9 +73,6 @@ fn decode(schema: &Value, place: usize, mut document: Value) -> Document {
         // The API server appends five letters.
         document["metadata"]["name"] = format!("{prefix}xxxxx").into();
     }
-    let title = document["metadata"]["name"]
-        .as_str()
-        .map_or_else(|| format!("document {}", place + 1), ToOwned::to_owned);
     let text = document.to_string();
     let mut json = serde_json::Deserializer::from_str(&text);
     let job = serde_path_to_error::deserialize(&mut json).map(Box::new);
@@ -123,10 +83,22 @@ fn decode(schema: &Value, place: usize, mut document: Value) -> Document {
         });
     }
     Document {
-        title,
+        title: title(origin, place, &document["metadata"]),
         job: job.ok(),
+        started: document["status"]["startTime"].is_string(),
         misfits,
     }
+}
+
+/// The job as an argument of kubectl, so that the line about it can be copied: `pytorchjob/train -n team`.
+fn title(origin: Option<&str>, place: &str, metadata: &Value) -> String {
+    let name = metadata["name"].as_str().unwrap_or(place);
+    let origin = origin.map(|origin| format!("{origin}: ")).unwrap_or_default();
+    let namespace = metadata["namespace"].as_str();
+    let namespace = namespace
+        .map(|namespace| format!(" -n {namespace}"))
+        .unwrap_or_default();
+    format!("{origin}pytorchjob/{name}{namespace}")
 }
 
 /// Drops fields that are null: nothing in our schema is nullable, and to the API server such a field is absent.

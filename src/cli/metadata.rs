@@ -3,8 +3,7 @@
 use std::sync::LazyLock;
 
 use regex_lite::Regex;
-use serde_json::Map;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::api::bounds::MAX_NAME;
 use crate::api::structural::Misfit;

@@ -1,5 +1,6 @@
 //! The command line. Without a subcommand the operator runs, as Kubeflow's does.
 
+mod files;
 mod flags;
 mod kubeflow;
 mod manifest;
@@ -8,13 +9,19 @@ mod offline;
 mod pod_flags;
 mod run;
 
+use std::error::Error;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::api;
-use crate::api::UnknownPodFields;
+use crate::api::{self, UnknownPodFields};
+use crate::cli::offline::{Format, Report};
+
+/// Exit code of `plan` and `validate` when nothing could be said: no file, no YAML, no job in it, nowhere to write.
+/// An invalid job is 1.
+const UNREADABLE: u8 = 2;
 
 /// A Kubernetes operator for kubeflow.org/v1 PyTorchJob.
 #[derive(Debug, Parser)]
@@ -32,10 +39,11 @@ enum Command {
     Run(Box<flags::Flags>),
     /// Print the CustomResourceDefinition.
     Crd(Definition),
-    /// Print the pods and services that would be created for the jobs of a file. Needs no cluster.
-    Plan(File),
-    /// Check the jobs in a file. Needs no cluster; exits with 1 when something is wrong.
-    Validate(File),
+    /// Print the pods, services and PodGroups that would be created for the jobs in files. Needs no cluster. Exits with
+    /// 1 when a job is invalid and 2 when a file cannot be read.
+    Plan(Plan),
+    /// Check the jobs in files. Needs no cluster. Exits with 1 when a job is invalid and 2 when a file cannot be read.
+    Validate(Validate),
 }
 
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -57,16 +65,44 @@ impl Definition {
 }
 
 #[derive(Debug, clap::Args)]
-struct File {
-    /// YAML or JSON file, one or more documents; `-` reads standard input.
+struct Files {
+    /// YAML or JSON files, with one or more documents or lists, or directories of such files; `-` reads standard input.
+    #[arg(value_name = "FILE", required_unless_present = "filename")]
+    paths: Vec<PathBuf>,
+    /// The same, as kubectl takes it; may be repeated.
     #[arg(short, long = "filename", value_name = "FILE")]
-    filename: PathBuf,
+    filename: Vec<PathBuf>,
     /// The definition that the jobs are for.
     #[command(flatten)]
     definition: Definition,
+}
+
+impl Files {
+    fn read(&self) -> Result<files::Contents, files::Error> {
+        let paths = [self.filename.as_slice(), &self.paths].concat();
+        files::read(&paths, self.definition.unknown())
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct Plan {
+    #[command(flatten)]
+    files: Files,
+    /// yaml prints documents, json a list.
+    #[arg(short, long, value_enum, default_value = "yaml", value_name = "FORMAT")]
+    output: Format,
     /// Pod settings.
     #[command(flatten)]
     settings: pod_flags::PodFlags,
+}
+
+#[derive(Debug, clap::Args)]
+struct Validate {
+    #[command(flatten)]
+    files: Files,
+    /// Print all that was found as yaml or json, instead of a line for each job and each fault.
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Format>,
 }
 
 impl Cli {
@@ -80,25 +116,55 @@ impl Cli {
     #[must_use]
     pub fn execute(self) -> ExitCode {
         let result = match self.command {
-            None => run::run(self.run).map(|()| String::new()),
-            Some(Command::Run(flags)) => run::run(*flags).map(|()| String::new()),
-            Some(Command::Crd(definition)) => Ok(api::crd_yaml(definition.unknown())),
-            Some(Command::Plan(file)) => file
-                .settings
-                .settings()
-                .map_err(Into::into)
-                .and_then(|settings| offline::plan(&file.filename, file.definition.unknown(), &settings)),
-            Some(Command::Validate(file)) => offline::validate(&file.filename, file.definition.unknown()),
+            None => return operate(self.run),
+            Some(Command::Run(flags)) => return operate(*flags),
+            Some(Command::Crd(definition)) => Ok(Report {
+                output: api::crd_yaml(definition.unknown()),
+                ..Report::default()
+            }),
+            Some(Command::Plan(arguments)) => plan(&arguments),
+            Some(Command::Validate(arguments)) => validate(&arguments),
         };
-        match result {
-            Ok(output) => {
-                print!("{output}");
-                ExitCode::SUCCESS
-            }
+        match result.and_then(|report| print(&report)) {
+            Ok(code) => code,
             Err(error) => {
                 eprintln!("{error}");
-                ExitCode::FAILURE
+                ExitCode::from(UNREADABLE)
             }
         }
+    }
+}
+
+fn operate(flags: flags::Flags) -> ExitCode {
+    match run::run(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn plan(arguments: &Plan) -> Result<Report, Box<dyn Error>> {
+    let settings = arguments.settings.settings()?;
+    Ok(offline::plan(&arguments.files.read()?, &settings, arguments.output)?)
+}
+
+fn validate(arguments: &Validate) -> Result<Report, Box<dyn Error>> {
+    Ok(offline::validate(&arguments.files.read()?, arguments.output)?)
+}
+
+/// Prints a report. A reader that has seen enough, such as `head`, is no error.
+fn print(report: &Report) -> Result<ExitCode, Box<dyn Error>> {
+    for remark in &report.remarks {
+        // What cannot be said there can be said nowhere.
+        let _written = writeln!(std::io::stderr(), "{remark}");
+    }
+    let mut output = std::io::stdout().lock();
+    let written = output.write_all(report.output.as_bytes()).and_then(|()| output.flush());
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("cannot write the output: {error}").into()),
+        _ if report.invalid => Ok(ExitCode::FAILURE),
+        _ => Ok(ExitCode::SUCCESS),
     }
 }

@@ -3,17 +3,13 @@
 use std::convert::Infallible;
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use k8s_openapi::api::core::v1::Container;
 use serde_json::Value;
 
-use crate::planner::Gang;
-use crate::planner::GangScheduler;
-use crate::planner::InitContainer;
-use crate::planner::Settings;
+use crate::planner::{Gang, GangScheduler, InitContainer, Settings};
 
 /// Where Kubeflow's operator looks for a template unless told otherwise.
 const DEFAULT_TEMPLATE: &str = "/etc/config/initContainer.yaml";

@@ -2,11 +2,9 @@
 
 use std::error::Error;
 
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::cli::flags::Flags;
 use crate::controller;

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use pytorchjob_test_cluster::repository;
 use serde_json::{Value, json};
@@ -238,12 +238,7 @@ fn plan_prints_the_pod_group_before_its_pods_and_the_flag_takes_kubeflows_values
 
 #[test]
 fn every_job_of_a_file_is_validated_however_many_there_are() {
-    let job = |index: u32, image: &str| {
-        let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": image }] } });
-        let spec = json!({ "pytorchReplicaSpecs": { "Master": { "template": template } } });
-        let metadata = json!({ "name": format!("job-{index}") });
-        json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": metadata, "spec": spec })
-    };
+    let job = |index: u32, image| manifest(&format!("job-{index}"), image);
     let jobs = (1..5_000).map(|index| job(index, "i")).chain([job(5_000, "")]);
     let documents: Vec<String> = jobs.map(|job| job.to_string()).collect();
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("many.yaml");
@@ -253,4 +248,211 @@ fn every_job_of_a_file_is_validated_however_many_there_are() {
     assert!(!output.status.success());
     assert!(faults.starts_with("pytorchjob/job-5000: "), "{faults}");
     assert_eq!(faults.trim().lines().count(), 1, "{faults}");
+}
+
+/// A manifest with a Master of this image.
+fn manifest(name: &str, image: &str) -> Value {
+    let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": image }] } });
+    let spec = json!({ "pytorchReplicaSpecs": { "Master": { "template": template } } });
+    json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": { "name": name }, "spec": spec })
+}
+
+/// A directory with these files, of this test alone.
+fn directory(test: &str, files: &[(&str, String)]) -> PathBuf {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(test);
+    let _absent = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).unwrap();
+    for (name, text) in files {
+        fs::write(directory.join(name), text).unwrap();
+    }
+    directory
+}
+
+/// Standard output, standard error and exit code.
+fn said(arguments: &[&str]) -> (String, String, Option<i32>) {
+    let output = run(arguments);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr), output.status.code())
+}
+
+#[test]
+fn files_and_directories_are_read_as_kubectl_reads_them_and_each_job_is_named_with_its_file() {
+    let files = directory(
+        "files",
+        &[
+            ("b.yaml", manifest("b", "i").to_string()),
+            ("a.json", manifest("a", "i").to_string()),
+            ("c.yml", manifest("c", "").to_string()),
+            ("notes.txt", "[".into()),
+        ],
+    );
+    let path = |name: &str| files.join(name).display().to_string();
+    let directory = files.display().to_string();
+    let (output, faults, code) = said(&["validate", &directory]);
+    let expected = format!(
+        "{}: pytorchjob/a is valid\n{}: pytorchjob/b is valid\n",
+        path("a.json"),
+        path("b.yaml")
+    );
+    assert_eq!(output, expected);
+    assert!(
+        faults.starts_with(&format!("{}: pytorchjob/c: spec.", path("c.yml"))),
+        "{faults}"
+    );
+    assert_eq!(code, Some(1));
+
+    let (output, faults, code) = said(&[
+        "validate",
+        "-f",
+        &path("b.yaml"),
+        "-f",
+        &path("a.json"),
+        &path("b.yaml"),
+    ]);
+    assert_eq!((output.lines().count(), faults.as_str(), code), (3, "", Some(0)));
+    assert!(output.starts_with(&format!("{}: ", path("b.yaml"))), "{output}");
+}
+
+#[test]
+fn items_of_lists_are_jobs_and_what_is_no_job_is_named_by_its_place_and_passed_over() {
+    let nameless = {
+        let mut job = manifest("x", "");
+        job["metadata"] = json!({ "generateName": "train-", "namespace": "team" });
+        job
+    };
+    let list = json!({ "kind": "List", "apiVersion": "v1", "items": [
+        { "kind": "ConfigMap", "apiVersion": "v1" }, manifest("listed", "i"), nameless,
+    ] });
+    let text = format!("---\n# nothing\n---\nkind: Service\n---\n{list}\n---\n- 1\n");
+    let file = directory("lists", &[("jobs.yaml", text)]).join("jobs.yaml");
+    let (output, remarks, code) = said(&["validate", file.to_str().unwrap()]);
+    assert_eq!(output, "pytorchjob/listed is valid\n");
+    let remarks: Vec<&str> = remarks.lines().collect();
+    assert_eq!(
+        remarks[..3],
+        [
+            "document 1 is passed over: Service",
+            "document 2, item 1 is passed over: ConfigMap",
+            "document 3 is passed over: no Kubernetes object",
+        ]
+    );
+    assert!(
+        remarks[3].starts_with("pytorchjob/train-xxxxx -n team: spec."),
+        "{remarks:?}"
+    );
+    assert_eq!((remarks.len(), code), (4, Some(1)));
+}
+
+#[test]
+fn what_cannot_be_read_is_another_exit_code_than_what_is_invalid() {
+    let files = directory(
+        "unreadable",
+        &[("broken.yaml", "a: [".into()), ("service.yaml", "kind: Service".into())],
+    );
+    let path = |name: &str| files.join(name).display().to_string();
+    for (arguments, says) in [
+        (
+            ["validate".to_owned(), path("missing.yaml")],
+            "missing.yaml: No such file",
+        ),
+        (
+            ["plan".to_owned(), path("broken.yaml")],
+            "broken.yaml: it is not YAML: ",
+        ),
+        (
+            ["validate".to_owned(), path("service.yaml")],
+            "no PyTorchJob of kubeflow.org/v1 in ",
+        ),
+    ] {
+        let (output, error, code) = said(&[&arguments[0], &arguments[1]]);
+        assert!(error.contains(says), "{says} in {error}");
+        assert_eq!((output.as_str(), code), ("", Some(2)), "{arguments:?}");
+    }
+    assert_eq!(said(&["validate"]).2, Some(2), "no file at all");
+}
+
+#[test]
+fn faults_of_a_job_that_an_operator_has_started_are_warnings() {
+    let with_status = |name: &str, status: Value| {
+        let mut job = manifest(name, "");
+        job["status"] = status;
+        job.to_string()
+    };
+    let condition = json!([{ "type": "Succeeded", "status": "True" }]);
+    let started = with_status("started", json!({ "startTime": "2026-01-01T00:00:00Z" }));
+    let finished = with_status("finished", json!({ "conditions": condition }));
+    let file = directory("stored", &[("jobs.yaml", format!("{started}\n---\n{finished}"))]).join("jobs.yaml");
+    let (output, warnings, code) = said(&["validate", file.to_str().unwrap()]);
+    let lines: Vec<&str> = warnings.lines().collect();
+    assert!(
+        lines[0].starts_with("pytorchjob/started: warning: it has started and goes on: spec."),
+        "{warnings}"
+    );
+    let left = "pytorchjob/finished: warning: it has finished and is left alone: spec.";
+    assert!(lines.iter().any(|line| line.starts_with(left)), "{warnings}");
+    assert_eq!((output.as_str(), code), ("", Some(0)));
+}
+
+#[test]
+fn plan_says_why_nothing_is_created() {
+    let with = |name: &str, policy: Value| {
+        let mut job = manifest(name, "i");
+        job["spec"]["runPolicy"] = policy;
+        job.to_string()
+    };
+    let jobs = [
+        with("asleep", json!({ "suspend": true })),
+        with("elsewhere", json!({ "managedBy": "kueue.x-k8s.io/multikueue" })),
+        with("runs", json!({})),
+    ];
+    let file = directory("nothing", &[("jobs.yaml", jobs.join("\n---\n"))]).join("jobs.yaml");
+    let (output, remarks, code) = said(&["plan", file.to_str().unwrap(), "-o", "json"]);
+    assert_eq!(
+        remarks,
+        "pytorchjob/asleep: nothing is created: it is suspended\n\
+         pytorchjob/elsewhere: nothing is created: it is managed by kueue.x-k8s.io/multikueue\n"
+    );
+    let list: Value = serde_json::from_str(&output).unwrap();
+    let names: Vec<&Value> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["metadata"]["name"])
+        .collect();
+    assert_eq!(names, ["runs-master-0", "runs-master-0"]);
+    assert_eq!((&list["kind"], code), (&json!("List"), Some(0)));
+}
+
+#[test]
+fn validate_prints_what_it_found_for_programs() {
+    let jobs = format!("{}\n---\n{}", manifest("good", "i"), manifest("bad", ""));
+    let file = directory("formats", &[("jobs.yaml", jobs)]).join("jobs.yaml");
+    let (json, remarks, code) = said(&["validate", file.to_str().unwrap(), "-o", "json"]);
+    assert_eq!((remarks.as_str(), code), ("", Some(1)));
+    let verdicts: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(verdicts[0], json!({ "job": "pytorchjob/good", "faults": [] }));
+    let field = "spec.pytorchReplicaSpecs[Master].template.spec.containers[0].image";
+    assert_eq!(verdicts[1]["faults"][0]["field"], field, "{verdicts}");
+    let (yaml, ..) = said(&["validate", file.to_str().unwrap(), "-o", "yaml"]);
+    assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), verdicts);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
+    let mut crd = Command::new(BINARY)
+        .arg("crd")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(crd.stdout.take());
+    let output = crd.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(BINARY).arg("crd").stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.starts_with("cannot write the output: "), "{error}");
 }

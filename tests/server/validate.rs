@@ -214,7 +214,7 @@ async fn validate_calls_valid_what_the_api_server_accepts_and_nothing_else() {
         let name = manifest["metadata"]["name"].as_str().unwrap();
         let faults = faults
             .lines()
-            .filter(|line| line.starts_with(&format!("pytorchjob/{name}: ")));
+            .filter(|line| line.split([' ', ':']).next() == Some(format!("pytorchjob/{name}").as_str()));
         let faults: Vec<_> = faults.collect();
         let refusal = refusal(&client, namespace.name(), manifest).await;
         refused += usize::from(refusal.is_some());

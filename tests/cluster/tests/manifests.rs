@@ -97,7 +97,7 @@ async fn the_operator_may_do_what_it_does_and_nothing_else() {
         ("pytorchjobs.kubeflow.org", &["get", "list", "watch", "delete"]),
         ("pytorchjobs/status.kubeflow.org", &["patch"]),
         ("pytorchjobs/finalizers.kubeflow.org", &["update"]),
-        ("pods.", &["get", "list", "watch", "create", "delete"]),
+        ("pods.", &["get", "list", "watch", "create", "patch", "delete"]),
         ("services.", &["get", "list", "watch", "create", "delete"]),
         (
             "horizontalpodautoscalers.autoscaling",

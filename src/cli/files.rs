@@ -1,0 +1,125 @@
+//! Which files `plan` and `validate` read, and what is in them.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::api::UnknownPodFields;
+use crate::api::structural::schema_of_jobs;
+use crate::cli::manifest::{Document, decode, is_job, objects};
+
+/// Extensions of the files that are read of a directory, as kubectl has them.
+const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
+
+/// Why there is nothing to look at.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// A file or directory cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A text is not YAML.
+    #[error("cannot read {}: it is not YAML: {source}", path.display())]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// Where and why not.
+        source: Box<serde_saphyr::Error>,
+    },
+    /// No object in any file is a PyTorchJob.
+    #[error("no PyTorchJob of kubeflow.org/v1 in {}", names(.0))]
+    NoJob(Vec<PathBuf>),
+}
+
+fn names(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    names.join(", ")
+}
+
+/// What the files hold.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    /// The PyTorchJobs, in the order of the command line and then of the file.
+    pub jobs: Vec<Document>,
+    /// A line for each object of another kind.
+    pub passed_over: Vec<String>,
+}
+
+/// Reads all PyTorchJobs of files and of the files in directories; `-` is standard input. With more than one file each
+/// job is named with its file.
+pub(super) fn read(paths: &[PathBuf], unknown: UnknownPodFields) -> Result<Contents, Error> {
+    let files: Vec<PathBuf> = paths
+        .iter()
+        .map(|path| expand(path))
+        .collect::<Result<Vec<_>, _>>()?
+        .concat();
+    let schema = schema_of_jobs(unknown);
+    let mut contents = Contents::default();
+    for file in &files {
+        let documents = objects(&text(file)?).map_err(|source| Error::Yaml {
+            path: file.clone(),
+            source: Box::new(source),
+        })?;
+        let origin = (files.len() > 1).then(|| file.display().to_string());
+        for (place, document) in documents {
+            sort(&mut contents, &schema, origin.as_deref(), &place, document);
+        }
+    }
+    if contents.jobs.is_empty() {
+        return Err(Error::NoJob(paths.to_vec()));
+    }
+    Ok(contents)
+}
+
+fn sort(contents: &mut Contents, schema: &Value, origin: Option<&str>, place: &str, document: Value) {
+    if is_job(&document) {
+        contents.jobs.push(decode(schema, origin, place, document));
+        return;
+    }
+    let kind = document["kind"].as_str().unwrap_or("no Kubernetes object");
+    let origin = origin.map(|origin| format!("{origin}: ")).unwrap_or_default();
+    contents
+        .passed_over
+        .push(format!("{origin}{place} is passed over: {kind}"));
+}
+
+/// The files of a directory, sorted by name and without its directories, as `kubectl apply -f` reads it; any other path
+/// is itself.
+fn expand(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let entries = fs::read_dir(path).map_err(failed)?;
+    let paths: Result<Vec<PathBuf>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    let of_kubectl = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|end| EXTENSIONS.iter().any(|known| end == *known))
+    };
+    let mut files = paths.map_err(failed)?;
+    files.retain(|path| path.is_file() && of_kubectl(path));
+    files.sort();
+    Ok(files)
+}
+
+fn text(path: &Path) -> Result<String, Error> {
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        fs::read_to_string(path)
+    };
+    read.map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
