@@ -4,7 +4,7 @@ IMAGE ?= pytorchjob-operator:dev
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue lint fmt deny crds demo bench image install deploy ci
+.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue lint fmt deny crds demo bench image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,8 +57,17 @@ demo: control-plane ## Watch a job live through its edits on a real API server (
 bench: control-plane ## Measure the operator against the figures of docs/performance.md
 	cargo bench --locked --bench lifecycle
 
-image: ## Build the container image IMAGE
-	docker build --tag $(IMAGE) .
+image: ## Build the container image IMAGE, also into target/image.tar; no Docker daemon is needed (Debian: as root)
+	@./config/image/build.sh "$(IMAGE)"
+
+sbom: ## Write target/image.cdx.json, what the image is made of (CycloneDX)
+	@./config/image/sbom.sh
+
+test-image: ## Check that two builds of the image are one, and what is in it (five minutes)
+	@./config/image/check.sh
+
+dist: control-plane ## Write dist/install.yaml, everything that config/default installs, in one file
+	mkdir -p target && target/control-plane/kubectl kustomize config/default > target/install.yaml && mkdir -p dist && mv target/install.yaml dist/install.yaml
 
 install: ## Install the CustomResourceDefinition into the cluster of KUBECONFIG
 	kubectl apply --server-side -k config/crd

@@ -12,8 +12,7 @@ use crate::controller::applied::{Applied, Budget};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::job_ref::JobRef;
-use crate::planner::Action;
-use crate::planner::build;
+use crate::planner::{Action, build};
 
 /// Carries out the updates among `actions`.
 pub(super) async fn update(

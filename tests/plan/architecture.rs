@@ -50,7 +50,7 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
 pub(crate) struct Source {
     pub(crate) path: PathBuf,
     /// The lines before the tests.
-    lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
 }
 
 impl Source {

@@ -181,3 +181,37 @@ fn a_circle_is_found_among_files_and_among_folders() {
     assert_eq!(resolve(&module("p"), "b::T", &files), Some(module("p::b")));
     assert_eq!(resolve(&module("p::a"), "kube::Api", &files), None);
 }
+
+/// The modules that more than one `use` at the left margin imports from: those of inner modules stand apart.
+fn imported_twice(source: &Source) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let uses = source.code().filter_map(|(_, code)| code.strip_prefix("use "));
+    let modules = uses.filter_map(|path| {
+        let module = path.split('{').next().unwrap_or_default().trim_end_matches("::");
+        let whole = path.contains('{') || !module.contains("::");
+        let module = if whole {
+            Some(module)
+        } else {
+            module.rsplit_once("::").map(|(module, _)| module)
+        };
+        module.map(ToOwned::to_owned)
+    });
+    modules.filter(|module| !seen.insert(module.clone())).collect()
+}
+
+#[test]
+fn a_file_has_one_use_for_each_module_that_it_imports_from() {
+    for source in ALLOWED.iter().flat_map(|(module, _)| sources(module)) {
+        let twice = imported_twice(&source);
+        assert!(twice.is_empty(), "{}: {twice:?}", source.path.display());
+    }
+    let source = |text: &str| Source {
+        path: "x.rs".into(),
+        lines: text.lines().map(ToOwned::to_owned).collect(),
+    };
+    assert_eq!(imported_twice(&source("use a::b::{C, D};\nuse a::b::E;")), ["a::b"]);
+    assert_eq!(
+        imported_twice(&source("use a::b::C;\nuse a::b;\nuse a::b::c::D;")),
+        [""; 0]
+    );
+}

@@ -245,3 +245,50 @@ async fn what_was_applied_under_a_definition_whose_lists_merge_can_be_applied_ag
     }
     assert_eq!(variables(&after), json!([{ "name": "SECOND", "value": "1" }]));
 }
+
+#[tokio::test]
+async fn the_single_file_is_what_config_default_makes_and_can_be_applied_again_in_either_way() {
+    let cluster = empty_cluster().await;
+    if !cluster.is_ours() {
+        return not_applicable("installs everything");
+    }
+    let path = |name: &str| repository().join(name).display().to_string();
+    let (file, directory) = (path("dist/install.yaml"), path("config/default"));
+    let made = cluster.kubectl(&["kustomize", &directory]).await.unwrap();
+    assert!(made == fs::read_to_string(&file).unwrap(), "run `make dist`");
+
+    let created = cluster.kubectl(&["apply", "-f", &file]).await.unwrap();
+    assert!(created.lines().all(|line| line.ends_with(" created")), "{created}");
+    let budget = [
+        "get",
+        "pdb",
+        "-n",
+        "kubeflow",
+        "-o",
+        "jsonpath={.items[*].metadata.resourceVersion}",
+    ];
+    let before = cluster.kubectl(&budget).await.unwrap();
+    let again = cluster.kubectl(&["apply", "-f", &file]).await.unwrap();
+    let configured: Vec<&str> = again.lines().filter(|line| !line.ends_with(" unchanged")).collect();
+    // kubectl sends the selector of a PodDisruptionBudget each time, since patches replace it; nothing changes.
+    assert_eq!(
+        configured,
+        ["poddisruptionbudget.policy/pytorchjob-operator configured"]
+    );
+    assert_eq!(cluster.kubectl(&budget).await.unwrap(), before);
+    assert_eq!(cluster.kubectl(&["diff", "-f", &file]).await.unwrap(), "");
+    for source in [["-f", file.as_str()], ["-k", directory.as_str()]] {
+        for _ in 0..2 {
+            let applied = cluster
+                .kubectl(&[&["apply", "--server-side"], &source[..]].concat())
+                .await
+                .unwrap();
+            assert!(
+                applied.lines().all(|line| line.ends_with(" serverside-applied")),
+                "{applied}"
+            );
+        }
+        let diff = [&["diff", "--server-side"], &source[..]].concat();
+        assert_eq!(cluster.kubectl(&diff).await.unwrap(), "");
+    }
+}
