@@ -11,14 +11,20 @@ fail() { echo "image: $*" >&2; exit 1; }
 # index ARCHIVE: what the archive holds, digest first.
 index() { tar -xOf "$1" index.json | sed 's/,"annotations":{[^}]*}//'; }
 
-./config/image/build.sh pytorchjob-operator:check
-mv target/image.tar "$work/first.tar"
-git archive HEAD | tar -x --one-top-level="$work/elsewhere"
-REVISION=$(git describe --always --abbrev=40 --dirty) SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) \
-  CARGO_TARGET_DIR=$work/target "$work/elsewhere/config/image/build.sh" pytorchjob-operator:check
-[ "$(index "$work/first.tar")" = "$(index "$work/elsewhere/target/image.tar")" ] || fail "two builds differ"
+# build NAME TARGET: builds what is committed in a directory of its own.
+export REVISION SOURCE_DATE_EPOCH
+REVISION=$(git rev-parse HEAD)
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+build() {
+  git archive "$REVISION" | tar -x --one-top-level="$work/$1"
+  CARGO_TARGET_DIR=$2 "$work/$1/config/image/build.sh" pytorchjob-operator:check
+}
+build one "$PWD/target"
+build two "$work/target"
+one=$(index "$work/one/target/image.tar") two=$(index "$work/two/target/image.tar")
+[ "$one" = "$two" ] || fail "two builds differ: $one and $two"
 
-size=$(stat --format=%s "$work/first.tar")
+size=$(stat --format=%s "$work/one/target/image.tar")
 [ "$size" -le $((15 * 1024 * 1024)) ] || fail "$size bytes are more than 15 MiB"
 
 export STORAGE_DRIVER=${STORAGE_DRIVER:-vfs}
@@ -28,7 +34,7 @@ for part in '"User":"65532:65532"' '"Entrypoint":["/pytorchjob-operator"]' '"org
 done
 
 for name in pytorchjob-operator manager; do
-  said=$(chroot --userspec=65532:65532 target/image "/$name" --version)
+  said=$(chroot --userspec=65532:65532 "$work/two/target/image" "/$name" --version)
   [[ $said == pytorchjob-operator\ * ]] || fail "/$name --version: $said"
 done
-echo "image: $(index "$work/first.tar" | sed 's/.*"digest":"\([^"]*\)".*/\1/'), $size bytes, made twice; runs alone as user 65532"
+echo "image: $(sed 's/.*"digest":"\([^"]*\)".*/\1/' <<<"$one"), $size bytes, made twice; runs alone as user 65532"

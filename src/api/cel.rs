@@ -13,6 +13,20 @@ pub(crate) fn finished() -> String {
         .to_owned()
 }
 
+/// Whether this is a write of the status, in which the API server keeps the spec; in any other it keeps the status.
+/// Looks at what most of them change, and is false where that tells nothing.
+pub(crate) fn of_the_status() -> String {
+    let differ = |field: &str, of: &str| {
+        let (new, old) = (format!("self.status.{field}"), format!("oldSelf.status.{field}"));
+        format!("(has({new}) && (!has({old}) || {of}({new}) != {of}({old})))")
+    };
+    format!(
+        "(has(self.status) && (!has(oldSelf.status) || {} || {}))",
+        differ("ready", ""),
+        differ("conditions", "size")
+    )
+}
+
 /// Every template that was there before and still is.
 pub(crate) fn same_templates() -> String {
     "self.spec.pytorchReplicaSpecs.all(k, !(k in oldSelf.spec.pytorchReplicaSpecs) || \

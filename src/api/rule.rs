@@ -15,8 +15,9 @@ pub enum Scope {
     SchedulingPolicy,
     /// `spec.pytorchReplicaSpecs`.
     Replicas,
-    /// One entry of `spec.pytorchReplicaSpecs`.
-    Replica,
+    /// The containers in the template of one entry of `spec.pytorchReplicaSpecs`. To name them from further above costs
+    /// the API server as much as looking at them.
+    Containers,
 }
 
 /// One rule.

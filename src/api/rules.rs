@@ -4,14 +4,16 @@
 //! refuses with an unreadable message.
 //!
 //! The API server evaluates every rule on every write, also of labels and status, so each costs all users time: a rule
-//! opens with what is cheap and usually decides. What concerns one object alone stands at the root for new objects,
+//! opens with what is cheap and usually decides. Each step into an object costs it a copy of the names of that object's
+//! fields, so what compares pods first asks whether this is a write of the status, of which there are most. What concerns one object alone stands at the root for new objects,
 //! where no edit of a job that was stored without the rule can meet it, or at the smallest part that it is about, where
 //! a write that leaves this part alone passes.
 
 use std::sync::LazyLock;
 
 use crate::api::cel::{
-    finished, names_fit, of_a_new_object, or_else, same, same_templates, same_workers, suspended, within_bounds,
+    finished, names_fit, of_a_new_object, of_the_status, or_else, same, same_templates, same_workers, suspended,
+    within_bounds,
 };
 use crate::api::immutable::{immutable, scheduling};
 use crate::api::names;
@@ -86,16 +88,16 @@ fn replicas() -> Vec<Rule> {
             "Master.replicas must be 1: put additional pods in Worker.replicas",
         ),
         rule(
-            Scope::Replica,
-            ".template.spec.containers",
-            "self.template.spec.containers.exists(c, c.name == 'pytorch')",
+            Scope::Containers,
+            "",
+            "self.exists(c, c.name == 'pytorch')",
             "template.spec.containers needs a container named pytorch: it gets the rendezvous port and its exit code decides",
         )
         .required(),
         rule(
-            Scope::Replica,
-            ".template.spec.containers",
-            "self.template.spec.containers.all(c, has(c.image) && size(c.image) > 0)",
+            Scope::Containers,
+            "",
+            "self.all(c, has(c.image) && size(c.image) > 0)",
             "template.spec.containers: every container needs an image",
         )
         .required(),
@@ -173,7 +175,7 @@ fn only_while_suspended() -> Vec<Rule> {
         rule(
             Scope::Root,
             ".spec.pytorchReplicaSpecs",
-            format!("{} || {exempt}", same_templates()),
+            format!("{} || {} || {exempt}", of_the_status(), same_templates()),
             format!(
                 "template can change only while the job is suspended, since running pods would not follow: {ADVICE}"
             ),

@@ -167,8 +167,10 @@ fn add_rules(root: &mut Value) {
                 &mut root["properties"]["spec"]["properties"]["runPolicy"]["properties"]["schedulingPolicy"]
             }
             Scope::Replicas => &mut root["properties"]["spec"]["properties"]["pytorchReplicaSpecs"],
-            Scope::Replica => {
-                &mut root["properties"]["spec"]["properties"]["pytorchReplicaSpecs"]["additionalProperties"]
+            Scope::Containers => {
+                let replicas = &mut root["properties"]["spec"]["properties"]["pytorchReplicaSpecs"];
+                let pod = &mut replicas["additionalProperties"]["properties"]["template"]["properties"]["spec"];
+                &mut pod["properties"]["containers"]
             }
         };
         let mut validation = json!({ "rule": rule.cel, "message": rule.message });

@@ -1,6 +1,6 @@
 //! What the rules of the CRD must not let through, and what they must not hold up.
 
-use kube::api::{DynamicObject, PostParams};
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, ResourceExt as _};
 use pytorchjob_operator::api::{PyTorchJob, RULES, crd};
@@ -49,6 +49,57 @@ async fn no_parent_can_be_replaced_by_one_that_lacks_what_is_immutable() {
         put(no_types).await[0],
         "0: spec.pytorchReplicaSpecs in body should have at least 1 properties"
     );
+}
+
+/// The rules about templates let writes of the status pass unseen, and tell them by a status that changes.
+#[tokio::test]
+async fn a_status_in_the_same_body_carries_no_edit_of_a_template_through() {
+    let rig = Rig::new("carried").await;
+    rig.create("job", bare()).await;
+    let condition = |type_: &str| {
+        let time = "2026-01-01T00:00:00Z";
+        json!({ "type": type_, "status": "True", "lastTransitionTime": time, "lastUpdateTime": time })
+    };
+    let status = |ready: &str, types: &[&str]| {
+        let conditions: Vec<Value> = types.iter().map(|type_| condition(type_)).collect();
+        json!({ "status": { "ready": ready, "conditions": conditions } })
+    };
+    let container = json!([{ "name": "pytorch", "image": "another" }]);
+    let edit = json!({ "spec": { "pytorchReplicaSpecs": { "Worker": { "template": { "spec": { "containers": container } } } } } });
+    let says = "template can change only while the job is suspended";
+    // First none is stored, then one with other counts, then one with fewer conditions.
+    for (stored, sent) in [
+        (None, status("1/2", &["Created"])),
+        (Some(status("0/2", &["Created"])), status("1/2", &["Created"])),
+        (
+            Some(status("1/2", &["Created"])),
+            status("1/2", &["Created", "Running"]),
+        ),
+    ] {
+        if let Some(stored) = stored {
+            let params = PatchParams::default();
+            rig.raw()
+                .patch_status("job", &params, &Patch::Merge(stored))
+                .await
+                .unwrap();
+        }
+        let messages = refused(rig.patch("job", &with(edit.clone(), &sent)).await);
+        assert!(
+            messages.len() == 1 && messages[0].starts_with(says),
+            "{sent}: {messages:?}"
+        );
+    }
+    // And a write of the status changes no template, whatever it says of one.
+    let sent = with(edit, &status("2/2", &["Created"]));
+    let params = PatchParams::default();
+    let before = rig.raw().get("job").await.unwrap().data["spec"].take();
+    let stored = rig
+        .raw()
+        .patch_status("job", &params, &Patch::Merge(sent))
+        .await
+        .unwrap();
+    assert_eq!(stored.data["status"]["ready"], "2/2");
+    assert_eq!(stored.data["spec"], before);
 }
 
 #[tokio::test]
