@@ -28,10 +28,10 @@ size=$(stat --format=%s "$work/one/target/image.tar")
 [ "$size" -le $((15 * 1024 * 1024)) ] || fail "$size bytes are more than 15 MiB"
 
 export STORAGE_DRIVER=${STORAGE_DRIVER:-vfs}
-config=$(buildah inspect --type image --format '{{json .OCIv1}}' pytorchjob-operator:check)
-for part in '"User":"65532:65532"' '"Entrypoint":["/pytorchjob-operator"]' '"org.opencontainers.image.version":"'; do
-  grep -qF -- "$part" <<<"$config" || fail "$part is not in $config"
-done
+config=$(buildah inspect --type image --format \
+  '{{.OCIv1.Config.User}} {{.OCIv1.Config.Entrypoint}} {{index .OCIv1.Config.Labels "org.opencontainers.image.revision"}}' \
+  pytorchjob-operator:check)
+[ "$config" = "65532:65532 [/pytorchjob-operator] $REVISION" ] || fail "user, entry point and revision are $config"
 
 for name in pytorchjob-operator manager; do
   said=$(chroot --userspec=65532:65532 "$work/two/target/image" "/$name" --version)
