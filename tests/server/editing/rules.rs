@@ -202,16 +202,12 @@ async fn an_object_stored_without_the_rules_gets_its_outcome_and_can_be_labelled
     until_enforced(&raw).await;
 
     let patch = async |patch: Value| {
-        let patch = kube::api::Patch::Merge(patch);
-        answer(raw.patch(name, &kube::api::PatchParams::default(), &patch).await)
+        let patch = Patch::Merge(patch);
+        answer(raw.patch(name, &PatchParams::default(), &patch).await)
     };
     let status = json!({ "status": { "conditions": [{ "type": "Failed", "status": "True" }] } });
-    let status = kube::api::Patch::Merge(&status);
-    answer(
-        raw.patch_status(name, &kube::api::PatchParams::default(), &status)
-            .await,
-    )
-    .unwrap();
+    let status = Patch::Merge(&status);
+    answer(raw.patch_status(name, &PatchParams::default(), &status).await).unwrap();
     patch(json!({ "metadata": { "labels": { "team": "a" } } }))
         .await
         .unwrap();
