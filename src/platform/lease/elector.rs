@@ -28,7 +28,7 @@ const RELEASE_PATIENCE: Duration = Duration::from_secs(18);
 pub(crate) struct Config {
     /// Name of the `Lease`.
     pub name: String,
-    /// Who competes; see [`identity`](super::identity).
+    /// Who competes; see [`identity`](super::identity()).
     pub identity: String,
     /// The durations.
     pub timing: Timing,
