@@ -1,9 +1,9 @@
 //! `activeDeadlineSeconds` and `ttlSecondsAfterFinished`: never early and hardly late, whatever comes between.
 //!
 //! The times of the status are whole seconds: a job whose deadline of `n` seconds was enforced less than a second late
-//! has a `completionTime` of exactly `startTime + n`. One second more is allowed, for an API server that is short of CPU;
-//! `make bench` tells the milliseconds. The time of a deletion is read from `deletionTimestamp`, which a finalizer lets us
-//! see. Where time has to pass, another job's timer tells that it has.
+//! has a `completionTime` of exactly `startTime + n`. One second more is allowed, for an API server that is short of
+//! CPU; `make bench` tells the milliseconds. The time of a deletion is read from `deletionTimestamp`, which a finalizer
+//! lets us see. Where time has to pass, another job's timer tells that it has.
 
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::api::{Api, PostParams};
@@ -144,8 +144,8 @@ async fn a_deadline_patched_on_a_finished_job_changes_nothing() {
     .await;
 }
 
-/// Every edit can refuse the write of the outcome with a conflict. Counted in edits, not in seconds: a slow machine makes
-/// both slower.
+/// Every edit can refuse the write of the outcome with a conflict. Counted in edits, not in seconds: a slow machine
+/// makes both slower.
 #[tokio::test]
 async fn edits_that_never_cease_do_not_put_off_a_deadline() {
     let rig = Rig::start().await;
