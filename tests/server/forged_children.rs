@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
 use pytorchjob_test_cluster::{
-    Cluster, Operator, Options, PodPhase, not_applicable, set_pod_phase, wait_for, wait_for_all,
+    Cluster, Operator, Options, PodPhase, not_applicable, set_pod_phase, wait_for, wait_for_all, wait_gone,
 };
 use serde_json::json;
 
@@ -49,10 +49,15 @@ async fn a_pod_that_names_a_job_of_another_namespace_as_its_owner_has_no_effect_
     forged["status"] = json!({});
     let forged: Pod = serde_json::from_value(forged).unwrap();
     let forged_pods = Api::<Pod>::namespaced(client.clone(), &forgers);
-    forged_pods.create(&PostParams::default(), &forged).await.unwrap();
-    set_pod_phase(&client, &forgers, "victim-master-0", &PodPhase::Succeeded, 0)
-        .await
-        .unwrap();
+    // The garbage collector removes it, since its owner is not in this namespace; sometimes before it has succeeded.
+    loop {
+        forged_pods.create(&PostParams::default(), &forged).await.unwrap();
+        let succeeded = set_pod_phase(&client, &forgers, "victim-master-0", &PodPhase::Succeeded, 0).await;
+        if succeeded.is_ok() {
+            break;
+        }
+        wait_gone(&forged_pods, "victim-master-0", TIMEOUT).await.unwrap();
+    }
 
     // A job that is created now is worked on after what came before.
     create(&client, &theirs, &job("fence", 0)).await.unwrap();
