@@ -58,6 +58,7 @@ pub(super) struct ContainerStatusView {
     pub name: String,
     pub restart_count: i32,
     pub state: Option<ContainerStateView>,
+    pub last_state: Option<ContainerStateView>,
 }
 
 /// State of a container.
@@ -65,6 +66,7 @@ pub(super) struct ContainerStatusView {
 #[serde(default)]
 pub(super) struct ContainerStateView {
     pub waiting: Option<WaitingView>,
+    pub running: Option<RunningView>,
     pub terminated: Option<TerminatedView>,
 }
 
@@ -74,6 +76,13 @@ pub(super) struct ContainerStateView {
 pub(super) struct WaitingView {
     pub reason: Option<String>,
     pub message: Option<String>,
+}
+
+/// Since when a container runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct RunningView {
+    pub started_at: Option<Time>,
 }
 
 /// How a container ended.

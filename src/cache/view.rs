@@ -84,6 +84,7 @@ impl ObjectView {
             group: self.group(),
             unready: phase == Phase::Running && self.status.condition("Ready", "False").is_some(),
             trouble: self.trouble(phase).map(Box::new),
+            started_again: self.started_again(phase),
             failure: (phase == Phase::Failed).then(|| Box::new(self.failure())),
         };
         observed(self.metadata, fact)
@@ -153,6 +154,23 @@ impl ObjectView {
             let message = shortened(message.clone().unwrap_or_default(), TROUBLE_BYTES);
             Some(Trouble { reason, message })
         })
+    }
+
+    /// When a container that had failed was last started again; its end, while the kubelet has yet to do so.
+    fn started_again(&self, phase: Phase) -> Option<Timestamp> {
+        if !matches!(phase, Phase::Pending | Phase::Running) {
+            return None;
+        }
+        let failed = |end: &&TerminatedView| end.exit_code != 0;
+        let times = self.containers().filter_map(|status| {
+            let state = status.state.as_ref()?;
+            if let Some(end) = state.terminated.as_ref().filter(failed) {
+                return end.finished_at.as_ref();
+            }
+            let _earlier = status.last_state.as_ref()?.terminated.as_ref().filter(failed)?;
+            state.running.as_ref()?.started_at.as_ref()
+        });
+        times.map(|Time(time)| *time).max()
     }
 
     /// The end of the container that trains: one beside it may end later, by the deletion of the pod. Init containers
@@ -285,6 +303,32 @@ mod tests {
             "initContainerStatuses": [{ "name": "init-pytorch", "restartCount": 2 }],
             "containerStatuses": [{ "name": "pytorch", "restartCount": 3 }, { "name": "side", "restartCount": 1 }] }));
         assert_eq!((fact.phase, fact.restarts), (Phase::Running, 6));
+    }
+
+    #[test]
+    fn a_container_that_failed_before_says_since_when_it_runs_again() {
+        let ended = |code: i32| json!({ "terminated": { "exitCode": code, "finishedAt": "2027-01-15T08:00:00Z" } });
+        let runs = json!({ "running": { "startedAt": "2027-01-15T08:00:10Z" } });
+        let waits = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
+        let again = |phase: &str, state: &serde_json::Value, last: &serde_json::Value| {
+            let container = json!({ "name": "pytorch", "state": state, "lastState": last });
+            let fact = pod(&json!({ "phase": phase, "containerStatuses": [container] }));
+            fact.started_again.map(|time| time.to_string())
+        };
+        let (end, start) = (
+            Some("2027-01-15T08:00:00Z".to_owned()),
+            Some("2027-01-15T08:00:10Z".to_owned()),
+        );
+        assert_eq!(again("Running", &runs, &ended(1)), start);
+        assert_eq!(
+            again("Running", &ended(1), &json!({})),
+            end,
+            "it is about to be started"
+        );
+        assert_eq!(again("Running", &waits, &ended(1)), None, "it does not run");
+        assert_eq!(again("Running", &runs, &json!({})), None, "it never failed");
+        assert_eq!(again("Running", &runs, &ended(0)), None);
+        assert_eq!(again("Failed", &ended(1), &ended(1)), None, "it is not started again");
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct Pod {
     pub unready: bool,
     /// What keeps its containers from running, if the scheduler or the kubelet says so.
     pub trouble: Option<Box<Trouble>>,
+    /// When a container that had failed was last started again by the kubelet; its end, if that is yet to come.
+    pub started_again: Option<Timestamp>,
     /// Why the pod failed, if it did.
     pub failure: Option<Box<Failure>>,
 }

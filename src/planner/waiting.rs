@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::names::reason;
 use crate::api::{ConditionType, JobCondition, JobStatus};
@@ -21,6 +21,11 @@ const WARNING: &str = " Warning: ";
 /// How long after its grace period a pod may still be terminating: the kubelet has to unmount its volumes and to
 /// report.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+/// The reason that the kubelet gives while it waits before it starts a container that has failed.
+const CRASH_LOOP: &str = "CrashLoopBackOff";
+/// The kubelet forgets the failures of a container that has run for this long. One that ends sooner is in the same
+/// loop.
+const CRASH_LOOP_RESET: SignedDuration = SignedDuration::from_mins(10);
 /// The reason that schedulers give for pods that they cannot place.
 const UNSCHEDULABLE: &str = "Unschedulable";
 /// The conditions that can be the state of an unfinished job.
@@ -70,17 +75,17 @@ impl Cause {
 /// Writes into the status what the job waits for, and takes out what is over. `held` says whether pods wait for the
 /// gang scheduler.
 pub(crate) fn tell(world: &World<'_>, status: &mut JobStatus, plan: &mut Plan, held: bool) {
+    // What was told by a condition that is the state no longer is no news either.
+    let messages: Vec<String> = messages(status).map(ToOwned::to_owned).collect();
+    let told: Vec<&str> = messages.iter().flat_map(|message| parts(message).skip(1)).collect();
     let causes = [
         stuck(world),
         refusal(world, plan),
         gang(world, held),
-        trouble(world),
+        trouble(world, &told),
         no_gang(world),
     ];
     let causes: Vec<Cause> = causes.into_iter().flatten().collect();
-    // What was told by a condition that is the state no longer is no news either.
-    let messages: Vec<String> = messages(status).map(ToOwned::to_owned).collect();
-    let told: Vec<&str> = messages.iter().flat_map(|message| parts(message).skip(1)).collect();
     let state = status.conditions.iter().rposition(|entry| entry.status == TRUE);
     for (place, entry) in status.conditions.iter_mut().enumerate() {
         if !is_state(entry) {
@@ -101,7 +106,9 @@ pub(crate) fn tell(world: &World<'_>, status: &mut JobStatus, plan: &mut Plan, h
             entry.last_update_time = Some(stored_time(world.now));
         }
     }
-    plan.requeue = plan.requeue.into_iter().chain(next_stuck(world)).min();
+    let ends = crash_loops(world, &told).map(|(_, ends)| ends).min();
+    let later = ends.and_then(|ends| Duration::try_from(ends.duration_since(world.now)).ok());
+    plan.requeue = [plan.requeue, next_stuck(world), later].into_iter().flatten().min();
 }
 
 /// The messages of the conditions that can be the state.
@@ -148,36 +155,57 @@ fn refusal(world: &World<'_>, plan: &Plan) -> Option<Cause> {
 
 /// The first pod, Master before Worker, whose containers the scheduler or the kubelet cannot start, and whether it is
 /// alone.
-fn trouble(world: &World<'_>) -> Option<Cause> {
+fn trouble(world: &World<'_>, told: &[&str]) -> Option<Cause> {
     if world.job.spec.suspended() {
         return None;
     }
     let pods = world.desired_pods().filter(|(_, pod)| !pod.terminating);
     // The scheduler says of a gang as a whole why it does not fit.
     let of_gang = scheduling_policy::unschedulable(world).is_some();
+    let looping: Vec<&Pod> = crash_loops(world, told).map(|(pod, _)| pod).collect();
+    let in_loop = |pod: &Pod| looping.iter().any(|other| other.uid == pod.uid);
+    let trouble = |pod: &'_ Pod| match &pod.trouble {
+        Some(trouble) => Some((trouble.reason, trouble.message.clone())),
+        None => in_loop(pod).then(|| (CRASH_LOOP, String::new())),
+    };
     let mut troubled: Vec<_> = pods
-        .filter_map(|(replica, pod)| Some((replica, pod, pod.trouble.as_deref()?)))
-        .filter(|(.., trouble)| !of_gang || trouble.reason != UNSCHEDULABLE)
+        .filter_map(|(replica, pod)| Some((replica, pod, trouble(pod)?)))
+        .filter(|(.., (reason, _))| !of_gang || *reason != UNSCHEDULABLE)
         .collect();
     troubled.sort_by_key(|(replica, ..)| *replica);
-    let (_, pod, trouble) = troubled.first()?;
-    let subject = format!("pod {}: {}", pod.name, trouble.reason);
+    let (_, pod, (reason, message)) = troubled.first()?;
+    let subject = subject(pod, reason);
     let others = if troubled.len() > 1 {
         " Other pods do not run either."
     } else {
         ""
     };
-    let news = match trouble.reason {
+    let news = match *reason {
         UNSCHEDULABLE | "SchedulingGated" => News::Words,
         _ => News::Subject,
     };
     Some(Cause {
-        text: format!("{subject}: {}.{others}", trouble.message.trim_end_matches('.')),
+        text: format!("{subject}: {}.{others}", message.trim_end_matches('.')),
         marker: WAITING,
-        event: Some(trouble.reason),
+        event: Some(reason),
         subject: subject.len(),
         news,
     })
+}
+
+fn subject(pod: &Pod, reason: &str) -> String {
+    format!("pod {}: {reason}", pod.name)
+}
+
+/// The pods that run for now and were told to be in a crash loop, and when that is over unless they fail again: one
+/// that comes and goes would cost a write and an event each time.
+fn crash_loops<'a>(world: &World<'a>, told: &[&str]) -> impl Iterator<Item = (&'a Pod, Timestamp)> {
+    let now = world.now;
+    let loops = world.pods.iter().filter_map(move |pod| {
+        let ends = pod.started_again?.checked_add(CRASH_LOOP_RESET).ok()?;
+        (pod.trouble.is_none() && ends > now).then_some((pod, ends))
+    });
+    loops.filter(|(pod, _)| told.iter().any(|told| told.starts_with(&subject(pod, CRASH_LOOP))))
 }
 
 /// What keeps the gang scheduler from placing the pods, or from letting them be created.

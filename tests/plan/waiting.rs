@@ -210,6 +210,58 @@ fn what_keeps_pods_of_a_suspended_job_from_running_is_no_news() {
 }
 
 #[test]
+fn a_crash_loop_is_told_once_and_until_the_container_has_run_for_ten_minutes() {
+    const TEXT: &str = "pod job-worker-0: CrashLoopBackOff: back-off 10s restarting failed container.";
+    let mut scene = master_and_workers(1).running();
+    scene.pod("job-worker-0").started_again = Some(at(5));
+    scene.now = at(6);
+    assert_eq!(
+        scene.plan(),
+        Plan::default(),
+        "a container that failed once is in no loop"
+    );
+    trouble(
+        &mut scene,
+        "job-worker-0",
+        "CrashLoopBackOff",
+        "back-off 10s restarting failed container",
+    );
+    let plan = scene.reconcile();
+    assert_eq!(warnings(&plan), [("CrashLoopBackOff", TEXT)]);
+    let told = state(&scene);
+    assert!(told.ends_with(TEXT), "{told}");
+
+    // It runs for a while, ends, waits longer, and so on.
+    for (started, words) in [(20, "back-off 20s"), (60, "back-off 40s"), (140, "back-off 1m20s")] {
+        scene.pod("job-worker-0").trouble = None;
+        scene.pod("job-worker-0").started_again = Some(at(started));
+        scene.now = at(started + 1);
+        let plan = scene.plan();
+        assert_eq!(
+            (&plan.actions[..], &plan.events[..], &plan.status),
+            (&[][..], &[][..], &None)
+        );
+        assert_eq!(
+            plan.requeue,
+            Some(Duration::from_secs(599)),
+            "until it counts as running"
+        );
+        scene.now = at(started + 5);
+        trouble(&mut scene, "job-worker-0", "CrashLoopBackOff", words);
+        assert_eq!(scene.plan(), Plan::default());
+    }
+    scene.pod("job-worker-0").trouble = None;
+    scene.pod("job-worker-0").started_again = Some(at(300));
+    scene.now = at(899);
+    assert_eq!(scene.reconcile().requeue, Some(Duration::from_secs(1)));
+    assert_eq!(state(&scene), told);
+    scene.now = at(900);
+    scene.reconcile();
+    assert_eq!(state(&scene), "PyTorchJob job is running.");
+    assert_eq!(scene.plan(), Plan::default());
+}
+
+#[test]
 fn a_pod_that_the_kubelet_does_not_call_ready_is_not_counted_as_ready() {
     let mut scene = master_and_workers(1).running();
     scene.pod("job-worker-0").unready = true;
