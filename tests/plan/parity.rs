@@ -2,13 +2,17 @@
 //!
 //! E-numbers are its integration tests for PyTorchJob, T its unit tests for PyTorchJob, C those of the engine that all
 //! its kinds of job share. A test whose name ends in `on_purpose` shows where this operator answers differently, and
-//! how.
+//! how. E1 to E5 are on the real API server too, and `EnabledSchemes` is in `command_line.rs`. Not here: `expectations`
+//! and `MaxInt`, which have no counterpart, and `ClaimPods` and `ClaimServices`, which PyTorchJob did not run.
 
 use serde_json::{Value, json};
 
 use crate::api::ConditionType::{Failed, Running, Succeeded, Suspended};
+use crate::api::names::reason;
 use crate::api::{ChildKind, ChildRef, JobStatus, Replica, ReplicaType};
-use crate::planner::{Builder, Phase, Plan, Settings, finished, is_true, managed_elsewhere, problems};
+use crate::planner::{
+    Builder, Gang, GangScheduler, Phase, Plan, Settings, finished, is_true, managed_elsewhere, problems,
+};
 use crate::support::fixture::{
     JobBuilder, RESUMED, Scene, actions, elastic_workers, master, master_and_workers, owner_references, time, workers,
 };
@@ -597,6 +601,87 @@ fn c_four_pods_with_one_restart_each_reach_a_limit_of_four() {
     scene.bury();
     assert!(scene.pods.is_empty());
     assert!(is_true(&scene.status(), Failed));
+}
+
+/// The gang scheduler does not replace a scheduler that a template names, and says so. Kubeflow's finds none, all and
+/// one of the templates.
+#[test]
+fn c_is_custom_scheduler_set() {
+    let volcano = Settings {
+        gang: Some(Gang {
+            scheduler: GangScheduler::Volcano,
+            served: true,
+        }),
+        ..Settings::default()
+    };
+    for (master, worker, expected) in [
+        ("", "", false),
+        ("mine", "mine", true),
+        ("", "mine", true),
+        ("mine", "", true),
+    ] {
+        let mut scene = master_and_workers(1)
+            .template(ReplicaType::Master, "/spec/schedulerName", json!(master))
+            .template(ReplicaType::Worker, "/spec/schedulerName", json!(worker))
+            .scene();
+        scene.settings = volcano.clone();
+        let plan = scene.reconcile();
+        let warned = plan
+            .events
+            .iter()
+            .any(|event| event.reason == reason::TEMPLATE_SCHEDULER);
+        assert_eq!(warned, expected, "{master:?}, {worker:?}");
+    }
+}
+
+/// The objects of a replica have its name, in lower case, and the name says which replica it is.
+#[test]
+fn c_gen_general_name_and_label_parsing() {
+    for (type_, index, name) in [
+        (ReplicaType::Master, 0, "job-master-0"),
+        (ReplicaType::Worker, 12, "job-worker-12"),
+    ] {
+        let replica = Replica::new(type_, index);
+        assert_eq!(replica.name("job"), name);
+        assert_eq!(Replica::parse("job", name), Some(replica));
+    }
+    for name in [
+        "job-worker",
+        "job-worker-",
+        "job-worker-x",
+        "job-worker-01",
+        "job-boss-0",
+        "worker-0",
+        "jobworker-0",
+    ] {
+        assert_eq!(Replica::parse("job", name), None, "{name}");
+    }
+}
+
+/// Running after Created; Restarting and Running, each in the other's place; Failed, which leaves Running as False.
+#[test]
+fn c_update_job_conditions() {
+    let mut scene = workers(1).restart(ReplicaType::Worker, "ExitCode").running();
+    let created = "Created=True(PyTorchJobCreated)";
+    let running = "Running=True(PyTorchJobRunning)";
+    assert_eq!(scene.conditions(), [created, running]);
+    scene.exit("job-worker-0", 130);
+    scene.reconcile();
+    assert_eq!(scene.conditions(), [created, "Restarting=True(PyTorchJobRestarting)"]);
+    scene.bury();
+    scene.settle();
+    scene.run();
+    assert_eq!(scene.conditions(), [created, running]);
+    scene.exit("job-worker-0", 1);
+    scene.settle();
+    assert_eq!(
+        scene.conditions(),
+        [
+            created,
+            "Running=False(PyTorchJobRunning)",
+            "Failed=True(PyTorchJobFailed)"
+        ]
+    );
 }
 
 /// Section 2.9's scenario table: phases of the master and of the workers, and the last condition.

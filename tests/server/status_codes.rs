@@ -6,7 +6,7 @@ use kube::Client;
 use pytorchjob_test_cluster::{Cluster, Namespace, User};
 use serde_json::{Value, json};
 
-use crate::job::{Job, job};
+use crate::job::{Job, job, with};
 use crate::rig::create;
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -50,6 +50,28 @@ impl Server {
     async fn merge(&self, body: &Value) -> Answer {
         self.patch(&self.client, NAME, MERGE_PATCH, &body.to_string()).await
     }
+}
+
+/// E2 of Kubeflow's integration tests.
+#[tokio::test]
+async fn e2_the_queue_of_a_job_is_immutable() {
+    let server = Server::with_a_job().await;
+    let queue = |queue: &str| json!({ "spec": { "runPolicy": { "schedulingPolicy": { "queue": queue } } } });
+    let named = with(
+        with(job("queued", 1), &queue("initial-queue")),
+        &json!({ "metadata": { "name": "queued" } }),
+    );
+    create(&server.client, &server.namespace, &named).await.unwrap();
+    let answer = server
+        .patch(&server.client, "queued", MERGE_PATCH, &queue("test").to_string())
+        .await;
+    let says = "spec.runPolicy.schedulingPolicy.queue is immutable";
+    assert_status(&answer, 422, "Invalid", says);
+    let stored = server.patch(&server.client, "queued", MERGE_PATCH, "{}").await.1;
+    assert_eq!(
+        stored["spec"]["runPolicy"]["schedulingPolicy"]["queue"],
+        "initial-queue"
+    );
 }
 
 /// Checks the code, and that the body is a `Status` that says the same to programs and something to people.
