@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client};
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -38,17 +38,17 @@ pub(crate) async fn doubt_what_is_older(options: &Options, context: &Context) {
 /// show them. That of a running job is met when its own is to be created; that of a job which is suspended or has
 /// finished would stay.
 pub(crate) async fn label_autoscalers(options: &Options, context: &Context) {
-    while let Err(error) = label_all(options, context).await {
+    while let Err(error) = label_all(&context.client, options.namespace.as_deref()).await {
         warn!(%error, "cannot look for autoscalers of Kubeflow's operator; trying again");
         tokio::time::sleep(TRY_AGAIN).await;
     }
 }
 
-async fn label_all(options: &Options, context: &Context) -> kube::Result<()> {
+async fn label_all(client: &Client, namespace: Option<&str>) -> kube::Result<()> {
     const KIND: ChildKind = ChildKind::HorizontalPodAutoscaler;
-    let api: Api<ObjectView> = match &options.namespace {
-        Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &KIND),
-        None => Api::all_with(context.client.clone(), &KIND),
+    let api: Api<ObjectView> = match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &KIND),
+        None => Api::all_with(client.clone(), &KIND),
     };
     let not_ours = format!("{}!={}", names::LABEL_OPERATOR_NAME, names::CONTROLLER_NAME);
     let mut page = ListParams::default().labels(&not_ours).limit(PAGE);
@@ -59,14 +59,15 @@ async fn label_all(options: &Options, context: &Context) -> kube::Result<()> {
             let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
             let name = object.metadata.name.as_deref().unwrap_or_default();
             let labels = json!({ "metadata": { "uid": object.metadata.uid, "labels": job_labels(&job.name) } });
-            let api = Api::<ObjectView>::namespaced_with(context.client.clone(), namespace, &KIND);
+            let api = Api::<ObjectView>::namespaced_with(client.clone(), namespace, &KIND);
             match api
                 .patch_metadata(name, &PatchParams::default(), &Patch::Merge(labels))
                 .await
             {
                 Ok(_) => info!(namespace, name, "labelled an autoscaler of Kubeflow's operator"),
-                // It is gone, replaced or refused: that must not keep the others from their labels.
-                Err(error @ kube::Error::Api(_)) => warn!(namespace, name, %error, "cannot label an autoscaler"),
+                // It is gone, replaced or refused: that must not keep the others from their labels. An API server that
+                // is in trouble or busy is asked again.
+                Err(error) if is_final(&error) => warn!(namespace, name, %error, "cannot label an autoscaler"),
                 Err(error) => return Err(error),
             }
         }
@@ -77,9 +78,88 @@ async fn label_all(options: &Options, context: &Context) -> kube::Result<()> {
     }
 }
 
+/// Whether the same request would be answered in the same way.
+fn is_final(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code < 500 && status.code != 429)
+}
+
 /// The job that controls the object.
 fn job_of(object: &ObjectMeta) -> Option<&OwnerReference> {
     object.owner_references.iter().flatten().find(|owner| {
         owner.controller == Some(true) && owner.kind == names::KIND && owner.api_version == names::API_VERSION
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Two autoscalers of Kubeflow's operator.
+    fn autoscalers() -> Value {
+        let autoscaler = |name: &str| {
+            let owner = json!({
+                "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": name, "uid": name, "controller": true,
+            });
+            json!({ "metadata": { "name": name, "namespace": "ns", "uid": name, "ownerReferences": [owner] } })
+        };
+        json!({
+            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {},
+            "items": [autoscaler("one"), autoscaler("other")],
+        })
+    }
+
+    /// Labels them on an API server that answers the attempts with these codes, and says which were tried.
+    async fn label(codes: &[u16]) -> (kube::Result<()>, Vec<String>) {
+        let left = Arc::new(Mutex::new(codes.iter().rev().copied().collect::<Vec<_>>()));
+        let tried = Arc::<Mutex<Vec<String>>>::default();
+        let server = (left, tried.clone());
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (left, tried) = server.clone();
+            async move {
+                let (code, answer) = if *request.method() == Method::GET {
+                    (200, autoscalers())
+                } else {
+                    let name = request.uri().path().rsplit('/').next().unwrap().to_owned();
+                    tried.lock().unwrap().push(name);
+                    let code = left.lock().unwrap().pop().unwrap();
+                    let failure = kube::core::Status::failure("no", "No").with_code(code);
+                    let stored =
+                        json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {} });
+                    (
+                        code,
+                        if code == 200 {
+                            stored
+                        } else {
+                            serde_json::to_value(failure).unwrap()
+                        },
+                    )
+                };
+                let body = Body::from(answer.to_string().into_bytes());
+                Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
+            }
+        });
+        let result = label_all(&Client::new(service, "default"), None).await;
+        let names = tried.lock().unwrap().clone();
+        (result, names)
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_passed_over_and_an_api_server_in_trouble_is_asked_again() {
+        for refused in [404, 409, 422] {
+            let (result, tried) = label(&[refused, 200]).await;
+            assert!(result.is_ok(), "{refused}: {result:?}");
+            assert_eq!(tried, ["one", "other"], "{refused}");
+        }
+        for trouble in [429, 500, 503] {
+            let (result, _) = label(&[trouble, 200]).await;
+            assert!(result.is_err(), "{trouble}");
+        }
+    }
 }
