@@ -100,6 +100,7 @@ impl PodFlags {
             None => InitContainer::BuiltIn {
                 image,
                 max_tries: self.max_tries,
+                assigned_user: false,
             },
         };
         Ok(Settings {

@@ -7,13 +7,13 @@ use kube::Client;
 use kube::runtime::events::{Event, EventType};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::cache::Index;
-use crate::controller::gang::CurrentSettings;
+use crate::cache::{Index, NamespacedName};
 use crate::controller::pacing::Pacing;
+use crate::controller::settings::CurrentSettings;
 use crate::planner;
 use crate::platform::events::EventSink;
 use crate::platform::health::Health;
-use crate::platform::metrics::Metrics;
+use crate::platform::metrics::{Metrics, Workqueue};
 
 /// Requests under way at once, over all jobs. kube opens a connection for each.
 const MAX_IN_FLIGHT: usize = 64;
@@ -27,6 +27,7 @@ pub(crate) struct Context {
     pub settings: CurrentSettings,
     pub pacing: Pacing,
     pub metrics: Metrics,
+    pub workqueue: Workqueue<NamespacedName>,
     events: EventSink,
     requests: Semaphore,
     pub health: Health,
@@ -48,6 +49,7 @@ impl Context {
             index: Arc::default(),
             settings,
             pacing: Pacing::default(),
+            workqueue: metrics.workqueue(),
             metrics,
             health,
             pruned: OnceLock::new(),

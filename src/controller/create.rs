@@ -93,6 +93,7 @@ async fn create_child(
         (ChildKind::Pod, Ok(true)) => context.metrics.pod_created(),
         (ChildKind::Service, Ok(true)) => context.metrics.service_created(),
         (ChildKind::Service, Err(_)) => context.metrics.service_creation_failed(),
+        (kind, Ok(true)) if kind.is_pod_group() => context.metrics.pod_group_created(),
         _ => {}
     }
     result

@@ -84,8 +84,10 @@ async fn delete_child(
     } else {
         context.index.not_found(kind, &job.id(), name, uid);
     }
-    if kind == ChildKind::Pod {
-        context.metrics.pod_deleted();
+    match kind {
+        ChildKind::Pod => context.metrics.pod_deleted(),
+        kind if kind.is_pod_group() => context.metrics.pod_group_deleted(),
+        _ => {}
     }
     Ok(())
 }

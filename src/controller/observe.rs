@@ -68,8 +68,8 @@ mod tests {
     use super::*;
     use crate::api::{ChildKind, PyTorchJob};
     use crate::cache::{CONFIRMED_WITHIN, NamespacedName};
-    use crate::controller::gang::CurrentSettings;
     use crate::controller::reconcile::reconcile;
+    use crate::controller::settings::CurrentSettings;
     use crate::planner::Settings;
     use crate::platform::events::EventSink;
     use crate::platform::health::Health;

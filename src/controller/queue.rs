@@ -70,6 +70,7 @@ impl EventHandler for JobQueue {
     fn job_changed(&self, job: NamespacedName) {
         if let Some(sender) = self.sender.get() {
             self.context.health.queued();
+            self.context.workqueue.add(job.clone());
             // Fails only while the process ends.
             let _sent = sender.unbounded_send(cache::reference(&job));
         }
@@ -112,20 +113,20 @@ pub(super) async fn run(context: Arc<Context>, queue: &JobQueue, threads: NonZer
     let Some(changed) = queue.listen() else { return };
     let _running = context.health.reconciling();
     let store = context.index.jobs().store();
-    let all: Vec<ObjectRef<StoredJob>> = store
-        .state()
-        .iter()
-        .map(|job| ObjectRef::from_obj(job.as_ref()))
-        .collect();
+    let all = store.state();
+    for job in &all {
+        context.workqueue.add(job.key());
+    }
+    let all: Vec<ObjectRef<StoredJob>> = all.iter().map(|job| ObjectRef::from_obj(job.as_ref())).collect();
     let jobs = futures::stream::iter(all)
         .chain(changed)
         .map(Ok::<_, Infallible>)
         .take_until(shutdown.clone().cancelled_owned());
     let config = Config::default().concurrency(u16::try_from(threads.get()).unwrap_or(u16::MAX));
-    let health = context.health.clone();
+    let shared = context.clone();
     let done = applier(guarded, back_off, context, store, jobs, config).for_each(|result| {
-        health.progress();
-        report(result);
+        shared.health.progress();
+        report(&shared, result);
         std::future::ready(())
     });
     let drained = async {
@@ -144,6 +145,7 @@ fn guarded(
     context: Arc<Context>,
 ) -> futures::future::BoxFuture<'static, Result<Action, ReconcileError>> {
     context.pacing.begin(job.uid());
+    context.workqueue.take(&job.key());
     let task = async move {
         let _in_flight = context.health.reconcile();
         let measured = context.metrics.reconcile_started();
@@ -174,6 +176,7 @@ fn panic_message(error: tokio::task::JoinError) -> String {
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 fn back_off(job: Arc<StoredJob>, failed: &ReconcileError, context: Arc<Context>) -> Action {
+    context.workqueue.retry();
     let pause = context
         .pacing
         .failed(job.uid(), failed.error.is_outage(), Instant::now());
@@ -181,10 +184,14 @@ fn back_off(job: Arc<StoredJob>, failed: &ReconcileError, context: Arc<Context>)
 }
 
 /// The one place where the outcome of a reconcile is logged.
-fn report(result: Result<(ObjectRef<StoredJob>, Action), QueueError<ReconcileError, Infallible>>) {
+fn report(context: &Context, result: Result<(ObjectRef<StoredJob>, Action), QueueError<ReconcileError, Infallible>>) {
     match result {
         Ok((job, _)) => debug!(%job, "reconciled"),
-        Err(QueueError::ObjectNotFound(job)) => debug!(%job, "job is gone"),
+        Err(QueueError::ObjectNotFound(job)) => {
+            let namespace = job.namespace.as_deref().unwrap_or_default();
+            context.workqueue.take(&NamespacedName::new(namespace, &job.name));
+            debug!(%job, "job is gone");
+        }
         Err(QueueError::ReconcilerFailed(error, job)) => warn!(%job, %error, "reconcile failed; trying again later"),
         Err(error) => error!(%error, "queue failed"),
     }

@@ -11,9 +11,9 @@ use tracing::info;
 
 use crate::cache::watch;
 use crate::controller::context::Context;
-use crate::controller::gang;
 use crate::controller::options::{Election, Options};
 use crate::controller::queue::{self, JobQueue};
+use crate::controller::settings::settings;
 use crate::controller::take_over::{doubt_what_is_older, label_autoscalers};
 use crate::platform::client;
 use crate::platform::events::EventSink;
@@ -67,7 +67,7 @@ pub(crate) async fn run(options: Options, shutdown: CancellationToken) -> Result
     let _stop_everything = stop.clone().drop_guard();
     let serving = tokio::spawn(server.run(metrics.clone(), health.clone(), stop.clone()));
     let settings = tokio::select! {
-        settings = gang::settings(&options, &client) => settings,
+        settings = settings(&options, &client) => settings,
         () = shutdown.cancelled() => return Ok(()),
     };
     let (events, publisher) = EventSink::start(client.clone(), options.pod_name.clone(), metrics.clone());

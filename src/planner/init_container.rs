@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::api::{Replica, ReplicaType, names};
 
+/// The user ID of nobody.
+const NOBODY: u32 = 65534;
+
 /// What a worker of a job with Master waits for it in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InitContainer {
@@ -16,6 +19,10 @@ pub enum InitContainer {
         image: String,
         /// How often the Master is looked up, two seconds apart, before the container fails.
         max_tries: u32,
+        /// Whether the cluster assigns a user ID to a container that names none, and refuses one out of its range, as
+        /// OpenShift does. Elsewhere the container names one: the user of the default image is root, which the
+        /// restricted Pod Security Standard forbids.
+        assigned_user: bool,
     },
     /// The operator's own containers. [`InitContainer::MASTER_ADDR`] in their texts is the Master's name.
     Template(Vec<Value>),
@@ -27,6 +34,7 @@ impl Default for InitContainer {
         Self::BuiltIn {
             image: "alpine:3.10".into(),
             max_tries: 100,
+            assigned_user: false,
         }
     }
 }
@@ -41,7 +49,17 @@ impl InitContainer {
         let master = Replica::new(ReplicaType::Master, 0).name(job);
         match self {
             Self::None => Vec::new(),
-            Self::BuiltIn { image, max_tries } => vec![built_in(image, *max_tries, &master)],
+            Self::BuiltIn {
+                image,
+                max_tries,
+                assigned_user,
+            } => {
+                let mut container = built_in(image, *max_tries, &master);
+                if !assigned_user {
+                    container["securityContext"]["runAsUser"] = NOBODY.into();
+                }
+                vec![container]
+            }
             Self::Template(containers) => containers
                 .iter()
                 .map(|container| with_master(container, &master))
@@ -67,7 +85,6 @@ fn built_in(image: &str, max_tries: u32, master: &str) -> Value {
             "allowPrivilegeEscalation": false,
             "capabilities": { "drop": ["ALL"] },
             "runAsNonRoot": true,
-            "runAsUser": 65534,
             "seccompProfile": { "type": "RuntimeDefault" },
         },
     })
@@ -100,6 +117,7 @@ mod tests {
         let settings = InitContainer::BuiltIn {
             image: "registry.example/busybox:1".into(),
             max_tries: 7,
+            assigned_user: false,
         };
         let container = only(settings.build("job"));
         assert_eq!(container["name"], "init-pytorch");
@@ -133,8 +151,20 @@ mod tests {
         assert_eq!(context["allowPrivilegeEscalation"], false);
         assert_eq!(context["capabilities"]["drop"], json!(["ALL"]));
         assert_eq!(context["runAsNonRoot"], true);
-        assert_ne!(context["runAsUser"], 0);
+        assert_eq!(context["runAsUser"], 65534);
         assert_eq!(context["seccompProfile"]["type"], "RuntimeDefault");
+    }
+
+    #[test]
+    fn the_container_names_no_user_where_the_cluster_assigns_one() {
+        let settings = InitContainer::BuiltIn {
+            image: "alpine:3.10".into(),
+            max_tries: 100,
+            assigned_user: true,
+        };
+        let context = &only(settings.build("job"))["securityContext"];
+        assert_eq!(context.get("runAsUser"), None);
+        assert_eq!(context["runAsNonRoot"], true);
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod large_jobs;
 mod live;
 mod memory;
 mod namespaced;
+mod openshift;
 mod operations;
 mod queue_manager;
 mod restart_policy;

@@ -1,7 +1,7 @@
 //! The last layer of ours before a request goes out.
 
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode};
@@ -63,6 +63,7 @@ where
                 metrics.request_fenced();
                 return Err(fenced.into());
             }
+            let began = Instant::now();
             let answer = match tokio::time::timeout(ANSWER_TIMEOUT, sent).await {
                 Ok(answer) => answer,
                 Err(_) => Err(NoAnswer {
@@ -73,7 +74,7 @@ where
             };
             let status = answer.as_ref().ok().map(Response::status);
             let code = status.as_ref().map_or("<error>", StatusCode::as_str);
-            metrics.request(method.as_str(), &resource(&path), code);
+            metrics.request(method.as_str(), &resource(&path), code, began.elapsed());
             answer
         })
     }

@@ -6,13 +6,16 @@
 //! the name of a job or pod.
 
 mod series;
+mod workqueue;
 
+use std::hash::Hash;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::{Encoder, Error, IntGauge, TextEncoder};
 
-use self::series::Series;
+use self::series::{Series, gauge};
+pub use self::workqueue::Workqueue;
 use crate::api::names::CONTROLLER_NAME;
 
 /// Value of the label `framework`: one operator of Kubeflow served several.
@@ -123,6 +126,22 @@ impl Metrics {
         self.0.kubeflow.services_failed.inc();
     }
 
+    /// `created_pod_groups_total`.
+    pub fn pod_group_created(&self) {
+        self.0.kubeflow.pod_groups_created.inc();
+    }
+
+    /// `deleted_pod_groups_total`.
+    pub fn pod_group_deleted(&self) {
+        self.0.kubeflow.pod_groups_deleted.inc();
+    }
+
+    /// `workqueue_*`: a queue whose figures they are.
+    #[must_use]
+    pub fn workqueue<K: Eq + Hash>(&self) -> Workqueue<K> {
+        Workqueue::new(self.0.workqueue.clone())
+    }
+
     /// A reconcile begins. It counts as in flight until the returned value is given its outcome or dropped.
     #[must_use]
     pub fn reconcile_started(&self) -> Reconcile {
@@ -141,9 +160,12 @@ impl Metrics {
         self.0.leader.with_label_values(&[lease]).set(i64::from(leads));
     }
 
-    /// `rest_client_requests_total`. `code` is the HTTP status, or `<error>` when there was no answer.
-    pub fn request(&self, method: &str, resource: &str, code: &str) {
+    /// `rest_client_requests_total` and `rest_client_request_duration_seconds`. `code` is the HTTP status, or `<error>`
+    /// when there was no answer.
+    pub fn request(&self, method: &str, resource: &str, code: &str, took: Duration) {
         self.0.requests.with_label_values(&[code, method, resource]).inc();
+        let seconds = self.0.request_seconds.with_label_values(&[method, resource]);
+        seconds.observe(took.as_secs_f64());
     }
 
     /// `pytorchjob_operator_fenced_requests_total`: requests held back because the lease had run out.
@@ -207,19 +229,14 @@ impl Drop for Reconcile {
             .total
             .with_label_values(&[CONTROLLER_NAME, self.outcome.label()])
             .inc();
-        series
-            .seconds
-            .with_label_values(&[CONTROLLER_NAME])
-            .observe(self.started.elapsed().as_secs_f64());
+        let seconds = self.started.elapsed().as_secs_f64();
+        series.seconds.with_label_values(&[CONTROLLER_NAME]).observe(seconds);
+        let work = &self.metrics.0.workqueue.work_seconds;
+        work.with_label_values(&workqueue::LABELS).observe(seconds);
         if self.outcome == Outcome::Error {
             series.errors.with_label_values(&[CONTROLLER_NAME]).inc();
         }
     }
-}
-
-/// Counts of objects in memory are far below the bounds of an `i64`.
-fn gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -303,7 +320,9 @@ mod tests {
     fn every_series_of_ours_appears_under_its_own_name() {
         let metrics = Metrics::new().unwrap();
         metrics.set_leader("lock", true);
-        metrics.request("POST", "pods", "201");
+        metrics.request("POST", "pods", "201", Duration::from_millis(20));
+        metrics.pod_group_created();
+        metrics.pod_group_deleted();
         metrics.request_fenced();
         metrics.watch_error("Pod");
         metrics.relist("Pod");
@@ -314,6 +333,9 @@ mod tests {
         for expected in [
             "leader_election_master_status{name=\"lock\"} 1",
             "rest_client_requests_total{code=\"201\",method=\"POST\",resource=\"pods\"} 1",
+            "rest_client_request_duration_seconds_bucket{method=\"POST\",resource=\"pods\",le=\"0.025\"} 1",
+            "created_pod_groups_total 1",
+            "deleted_pod_groups_total 1",
             "pytorchjob_operator_fenced_requests_total 1",
             "pytorchjob_operator_watch_errors_total{kind=\"Pod\"} 1",
             "pytorchjob_operator_relists_total{kind=\"Pod\"} 1",

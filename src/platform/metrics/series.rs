@@ -6,7 +6,7 @@ use prometheus::{
 };
 
 /// Bounds in seconds. An unchanged job takes microseconds, a job of 1,000 pods on a busy API server a minute.
-const RECONCILE_SECONDS: [f64; 13] = [
+const SECONDS: [f64; 13] = [
     0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0,
 ];
 
@@ -16,7 +16,9 @@ pub(super) struct Series {
     pub(super) kubeflow: Kubeflow,
     pub(super) reconcile: Reconciling,
     pub(super) cache: Cache,
+    pub(super) workqueue: WorkqueueSeries,
     pub(super) requests: IntCounterVec,
+    pub(super) request_seconds: HistogramVec,
     pub(super) fenced: IntCounter,
     pub(super) leader: IntGaugeVec,
     pub(super) events: IntCounterVec,
@@ -37,6 +39,15 @@ impl Series {
                 ("rest_client_requests_total", "Requests to the API server"),
                 &["code", "method", "resource"],
             )?,
+            request_seconds: histogram(
+                r,
+                (
+                    "rest_client_request_duration_seconds",
+                    "Duration of requests to the API server, of watches until the answer begins",
+                ),
+                &["method", "resource"],
+            )?,
+            workqueue: WorkqueueSeries::new(r)?,
             fenced: counter(
                 r,
                 "pytorchjob_operator_fenced_requests_total",
@@ -63,6 +74,8 @@ pub(super) struct Kubeflow {
     pub(super) pods_failed: IntCounter,
     pub(super) services_created: IntCounter,
     pub(super) services_failed: IntCounter,
+    pub(super) pod_groups_created: IntCounter,
+    pub(super) pod_groups_deleted: IntCounter,
 }
 
 impl Kubeflow {
@@ -84,6 +97,8 @@ impl Kubeflow {
             pods_failed: counter(r, "failed_pods_total", "Pods that failed")?,
             services_created: counter(r, "succeeded_service_creation_total", "Services created")?,
             services_failed: counter(r, "failed_service_creation_total", "Services that could not be created")?,
+            pod_groups_created: counter(r, "created_pod_groups_total", "PodGroups created")?,
+            pod_groups_deleted: counter(r, "deleted_pod_groups_total", "PodGroups deleted")?,
         })
     }
 }
@@ -100,8 +115,6 @@ pub(super) struct Reconciling {
 impl Reconciling {
     fn new(r: &Registry) -> Result<Self, Error> {
         let name = |name: &str| format!("controller_runtime_{name}");
-        let seconds = HistogramOpts::new(name("reconcile_time_seconds"), "Duration of reconciles")
-            .buckets(RECONCILE_SECONDS.to_vec());
         Ok(Self {
             total: counters(
                 r,
@@ -113,8 +126,50 @@ impl Reconciling {
                 (&name("reconcile_errors_total"), "Reconciles that failed"),
                 &["controller"],
             )?,
-            seconds: register(r, HistogramVec::new(seconds, &["controller"])?)?,
+            seconds: histogram(
+                r,
+                (&name("reconcile_time_seconds"), "Duration of reconciles"),
+                &["controller"],
+            )?,
             active: gauges(r, (&name("active_workers"), "Reconciles in flight"), &["controller"])?,
+        })
+    }
+}
+
+/// The queue of jobs, named as in client-go.
+#[derive(Clone, Debug)]
+pub(super) struct WorkqueueSeries {
+    pub(super) adds: IntCounterVec,
+    pub(super) retries: IntCounterVec,
+    pub(super) depth: IntGaugeVec,
+    pub(super) wait_seconds: HistogramVec,
+    pub(super) work_seconds: HistogramVec,
+}
+
+impl WorkqueueSeries {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        const LABELS: [&str; 2] = ["controller", "name"];
+        let name = |name: &str| format!("workqueue_{name}");
+        let adds = (
+            &*name("adds_total"),
+            "Jobs put into the queue because something changed",
+        );
+        let retries = (
+            &*name("retries_total"),
+            "Jobs put into the queue again because a reconcile failed",
+        );
+        let depth = (
+            &*name("depth"),
+            "Jobs that wait for a reconcile because something changed",
+        );
+        let wait = (&*name("queue_duration_seconds"), "How long these waited");
+        let work = (&*name("work_duration_seconds"), "Duration of reconciles");
+        Ok(Self {
+            adds: counters(r, adds, &LABELS)?,
+            retries: counters(r, retries, &LABELS)?,
+            depth: gauges(r, depth, &LABELS)?,
+            wait_seconds: histogram(r, wait, &LABELS)?,
+            work_seconds: histogram(r, work, &LABELS)?,
         })
     }
 }
@@ -169,6 +224,11 @@ fn counters(registry: &Registry, (name, help): (&str, &str), labels: &[&str]) ->
     register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
 }
 
+fn histogram(registry: &Registry, (name, help): (&str, &str), labels: &[&str]) -> Result<HistogramVec, Error> {
+    let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+    register(registry, HistogramVec::new(options, labels)?)
+}
+
 fn gauges(registry: &Registry, (name, help): (&str, &str), labels: &[&str]) -> Result<IntGaugeVec, Error> {
     register(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
 }
@@ -185,4 +245,9 @@ fn process(registry: &Registry) -> Result<(), Error> {
     #[cfg(target_os = "linux")]
     registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
     Ok(())
+}
+
+/// Counts of objects in memory are far below the bounds of an `i64`.
+pub(super) fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

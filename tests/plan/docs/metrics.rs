@@ -1,6 +1,7 @@
 //! `docs/metrics.md`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use pytorchjob_operator::platform::metrics::{EventFate, JobStep, Metrics, Outcome};
 
@@ -20,7 +21,11 @@ fn all_metrics() -> Metrics {
     }
     metrics.reconcile_started().finished(Outcome::Error);
     metrics.set_leader("lease", true);
-    metrics.request("GET", "pods", "200");
+    metrics.request("GET", "pods", "200", Duration::ZERO);
+    let queue = metrics.workqueue();
+    queue.add("job");
+    queue.take(&"job");
+    queue.retry();
     metrics.watch_error("pods");
     metrics.relist("pods");
     metrics.undecodable("pods");

@@ -38,7 +38,9 @@ fn tests_named_in(text: &str) -> impl Iterator<Item = &str> {
         "controller_runtime_",
         "process_",
         "pytorchjob_operator_",
+        "rest_client_",
         "training_operator_",
+        "workqueue_",
     ];
     let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
     text.split('`')

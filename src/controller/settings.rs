@@ -1,4 +1,4 @@
-//! The gang scheduler, as the cluster has it.
+//! The settings: what the flags say, and what the cluster is found to have.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use kube::Client;
 use tracing::{info, warn};
 
-use crate::api::{ChildKind, names};
+use crate::api::names;
 use crate::controller::options::Options;
-use crate::planner::{Gang, GangScheduler, Settings};
+use crate::planner::{Gang, GangScheduler, InitContainer, Settings};
 
 /// Pause before the API server is asked again what it serves.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
@@ -41,16 +41,25 @@ impl CurrentSettings {
     }
 }
 
-/// The settings from the flags, with the gang scheduler of the cluster if that is to be found out.
+/// Group version and resource of the constraints by which OpenShift assigns user IDs.
+const SECURITY_CONTEXT_CONSTRAINTS: (&str, &str) = ("security.openshift.io/v1", "securitycontextconstraints");
+
+/// The settings from the flags. Asks whether the cluster assigns user IDs, and, if that is to be found out, which gang
+/// scheduler it has; again and again, until there is an answer.
 pub(super) async fn settings(options: &Options, client: &Client) -> CurrentSettings {
     let mut settings = options.settings.clone();
+    if let InitContainer::BuiltIn { assigned_user, .. } = &mut settings.init_container {
+        let (group_version, resource) = SECURITY_CONTEXT_CONSTRAINTS;
+        *assigned_user = serves(client, group_version, resource).await;
+        info!(assigned = *assigned_user, "user of the init container");
+    }
     if options.discover_gang_scheduler {
         settings.gang = discover(client).await;
     }
     CurrentSettings::new(settings)
 }
 
-/// The gang scheduler of the cluster: the first whose PodGroups are served. Asks until there is an answer.
+/// The gang scheduler of the cluster: the first whose PodGroups are served.
 async fn discover(client: &Client) -> Option<Gang> {
     let candidates = [
         GangScheduler::Volcano,
@@ -58,7 +67,8 @@ async fn discover(client: &Client) -> Option<Gang> {
         GangScheduler::Kubernetes,
     ];
     for scheduler in candidates {
-        if serves(client, scheduler.kind()).await {
+        let kind = scheduler.kind();
+        if serves(client, &kind.api_version(), kind.plural()).await {
             info!(?scheduler, "found the gang scheduler");
             return Some(Gang {
                 scheduler,
@@ -70,13 +80,13 @@ async fn discover(client: &Client) -> Option<Gang> {
     None
 }
 
-async fn serves(client: &Client, kind: ChildKind) -> bool {
+async fn serves(client: &Client, group_version: &str, plural: &str) -> bool {
     loop {
-        match client.list_api_group_resources(&kind.api_version()).await {
-            Ok(list) => return list.resources.iter().any(|resource| resource.name == kind.plural()),
+        match client.list_api_group_resources(group_version).await {
+            Ok(list) => return list.resources.iter().any(|resource| resource.name == plural),
             // Of a group that it does not know the API server says so in plain text.
             Err(kube::Error::Api(status)) if status.code == 404 => return false,
-            Err(error) => warn!(%error, "cannot ask which gang schedulers there are; trying again"),
+            Err(error) => warn!(%error, group_version, "cannot ask what the API server serves; trying again"),
         }
         tokio::time::sleep(ASK_AGAIN).await;
     }
