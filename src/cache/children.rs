@@ -61,6 +61,8 @@ struct Entry<T> {
     fact: T,
     /// Since when we know of an own write that the watch has not shown.
     unconfirmed: Option<Instant>,
+    /// Whether its deletion was asked for here.
+    deleting: bool,
 }
 
 /// Objects of one kind.
@@ -95,6 +97,19 @@ impl<T: Fact> Children<T> {
             listing.wrote(&NamespacedName::new(&object.namespace, &object.name));
         }
         self.put(object, Some(now), false);
+    }
+
+    /// We are about to ask for the deletion of an object, or could not.
+    pub(super) fn set_deleting(&mut self, owner: &JobId, name: &str, uid: &str, deleting: bool) {
+        let entry = self.by_owner.get_mut(owner).and_then(|children| children.get_mut(name));
+        if let Some(entry) = entry.filter(|entry| entry.uid == uid) {
+            entry.deleting = deleting;
+        }
+    }
+
+    /// Whether this very object goes because we asked for it.
+    pub(super) fn is_deleting(&self, key: &NamespacedName, uid: &str) -> bool {
+        self.entry(key).is_some_and(|entry| entry.uid == uid && entry.deleting)
     }
 
     /// We asked for the deletion of an object; it is terminating until the watch shows it gone.
@@ -217,6 +232,7 @@ impl<T: Fact> Children<T> {
         if moved {
             touched.extend(self.remove(&key));
         }
+        let deleting = self.is_deleting(&key, &object.uid);
         if let Some(owner) = object.owner {
             touched.push(NamespacedName::new(&key.namespace, &owner.job));
             let entry = Entry {
@@ -225,6 +241,7 @@ impl<T: Fact> Children<T> {
                 job: owner.job,
                 fact: object.fact,
                 unconfirmed,
+                deleting,
             };
             self.insert(key, &owner.uid, entry);
         }

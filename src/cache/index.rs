@@ -96,13 +96,18 @@ impl Index {
 
     /// Feeds a watch event of a kind. Returns the jobs concerned.
     pub(crate) fn feed(&self, kind: ChildKind, event: Event<ObjectView>) -> Vec<NamespacedName> {
-        let gone = matches!(event, Event::Delete(_) | Event::InitDone);
+        let gone = match &event {
+            Event::Delete(object) => !self.is_deleting(kind, object),
+            Event::InitDone => true,
+            _ => false,
+        };
         let jobs = match kind {
             ChildKind::Pod => feed(&mut self.pods(), event, ObjectView::observe_pod),
             kind => feed(&mut self.others(kind), event, |object| object.observe(kind)),
         };
         if gone {
             // The garbage collector may have removed it, because the job is gone and the watch of jobs is late.
+            // What went because we asked for it says nothing of the job.
             for job in &jobs {
                 self.jobs.doubt(job);
             }
@@ -115,6 +120,24 @@ impl Index {
         match kind {
             ChildKind::Pod => self.pods().written(object.observe_pod(), now),
             kind => self.others(kind).written(object.observe(kind), now),
+        }
+    }
+
+    /// We are about to ask for the deletion of an object of the job, or could not.
+    pub(crate) fn set_deleting(&self, kind: ChildKind, owner: &JobId, name: &str, uid: &str, deleting: bool) {
+        match kind {
+            ChildKind::Pod => self.pods().set_deleting(owner, name, uid, deleting),
+            kind => self.others(kind).set_deleting(owner, name, uid, deleting),
+        }
+    }
+
+    fn is_deleting(&self, kind: ChildKind, object: &ObjectView) -> bool {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let metadata = &object.metadata;
+        let key = NamespacedName::new(&text(&metadata.namespace), &text(&metadata.name));
+        match kind {
+            ChildKind::Pod => self.pods().is_deleting(&key, &text(&metadata.uid)),
+            kind => self.others(kind).is_deleting(&key, &text(&metadata.uid)),
         }
     }
 
@@ -195,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_is_doubted_when_one_of_its_pods_is_gone() {
+    fn a_job_is_doubted_when_one_of_its_pods_is_gone_that_nobody_here_deleted() {
         let index = Index::default();
         let job = serde_json::json!({ "metadata": { "name": "job", "namespace": "ns", "uid": "u", "resourceVersion": "1" },
             "spec": { "pytorchReplicaSpecs": {} } });
@@ -206,9 +229,19 @@ mod tests {
             .jobs()
             .feed(Event::Apply(serde_json::from_str(&job.to_string()).unwrap()));
         let key = NamespacedName::new("ns", "job");
-        for (event, certain) in [(Event::Apply(pod.clone()), true), (Event::Delete(pod.clone()), false)] {
-            index.feed(ChildKind::Pod, event);
-            assert_eq!(index.jobs().is_certain(&key), certain);
+        let (owner, asked) = (JobId::new("ns", "u"), [Some(true), Some(false), None]);
+        for asked in asked {
+            index.jobs().trust(&key);
+            index.feed(ChildKind::Pod, Event::Apply(pod.clone()));
+            if let Some(begun) = asked {
+                index.set_deleting(ChildKind::Pod, &owner, "pod", "p", true);
+                index.set_deleting(ChildKind::Pod, &owner, "pod", "p", begun);
+            }
+            // It terminates for a while.
+            index.feed(ChildKind::Pod, Event::Apply(pod.clone()));
+            assert!(index.jobs().is_certain(&key));
+            index.feed(ChildKind::Pod, Event::Delete(pod.clone()));
+            assert_eq!(index.jobs().is_certain(&key), asked == Some(true), "{asked:?}");
         }
     }
 }

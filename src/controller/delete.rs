@@ -77,12 +77,16 @@ async fn delete_child(
         name: name.to_owned(),
         source,
     };
-    if delete_object(context, job, &api, name, uid, None, failed).await? {
-        context
-            .index
-            .deletion_requested(kind, &job.id(), name, uid, Instant::now());
-    } else {
-        context.index.not_found(kind, &job.id(), name, uid);
+    let (index, owner) = (&context.index, job.id());
+    // The watch may be faster than the answer.
+    index.set_deleting(kind, &owner, name, uid, true);
+    match delete_object(context, job, &api, name, uid, None, failed).await {
+        Ok(true) => index.deletion_requested(kind, &owner, name, uid, Instant::now()),
+        Ok(false) => index.not_found(kind, &owner, name, uid),
+        Err(error) => {
+            index.set_deleting(kind, &owner, name, uid, false);
+            return Err(error);
+        }
     }
     match kind {
         ChildKind::Pod => context.metrics.pod_deleted(),

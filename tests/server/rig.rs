@@ -1,6 +1,7 @@
 //! A namespace, an operator that serves it, and a client that plays everybody else.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, Req
 use kube::core::Status;
 use kube::{Api, Client, Resource, ResourceExt};
 use pytorchjob_test_cluster::{
-    AuditFilter, Cluster, Namespace, Operator, Options, PodPhase, User, repository, set_pod_phase, wait_for,
+    Audit, AuditFilter, Cluster, Namespace, Operator, Options, PodPhase, User, repository, set_pod_phase, wait_for,
     wait_for_all, wait_gone,
 };
 use serde_json::{Value, json};
@@ -279,6 +280,23 @@ impl Rig {
     /// Seconds from the completion of a job, as it was stored then, to its deletion.
     pub async fn wait_expired(&self, finished: &Job) -> i64 {
         self.wait_deleted(finished.name()).await - finished.second("completionTime").unwrap()
+    }
+
+    /// How many requests of which verb and resource the operator has made in this namespace, its lists and watches
+    /// aside: they are not made for one job.
+    pub fn requests(&self, audit: &Audit) -> BTreeMap<String, usize> {
+        let entries = audit.entries(&AuditFilter {
+            user: Some(OPERATOR),
+            namespace: Some(&self.namespace),
+            ..AuditFilter::default()
+        });
+        let mut counts = BTreeMap::new();
+        for entry in entries.unwrap() {
+            if !matches!(entry.verb.as_str(), "list" | "watch") {
+                *counts.entry(format!("{} {}", entry.verb, entry.resource)).or_default() += 1;
+            }
+        }
+        counts
     }
 
     /// The requests of the operator in this namespace that changed something.

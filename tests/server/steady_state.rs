@@ -1,13 +1,15 @@
 //! What a job costs the API server, from the audit log: what it takes to run it, and nothing once it has settled.
 
+use std::collections::BTreeMap;
+
 use futures::future::join_all;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
-use pytorchjob_test_cluster::{Audit, AuditEntry, AuditFilter, PodPhase, not_applicable};
-use serde_json::json;
+use pytorchjob_test_cluster::{Audit, AuditEntry, AuditFilter, Cluster, PodPhase, not_applicable};
+use serde_json::{Value, json};
 
-use crate::job::job;
-use crate::rig::{End, OPERATOR, Rig};
+use crate::job::{job, job_with_policy};
+use crate::rig::{End, OPERATOR, Rig, failed};
 
 /// Lists and reads of the operator; its watches are not among them.
 /// Each read, but for the one list by which an operator that begins to lead looks for autoscalers of Kubeflow's.
@@ -60,6 +62,83 @@ async fn a_job_of_four_pods_costs_at_most_thirteen_writes_and_no_read_until_it_h
         "4 pods, 4 services, 2 statuses and an event at least: {written:#?}"
     );
     assert_eq!(reads(&rig, &audit), []);
+}
+
+/// What `requests` may be at most; what is not named must not be there.
+fn assert_at_most(scenario: &str, requests: &BTreeMap<String, usize>, most: &[(&str, usize)]) {
+    println!("{scenario}: {requests:?}");
+    for (request, count) in requests {
+        let allowed = most
+            .iter()
+            .find(|(other, _)| other == request)
+            .map_or(0, |(_, most)| *most);
+        assert!(
+            *count <= allowed,
+            "{scenario}: {count} times {request}, and at most {allowed} are due"
+        );
+    }
+}
+
+#[tokio::test]
+async fn failure_suspension_and_size_cost_what_they_change_and_no_read() {
+    let audit = Cluster::shared().await.audit().unwrap();
+    let Some(audit) = audit else {
+        return not_applicable("counts requests in the audit log");
+    };
+    // One rig each: requests are counted by namespace.
+    let rig = Rig::start().await;
+    rig.running(&job_with_policy("fails", 3, "Never")).await;
+    rig.set_phase("fails-master-0", &failed(1)).await;
+    rig.wait("fails", |job| job.is("Failed")).await;
+    rig.wait_pods("fails", |pods| pods.len() == 1).await;
+    rig.wait_event("fails", "Warning", "PyTorchJobFailed").await;
+    let most = [
+        ("create pods", 4),
+        ("create services", 4),
+        ("delete pods", 3),
+        ("delete services", 4),
+        ("patch pytorchjobs", 4),
+        ("create events", 3),
+        ("patch events", 0),
+    ];
+    assert_at_most("a failure, four pods", &rig.requests(&audit), &most);
+
+    let rig = Rig::start().await;
+    rig.running(&job("rests", 3)).await;
+    rig.patch("rests", &suspended(true)).await;
+    rig.wait_pods("rests", <[_]>::is_empty).await;
+    rig.wait("rests", |job| job.is("Suspended")).await;
+    rig.patch("rests", &suspended(false)).await;
+    let pods = rig.wait_pods("rests", |pods| pods.len() == 4).await;
+    rig.set_phases(pods.iter().map(ResourceExt::name_any), &PodPhase::Running)
+        .await;
+    rig.wait("rests", |job| job.is("Running")).await;
+    let most = [
+        ("create pods", 8),
+        ("create services", 8),
+        ("delete pods", 4),
+        ("delete services", 4),
+        ("patch pytorchjobs", 8),
+        ("create events", 6),
+        ("patch events", 2),
+    ];
+    assert_at_most("suspended and resumed, four pods", &rig.requests(&audit), &most);
+
+    let rig = Rig::start().await;
+    rig.succeeded(&job("large", 64)).await;
+    rig.wait_event("large", "Normal", "PyTorchJobSucceeded").await;
+    let most = [
+        ("create pods", 65),
+        ("create services", 65),
+        ("patch pytorchjobs", 8),
+        ("create events", 4),
+        ("patch events", 4),
+    ];
+    assert_at_most("65 pods", &rig.requests(&audit), &most);
+}
+
+fn suspended(suspended: bool) -> Value {
+    json!({ "spec": { "runPolicy": { "suspend": suspended } } })
 }
 
 #[tokio::test]

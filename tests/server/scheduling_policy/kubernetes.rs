@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use crate::job::{Job, with};
 use crate::rig::{Rig, file_cluster};
 use crate::scheduling_policy::group::{Kubernetes, Place};
-use crate::scheduling_policy::{gang, message, min_available, requests, spec};
+use crate::scheduling_policy::{gang, message, min_available, spec};
 
 /// The scheduler looks again at what did not fit when something changes, and after some time.
 const TIMEOUT: Duration = Duration::from_mins(2);
@@ -113,7 +113,7 @@ async fn gangs_that_compete_all_finish() {
     join_all(names.iter().map(|name| wait(&rig, name, |job| job.is("Succeeded")))).await;
     join_all(names.iter().map(|name| rig.wait_group_gone::<Kubernetes>(name))).await;
     if let Some(audit) = audit {
-        let requests = requests(&rig, &audit);
+        let requests = rig.requests(&audit);
         println!("kubernetes, six jobs: {requests:?}");
         let of_groups = |verb: &str| requests.get(&format!("{verb} podgroups")).copied();
         assert_eq!(["create", "delete", "patch"].map(of_groups), [Some(6), Some(6), None]);

@@ -4,13 +4,12 @@
 mod group;
 mod kubernetes;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
-use pytorchjob_test_cluster::{Audit, AuditFilter, Options, PodPhase, repository};
+use pytorchjob_test_cluster::{AuditFilter, Options, PodPhase, repository};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -313,22 +312,6 @@ async fn without_a_gang_scheduler_no_pod_group_is_asked_for() {
     assert_eq!(audit.count(&requests).unwrap(), 0);
 }
 
-/// The requests of the operator in the namespace but lists and watches, counted by verb and resource.
-pub fn requests(rig: &Rig, audit: &Audit) -> BTreeMap<String, usize> {
-    let entries = audit.entries(&AuditFilter {
-        user: Some(OPERATOR),
-        namespace: Some(&rig.namespace),
-        ..AuditFilter::default()
-    });
-    let mut counts = BTreeMap::new();
-    for entry in entries.unwrap() {
-        if !matches!(entry.verb.as_str(), "list" | "watch") {
-            *counts.entry(format!("{} {}", entry.verb, entry.resource)).or_default() += 1;
-        }
-    }
-    counts
-}
-
 #[tokio::test]
 async fn a_group_is_created_once_deleted_once_and_not_written_in_between() {
     let place = place().await;
@@ -353,7 +336,7 @@ async fn a_group_is_created_once_deleted_once_and_not_written_in_between() {
         if made > 0 {
             rig.wait_event("train", "Normal", "SuccessfulDeletePodGroup").await;
         }
-        let requests = requests(&rig, &audit);
+        let requests = rig.requests(&audit);
         println!("{scheduler}: {requests:?}");
         let of_groups = |verb: &str| requests.get(&format!("{verb} podgroups")).copied().unwrap_or(0);
         let counts = ["create", "delete", "patch", "get"].map(of_groups);
