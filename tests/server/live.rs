@@ -23,8 +23,9 @@ use crate::support::differential::dice::Dice;
 use crate::support::differential::edit::Edit;
 use crate::support::differential::generator::{self, Taste};
 use crate::support::differential::law;
-use crate::support::differential::simulation::{Event, JOB, Operator, Pod as SimulatedPod, Simulation};
+use crate::support::differential::simulation::{JOB, Operator, Pod as SimulatedPod, Simulation};
 use crate::support::differential::walk::{Step, Tally, Walk};
+use crate::support::environment::Event;
 
 /// How long anything may take on a loaded machine.
 const SOON: Duration = Duration::from_mins(1);

@@ -7,7 +7,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::api::{ChildKind, CleanPodPolicy, PyTorchJob, RawJson, ReplicaType};
-use crate::planner::{self, Action, Child, Failure, Phase, Plan, Pod, Settings, World, finished, template_hash};
+use crate::planner::{self, Action, Child, Phase, Plan, Pod, Settings, World, finished, template_hash};
+use crate::support::environment::{Event, created, delete, happen};
 use crate::support::fixture::{at, child};
 
 /// What becomes of one write of the operator.
@@ -161,20 +162,16 @@ impl Cluster {
     /// Lets the environment, the user or a watch make its step. [`Step::Operate`] is not one of these.
     pub fn step(&mut self, step: &Step) {
         match *step {
-            Step::Run(n) => self.pod(
-                n,
-                |pod| pod.phase == Phase::Pending && !pod.terminating,
-                |pod| pod.phase = Phase::Running,
-            ),
-            Step::Succeed(n) => self.pod(n, running, |pod| pod.phase = Phase::Succeeded),
-            Step::Fail(n, code) => self.pod(n, running, |pod| fail(pod, Some(code))),
-            Step::Evict(n) => self.pod(n, |pod| !pod.finished() && !pod.terminating, |pod| fail(pod, None)),
-            Step::Restart(n) => self.pod(n, running, |pod| pod.restarts += 1),
+            Step::Run(n) => self.pod(n, |pod| pod.phase == Phase::Pending && !pod.terminating, &Event::Run),
+            Step::Succeed(n) => self.pod(n, running, &Event::Succeed),
+            Step::Fail(n, code) => self.pod(n, running, &Event::Exit(code)),
+            Step::Evict(n) => self.pod(n, |pod| !pod.finished() && !pod.terminating, &Event::Evict),
+            Step::Restart(n) => self.pod(n, running, &Event::Restart),
             Step::DeletePod(n) => {
                 let name = self.stored.pods.keys().nth(n % self.stored.pods.len().max(1)).cloned();
                 name.map(|name| self.delete_pod(&name)).unwrap_or_default();
             }
-            Step::End(n) => self.pod(n, |pod| pod.terminating && !pod.finished(), |pod| fail(pod, Some(143))),
+            Step::End(n) => self.pod(n, |pod| pod.terminating && !pod.finished(), &Event::Exit(143)),
             Step::Bury(n) => {
                 let dying: Vec<_> = self.stored.pods.values().filter(|pod| pod.terminating).collect();
                 if let Some(name) = dying.get(n % dying.len().max(1)).map(|pod| pod.name.clone()) {
@@ -306,13 +303,7 @@ impl Cluster {
         if self.stored.pods.contains_key(&name) {
             return None;
         }
-        let pod = Pod {
-            name: name.clone(),
-            uid: self.uid(),
-            template_hash: built_from.map(|(hash, _)| hash),
-            generation: built_from.and_then(|(_, generation)| generation),
-            ..Pod::default()
-        };
+        let pod = created(&name, self.uid(), built_from);
         self.stored.pods.insert(name.clone(), pod.clone());
         if answered {
             self.seen.pods.insert(name, pod);
@@ -334,13 +325,12 @@ impl Cluster {
 
     /// A running pod gets its grace period, any other is gone.
     fn delete_pod(&mut self, name: &str) {
-        if let Some(pod) = self.stored.pods.get_mut(name) {
-            if pod.phase == Phase::Running {
-                pod.terminating = true;
-            } else {
-                self.stored.pods.remove(name);
-            }
-        }
+        delete(
+            &mut self.stored.pods,
+            name,
+            |pod| pod,
+            |pod| pod.phase == Phase::Running,
+        );
     }
 
     fn uid(&mut self) -> String {
@@ -348,11 +338,11 @@ impl Cluster {
         format!("uid-{}", self.born)
     }
 
-    fn pod(&mut self, n: usize, eligible: impl Fn(&Pod) -> bool, change: impl FnOnce(&mut Pod)) {
+    fn pod(&mut self, n: usize, eligible: impl Fn(&Pod) -> bool, event: &Event) {
         let mut pods: Vec<_> = self.stored.pods.values_mut().filter(|pod| eligible(pod)).collect();
         let count = pods.len().max(1);
         if let Some(pod) = pods.get_mut(n % count) {
-            change(pod);
+            happen(pod, event);
         }
     }
 
@@ -414,12 +404,4 @@ fn spelt<T>(value: Option<T>, flat: bool) -> (Option<T>, Option<T>) {
 
 fn running(pod: &Pod) -> bool {
     pod.phase == Phase::Running && !pod.terminating
-}
-
-fn fail(pod: &mut Pod, exit_code: Option<i32>) {
-    pod.phase = Phase::Failed;
-    pod.failure = Some(Box::new(Failure {
-        exit_code,
-        ..Failure::default()
-    }));
 }

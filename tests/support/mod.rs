@@ -4,4 +4,5 @@
 pub mod bad_jobs;
 pub mod cluster;
 pub mod differential;
+pub mod environment;
 pub mod fixture;

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use crate::support::differential::dice::Dice;
 use crate::support::differential::edit::Edit;
-use crate::support::differential::simulation::{Event, JOB, Simulation};
+use crate::support::differential::simulation::{JOB, Simulation};
 use crate::support::differential::walk::Step;
 use crate::support::differential::{schema_walk, template_edits};
+use crate::support::environment::Event;
 
 /// What edits a walk may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,7 +20,8 @@ use pytorchjob_operator::api::{ConditionType, JobStatus};
 use pytorchjob_operator::planner::is_true;
 use serde_json::{Map, Value, json};
 
-use crate::support::differential::simulation::{Event, JOB, Pod, Simulation};
+use crate::support::differential::simulation::{JOB, Pod, Simulation};
+use crate::support::environment::Event;
 
 /// What of a job at rest is compared.
 pub fn image(sim: &Simulation<'_>) -> Value {

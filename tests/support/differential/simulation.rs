@@ -6,13 +6,13 @@ use std::fmt;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use pytorchjob_operator::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, names};
 use pytorchjob_operator::planner::{
-    self, Action, Builder, Child, FailedContainer, Failure, Phase, Plan, Settings, World, finished, managed_elsewhere,
-    template_hash,
+    self, Action, Builder, Child, Plan, Settings, World, finished, managed_elsewhere, template_hash,
 };
 use serde_json::{Value, json};
 
 use crate::support::differential::admission::Admission;
 use crate::support::differential::edit::Edit;
+use crate::support::environment::{Event, created, delete, happen};
 use crate::support::fixture::{autoscaler_spec, child};
 
 /// Name of every job.
@@ -40,23 +40,6 @@ impl Operator {
             sees: |_, now| now.clone(),
         }
     }
-}
-
-/// Something that happens to a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// It runs.
-    Run,
-    /// All its containers end with 0.
-    Succeed,
-    /// Its containers end with this code.
-    Exit(i32),
-    /// Its node throws it out.
-    Evict,
-    /// The kubelet restarts a container.
-    Restart,
-    /// Somebody deletes it, and it is gone at once.
-    Delete,
 }
 
 /// A pod.
@@ -186,28 +169,13 @@ impl<'a> Simulation<'a> {
 
     /// Lets something happen to a pod, if it can happen to it.
     pub fn happen(&mut self, name: &str, event: &Event) {
-        let Some(pod) = self.pods.get_mut(name) else { return };
-        let fact = &mut pod.fact;
-        let failure = |exit_code: Option<i32>, reason: &str| {
-            Some(Box::new(Failure {
-                exit_code,
-                container: exit_code.map(|exit_code| FailedContainer {
-                    name: names::CONTAINER.into(),
-                    exit_code,
-                }),
-                reason: Some(reason.into()),
-                message: exit_code.is_none().then(|| "thrown out".into()),
-                node: None,
-            }))
-        };
         match event {
             Event::Delete => drop(self.pods.remove(name)),
-            _ if fact.finished() => {}
-            Event::Run => fact.phase = Phase::Running,
-            Event::Succeed => fact.phase = Phase::Succeeded,
-            Event::Exit(code) => (fact.phase, fact.failure) = (Phase::Failed, failure(Some(*code), "Error")),
-            Event::Evict => (fact.phase, fact.failure) = (Phase::Failed, failure(None, "Evicted")),
-            Event::Restart => (fact.phase, fact.restarts) = (Phase::Running, fact.restarts + 1),
+            event => self
+                .pods
+                .get_mut(name)
+                .into_iter()
+                .for_each(|pod| happen(&mut pod.fact, event)),
         }
     }
 
@@ -300,24 +268,19 @@ impl<'a> Simulation<'a> {
         self.born += 1;
         let label = &built["metadata"]["labels"][names::LABEL_POD_TEMPLATE_HASH];
         let built_from = label.as_str().and_then(template_hash::parse);
-        let fact = planner::Pod {
-            name: name.clone(),
-            uid: format!("uid-{}", self.born),
-            template_hash: built_from.map(|(hash, _)| hash),
-            generation: built_from.and_then(|(_, generation)| generation),
-            ..planner::Pod::default()
-        };
+        let fact = created(&name, format!("uid-{}", self.born), built_from);
         self.pods.insert(name, Pod { fact, built });
     }
 
     fn delete_pod(&mut self, name: &str, uid: &str) {
-        let Some(pod) = self.pods.get_mut(name).filter(|pod| pod.fact.uid == *uid) else {
-            return;
-        };
-        if self.graceful && !pod.fact.finished() {
-            pod.fact.terminating = true;
-        } else {
-            self.pods.remove(name);
+        if self.pods.get(name).is_some_and(|pod| pod.fact.uid == *uid) {
+            let graceful = self.graceful;
+            delete(
+                &mut self.pods,
+                name,
+                |pod| &mut pod.fact,
+                |pod| graceful && !pod.finished(),
+            );
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::support::differential::dice::Dice;
 use crate::support::differential::edit::Edit;
 use crate::support::differential::generator::{self, Taste};
 use crate::support::differential::law;
-use crate::support::differential::simulation::{Event, Operator, Simulation};
+use crate::support::differential::simulation::{Operator, Simulation};
+use crate::support::environment::Event;
 
 /// A step of a walk, after which everything comes to rest.
 #[derive(Clone, Debug, PartialEq)]

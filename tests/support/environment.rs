@@ -1,0 +1,81 @@
+//! What becomes of pods in a simulated cluster: the kubelet's part, whoever watches and however late.
+
+use std::collections::BTreeMap;
+
+use crate::api::names;
+use crate::planner::{FailedContainer, Failure, Phase, Pod};
+
+/// Something that happens to a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It runs.
+    Run,
+    /// All its containers end with 0.
+    Succeed,
+    /// Its containers end with this code.
+    Exit(i32),
+    /// Its node throws it out.
+    Evict,
+    /// The kubelet restarts a container.
+    Restart,
+    /// Somebody deletes it, and it is gone at once.
+    Delete,
+}
+
+/// A pod as the API server has it after its creation, built from a template and generation of the spec.
+pub fn created(name: &str, uid: String, built_from: Option<(u64, Option<i64>)>) -> Pod {
+    Pod {
+        name: name.into(),
+        uid,
+        template_hash: built_from.map(|(hash, _)| hash),
+        generation: built_from.and_then(|(_, generation)| generation),
+        ..Pod::default()
+    }
+}
+
+/// Lets something other than its deletion happen to a pod. Nothing does to one that has finished.
+pub fn happen(pod: &mut Pod, event: &Event) {
+    if pod.finished() {
+        return;
+    }
+    match event {
+        Event::Run => pod.phase = Phase::Running,
+        Event::Succeed => pod.phase = Phase::Succeeded,
+        Event::Exit(code) => fail(pod, Some(*code), "Error"),
+        Event::Evict => fail(pod, None, "Evicted"),
+        Event::Restart => (pod.phase, pod.restarts) = (Phase::Running, pod.restarts + 1),
+        Event::Delete => {}
+    }
+}
+
+fn fail(pod: &mut Pod, exit_code: Option<i32>, reason: &str) {
+    let container = exit_code.map(|exit_code| FailedContainer {
+        name: names::CONTAINER.into(),
+        exit_code,
+    });
+    pod.phase = Phase::Failed;
+    pod.failure = Some(Box::new(Failure {
+        exit_code,
+        container,
+        reason: Some(reason.into()),
+        message: exit_code.is_none().then(|| "thrown out".into()),
+        node: None,
+    }));
+}
+
+/// Deletes a pod. It stays terminating while `stays` says so, and is gone otherwise.
+pub fn delete<P>(
+    pods: &mut BTreeMap<String, P>,
+    name: &str,
+    fact: fn(&mut P) -> &mut Pod,
+    stays: impl Fn(&Pod) -> bool,
+) {
+    let Some(pod) = pods.get_mut(name).map(fact) else {
+        return;
+    };
+    if stays(pod) {
+        pod.terminating = true;
+    } else {
+        pods.remove(name);
+    }
+}
