@@ -29,7 +29,8 @@ struct MetadataView {
 }
 
 /// Labels and annotations that are read.
-const KEPT: [&str; 3] = [
+const KEPT: [&str; 4] = [
+    names::LABEL_OPERATOR_NAME,
     names::LABEL_POD_TEMPLATE_HASH,
     names::COSCHEDULING_GROUP,
     names::VOLCANO_GROUP,
@@ -101,7 +102,9 @@ mod tests {
             "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30,
             "ownerReferences": [{ "apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "o", "controller": true }],
         });
-        read["labels"] = serde_json::json!({ names::LABEL_POD_TEMPLATE_HASH: "00", names::COSCHEDULING_GROUP: "a" });
+        read["labels"] = serde_json::json!({
+            names::LABEL_OPERATOR_NAME: "o", names::LABEL_POD_TEMPLATE_HASH: "00", names::COSCHEDULING_GROUP: "a",
+        });
         read["annotations"] = serde_json::json!({ names::VOLCANO_GROUP: "a" });
         let mut stored = read.clone();
         stored["labels"]["team"] = serde_json::json!("a");

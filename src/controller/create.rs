@@ -1,19 +1,19 @@
 //! Creations. Names are deterministic, so a repeated request meets its own success and not a second object.
 
 use futures::future::join_all;
-use kube::Resource;
 use kube::api::{Api, Patch, PatchParams, PostParams, Request};
+use kube::{Resource, ResourceExt};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::api::{ChildKind, ChildRef};
+use crate::api::{ChildKind, ChildRef, names};
 use crate::cache::ObjectView;
 use crate::controller::applied::{Applied, Budget, JOB_CONCURRENCY};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::job_ref::JobRef;
 use crate::planner::Action;
-use crate::planner::build::{Builder, job_labels};
+use crate::planner::build::Builder;
 
 /// Objects of a kind that a job asks for at once; later batches have up to [`JOB_CONCURRENCY`]. Most jobs are small and
 /// wait for one answer; of a quota that is used up few refusals are taken.
@@ -123,7 +123,7 @@ async fn post(context: &Context, job: &JobRef<'_>, builder: &Builder<'_>, child:
     let (object, created) = match context.client.request::<ObjectView>(request).await {
         Ok(created) => (created, true),
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            (adopt(context, job, child, &failed).await?, false)
+            (adopt(context, job, builder, child, &failed).await?, false)
         }
         Err(source) => return Err(failed(source)),
     };
@@ -131,11 +131,13 @@ async fn post(context: &Context, job: &JobRef<'_>, builder: &Builder<'_>, child:
     Ok(created)
 }
 
-/// The job's own object that has the name already. One that Kubeflow's operator made for this job may bear no label, as
-/// its autoscalers do, and would stay unseen by our watch: it gets ours.
+/// The job's own object that has the name already. One that another operator made for this job may lack our labels, as
+/// Kubeflow's autoscalers and whatever the legacy pytorch-operator made do, and would stay unseen by our watch: it gets
+/// them.
 async fn adopt(
     context: &Context,
     job: &JobRef<'_>,
+    builder: &Builder<'_>,
     child: ChildRef,
     failed: &impl Fn(kube::Error) -> Error,
 ) -> Result<ObjectView, Error> {
@@ -145,10 +147,11 @@ async fn adopt(
     if !job.owns(existing.meta()) {
         return Err(job.name_taken(child.kind, existing.meta()));
     }
-    if child.replica.is_some() {
+    let operator = existing.labels().get(names::LABEL_OPERATOR_NAME);
+    if operator.is_some_and(|operator| operator == names::CONTROLLER_NAME) {
         return Ok(existing);
     }
-    let labels = Patch::Merge(json!({ "metadata": { "labels": job_labels(job.name) } }));
+    let labels = Patch::Merge(json!({ "metadata": { "labels": builder.labels_of(child) } }));
     api.patch(&name, &PatchParams::default(), &labels).await.map_err(failed)
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Resource, ResourceExt as _};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Resource, ResourceExt};
 use pytorchjob_test_cluster::{PodPhase, bind_pod, not_applicable, remove_pod, wait_for, wait_for_all, wait_gone};
 use serde_json::{Value, json};
 
@@ -178,6 +178,70 @@ async fn unlabelled(rig: &Rig, job: &Job) -> HorizontalPodAutoscaler {
         .create(&params, &autoscaler)
         .await
         .unwrap()
+}
+
+/// Stores what the legacy pytorch-operator would have made of a replica, with its labels.
+async fn made_by_the_legacy_operator(rig: &Rig, job: &Job, role: &str) {
+    let name = format!("{}-{role}-0", job.name());
+    let labels = json!({
+        "group-name": "kubeflow.org", "controller-name": "pytorch-operator", "job-name": job.name(),
+        "pytorch-job-name": job.name(), "pytorch-replica-type": role, "pytorch-replica-index": "0",
+    });
+    let metadata = json!({ "name": name, "labels": labels, "ownerReferences": owner(job) });
+    let containers = json!([{ "name": "pytorch", "image": "registry.example/training:v1" }]);
+    let pod = json!({ "metadata": metadata, "spec": { "schedulerName": "the-test", "containers": containers } });
+    let pod = serde_json::from_value(pod).unwrap();
+    rig.pods().create(&PostParams::default(), &pod).await.unwrap();
+    rig.set_phase(&name, &PodPhase::Running).await;
+    if role == "master" {
+        let service = json!({ "metadata": metadata, "spec": { "clusterIP": "None", "selector": labels } });
+        let service = serde_json::from_value(service).unwrap();
+        rig.services().create(&PostParams::default(), &service).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_running_job_of_the_legacy_operator_keeps_its_pods_and_ends_with_them() {
+    let mut rig = Rig::start().await;
+    rig.end_operator(End::Stop).await;
+    let flat = json!({ "spec": { "cleanPodPolicy": "None", "activeDeadlineSeconds": 3600 } });
+    let job = rig.create(&with(job("legacy", 1), &flat)).await;
+    for role in ["master", "worker"] {
+        made_by_the_legacy_operator(&rig, &job, role).await;
+    }
+    let condition = |type_: &str| json!({ "type": type_, "status": "True", "reason": format!("PyTorchJob{type_}") });
+    let status = json!({ "status": {
+        "conditions": [condition("Created"), condition("Running")],
+        "replicaStatuses": { "Master": { "active": 1 }, "Worker": { "active": 1 } },
+        "startTime": job.metadata.creation_timestamp,
+    } });
+    let params = PatchParams::default();
+    rig.jobs()
+        .patch_status("legacy", &params, &Patch::Merge(status))
+        .await
+        .unwrap();
+    let before = rig.pods().list(&ListParams::default()).await.unwrap().items;
+
+    rig.go_on().await;
+    let pods = rig.wait_pods("legacy", |pods| pods.len() == 2).await;
+    let uids = |pods: &[Pod]| pods.iter().map(ResourceExt::uid).collect::<Vec<_>>();
+    assert_eq!(uids(&pods), uids(&before));
+    assert_eq!(pods[0].labels()["pytorch-job-name"], "legacy", "the old labels stay");
+    let services = replica_names("legacy", &["master-0", "worker-0"]);
+    rig.wait_service_names("legacy", &services).await;
+    rig.wait("legacy", |job| job.status["ready"] == "2/2").await;
+    rig.set_phases(names(&pods), &PodPhase::Succeeded).await;
+    let done = rig.wait("legacy", |job| job.is("Succeeded")).await;
+    let started = job.metadata.creation_timestamp.as_ref().unwrap().0.as_second();
+    assert_eq!(
+        done.second("startTime"),
+        Some(started),
+        "its deadline counts from there"
+    );
+    assert_eq!(
+        uids(&rig.pods().list(&ListParams::default()).await.unwrap().items),
+        uids(&before)
+    );
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{PyTorchJob, ReplicaType, names};
+use crate::api::{ChildRef, PyTorchJob, ReplicaType, names};
 use crate::planner::build::{template, template_hash};
 use crate::planner::world::Settings;
 
@@ -41,6 +41,15 @@ impl<'a> Builder<'a> {
         labels.insert(names::LABEL_REPLICA_TYPE.into(), json!(role.label()));
         labels.insert(names::LABEL_REPLICA_INDEX.into(), json!(index.to_string()));
         labels
+    }
+
+    /// Labels of a child of any kind.
+    #[must_use]
+    pub(crate) fn labels_of(&self, child: ChildRef) -> Map<String, Value> {
+        match child.replica {
+            Some(replica) => self.labels(replica.type_, replica.index),
+            None => job_labels(self.name()),
+        }
     }
 
     /// Metadata of an object that the job owns. The owner reference is what garbage collection and our watches follow.

@@ -98,7 +98,7 @@ async fn the_operator_may_do_what_it_does_and_nothing_else() {
         ("pytorchjobs/status.kubeflow.org", &["patch"]),
         ("pytorchjobs/finalizers.kubeflow.org", &["update"]),
         ("pods.", &["get", "list", "watch", "create", "patch", "delete"]),
-        ("services.", &["get", "list", "watch", "create", "delete"]),
+        ("services.", &["get", "list", "watch", "create", "patch", "delete"]),
         (
             "horizontalpodautoscalers.autoscaling",
             &["get", "list", "watch", "create", "patch", "delete"],
