@@ -5,6 +5,7 @@ mod cel;
 mod child;
 mod elastic_policy;
 mod immutable;
+mod job_step;
 pub mod names;
 mod pytorchjob;
 mod raw;
@@ -20,6 +21,7 @@ mod text;
 
 pub use child::{ChildKind, ChildRef};
 pub use elastic_policy::{ElasticPolicy, RdzvConf};
+pub use job_step::JobStep;
 pub use pytorchjob::{PyTorchJob, PyTorchJobSpec};
 pub use raw::RawJson;
 pub use replica::{ReplicaSpec, RestartPolicy};

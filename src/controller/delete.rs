@@ -8,14 +8,13 @@ use kube::api::{Api, DeleteParams, Preconditions};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::api::{ChildKind, PyTorchJob};
+use crate::api::{ChildKind, JobStep, PyTorchJob};
 use crate::cache::ObjectView;
 use crate::controller::applied::{Applied, Budget, JOB_CONCURRENCY};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::job_ref::JobRef;
 use crate::planner::Action;
-use crate::platform::metrics::JobStep;
 
 /// Carries out the deletions among `actions`, also when one of them fails.
 pub(super) async fn delete(

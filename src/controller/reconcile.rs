@@ -9,8 +9,8 @@ use kube::runtime::controller::Action;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::api::ChildKind;
 use crate::api::names::reason;
+use crate::api::{ChildKind, JobStep};
 use crate::cache::{CONFIRMED_WITHIN, Snapshot, StoredJob, Undecodable};
 use crate::controller::act::act;
 use crate::controller::applied::Applied;
@@ -22,7 +22,6 @@ use crate::controller::pacing::Templates;
 use crate::controller::store_status::store_status;
 use crate::planner::{self, Count, Event, Plan, StatusWrite, World};
 use crate::platform::clock;
-use crate::platform::metrics::JobStep;
 
 /// When a job is looked at again although nothing happened and nothing is due: a safety net below the watches, which
 /// costs no request.
@@ -190,7 +189,7 @@ async fn report_undecodable(
         if let Some(status) = status {
             store_status(context, &object.metadata, status).await?;
             let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-            count_transition(context, namespace, Count::JobFailed);
+            count_transition(context, namespace, Count::Job(JobStep::Failed));
         }
     }
     Ok(clock::jittered(RESYNC, RESYNC_JITTER))
@@ -253,10 +252,7 @@ fn event(warning: bool, reason: &'static str, message: String) -> Event {
 
 fn count_transition(context: &Context, namespace: &str, count: Count) {
     match count {
-        Count::JobCreated => context.metrics.job(JobStep::Created, namespace),
-        Count::JobSucceeded => context.metrics.job(JobStep::Successful, namespace),
-        Count::JobFailed => context.metrics.job(JobStep::Failed, namespace),
-        Count::JobRestarted => context.metrics.job(JobStep::Restarted, namespace),
+        Count::Job(step) => context.metrics.job(step, namespace),
         Count::PodsFailed(pods) => (0..pods).for_each(|_| context.metrics.pod_failed()),
     }
 }

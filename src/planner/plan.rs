@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::{ChildKind, ChildRef, JobStatus, Replica};
+use crate::api::{ChildKind, ChildRef, JobStatus, JobStep, Replica};
 use crate::planner::child::{AutoscalerSpec, Child, Pod, PodGroupSpec};
 
 /// What to do about one job, now.
@@ -135,14 +135,8 @@ pub struct Event {
 /// A transition worth counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
-    /// The job was seen for the first time.
-    JobCreated,
-    /// The job succeeded.
-    JobSucceeded,
-    /// The job failed, for whatever reason.
-    JobFailed,
-    /// A failed replica is being replaced.
-    JobRestarted,
+    /// A step in the life of the job.
+    Job(JobStep),
     /// Pods that failed.
     PodsFailed(usize),
 }

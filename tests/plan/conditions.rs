@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::api::names::reason;
-use crate::api::{JobStatus, ReplicaType};
+use crate::api::{JobStatus, JobStep, ReplicaType};
 use crate::planner::{self, Count, Phase, Plan, Urgency};
 use crate::support::fixture::{conditions, elastic_workers, master, master_and_workers, time, workers};
 
@@ -22,11 +22,11 @@ fn the_first_plan_reports_created_and_the_start_and_counts_the_job_once() {
     assert_eq!(status.observed_generation, Some(1));
     assert_eq!(status.ready.as_deref(), Some("0/3"));
     assert_eq!(status.replica_statuses.keys().collect::<Vec<_>>(), ["Master", "Worker"]);
-    assert_eq!(plan.counts, [Count::JobCreated]);
+    assert_eq!(plan.counts, [Count::Job(JobStep::Created)]);
     assert_eq!(plan.events, [], "Kubeflow has no event for Created");
     assert_eq!(plan.status.map(|write| write.urgency), Some(Urgency::Now));
     assert!(
-        !scene.reconcile().counts.contains(&Count::JobCreated),
+        !scene.reconcile().counts.contains(&Count::Job(JobStep::Created)),
         "not a second time"
     );
 }
@@ -86,7 +86,7 @@ fn success_is_one_status_with_outcome_completion_time_event_and_count() {
         assert_eq!(scene.message("Succeeded"), message);
         assert_eq!(scene.status().completion_time, Some(time(60)));
         assert_eq!(plan.status.as_ref().map(|write| write.urgency), Some(Urgency::Now));
-        assert_eq!(plan.counts, [Count::JobSucceeded]);
+        assert_eq!(plan.counts, [Count::Job(JobStep::Successful)]);
         assert_eq!(events(&plan), [(reason::SUCCEEDED, false)]);
         assert_eq!(plan.events[0].message, message);
         assert_eq!(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::SignedDuration;
 
-use crate::api::{JobStatus, ReplicaType};
+use crate::api::{JobStatus, JobStep, ReplicaType};
 use crate::planner::{Action, Count, Phase, Plan};
 use crate::support::fixture::{JobBuilder, Scene, actions, at, master, master_and_workers, time, workers};
 
@@ -124,7 +124,7 @@ fn the_failure_that_exceeds_the_limit_is_remembered_and_counted_as_failed_job() 
     );
     assert_eq!(
         plan.counts,
-        [Count::PodsFailed(1), Count::JobFailed],
+        [Count::PodsFailed(1), Count::Job(JobStep::Failed)],
         "W18: failures by limit count too"
     );
     assert_eq!(
@@ -150,7 +150,11 @@ fn w1_the_deadline_is_a_timer_that_is_exact_and_never_early() {
         );
         assert_eq!(scene.status().completion_time, Some(time(10)));
         assert_eq!((plan.actions, plan.requeue), (vec![], None));
-        assert_eq!(plan.counts, [Count::JobFailed], "W18: failures by limit count too");
+        assert_eq!(
+            plan.counts,
+            [Count::Job(JobStep::Failed)],
+            "W18: failures by limit count too"
+        );
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::api::names::reason;
-use crate::api::{JobStatus, ReplicaType};
+use crate::api::{JobStatus, JobStep, ReplicaType};
 use crate::planner::{Action, Count, Phase, Plan};
 use crate::support::bad_jobs::{Bad, Stored, bad_jobs};
 use crate::support::fixture::{JobBuilder, conditions, master, master_and_workers, time, workers};
@@ -45,7 +45,7 @@ fn a_job_that_cannot_run_fails_with_a_condition_and_a_warning_that_name_the_fiel
         assert!(
             plan.events[0].warning && plan.events[0].reason == reason::INVALID && plan.events[0].message == message
         );
-        assert_eq!(plan.counts, [Count::JobCreated, Count::JobFailed]);
+        assert_eq!(plan.counts, [Count::Job(JobStep::Created), Count::Job(JobStep::Failed)]);
         assert_eq!(scene.status().completion_time, Some(time(0)));
         assert_eq!(plan.actions, []);
         assert_eq!(scene.reconcile(), Plan::default(), "{says}: told once, nothing created");
@@ -81,7 +81,7 @@ fn a_job_that_has_started_goes_on_with_a_warning_whatever_is_wrong_with_it() {
         let warnings = plan.events.iter().filter(|event| event.reason == reason::INVALID);
         let told = warnings.filter(|event| event.message.starts_with(&says)).count();
         assert_eq!(told, 1, "{says}: {:?}", plan.events);
-        assert!(!plan.counts.contains(&Count::JobFailed), "{says}");
+        assert!(!plan.counts.contains(&Count::Job(JobStep::Failed)), "{says}");
         let deletes = |action: &Action| matches!(action, Action::Delete { .. } | Action::DeleteJob);
         assert!(!plan.actions.iter().any(deletes), "{says}: {:?}", plan.actions);
     }

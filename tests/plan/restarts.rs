@@ -1,7 +1,7 @@
 //! `restartPolicy`: every policy, every way to fail, and the two steps in which a failed replica is replaced.
 
 use crate::api::names::reason;
-use crate::api::{FirstFailure, ReplicaType};
+use crate::api::{FirstFailure, JobStep, ReplicaType};
 use crate::planner::{Count, Failure, Phase, Plan, Urgency};
 use crate::support::fixture::{Scene, actions, master, master_and_workers, time, workers};
 
@@ -89,7 +89,7 @@ fn a_failure_is_counted_first_then_the_pod_goes_then_it_comes_back() {
     let plan = scene.reconcile();
     assert_eq!(plan.actions, [], "first the count");
     assert_eq!(plan.status.map(|write| write.urgency), Some(Urgency::Now));
-    assert_eq!(plan.counts, [Count::PodsFailed(1), Count::JobRestarted]);
+    assert_eq!(plan.counts, [Count::PodsFailed(1), Count::Job(JobStep::Restarted)]);
     assert_eq!(plan.events.len(), 1);
     assert!(plan.events[0].warning && plan.events[0].reason == reason::RESTARTING);
     assert_eq!(
@@ -162,7 +162,7 @@ fn failures_seen_together_are_one_restart_event_and_as_many_restarts() {
     scene.exit("job-worker-0", 1);
     scene.exit("job-worker-2", 1);
     let plan = scene.reconcile();
-    assert_eq!(plan.counts, [Count::PodsFailed(2), Count::JobRestarted]);
+    assert_eq!(plan.counts, [Count::PodsFailed(2), Count::Job(JobStep::Restarted)]);
     assert_eq!(
         scene.message("Restarting"),
         "PyTorchJob job is restarting because 2 Worker replica(s) failed. job-worker-0 exited with code 1 (Error)."
@@ -182,7 +182,7 @@ fn a_second_failure_while_restarting_is_counted_too() {
     scene.exit("job-worker-2", 1);
     let plan = scene.reconcile();
     assert_eq!(actions(&plan), ["delete pod worker-0"], "only what is counted");
-    assert_eq!(plan.counts, [Count::PodsFailed(1), Count::JobRestarted]);
+    assert_eq!(plan.counts, [Count::PodsFailed(1), Count::Job(JobStep::Restarted)]);
     assert_eq!(scene.status().restarts, Some(2));
 }
 
@@ -268,7 +268,7 @@ fn never_fails_the_job_with_kubeflows_message_and_its_time() {
     );
     assert_eq!(scene.status().completion_time, Some(time(9)));
     assert_eq!(scene.status().replica_statuses["Worker"].failed, Some(1));
-    assert_eq!(plan.counts, [Count::PodsFailed(1), Count::JobFailed]);
+    assert_eq!(plan.counts, [Count::PodsFailed(1), Count::Job(JobStep::Failed)]);
     assert_eq!(scene.status().restarts, None, "nothing is restarted");
 }
 
@@ -282,7 +282,7 @@ fn w3_a_permanent_exit_code_fails_the_job_with_a_completion_time_and_without_a_r
         "job \"job\" is failing because \"Worker\" replica(s) failed. job-worker-1 exited with code 1 (Error)."
     );
     assert_eq!(scene.status().completion_time, Some(time(9)));
-    assert_eq!(plan.counts, [Count::PodsFailed(1), Count::JobFailed]);
+    assert_eq!(plan.counts, [Count::PodsFailed(1), Count::Job(JobStep::Failed)]);
     assert!(!plan.events.iter().any(|event| event.reason == reason::RESTARTING));
 }
 

@@ -4,7 +4,7 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::names::reason;
-use crate::api::{ConditionType, JobStatus};
+use crate::api::{ConditionType, JobStatus, JobStep};
 use crate::planner::plan::{Count, Event, Plan};
 use crate::planner::status::conditions::{clear, find, set, stored_time};
 
@@ -65,10 +65,10 @@ impl Transition {
 
     const fn count(self) -> Option<Count> {
         match self {
-            Self::Created => Some(Count::JobCreated),
-            Self::Restarting => Some(Count::JobRestarted),
-            Self::Succeeded => Some(Count::JobSucceeded),
-            Self::Failed | Self::Refused => Some(Count::JobFailed),
+            Self::Created => Some(Count::Job(JobStep::Created)),
+            Self::Restarting => Some(Count::Job(JobStep::Restarted)),
+            Self::Succeeded => Some(Count::Job(JobStep::Successful)),
+            Self::Failed | Self::Refused => Some(Count::Job(JobStep::Failed)),
             Self::Running | Self::Suspended | Self::Resumed => None,
         }
     }

@@ -16,25 +16,11 @@ use prometheus::{Encoder, Error, IntGauge, TextEncoder};
 
 use self::series::{Series, gauge};
 pub use self::workqueue::Workqueue;
+use crate::api::JobStep;
 use crate::api::names::CONTROLLER_NAME;
 
 /// Value of the label `framework`: one operator of Kubeflow served several.
 const FRAMEWORK: &str = "pytorch";
-
-/// A step in the life of a job that is counted once, when it happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JobStep {
-    /// The job was accepted: its `Created` condition was written. Kubeflow counts every job again after a restart.
-    Created,
-    /// The operator deleted the job because its TTL had passed.
-    Deleted,
-    /// The job succeeded.
-    Successful,
-    /// The job failed, for whatever reason. Kubeflow counts only the policy Never.
-    Failed,
-    /// A replica of the job was restarted.
-    Restarted,
-}
 
 /// What came of one reconcile; value of the label `result`, as in controller-runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

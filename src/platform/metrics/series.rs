@@ -67,7 +67,7 @@ impl Series {
 /// What Kubeflow's operator counted.
 #[derive(Debug)]
 pub(super) struct Kubeflow {
-    /// In the order of [`super::JobStep`].
+    /// In the order of [`JobStep`](crate::api::JobStep).
     pub(super) jobs: [IntCounterVec; 5],
     pub(super) pods_created: IntCounter,
     pub(super) pods_deleted: IntCounter,

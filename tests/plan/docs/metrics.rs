@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pytorchjob_operator::platform::metrics::{EventFate, JobStep, Metrics, Outcome};
+use pytorchjob_operator::api::JobStep;
+use pytorchjob_operator::platform::metrics::{EventFate, Metrics, Outcome};
 
 use crate::docs::page::{assert_same, page};
 
