@@ -132,12 +132,13 @@ impl Index {
     }
 
     fn is_deleting(&self, kind: ChildKind, object: &ObjectView) -> bool {
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let metadata = &object.metadata;
-        let key = NamespacedName::new(&text(&metadata.namespace), &text(&metadata.name));
+        let [namespace, name, uid] =
+            [&metadata.namespace, &metadata.name, &metadata.uid].map(|text| text.as_deref().unwrap_or_default());
+        let key = NamespacedName::new(namespace, name);
         match kind {
-            ChildKind::Pod => self.pods().is_deleting(&key, &text(&metadata.uid)),
-            kind => self.others(kind).is_deleting(&key, &text(&metadata.uid)),
+            ChildKind::Pod => self.pods().is_deleting(&key, uid),
+            kind => self.others(kind).is_deleting(&key, uid),
         }
     }
 

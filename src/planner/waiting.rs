@@ -106,8 +106,10 @@ pub(crate) fn tell(world: &World<'_>, status: &mut JobStatus, plan: &mut Plan, h
             entry.last_update_time = Some(stored_time(world.now));
         }
     }
-    let ends = crash_loops(world, &told).map(|(_, ends)| ends).min();
-    let later = ends.and_then(|ends| Duration::try_from(ends.duration_since(world.now)).ok());
+    let ends = world.pods.iter().filter_map(|pod| crash_loop_ends(world, pod, &told));
+    let later = ends
+        .min()
+        .and_then(|ends| Duration::try_from(ends.duration_since(world.now)).ok());
     plan.requeue = [plan.requeue, next_stuck(world), later].into_iter().flatten().min();
 }
 
@@ -162,14 +164,13 @@ fn trouble(world: &World<'_>, told: &[&str]) -> Option<Cause> {
     let pods = world.desired_pods().filter(|(_, pod)| !pod.terminating);
     // The scheduler says of a gang as a whole why it does not fit.
     let of_gang = scheduling_policy::unschedulable(world).is_some();
-    let looping: Vec<&Pod> = crash_loops(world, told).map(|(pod, _)| pod).collect();
-    let in_loop = |pod: &Pod| looping.iter().any(|other| other.uid == pod.uid);
-    let trouble = |pod: &'_ Pod| match &pod.trouble {
-        Some(trouble) => Some((trouble.reason, trouble.message.clone())),
-        None => in_loop(pod).then(|| (CRASH_LOOP, String::new())),
-    };
     let mut troubled: Vec<_> = pods
-        .filter_map(|(replica, pod)| Some((replica, pod, trouble(pod)?)))
+        .filter_map(|(replica, pod)| {
+            let trouble = pod.trouble.as_deref();
+            let trouble = trouble.map(|trouble| (trouble.reason, trouble.message.as_str()));
+            let in_loop = || crash_loop_ends(world, pod, told).map(|_| (CRASH_LOOP, ""));
+            Some((replica, pod, trouble.or_else(in_loop)?))
+        })
         .filter(|(.., (reason, _))| !of_gang || *reason != UNSCHEDULABLE)
         .collect();
     troubled.sort_by_key(|(replica, ..)| *replica);
@@ -197,15 +198,13 @@ fn subject(pod: &Pod, reason: &str) -> String {
     format!("pod {}: {reason}", pod.name)
 }
 
-/// The pods that run for now and were told to be in a crash loop, and when that is over unless they fail again: one
-/// that comes and goes would cost a write and an event each time.
-fn crash_loops<'a>(world: &World<'a>, told: &[&str]) -> impl Iterator<Item = (&'a Pod, Timestamp)> {
-    let now = world.now;
-    let loops = world.pods.iter().filter_map(move |pod| {
-        let ends = pod.started_again?.checked_add(CRASH_LOOP_RESET).ok()?;
-        (pod.trouble.is_none() && ends > now).then_some((pod, ends))
-    });
-    loops.filter(|(pod, _)| told.iter().any(|told| told.starts_with(&subject(pod, CRASH_LOOP))))
+/// When the crash loop that a pod was told to be in is over, if it runs for now and does not fail again: a loop that
+/// comes and goes would cost a write and an event each time.
+fn crash_loop_ends(world: &World<'_>, pod: &Pod, told: &[&str]) -> Option<Timestamp> {
+    let ends = pod.started_again?.checked_add(CRASH_LOOP_RESET).ok()?;
+    let runs = pod.trouble.is_none() && ends > world.now;
+    let is_told = |subject: &str| told.iter().any(|told| told.starts_with(subject));
+    (runs && is_told(&subject(pod, CRASH_LOOP))).then_some(ends)
 }
 
 /// What keeps the gang scheduler from placing the pods, or from letting them be created.

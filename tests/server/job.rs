@@ -175,6 +175,11 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
+/// Merge patch: suspend, or resume.
+pub fn suspend(suspend: bool) -> Value {
+    json!({ "spec": { "runPolicy": { "suspend": suspend } } })
+}
+
 /// Where a policy stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spelling {

@@ -10,13 +10,8 @@ use kube::{Resource, ResourceExt};
 use pytorchjob_test_cluster::{PodPhase, bind_pod, not_applicable, remove_pod, wait_for, wait_for_all, wait_gone};
 use serde_json::{Value, json};
 
-use crate::job::{Job, job, with};
+use crate::job::{Job, job, suspend, with};
 use crate::rig::{End, Rig, TIMEOUT, names, of_job, refusal, replica_names};
-
-/// Merge patch: suspend, or resume.
-fn suspend(suspend: bool) -> Value {
-    json!({ "spec": { "runPolicy": { "suspend": suspend } } })
-}
 
 fn owner(job: &Job) -> Value {
     json!([{

@@ -6,9 +6,9 @@ use futures::future::join_all;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use pytorchjob_test_cluster::{Audit, AuditEntry, AuditFilter, Cluster, PodPhase, not_applicable};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::job::{job, job_with_policy};
+use crate::job::{job, job_with_policy, suspend};
 use crate::rig::{End, OPERATOR, Rig, failed};
 
 /// Lists and reads of the operator; its watches are not among them.
@@ -105,10 +105,10 @@ async fn failure_suspension_and_size_cost_what_they_change() {
 
     let rig = Rig::start().await;
     rig.running(&job("rests", 3)).await;
-    rig.patch("rests", &suspended(true)).await;
+    rig.patch("rests", &suspend(true)).await;
     rig.wait_pods("rests", <[_]>::is_empty).await;
     rig.wait("rests", |job| job.is("Suspended")).await;
-    rig.patch("rests", &suspended(false)).await;
+    rig.patch("rests", &suspend(false)).await;
     let pods = rig.wait_pods("rests", |pods| pods.len() == 4).await;
     rig.set_phases(pods.iter().map(ResourceExt::name_any), &PodPhase::Running)
         .await;
@@ -137,10 +137,6 @@ async fn failure_suspension_and_size_cost_what_they_change() {
         ("patch events", 4),
     ];
     assert_at_most("65 pods", &rig.requests(&audit), &most);
-}
-
-fn suspended(suspended: bool) -> Value {
-    json!({ "spec": { "runPolicy": { "suspend": suspended } } })
 }
 
 #[tokio::test]

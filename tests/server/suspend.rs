@@ -3,14 +3,10 @@
 use std::collections::BTreeSet;
 
 use kube::ResourceExt;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::job::job;
+use crate::job::{job, suspend};
 use crate::rig::Rig;
-
-fn suspend(suspend: bool) -> Value {
-    json!({ "spec": { "runPolicy": { "suspend": suspend } } })
-}
 
 #[tokio::test]
 async fn a_suspension_that_is_over_at_once_has_replaced_the_pods_and_is_told_or_has_done_nothing() {

@@ -10,7 +10,7 @@ use pytorchjob_test_cluster::{Options, wait_for};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::job::{Job, with};
+use crate::job::{Job, suspend, with};
 use crate::rig::{Rig, file_cluster};
 use crate::scheduling_policy::group::{Kubernetes, Place};
 use crate::scheduling_policy::{gang, message, min_available, spec};
@@ -152,7 +152,6 @@ async fn a_pod_of_a_gang_is_replaced_and_a_suspended_gang_comes_back() {
         .unwrap();
     assert_eq!(spec(&new)["schedulingGroup"], json!({ "podGroupName": "train" }));
 
-    let suspend = |suspend: bool| json!({ "spec": { "runPolicy": { "suspend": suspend } } });
     rig.patch("train", &suspend(true)).await;
     rig.wait_pod_names("train", &[]).await;
     rig.wait_group_gone::<Kubernetes>("train").await;
