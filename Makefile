@@ -4,7 +4,7 @@ IMAGE ?= pytorchjob-operator:dev
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue lint fmt deny crds demo bench image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue test-take-over lint fmt deny crds demo bench image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ target/sdk/ready: tests/sdk/requirements.txt
 test-kueue: control-plane ## Run the real Kueue beside the operator (needs Go and root; builds Kueue once, fifteen minutes)
 	./tests/kueue/build.sh
 	cargo test --locked --test server kueue:: -- --ignored --nocapture
+
+test-take-over: control-plane ## Take jobs over from Kubeflow's operator and hand them back (needs Go and root; builds it once, three minutes)
+	./tests/training-operator/build.sh
+	cargo test --locked --workspace --test server training_operator:: -- --ignored --nocapture
 
 lint: ## Check formatting and run clippy on everything, warnings being errors
 	cargo fmt --all --check

@@ -60,6 +60,15 @@ impl StoredJob {
             name: metadata.name.clone().unwrap_or_default(),
         }
     }
+
+    /// Status, as far as it can be decoded.
+    #[must_use]
+    pub(crate) fn status(&self) -> Option<&JobStatus> {
+        match self {
+            Self::Decoded(job) => job.status.as_ref(),
+            Self::Undecodable(object) => object.status.as_ref(),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for StoredJob {

@@ -13,7 +13,7 @@ use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::job_ref::JobRef;
 use crate::planner::Action;
-use crate::planner::build::Builder;
+use crate::planner::build::{Builder, child_labels};
 
 /// Objects of a kind that a job asks for at once; later batches have up to [`JOB_CONCURRENCY`]. Most jobs are small and
 /// wait for one answer; of a quota that is used up few refusals are taken.
@@ -123,7 +123,7 @@ async fn post(context: &Context, job: &JobRef<'_>, builder: &Builder<'_>, child:
     let (object, created) = match context.client.request::<ObjectView>(request).await {
         Ok(created) => (created, true),
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            (adopt(context, job, builder, child, &failed).await?, false)
+            (adopt(context, job, child, &failed).await?, false)
         }
         Err(source) => return Err(failed(source)),
     };
@@ -137,7 +137,6 @@ async fn post(context: &Context, job: &JobRef<'_>, builder: &Builder<'_>, child:
 async fn adopt(
     context: &Context,
     job: &JobRef<'_>,
-    builder: &Builder<'_>,
     child: ChildRef,
     failed: &impl Fn(kube::Error) -> Error,
 ) -> Result<ObjectView, Error> {
@@ -151,7 +150,7 @@ async fn adopt(
     if operator.is_some_and(|operator| operator == names::CONTROLLER_NAME) {
         return Ok(existing);
     }
-    let labels = Patch::Merge(json!({ "metadata": { "labels": builder.labels_of(child) } }));
+    let labels = Patch::Merge(json!({ "metadata": { "labels": child_labels(job.name, child) } }));
     api.patch(&name, &PatchParams::default(), &labels).await.map_err(failed)
 }
 

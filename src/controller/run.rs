@@ -14,7 +14,7 @@ use crate::controller::context::Context;
 use crate::controller::options::{Election, Options};
 use crate::controller::queue::{self, JobQueue};
 use crate::controller::settings::settings;
-use crate::controller::take_over::{doubt_what_is_older, label_autoscalers};
+use crate::controller::take_over::{doubt_what_is_older, label_children};
 use crate::platform::client;
 use crate::platform::events::EventSink;
 use crate::platform::health::Health;
@@ -159,7 +159,7 @@ async fn lead(
     };
     let reconciling = queue::run(context.clone(), queue, options.threads, shutdown.clone());
     let labelling = async {
-        label_autoscalers(options, context).await;
+        label_children(options, context).await;
         std::future::pending::<()>().await;
     };
     tokio::select! {

@@ -5,14 +5,15 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
-use crate::api::{ChildKind, names};
-use crate::cache::ObjectView;
+use crate::api::{ChildKind, ChildRef, Replica, names};
+use crate::cache::{Jobs, NamespacedName, ObjectView};
 use crate::controller::context::Context;
 use crate::controller::options::Options;
-use crate::planner::build::job_labels;
+use crate::planner::build::child_labels;
+use crate::planner::finished;
 
 /// Autoscalers of one page of a list.
 const PAGE: u32 = 500;
@@ -34,48 +35,78 @@ pub(crate) async fn doubt_what_is_older(options: &Options, context: &Context) {
     context.index.jobs().led_from(version.unwrap_or(u64::MAX));
 }
 
-/// Gives our labels to the autoscalers that Kubeflow's operator made for jobs. They bear none, so our watch does not
-/// show them. That of a running job is met when its own is to be created; that of a job which is suspended or has
-/// finished would stay.
-pub(crate) async fn label_autoscalers(options: &Options, context: &Context) {
-    while let Err(error) = label_all(&context.client, options.namespace.as_deref()).await {
-        warn!(%error, "cannot look for autoscalers of Kubeflow's operator; trying again");
+/// Gives our labels to what the operators before this one made for jobs and did not label so: without them our watches
+/// do not show it. What a job that runs is to have is met when it is to be created; an autoscaler of a job that is
+/// suspended or has finished would stay, and so would the pods of a job whose deadline is over when it is taken over.
+pub(crate) async fn label_children(options: &Options, context: &Context) {
+    let jobs = context.index.jobs();
+    while let Err(error) = label_all(&context.client, options.namespace.as_deref(), jobs).await {
+        warn!(%error, "cannot look for what operators before this one made; trying again");
         tokio::time::sleep(TRY_AGAIN).await;
     }
 }
 
-async fn label_all(client: &Client, namespace: Option<&str>) -> kube::Result<()> {
-    const KIND: ChildKind = ChildKind::HorizontalPodAutoscaler;
-    let api: Api<ObjectView> = match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &KIND),
-        None => Api::all_with(client.clone(), &KIND),
-    };
-    let not_ours = format!("{}!={}", names::LABEL_OPERATOR_NAME, names::CONTROLLER_NAME);
-    let mut page = ListParams::default().labels(&not_ours).limit(PAGE);
-    loop {
-        let list = api.list_metadata(&page).await?;
-        for object in &list.items {
-            let Some(job) = job_of(&object.metadata) else { continue };
-            let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-            let name = object.metadata.name.as_deref().unwrap_or_default();
-            let labels = json!({ "metadata": { "uid": object.metadata.uid, "labels": job_labels(&job.name) } });
-            let api = Api::<ObjectView>::namespaced_with(client.clone(), namespace, &KIND);
-            match api
-                .patch_metadata(name, &PatchParams::default(), &Patch::Merge(labels))
-                .await
-            {
-                Ok(_) => info!(namespace, name, "labelled an autoscaler of Kubeflow's operator"),
-                // It is gone, replaced or refused: that must not keep the others from their labels. An API server that
-                // is in trouble or busy is asked again.
-                Err(error) if is_final(&error) => warn!(namespace, name, %error, "cannot label an autoscaler"),
-                Err(error) => return Err(error),
+/// What was made without our labels: Kubeflow's autoscalers, which have none, and pods and services of the legacy
+/// pytorch-operator, by the one label that all its versions gave.
+const MADE_BEFORE: [(ChildKind, &str); 3] = [
+    (ChildKind::HorizontalPodAutoscaler, ""),
+    (ChildKind::Pod, "pytorch-job-name,"),
+    (ChildKind::Service, "pytorch-job-name,"),
+];
+
+async fn label_all(client: &Client, namespace: Option<&str>, jobs: &Jobs) -> kube::Result<()> {
+    for (kind, bearing) in MADE_BEFORE {
+        let api: Api<ObjectView> = match namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
+            None => Api::all_with(client.clone(), &kind),
+        };
+        let not_ours = format!("{bearing}{}!={}", names::LABEL_OPERATOR_NAME, names::CONTROLLER_NAME);
+        let mut page = ListParams::default().labels(&not_ours).limit(PAGE);
+        loop {
+            let list = api.list_metadata(&page).await?;
+            for object in &list.items {
+                label(client, kind, &object.metadata, jobs).await?;
+            }
+            match list.metadata.continue_ {
+                Some(next) if !next.is_empty() => page = page.continue_token(&next),
+                _ => break,
             }
         }
-        match list.metadata.continue_ {
-            Some(next) if !next.is_empty() => page = page.continue_token(&next),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
+}
+
+/// Labels one of them. That it is gone, replaced or refused must not keep the others from their labels; an API server
+/// that is in trouble or busy is an error.
+async fn label(client: &Client, kind: ChildKind, object: &ObjectMeta, jobs: &Jobs) -> kube::Result<()> {
+    let Some(labels) = labels(kind, object, jobs) else {
+        return Ok(());
+    };
+    let namespace = object.namespace.as_deref().unwrap_or_default();
+    let name = object.name.as_deref().unwrap_or_default();
+    let patch = Patch::Merge(json!({ "metadata": { "uid": object.uid, "labels": labels } }));
+    let api = Api::<ObjectView>::namespaced_with(client.clone(), namespace, &kind);
+    match api.patch_metadata(name, &PatchParams::default(), &patch).await {
+        Ok(_) => info!(%kind, namespace, name, "labelled what an operator before this one made"),
+        Err(error) if is_final(&error) => warn!(%kind, namespace, name, %error, "cannot label"),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// The labels of an object that a job controls. Pods and services that the legacy operator left to a job when it ended
+/// stay as they are: it decided about them.
+fn labels(kind: ChildKind, object: &ObjectMeta, jobs: &Jobs) -> Option<Map<String, Value>> {
+    let owner = job_of(object)?;
+    if kind == ChildKind::HorizontalPodAutoscaler {
+        return Some(child_labels(&owner.name, ChildRef::of_job(kind)));
+    }
+    let replica = Replica::parse(&owner.name, object.name.as_deref()?)?;
+    let job = jobs.get(&NamespacedName::new(object.namespace.as_deref()?, &owner.name))?;
+    let ended_before = job
+        .status()
+        .is_some_and(|status| finished(status) && status.observed_generation.is_none());
+    (!ended_before && job.uid() == owner.uid).then(|| child_labels(&owner.name, ChildRef::of_replica(kind, replica)))
 }
 
 /// Whether the same request would be answered in the same way.
@@ -97,7 +128,6 @@ mod tests {
 
     use http::{Method, Request, Response};
     use kube::client::Body;
-    use serde_json::Value;
 
     use super::*;
 
@@ -145,7 +175,7 @@ mod tests {
                 Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
             }
         });
-        let result = label_all(&Client::new(service, "default"), None).await;
+        let result = label_all(&Client::new(service, "default"), None, &Jobs::default()).await;
         let names = tried.lock().unwrap().clone();
         (result, names)
     }

@@ -20,13 +20,14 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
             ..Plan::default()
         };
     }
-    let failed = is_true(stored, ConditionType::Failed);
+    // An outcome of Kubeflow's operator has no generation. Its users know what an unset policy left running then, and
+    // taking its jobs over is no reason to write to each of them.
+    let ours = stored.observed_generation.is_some();
+    let failed = ours && is_true(stored, ConditionType::Failed);
     let policy = clean_pod_policy::effective(spec.clean_pod_policy(), failed);
     let mut status = stored.clone();
     status.replica_statuses = replica_statuses::final_counts(world, &stored.replica_statuses);
-    if stored.observed_generation.is_some() {
-        // An outcome of Kubeflow's operator has no generation, and taking its jobs over is no reason to write to each
-        // of them.
+    if ours {
         status.observed_generation = world.job.metadata.generation;
     }
     let acted_on = status.observed_generation != stored.observed_generation;

@@ -53,6 +53,21 @@ fn what_goes_at_the_end_is_what_the_policy_says() {
 }
 
 #[test]
+fn a_job_that_kubeflows_operator_failed_keeps_what_that_left_running_unless_a_policy_says_otherwise() {
+    for (policy, expected) in [
+        (None, &[][..]),
+        (Some("None"), &[]),
+        (Some("Running"), &["delete pod worker-0", "delete pod worker-1"]),
+    ] {
+        let mut scene = finished("runPolicy", policy, true);
+        scene.job.status.as_mut().unwrap().observed_generation = None;
+        let plan = scene.reconcile();
+        assert_eq!(actions(&plan), expected, "{policy:?}");
+        assert_eq!(plan.status, None, "taking a job over is no reason to write to it");
+    }
+}
+
+#[test]
 fn w5_a_job_that_failed_keeps_no_gpu_unless_the_user_said_none() {
     for (policy, expected) in [(None, false), (Some("None"), true)] {
         let mut scene = finished("flat", policy, true);

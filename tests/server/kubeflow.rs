@@ -195,26 +195,32 @@ async fn made_by_the_legacy_operator(rig: &Rig, job: &Job, role: &str) {
     }
 }
 
+/// When the legacy operator started its jobs.
+const LONG_AGO: &str = "2026-01-01T00:00:00Z";
+
+/// Stores a job with one Worker, of which the legacy operator said `conditions` and whose pods run.
+async fn left_by_the_legacy_operator(rig: &Rig, name: &str, flat: &Value, conditions: &[&str]) -> Job {
+    let job = rig.create(&with(job(name, 1), flat)).await;
+    for role in ["master", "worker"] {
+        made_by_the_legacy_operator(rig, &job, role).await;
+    }
+    let condition = |type_: &&str| json!({ "type": type_, "status": "True", "reason": format!("PyTorchJob{type_}") });
+    let status = json!({ "status": {
+        "conditions": conditions.iter().map(condition).collect::<Vec<_>>(),
+        "replicaStatuses": { "Master": { "active": 1 }, "Worker": { "active": 1 } },
+        "startTime": LONG_AGO,
+    } });
+    let params = PatchParams::default();
+    let status = Patch::Merge(status);
+    rig.jobs().patch_status(name, &params, &status).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_running_job_of_the_legacy_operator_keeps_its_pods_and_ends_with_them() {
     let mut rig = Rig::start().await;
     rig.end_operator(End::Stop).await;
-    let flat = json!({ "spec": { "cleanPodPolicy": "None", "activeDeadlineSeconds": 3600 } });
-    let job = rig.create(&with(job("legacy", 1), &flat)).await;
-    for role in ["master", "worker"] {
-        made_by_the_legacy_operator(&rig, &job, role).await;
-    }
-    let condition = |type_: &str| json!({ "type": type_, "status": "True", "reason": format!("PyTorchJob{type_}") });
-    let status = json!({ "status": {
-        "conditions": [condition("Created"), condition("Running")],
-        "replicaStatuses": { "Master": { "active": 1 }, "Worker": { "active": 1 } },
-        "startTime": job.metadata.creation_timestamp,
-    } });
-    let params = PatchParams::default();
-    rig.jobs()
-        .patch_status("legacy", &params, &Patch::Merge(status))
-        .await
-        .unwrap();
+    let flat = json!({ "spec": { "cleanPodPolicy": "None", "activeDeadlineSeconds": 1_000_000_000 } });
+    left_by_the_legacy_operator(&rig, "legacy", &flat, &["Created", "Running"]).await;
     let before = rig.pods().list(&ListParams::default()).await.unwrap().items;
 
     rig.go_on().await;
@@ -227,15 +233,37 @@ async fn a_running_job_of_the_legacy_operator_keeps_its_pods_and_ends_with_them(
     rig.wait("legacy", |job| job.status["ready"] == "2/2").await;
     rig.set_phases(names(&pods), &PodPhase::Succeeded).await;
     let done = rig.wait("legacy", |job| job.is("Succeeded")).await;
-    let started = job.metadata.creation_timestamp.as_ref().unwrap().0.as_second();
-    assert_eq!(
-        done.second("startTime"),
-        Some(started),
-        "its deadline counts from there"
-    );
+    assert_eq!(done.status["startTime"], LONG_AGO, "its deadline counts from there");
     assert_eq!(
         uids(&rig.pods().list(&ListParams::default()).await.unwrap().items),
         uids(&before)
+    );
+}
+
+#[tokio::test]
+async fn a_job_of_the_legacy_operator_whose_deadline_is_over_when_it_is_taken_over_is_stopped_and_an_ended_one_is_left()
+{
+    let mut rig = Rig::start().await;
+    rig.end_operator(End::Stop).await;
+    let flat = json!({ "spec": { "cleanPodPolicy": "Running", "activeDeadlineSeconds": 1 } });
+    left_by_the_legacy_operator(&rig, "late", &flat, &["Created", "Running"]).await;
+    left_by_the_legacy_operator(&rig, "ended", &flat, &["Created", "Failed"]).await;
+
+    rig.go_on().await;
+    rig.wait("late", |job| job.is("Failed")).await;
+    wait_gone(&rig.pods(), "late-master-0", TIMEOUT).await.unwrap();
+    wait_gone(&rig.pods(), "late-worker-0", TIMEOUT).await.unwrap();
+    // A job that comes later is done with: so are those.
+    rig.succeeded(&job("later", 0)).await;
+    let left = rig
+        .pods()
+        .list(&ListParams::default().labels("pytorch-job-name=ended"))
+        .await;
+    let left = left.unwrap().items;
+    assert_eq!(names(&left), ["ended-master-0", "ended-worker-0"]);
+    assert!(
+        left.iter()
+            .all(|pod| !pod.labels().contains_key("training.kubeflow.org/job-name"))
     );
 }
 

@@ -43,5 +43,6 @@ mod support;
 mod suspend;
 mod taken_over;
 mod timers;
+mod training_operator;
 mod validate;
 mod waiting;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{ChildRef, PyTorchJob, ReplicaType, names};
+use crate::api::{ChildRef, PyTorchJob, Replica, ReplicaType, names};
 use crate::planner::build::{template, template_hash};
 use crate::planner::world::Settings;
 
@@ -37,19 +37,7 @@ impl<'a> Builder<'a> {
     /// Labels that pods and services share.
     #[must_use]
     pub fn labels(&self, role: ReplicaType, index: u32) -> Map<String, Value> {
-        let mut labels = job_labels(self.name());
-        labels.insert(names::LABEL_REPLICA_TYPE.into(), json!(role.label()));
-        labels.insert(names::LABEL_REPLICA_INDEX.into(), json!(index.to_string()));
-        labels
-    }
-
-    /// Labels of a child of any kind.
-    #[must_use]
-    pub(crate) fn labels_of(&self, child: ChildRef) -> Map<String, Value> {
-        match child.replica {
-            Some(replica) => self.labels(replica.type_, replica.index),
-            None => job_labels(self.name()),
-        }
+        replica_labels(self.name(), Replica::new(role, index))
     }
 
     /// Metadata of an object that the job owns. The owner reference is what garbage collection and our watches follow.
@@ -81,6 +69,22 @@ impl<'a> Builder<'a> {
     pub fn name(&self) -> &str {
         self.job.metadata.name.as_deref().unwrap_or_default()
     }
+}
+
+/// Labels of a child of any kind of the job of this name.
+#[must_use]
+pub(crate) fn child_labels(job: &str, child: ChildRef) -> Map<String, Value> {
+    match child.replica {
+        Some(replica) => replica_labels(job, replica),
+        None => job_labels(job),
+    }
+}
+
+fn replica_labels(job: &str, replica: Replica) -> Map<String, Value> {
+    let mut labels = job_labels(job);
+    labels.insert(names::LABEL_REPLICA_TYPE.into(), json!(replica.type_.label()));
+    labels.insert(names::LABEL_REPLICA_INDEX.into(), json!(replica.index.to_string()));
+    labels
 }
 
 /// Labels of everything that the job of this name owns; the watches select on them.

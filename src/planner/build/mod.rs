@@ -13,7 +13,7 @@ pub mod template_hash;
 use serde_json::{Value, json};
 
 pub use self::builder::Builder;
-pub(crate) use self::builder::job_labels;
+pub(crate) use self::builder::child_labels;
 use crate::api::{ChildKind, ChildRef};
 use crate::planner::gang::GangScheduler;
 use crate::planner::plan::Contents;

@@ -9,7 +9,8 @@ use crate::planner::world::World;
 ///
 /// Kubeflow's default is None, under which the pods of a job that failed, or ran into its deadline, go on holding their
 /// GPUs. Here an unset policy keeps the pods of a job that succeeded, and of one that failed stops what still runs and
-/// keeps what has finished, whose logs say why. An explicit policy does exactly what it says.
+/// keeps what has finished, whose logs say why. An explicit policy does exactly what it says. A job that Kubeflow's
+/// operator failed before it was taken over keeps what that left running.
 #[must_use]
 pub(crate) fn effective(policy: Option<CleanPodPolicy>, failed: bool) -> CleanPodPolicy {
     policy.unwrap_or(if failed {

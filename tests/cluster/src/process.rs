@@ -30,7 +30,7 @@ pub struct Process {
 
 impl Process {
     /// Runs `program`, with standard output and error going to the file `log`.
-    pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(
+    pub fn start<S: AsRef<std::ffi::OsStr>>(
         program: &Path,
         arguments: impl IntoIterator<Item = S>,
         log: &Path,

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Builds Kubeflow's operator, from which `make test-take-over` takes jobs over and to which it hands them back, and puts
+# its definition of PyTorchJobs beside it.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+. ../build.sh
+
+cache training-operator "-s -w"
+[ -x "$cache/training-operator.v1" ] ||
+  echo "training-operator: building training-operator $(version github.com/kubeflow/training-operator) from source, once for this machine; three minutes on two cores"
+build training-operator.v1 github.com/kubeflow/training-operator/cmd/training-operator.v1
+module=$(go list -m -f '{{.Dir}}' github.com/kubeflow/training-operator)
+install -m 644 "$module/manifests/base/crds/kubeflow.org_pytorchjobs.yaml" "$cache/"
+ready
