@@ -95,7 +95,7 @@ impl History {
         let finished = self.cluster.stored.finished();
         for written in self.cluster.carry_out(&plan, first, outcomes) {
             match written {
-                Written::Pod | Written::Service => assert!(!finished, "S3: created after the outcome was stored"),
+                Written::Created(_) => assert!(!finished, "S3: created after the outcome was stored"),
                 Written::Deleted(pod) => self.replaced_pods_are_counted(&pod),
                 Written::Status | Written::Job => {}
             }

@@ -12,9 +12,9 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
-use kube::{Api, Client, Error, ResourceExt as _};
-use pytorchjob_operator::api::{ConditionType, PyTorchJob};
-use pytorchjob_operator::planner::{Phase, is_true};
+use kube::{Api, Client, Error, ResourceExt};
+use pytorchjob_operator::api::{ChildKind, ConditionType, PyTorchJob};
+use pytorchjob_operator::planner::{self, Phase, is_true};
 use pytorchjob_test_cluster::{Cluster, PodPhase, remove_pod, set_pod_phase, wait_for, wait_for_all, wait_gone};
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ use crate::support::differential::dice::Dice;
 use crate::support::differential::edit::Edit;
 use crate::support::differential::generator::{self, Taste};
 use crate::support::differential::law;
-use crate::support::differential::simulation::{JOB, Operator, Pod as SimulatedPod, Simulation};
+use crate::support::differential::simulation::{JOB, Operator, Simulation};
 use crate::support::differential::walk::{Step, Tally, Walk};
 use crate::support::environment::Event;
 
@@ -90,7 +90,11 @@ impl Live {
         if sim.job.is_none() {
             return wait_gone(&self.jobs(), JOB, SOON).await.map_err(text);
         }
-        let expected: BTreeMap<_, _> = sim.pods.iter().map(|(name, pod)| (name.clone(), phase(pod))).collect();
+        let expected: BTreeMap<_, _> = sim
+            .pods()
+            .iter()
+            .map(|(name, pod)| (name.clone(), phase(pod)))
+            .collect();
         let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
         let seen = |pods: &[Pod]| {
             pods.iter()
@@ -98,11 +102,17 @@ impl Live {
                 .eq(expected.clone())
         };
         wait_for_all(&pods, "", SOON, seen).await.map_err(text)?;
+        let names = |kind| sim.built(kind).map(|(name, _)| name.to_owned());
         let services = Api::<Service>::namespaced(self.client.clone(), &self.namespace);
-        let seen = |services: &[Service]| services.iter().map(Service::name_any).eq(sim.services.keys().cloned());
+        let seen = |services: &[Service]| services.iter().map(Service::name_any).eq(names(ChildKind::Service));
         wait_for_all(&services, "", SOON, seen).await.map_err(text)?;
         let autoscalers = Api::<HorizontalPodAutoscaler>::namespaced(self.client.clone(), &self.namespace);
-        let seen = |autoscalers: &[HorizontalPodAutoscaler]| autoscalers.len() == usize::from(sim.autoscaler.is_some());
+        let seen = |autoscalers: &[HorizontalPodAutoscaler]| {
+            autoscalers
+                .iter()
+                .map(ResourceExt::name_any)
+                .eq(names(ChildKind::HorizontalPodAutoscaler))
+        };
         wait_for_all(&autoscalers, "", SOON, seen).await.map_err(text)?;
         self.status_of(sim).await
     }
@@ -157,8 +167,8 @@ impl Live {
     /// Takes the pods to where those of `sim` are.
     async fn adopt(&self, sim: &Simulation<'_>) -> Result<(), String> {
         let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
-        for (name, pod) in &sim.pods {
-            let event = match pod.fact.phase {
+        for (name, pod) in sim.pods() {
+            let event = match pod.phase {
                 Phase::Running => Event::Run,
                 Phase::Succeeded => Event::Succeed,
                 _ => {
@@ -168,7 +178,7 @@ impl Live {
                     continue;
                 }
             };
-            self.happen(name, &event, pod.fact.restarts).await?;
+            self.happen(name, &event, pod.restarts).await?;
         }
         Ok(())
     }
@@ -178,8 +188,8 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-fn phase(pod: &SimulatedPod) -> String {
-    format!("{:?}", pod.fact.phase)
+fn phase(pod: &planner::Pod) -> String {
+    format!("{:?}", pod.phase)
 }
 
 fn live_phase(pod: &Pod) -> String {
@@ -197,7 +207,7 @@ pub async fn walk(cluster: &Cluster, seed: u64, length: usize) -> Result<Tally, 
     let mut dice = Dice::new(seed);
     let base = generator::base(&mut dice, &namespace);
     let mut steps = Vec::new();
-    let walked = steps_beside(
+    let walked = Box::pin(steps_beside(
         cluster,
         &live,
         &mut dice,
@@ -205,7 +215,7 @@ pub async fn walk(cluster: &Cluster, seed: u64, length: usize) -> Result<Tally, 
         &base,
         length,
         &mut steps,
-    )
+    ))
     .await;
     walked.map_err(|what| {
         let steps: Vec<_> = steps.iter().map(|step| format!("  {step}\n")).collect();
@@ -275,17 +285,17 @@ async fn beside(live: &Live, walk: &mut Walk<'_>, step: &Step) -> Result<(), Str
         }
         Step::Pod(name, event) => {
             if let Some(pod) = before
-                .pods
+                .pods()
                 .get(name)
-                .filter(|pod| *event == Event::Delete || !pod.fact.finished())
+                .filter(|pod| *event == Event::Delete || !pod.finished())
             {
-                live.happen(name, event, pod.fact.restarts + i32::from(*event == Event::Restart))
+                live.happen(name, event, pod.restarts + i32::from(*event == Event::Restart))
                     .await?;
             }
         }
         Step::Run => {
-            for (name, pod) in before.pods.iter().filter(|(_, pod)| !pod.fact.finished()) {
-                live.happen(name, &Event::Run, pod.fact.restarts).await?;
+            for (name, pod) in before.pods().iter().filter(|(_, pod)| !pod.finished()) {
+                live.happen(name, &Event::Run, pod.restarts).await?;
             }
         }
         _ => {}
@@ -309,10 +319,10 @@ async fn compare_with_new(cluster: &Cluster, live: &Live, sim: &Simulation<'_>) 
     job.as_object_mut().map(|job| job.remove("status"));
     new.create(&job).await?;
     let pods = Api::<Pod>::namespaced(new.client.clone(), &new.namespace);
-    let all = |pods: &[Pod]| pods.iter().map(Pod::name_any).eq(sim.pods.keys().cloned());
+    let all = |pods: &[Pod]| pods.iter().map(Pod::name_any).eq(sim.pods().keys().cloned());
     wait_for_all(&pods, "", SOON, all).await.map_err(text)?;
     if is_true(&sim.status(), ConditionType::Running) {
-        for name in sim.pods.keys() {
+        for name in sim.pods().keys() {
             new.happen(name, &Event::Run, 0).await?;
         }
         let runs = |job: &PyTorchJob| {

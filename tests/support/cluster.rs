@@ -1,15 +1,18 @@
 //! A simulated cluster: an API server with one job, an environment that does what environments do, and an operator that
-//! sees all of it late, whose writes get refused or lost, and that may stop between any two of them.
+//! sees all of it late, whose writes get refused or lost, and that may stop between any two of them. What becomes of pods
+//! is [`crate::support::environment`]'s.
+//!
+//! [`crate::support::differential::simulation`] puts admission before it and lets the operator run to rest.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::api::{ChildKind, CleanPodPolicy, PyTorchJob, RawJson, ReplicaType};
-use crate::planner::{self, Action, Child, Phase, Plan, Pod, Settings, World, finished, template_hash};
+use crate::api::{ChildKind, ChildRef, CleanPodPolicy, PyTorchJob, RawJson, ReplicaType};
+use crate::planner::{self, Action, Builder, Child, Phase, Plan, Pod, Settings, World, finished, template_hash};
 use crate::support::environment::{Event, created, delete, happen};
-use crate::support::fixture::{at, child};
+use crate::support::fixture::{at, autoscaler_spec, child as child_of};
 
 /// What becomes of one write of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,24 +75,30 @@ pub enum Step {
 }
 
 /// The objects, as stored or as somebody sees them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Objects {
     pub job: Option<PyTorchJob>,
     pub pods: BTreeMap<String, Pod>,
     pub services: BTreeMap<String, Child>,
+    pub autoscaler: Option<Child>,
 }
 
 impl Objects {
     /// What the planner makes of these objects.
     pub fn plan(&self, now: Timestamp) -> Plan {
+        self.plan_by(planner::plan, now)
+    }
+
+    /// What a stand-in for the planner makes of them.
+    pub fn plan_by(&self, plan: impl Fn(&World<'_>) -> Plan, now: Timestamp) -> Plan {
         let Some(job) = &self.job else { return Plan::default() };
         let pods: Vec<_> = self.pods.values().cloned().collect();
-        let services: Vec<_> = self.services.values().cloned().collect();
+        let others: Vec<_> = self.services.values().chain(&self.autoscaler).cloned().collect();
         let settings = Settings::default();
-        planner::plan(&World {
+        plan(&World {
             job,
             pods: &pods,
-            others: &services,
+            others: &others,
             refusal: None,
             definition_may_differ: true,
             compared_generation: None,
@@ -116,6 +125,10 @@ pub struct Cluster {
     /// Whether the answer to a status write was lost. The operator does not decide about the job before it has read it
     /// again: it cannot know what it has said already.
     pub in_doubt: bool,
+    /// Whether a pod that is deleted stays, terminating, until it is gone.
+    pub stays: fn(&Pod) -> bool,
+    /// The job that the operator builds from, if that is not the one it sees.
+    pub builds_from: Option<PyTorchJob>,
     born: u32,
     version: u64,
 }
@@ -125,10 +138,8 @@ pub struct Cluster {
 pub enum Written {
     /// A new status.
     Status,
-    /// A new pod.
-    Pod,
-    /// A new service.
-    Service,
+    /// A new child.
+    Created(ChildRef),
     /// This pod began to be deleted; as it was before.
     Deleted(Pod),
     /// The job is gone.
@@ -137,17 +148,18 @@ pub enum Written {
 
 impl Cluster {
     /// A cluster with this job, which the operator knows.
-    pub fn new(job: PyTorchJob) -> Self {
+    pub fn new(job: impl Into<Option<PyTorchJob>>) -> Self {
         let stored = Objects {
-            job: Some(job),
-            pods: BTreeMap::new(),
-            services: BTreeMap::new(),
+            job: job.into(),
+            ..Objects::default()
         };
         Self {
             seen: stored.clone(),
             stored,
             now: at(0),
             in_doubt: false,
+            stays: |pod| pod.phase == Phase::Running,
+            builds_from: None,
             born: 0,
             version: 1,
         }
@@ -157,6 +169,13 @@ impl Cluster {
     pub fn see(&mut self) {
         self.in_doubt = false;
         self.seen = self.stored.clone();
+    }
+
+    /// Somebody writes the job.
+    pub fn store(&mut self, mut job: PyTorchJob) {
+        self.version += 1;
+        job.metadata.resource_version = Some(self.version.to_string());
+        self.stored.job = Some(job);
     }
 
     /// Lets the environment, the user or a watch make its step. [`Step::Operate`] is not one of these.
@@ -249,39 +268,11 @@ impl Cluster {
     }
 
     fn act(&mut self, action: &Action, answered: bool) -> Option<Written> {
-        let job = self.stored.job.as_ref()?.metadata.name.clone().unwrap_or_default();
         match action {
-            Action::Create(child) if child.kind == ChildKind::Pod => {
-                let seen = self.seen.job.as_ref();
-                let built_from = seen.map(|job| (template_hash::current(&job.spec), job.metadata.generation));
-                self.create_pod(child.name(&job), built_from, answered)
-            }
-            Action::Create(child) => self.create_service(child.name(&job), answered),
-            Action::Delete {
-                kind: ChildKind::Pod,
-                name,
-                uid,
-            } => {
-                let before = self.stored.pods.get(name).filter(|pod| pod.uid == *uid)?.clone();
-                self.delete_pod(name);
-                if answered {
-                    match self.stored.pods.get(name) {
-                        Some(pod) => self.seen.pods.insert(name.clone(), pod.clone()),
-                        None => self.seen.pods.remove(name),
-                    };
-                }
-                Some(Written::Deleted(before))
-            }
-            Action::Delete { name, uid, .. } => {
-                self.stored.services.get(name).filter(|service| service.uid == *uid)?;
-                self.stored.services.remove(name);
-                if answered {
-                    self.seen.services.remove(name);
-                }
-                None
-            }
+            Action::Create(child) => self.create(*child, answered).then_some(Written::Created(*child)),
+            Action::Delete { kind, name, uid } => self.delete(*kind, name, uid, answered),
             Action::Update { .. } => {
-                unreachable!("no job here has a PodGroup or metrics, and the definition is always the same")
+                unreachable!("no job here has a PodGroup or edits its metrics, and the definition is always the same")
             }
             Action::DeleteJob => {
                 let seen = self.seen.job.as_ref()?.metadata.resource_version.clone();
@@ -289,48 +280,86 @@ impl Cluster {
                     .job
                     .as_ref()
                     .filter(|job| job.metadata.resource_version == seen)?;
-                self.stored = Objects {
-                    job: None,
-                    pods: BTreeMap::new(),
-                    services: BTreeMap::new(),
-                };
+                self.stored = Objects::default();
                 Some(Written::Job)
             }
         }
     }
 
-    fn create_pod(&mut self, name: String, built_from: Option<(u64, Option<i64>)>, answered: bool) -> Option<Written> {
-        if self.stored.pods.contains_key(&name) {
-            return None;
+    /// Creates an object unless there is one of its name.
+    fn create(&mut self, child: ChildRef, answered: bool) -> bool {
+        let Some(from) = self.builds_from.as_ref().or(self.seen.job.as_ref()) else {
+            return false;
+        };
+        let name = child.name(from.metadata.name.as_deref().unwrap_or_default());
+        let built_from = (template_hash::current(&from.spec), from.metadata.generation);
+        let autoscaler = (child.kind == ChildKind::HorizontalPodAutoscaler)
+            .then(|| Builder::new(from, &Settings::default()).build(child))
+            .flatten();
+        let uid = self.uid();
+        let new = match child.kind {
+            ChildKind::Pod if !self.stored.pods.contains_key(&name) => {
+                let pod = created(&name, uid, Some(built_from));
+                self.stored.pods.insert(name.clone(), pod);
+                true
+            }
+            ChildKind::Service if !self.stored.services.contains_key(&name) => {
+                let service = child_of(child.kind, &name, &uid);
+                self.stored.services.insert(name.clone(), service);
+                true
+            }
+            ChildKind::HorizontalPodAutoscaler if self.stored.autoscaler.is_none() => {
+                self.stored.autoscaler = Some(Child {
+                    autoscaler: autoscaler.map(|object| Box::new(autoscaler_spec(&object))),
+                    ..child_of(child.kind, &name, &uid)
+                });
+                true
+            }
+            _ => false,
+        };
+        if new && answered {
+            self.see_child(child.kind, &name);
         }
-        let pod = created(&name, self.uid(), built_from);
-        self.stored.pods.insert(name.clone(), pod.clone());
-        if answered {
-            self.seen.pods.insert(name, pod);
-        }
-        Some(Written::Pod)
+        new
     }
 
-    fn create_service(&mut self, name: String, answered: bool) -> Option<Written> {
-        if self.stored.services.contains_key(&name) {
-            return None;
-        }
-        let service = child(ChildKind::Service, &name, &self.uid());
-        self.stored.services.insert(name.clone(), service.clone());
+    /// Deletes the object of this name and UID.
+    fn delete(&mut self, kind: ChildKind, name: &str, uid: &str, answered: bool) -> Option<Written> {
+        let written = match kind {
+            ChildKind::Pod => {
+                let before = self.stored.pods.get(name).filter(|pod| pod.uid == uid)?.clone();
+                self.delete_pod(name);
+                Some(Written::Deleted(before))
+            }
+            ChildKind::Service => {
+                self.stored.services.get(name).filter(|service| service.uid == uid)?;
+                self.stored.services.remove(name);
+                None
+            }
+            _ => {
+                self.stored.autoscaler.take_if(|autoscaler| autoscaler.uid == uid);
+                None
+            }
+        };
         if answered {
-            self.seen.services.insert(name, service);
+            self.see_child(kind, name);
         }
-        Some(Written::Service)
+        written
     }
 
-    /// A running pod gets its grace period, any other is gone.
-    fn delete_pod(&mut self, name: &str) {
-        delete(
-            &mut self.stored.pods,
-            name,
-            |pod| pod,
-            |pod| pod.phase == Phase::Running,
-        );
+    /// The operator sees one object as it is.
+    fn see_child(&mut self, kind: ChildKind, name: &str) {
+        match kind {
+            ChildKind::Pod => see(&mut self.seen.pods, &self.stored.pods, name),
+            ChildKind::Service => see(&mut self.seen.services, &self.stored.services, name),
+            _ => self.seen.autoscaler.clone_from(&self.stored.autoscaler),
+        }
+    }
+
+    /// Deletes a pod, at once or with its grace period.
+    pub fn delete_pod(&mut self, name: &str) {
+        let stays = self.stays;
+        delete(&mut self.stored.pods, name, stays);
     }
 
     fn uid(&mut self) -> String {
@@ -349,10 +378,7 @@ impl Cluster {
     fn see_pods(&mut self, but: usize) {
         let names: Vec<_> = self.stored.pods.keys().chain(self.seen.pods.keys()).cloned().collect();
         for (_, name) in names.into_iter().enumerate().filter(|(n, _)| n % but.max(2) != 1) {
-            match self.stored.pods.get(&name) {
-                Some(pod) => self.seen.pods.insert(name, pod.clone()),
-                None => self.seen.pods.remove(&name),
-            };
+            see(&mut self.seen.pods, &self.stored.pods, &name);
         }
     }
 
@@ -387,10 +413,18 @@ impl Cluster {
             }
             _ => return,
         }
-        self.version += 1;
-        job.metadata.resource_version = Some(self.version.to_string());
+        let mut job = job.clone();
         job.metadata.generation = job.metadata.generation.map(|generation| generation + 1);
+        self.store(job);
     }
+}
+
+/// Brings what is seen of one object to what is stored.
+fn see<T: Clone>(seen: &mut BTreeMap<String, T>, stored: &BTreeMap<String, T>, name: &str) {
+    match stored.get(name) {
+        Some(object) => seen.insert(name.to_owned(), object.clone()),
+        None => seen.remove(name),
+    };
 }
 
 fn template(image: u8) -> RawJson {

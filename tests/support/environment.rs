@@ -63,19 +63,10 @@ fn fail(pod: &mut Pod, exit_code: Option<i32>, reason: &str) {
     }));
 }
 
-/// Deletes a pod. It stays terminating while `stays` says so, and is gone otherwise.
-pub fn delete<P>(
-    pods: &mut BTreeMap<String, P>,
-    name: &str,
-    fact: fn(&mut P) -> &mut Pod,
-    stays: impl Fn(&Pod) -> bool,
-) {
-    let Some(pod) = pods.get_mut(name).map(fact) else {
-        return;
-    };
-    if stays(pod) {
-        pod.terminating = true;
-    } else {
-        pods.remove(name);
+/// Deletes a pod. It stays terminating where `stays` says so, and is gone otherwise.
+pub fn delete(pods: &mut BTreeMap<String, Pod>, name: &str, stays: impl Fn(&Pod) -> bool) {
+    match pods.get_mut(name) {
+        Some(pod) if stays(pod) => pod.terminating = true,
+        _ => drop(pods.remove(name)),
     }
 }

@@ -107,7 +107,7 @@ pub fn step(dice: &mut Dice, sim: &Simulation<'_>, taste: Taste) -> Step {
     match dice.below(20) {
         0 | 1 => Step::Run,
         2..=5 => {
-            let names: Vec<_> = sim.pods.keys().cloned().collect();
+            let names: Vec<_> = sim.pods().keys().cloned().collect();
             if names.is_empty() {
                 return Step::Run;
             }

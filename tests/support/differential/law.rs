@@ -16,11 +16,11 @@
 
 use k8s_openapi::jiff::Timestamp;
 use pytorchjob_operator::api::names::{self, env, reason};
-use pytorchjob_operator::api::{ConditionType, JobStatus};
-use pytorchjob_operator::planner::is_true;
+use pytorchjob_operator::api::{ChildKind, ConditionType, JobStatus};
+use pytorchjob_operator::planner::{Pod, is_true};
 use serde_json::{Map, Value, json};
 
-use crate::support::differential::simulation::{JOB, Pod, Simulation};
+use crate::support::differential::simulation::{JOB, Simulation};
 use crate::support::environment::Event;
 
 /// What of a job at rest is compared.
@@ -28,16 +28,19 @@ pub fn image(sim: &Simulation<'_>) -> Value {
     let stored = sim.stored();
     let masked = unsteady_variables(&stored["spec"]);
     let pods: Map<String, Value> = sim
-        .pods
-        .iter()
-        .map(|(name, pod)| {
-            let mut built = pod.built.clone();
+        .built(ChildKind::Pod)
+        .map(|(name, built)| {
+            let (mut built, pod) = (built.clone(), &sim.pods()[name]);
             mask_environment(&mut built["spec"], masked);
             mask_generation(&mut built["metadata"]["labels"]);
-            let state = format!("{:?}, {} restarts", pod.fact.phase, pod.fact.restarts);
-            (name.clone(), json!({ "built": built, "state": state }))
+            let state = format!("{:?}, {} restarts", pod.phase, pod.restarts);
+            (name.to_owned(), json!({ "built": built, "state": state }))
         })
         .collect();
+    let others = |kind| -> Map<String, Value> {
+        let built = sim.built(kind);
+        built.map(|(name, object)| (name.to_owned(), object.clone())).collect()
+    };
     json!({
         "job": {
             "spec": stored["spec"],
@@ -45,8 +48,8 @@ pub fn image(sim: &Simulation<'_>) -> Value {
             "annotations": stored["metadata"]["annotations"],
         },
         "pods": pods,
-        "services": sim.services,
-        "autoscaler": sim.autoscaler,
+        "services": others(ChildKind::Service),
+        "autoscaler": others(ChildKind::HorizontalPodAutoscaler),
         "status": status(sim.status()),
     })
 }
@@ -107,7 +110,7 @@ pub fn twin<'a>(sim: &Simulation<'a>) -> Result<Simulation<'a>, String> {
         .map_err(|refusal| format!("no job can be created in the state it was edited into: {refusal}"))?;
     twin.settle()?;
     have_run_like(&mut twin, sim)?;
-    twin.now = sim.now;
+    twin.cluster.now = sim.cluster.now;
     if twin.stored().get("status").is_some() {
         let mut status = twin.status();
         status.restarts = sim.status().restarts;
@@ -122,7 +125,7 @@ pub fn twin<'a>(sim: &Simulation<'a>) -> Result<Simulation<'a>, String> {
 /// Lets all pods of `sim` run for a moment when the other job has run since its start.
 pub fn have_run_like(sim: &mut Simulation<'_>, other: &Simulation<'_>) -> Result<(), String> {
     if is_true(&other.status(), ConditionType::Running) {
-        let names: Vec<_> = sim.pods.keys().cloned().collect();
+        let names: Vec<_> = sim.pods().keys().cloned().collect();
         for name in &names {
             sim.happen(name, &Event::Run);
         }
@@ -133,11 +136,11 @@ pub fn have_run_like(sim: &mut Simulation<'_>, other: &Simulation<'_>) -> Result
 
 /// Takes the pods of `sim` to where those of the same names in `other` are.
 pub fn adopt(sim: &mut Simulation<'_>, other: &Simulation<'_>) {
-    for (name, pod) in &mut sim.pods {
-        if let Some(other) = other.pods.get(name) {
-            pod.fact.phase = other.fact.phase;
-            pod.fact.restarts = other.fact.restarts;
-            pod.fact.failure.clone_from(&other.fact.failure);
+    for (name, pod) in &mut sim.cluster.stored.pods {
+        if let Some(other) = other.pods().get(name) {
+            pod.phase = other.phase;
+            pod.restarts = other.restarts;
+            pod.failure.clone_from(&other.failure);
         }
     }
 }
@@ -146,7 +149,7 @@ pub fn adopt(sim: &mut Simulation<'_>, other: &Simulation<'_>) {
 fn born(sim: &Simulation<'_>) -> Timestamp {
     let suspended = sim.stored()["spec"]["runPolicy"]["suspend"] == true;
     let start = sim.status().start_time.filter(|_| !suspended);
-    start.map_or(sim.now, |start| start.0)
+    start.map_or(sim.cluster.now, |start| start.0)
 }
 
 /// An edit restarts nothing: as long as the job is not suspended and has not finished, a pod that is there after it was
@@ -158,8 +161,8 @@ pub fn kept(before: &Simulation<'_>, after: &Simulation<'_>) -> Result<(), Strin
     if after.over() || suspended(before) || suspended(after) {
         return Ok(());
     }
-    let kept = |(name, pod): (&String, &Pod)| after.pods.get(name).is_none_or(|now| now.fact.uid == pod.fact.uid);
-    let mut live = before.pods.iter().filter(|(_, pod)| !pod.fact.terminating);
+    let kept = |(name, pod): (&String, &Pod)| after.pods().get(name).is_none_or(|now| now.uid == pod.uid);
+    let mut live = before.pods().iter().filter(|(_, pod)| !pod.terminating);
     match live.find(|&entry| !kept(entry)) {
         None => Ok(()),
         Some((name, _)) => Err(format!("the edit replaces {name} of a job that is not suspended")),

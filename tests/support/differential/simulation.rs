@@ -1,19 +1,17 @@
-//! An API server with one job, the environment its pods live in, and an operator that runs to rest.
+//! The simulated cluster as a client meets it: jobs are JSON that is admitted or refused, and the operator runs to rest.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use pytorchjob_operator::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, names};
-use pytorchjob_operator::planner::{
-    self, Action, Builder, Child, Plan, Settings, World, finished, managed_elsewhere, template_hash,
-};
+use pytorchjob_operator::api::{ChildKind, JobStatus, PyTorchJob};
+use pytorchjob_operator::planner::{self, Builder, Plan, Pod, Settings, World, finished, managed_elsewhere};
 use serde_json::{Value, json};
 
+use crate::support::cluster::{Cluster, Written};
 use crate::support::differential::admission::Admission;
 use crate::support::differential::edit::Edit;
-use crate::support::environment::{Event, created, delete, happen};
-use crate::support::fixture::{autoscaler_spec, child};
+use crate::support::environment::{Event, happen};
 
 /// Name of every job.
 pub const JOB: &str = "job";
@@ -42,38 +40,23 @@ impl Operator {
     }
 }
 
-/// A pod.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pod {
-    /// What the operator sees.
-    pub fact: planner::Pod,
-    /// What it was created as.
-    pub built: Value,
-}
-
-/// A job, what it owns, and who acts on them.
+/// The simulated cluster with admission before it, and everything as it was built.
 #[derive(Clone)]
 pub struct Simulation<'a> {
     admission: &'a Admission,
     operator: &'a Operator,
-    /// Deleted pods that run stay until [`Simulation::bury`], as on a node. Without nodes they vanish at once.
-    graceful: bool,
     /// The job as stored; nothing once it has expired.
     pub job: Option<Value>,
     created: Value,
-    /// By name.
-    pub pods: BTreeMap<String, Pod>,
-    /// By name, as built.
-    pub services: BTreeMap<String, Value>,
-    /// As built.
-    pub autoscaler: Option<Value>,
-    /// The time.
-    pub now: Timestamp,
-    born: u32,
+    /// What is left of it, and the time.
+    pub cluster: Cluster,
+    /// What was built of it, by kind and name.
+    built: BTreeMap<(ChildKind, String), Value>,
 }
 
 impl<'a> Simulation<'a> {
-    /// Creates a job, and lets nobody look at it yet.
+    /// Creates a job, and lets nobody look at it yet. With `graceful`, deleted pods that run stay until
+    /// [`Simulation::rest`], as on a node. Without nodes they vanish at once.
     pub fn create(
         admission: &'a Admission,
         operator: &'a Operator,
@@ -83,17 +66,17 @@ impl<'a> Simulation<'a> {
         let mut job = admission.admit(object.clone(), None)?;
         job["metadata"]["uid"] = json!(UID);
         job["metadata"]["generation"] = json!(1);
+        // What cannot be decoded is found by the operator, as it would be.
+        let mut cluster = Cluster::new(None);
+        cluster.now = Timestamp::from_second(START).expect("a time within the calendar");
+        cluster.stays = if graceful { |pod| !pod.finished() } else { |_| false };
         Ok(Self {
             admission,
             operator,
-            graceful,
             created: job.clone(),
             job: Some(job),
-            pods: BTreeMap::new(),
-            services: BTreeMap::new(),
-            autoscaler: None,
-            now: Timestamp::from_second(START).expect("a time within the calendar"),
-            born: 0,
+            cluster,
+            built: BTreeMap::new(),
         })
     }
 
@@ -109,8 +92,9 @@ impl<'a> Simulation<'a> {
         let object = json!({
             "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": metadata, "spec": stored["spec"],
         });
-        let mut fresh = Self::create(self.admission, self.operator, self.graceful, &object)?;
-        fresh.now = time;
+        let mut fresh = Self::create(self.admission, self.operator, false, &object)?;
+        fresh.cluster.stays = self.cluster.stays;
+        fresh.cluster.now = time;
         Ok(fresh)
     }
 
@@ -167,40 +151,51 @@ impl<'a> Simulation<'a> {
         Ok(())
     }
 
+    /// The pods, by name.
+    pub fn pods(&self) -> &BTreeMap<String, Pod> {
+        &self.cluster.stored.pods
+    }
+
+    /// The objects of a kind as they were built, by name.
+    pub fn built(&self, kind: ChildKind) -> impl Iterator<Item = (&str, &Value)> {
+        let of_kind = self.built.iter().filter(move |((its, _), _)| *its == kind);
+        of_kind.map(|((_, name), object)| (name.as_str(), object))
+    }
+
     /// Lets something happen to a pod, if it can happen to it.
     pub fn happen(&mut self, name: &str, event: &Event) {
+        let pods = &mut self.cluster.stored.pods;
         match event {
-            Event::Delete => drop(self.pods.remove(name)),
-            event => self
-                .pods
-                .get_mut(name)
-                .into_iter()
-                .for_each(|pod| happen(&mut pod.fact, event)),
+            Event::Delete => drop(pods.remove(name)),
+            event => pods.get_mut(name).into_iter().for_each(|pod| happen(pod, event)),
         }
+        self.forget_what_is_gone();
     }
 
     /// Lets `seconds` pass.
     pub fn wait(&mut self, seconds: i64) {
-        self.now += SignedDuration::from_secs(seconds);
+        self.cluster.now += SignedDuration::from_secs(seconds);
     }
 
     /// Lets the operator work until it has nothing to do. Fails when that never comes, or when it is handed a job that
     /// it cannot read.
     pub fn settle(&mut self) -> Result<(), String> {
+        if self.job.is_none() {
+            return Ok(());
+        }
+        let job = self.decoded()?;
+        self.cluster.builds_from = Some((self.operator.sees)(&decode(&self.created)?, &job));
+        self.cluster.store(job);
         for _ in 0..MOST_PASSES {
-            if self.job.is_none() {
-                return Ok(());
-            }
-            let job = self.decoded()?;
-            let plan = self.plan(&job);
+            self.cluster.see();
+            let plan = self.cluster.seen.plan_by(&self.operator.plan, self.cluster.now);
             if plan.actions.is_empty() && plan.status.is_none() {
                 return Ok(());
             }
-            if let Some(write) = &plan.status {
-                self.set_status(&write.status);
+            for written in self.cluster.carry_out(&plan, 0, &[]) {
+                self.keep(&written);
             }
-            let seen = (self.operator.sees)(&decode(&self.created)?, &job);
-            plan.actions.iter().for_each(|action| self.act(action, &seen));
+            self.forget_what_is_gone();
         }
         Err(format!("does not come to rest in {MOST_PASSES} passes"))
     }
@@ -208,80 +203,45 @@ impl<'a> Simulation<'a> {
     /// [`Simulation::settle`], and the kubelet ends what is terminating, until nothing is.
     pub fn rest(&mut self) -> Result<(), String> {
         self.settle()?;
-        while self.pods.values().any(|pod| pod.fact.terminating) {
-            self.pods.retain(|_, pod| !pod.fact.terminating);
+        while self.pods().values().any(|pod| pod.terminating) {
+            self.cluster.stored.pods.retain(|_, pod| !pod.terminating);
+            self.forget_what_is_gone();
             self.settle()?;
         }
         Ok(())
     }
 
-    fn plan(&self, job: &PyTorchJob) -> Plan {
-        let pods: Vec<_> = self.pods.values().map(|pod| pod.fact.clone()).collect();
-        let named = |kind, name: &str| child(kind, name, &format!("uid-of-{name}"));
-        let services = self.services.keys().map(|name| named(ChildKind::Service, name));
-        let autoscaler = self.autoscaler.iter().map(|object| Child {
-            autoscaler: Some(Box::new(autoscaler_spec(object))),
-            ..named(ChildKind::HorizontalPodAutoscaler, JOB)
+    /// Keeps what was written as a client would read it.
+    fn keep(&mut self, written: &Written) {
+        match written {
+            Written::Created(child) => {
+                let from = self
+                    .cluster
+                    .builds_from
+                    .as_ref()
+                    .expect("set before a plan is carried out");
+                if let Some(object) = Builder::new(from, &Settings::default()).build(*child) {
+                    self.built.insert((child.kind, child.name(JOB)), object);
+                }
+            }
+            Written::Status => {
+                let stored = self.cluster.stored.job.as_ref();
+                if let (Some(job), Some(stored)) = (&mut self.job, stored) {
+                    job["status"] = json!(stored.status);
+                }
+            }
+            Written::Job => self.job = None,
+            Written::Deleted(_) => {}
+        }
+    }
+
+    fn forget_what_is_gone(&mut self) {
+        let stored = &self.cluster.stored;
+        self.built.retain(|(kind, name), _| match kind {
+            ChildKind::Pod => stored.pods.contains_key(name),
+            ChildKind::Service => stored.services.contains_key(name),
+            _ => stored.autoscaler.is_some(),
         });
-        let others: Vec<_> = services.chain(autoscaler).collect();
-        (self.operator.plan)(&World {
-            job,
-            pods: &pods,
-            others: &others,
-            refusal: None,
-            definition_may_differ: true,
-            compared_generation: None,
-            settings: &Settings::default(),
-            now: self.now,
-        })
-    }
-
-    fn act(&mut self, action: &Action, seen: &PyTorchJob) {
-        let settings = Settings::default();
-        let object_of = |child: &ChildRef| Builder::new(seen, &settings).build(*child);
-        match action {
-            Action::Create(child) => match (child.kind, object_of(child)) {
-                (ChildKind::Pod, Some(object)) => self.create_pod(child.name(JOB), object),
-                (ChildKind::Service, Some(object)) => drop(self.services.insert(child.name(JOB), object)),
-                (ChildKind::HorizontalPodAutoscaler, object) => self.autoscaler = object,
-                (kind, _) => unreachable!("no job here has a {kind}"),
-            },
-            Action::Update { .. } => {
-                unreachable!("no job here has a PodGroup or metrics, and the definition is always the same")
-            }
-            Action::Delete { kind, name, uid } => match kind {
-                ChildKind::Pod => self.delete_pod(name, uid),
-                ChildKind::Service => drop(self.services.remove(name)),
-                ChildKind::HorizontalPodAutoscaler => self.autoscaler = None,
-                kind => unreachable!("no job here has a {kind}"),
-            },
-            Action::DeleteJob => {
-                self.job = None;
-                self.pods.clear();
-                self.services.clear();
-                self.autoscaler = None;
-            }
-        }
-    }
-
-    fn create_pod(&mut self, name: String, built: Value) {
-        self.born += 1;
-        let label = &built["metadata"]["labels"][names::LABEL_POD_TEMPLATE_HASH];
-        let built_from = label.as_str().and_then(template_hash::parse);
-        let fact = created(&name, format!("uid-{}", self.born), built_from);
-        self.pods.insert(name, Pod { fact, built });
-    }
-
-    fn delete_pod(&mut self, name: &str, uid: &str) {
-        if self.pods.get(name).is_some_and(|pod| pod.fact.uid == *uid) {
-            let graceful = self.graceful;
-            delete(
-                &mut self.pods,
-                name,
-                |pod| &mut pod.fact,
-                |pod| graceful && !pod.finished(),
-            );
-        }
     }
 }
 
@@ -289,7 +249,7 @@ impl fmt::Debug for Simulation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Simulation")
             .field("job", &self.job)
-            .field("pods", &self.pods)
+            .field("cluster", &self.cluster.stored)
             .finish_non_exhaustive()
     }
 }

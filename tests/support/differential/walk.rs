@@ -147,7 +147,7 @@ fn take(sim: &mut Simulation<'_>, step: &Step, tally: &mut Tally) -> Result<(), 
         Step::Detour(edit) => detour(sim, edit, tally)?,
         Step::Pod(name, event) => sim.happen(name, event),
         Step::Run => {
-            let names: Vec<_> = sim.pods.keys().cloned().collect();
+            let names: Vec<_> = sim.pods().keys().cloned().collect();
             for name in &names {
                 sim.happen(name, &Event::Run);
             }
