@@ -111,6 +111,8 @@ pub mod reason {
     pub const STUCK_POD: &str = "PodStuckTerminating";
     /// Event: the definition in the cluster drops fields of the status.
     pub const STATUS_PRUNED: &str = "StatusFieldsPruned";
+    /// Event: a container of the job fails again and again.
+    pub const CRASH_LOOP: &str = "CrashLoopBackOff";
     /// Events: a pod of the job does not run; the scheduler's and the kubelet's words, which Kubeflow passes on too.
     pub const POD_TROUBLES: [&str; 11] = [
         "Unschedulable",
@@ -123,7 +125,7 @@ pub mod reason {
         "CreateContainerError",
         "RunContainerError",
         "PostStartHookError",
-        "CrashLoopBackOff",
+        CRASH_LOOP,
     ];
     /// Event: the template's own `restartPolicy` is overwritten.
     pub const TEMPLATE_RESTART_POLICY: &str = "SetPodTemplateRestartPolicy";

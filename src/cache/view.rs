@@ -138,7 +138,7 @@ impl ObjectView {
     }
 
     /// What the scheduler says of a pod without a node, and the kubelet of a container that waits for more than its
-    /// turn.
+    /// turn, or that has failed again.
     fn trouble(&self, phase: Phase) -> Option<Trouble> {
         if !matches!(phase, Phase::Pending | Phase::Running) {
             return None;
@@ -149,11 +149,12 @@ impl ObjectView {
             .containers()
             .filter_map(|status| status.state.as_ref()?.waiting.as_ref());
         let waiting = waiting.map(|waiting| (&waiting.reason, &waiting.message));
-        unscheduled.into_iter().chain(waiting).find_map(|(reason, message)| {
+        let told = unscheduled.into_iter().chain(waiting).find_map(|(reason, message)| {
             let reason = known_trouble(reason.as_deref()?)?;
             let message = shortened(message.clone().unwrap_or_default(), TROUBLE_BYTES);
             Some(Trouble { reason, message })
-        })
+        });
+        told.or_else(|| self.containers().find_map(crash_loop))
     }
 
     /// When a container that had failed was last started again; its end, while the kubelet has yet to do so.
@@ -240,6 +241,21 @@ impl ObjectView {
             node: self.spec.node_name.clone(),
         }
     }
+}
+
+/// A container that has failed after it had been restarted: the kubelet waits before it starts it again. It says so by
+/// `CrashLoopBackOff` only if it looks at the pod meanwhile, which a kubelet of 1.37 does not.
+fn crash_loop(status: &ContainerStatusView) -> Option<Trouble> {
+    let end = status.state.as_ref()?.terminated.as_ref()?;
+    let again = status.restart_count > 0 && end.exit_code != 0;
+    let reason = end.reason.as_deref().unwrap_or("Error");
+    again.then(|| Trouble {
+        reason: reason::CRASH_LOOP,
+        message: format!(
+            "container {} exited with code {} ({reason}) and waits to be started again",
+            status.name, end.exit_code
+        ),
+    })
 }
 
 /// The kubelet says `ErrImagePull` after each attempt, and `ImagePullBackOff` until the next.
@@ -407,6 +423,10 @@ mod tests {
             json!({ "phase": phase, list: [
             { "name": "pytorch", "state": { "waiting": { "reason": reason, "message": "as it is" } } }] })
         };
+        let terminated = |phase: &str, restarts: i32, code: i32| {
+            json!({ "phase": phase, "containerStatuses": [{ "name": "pytorch", "restartCount": restarts,
+            "state": { "terminated": { "exitCode": code, "reason": "Error" } } }] })
+        };
         for (status, expected) in [
             (scheduled("Unschedulable"), Some(("Unschedulable", "no node"))),
             (
@@ -421,6 +441,17 @@ mod tests {
                 waiting("containerStatuses", "Running", "CrashLoopBackOff"),
                 Some(("CrashLoopBackOff", "as it is")),
             ),
+            (
+                terminated("Running", 1, 3),
+                Some((
+                    "CrashLoopBackOff",
+                    "container pytorch exited with code 3 (Error) and waits to be started again",
+                )),
+            ),
+            // It is started again at once, it is done, or the pod is.
+            (terminated("Running", 0, 3), None),
+            (terminated("Running", 1, 0), None),
+            (terminated("Failed", 1, 3), None),
             (waiting("containerStatuses", "Pending", "ContainerCreating"), None),
             (waiting("containerStatuses", "Failed", "CrashLoopBackOff"), None),
         ] {

@@ -21,8 +21,6 @@ const WARNING: &str = " Warning: ";
 /// How long after its grace period a pod may still be terminating: the kubelet has to unmount its volumes and to
 /// report.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
-/// The reason that the kubelet gives while it waits before it starts a container that has failed.
-const CRASH_LOOP: &str = "CrashLoopBackOff";
 /// The kubelet forgets the failures of a container that has run for this long. One that ends sooner is in the same
 /// loop.
 const CRASH_LOOP_RESET: SignedDuration = SignedDuration::from_mins(10);
@@ -168,7 +166,7 @@ fn trouble(world: &World<'_>, told: &[&str]) -> Option<Cause> {
         .filter_map(|(replica, pod)| {
             let trouble = pod.trouble.as_deref();
             let trouble = trouble.map(|trouble| (trouble.reason, trouble.message.as_str()));
-            let in_loop = || crash_loop_ends(world, pod, told).map(|_| (CRASH_LOOP, ""));
+            let in_loop = || crash_loop_ends(world, pod, told).map(|_| (reason::CRASH_LOOP, ""));
             Some((replica, pod, trouble.or_else(in_loop)?))
         })
         .filter(|(.., (reason, _))| !of_gang || *reason != UNSCHEDULABLE)
@@ -204,7 +202,7 @@ fn crash_loop_ends(world: &World<'_>, pod: &Pod, told: &[&str]) -> Option<Timest
     let ends = pod.started_again?.checked_add(CRASH_LOOP_RESET).ok()?;
     let runs = pod.trouble.is_none() && ends > world.now;
     let is_told = |subject: &str| told.iter().any(|told| told.starts_with(subject));
-    (runs && is_told(&subject(pod, CRASH_LOOP))).then_some(ends)
+    (runs && is_told(&subject(pod, reason::CRASH_LOOP))).then_some(ends)
 }
 
 /// What keeps the gang scheduler from placing the pods, or from letting them be created.
