@@ -82,6 +82,16 @@ pub enum ConditionType {
 }
 
 impl ConditionType {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Created,
+        Self::Running,
+        Self::Restarting,
+        Self::Succeeded,
+        Self::Suspended,
+        Self::Failed,
+    ];
+
     /// As written in `conditions[].type`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -6,16 +6,18 @@
 //! answer of the API server about it ends the doubt. The watch does not: what it shows may be older than the cause of
 //! the doubt.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 
+use crate::api::ConditionType;
 use crate::cache::key::{NamespacedName, is_newer};
 use crate::cache::listing::Listing;
 use crate::cache::stored_job::StoredJob;
+use crate::planner::status::conditions::state;
 
 /// All jobs.
 #[derive(Debug)]
@@ -133,6 +135,18 @@ impl Jobs {
         self.store.get(&reference(key))
     }
 
+    /// How many jobs are in each state. One that nobody has looked at is in none.
+    pub(crate) fn by_state(&self) -> BTreeMap<&'static str, usize> {
+        const NONE: &str = "None";
+        let states = ConditionType::ALL.map(ConditionType::as_str).into_iter();
+        let mut jobs: BTreeMap<_, _> = states.chain([NONE]).map(|state| (state, 0)).collect();
+        for job in self.store.state() {
+            let state = job.status().and_then(state).map_or(NONE, ConditionType::as_str);
+            *jobs.entry(state).or_default() += 1;
+        }
+        jobs
+    }
+
     fn seen(&self, state: &mut State, job: StoredJob) -> Changed {
         let key = job.key();
         let listed = state.listing.as_mut().is_some_and(|listing| listing.shows(&key));
@@ -200,10 +214,12 @@ pub(crate) fn reference(job: &NamespacedName) -> ObjectRef<StoredJob> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn job(uid: &str, version: u64) -> StoredJob {
-        let object = serde_json::json!({
+        let object = json!({
             "metadata": { "name": "job", "namespace": "ns", "uid": uid, "resourceVersion": version.to_string() },
             "spec": { "pytorchReplicaSpecs": {} } });
         serde_json::from_str(&object.to_string()).unwrap()
@@ -215,6 +231,37 @@ mod tests {
 
     fn version(jobs: &Jobs) -> Option<u64> {
         jobs.get(&key()).and_then(|job| job.version())
+    }
+
+    #[test]
+    fn jobs_are_counted_by_the_state_that_the_column_shows() {
+        let jobs = Jobs::default();
+        let with = |name: &str, conditions: &[(&str, &str)]| -> StoredJob {
+            let condition = |(type_, status): &(&str, &str)| json!({ "type": type_, "status": status });
+            let conditions: Vec<_> = conditions.iter().map(condition).collect();
+            let job = json!({
+                "metadata": { "name": name, "namespace": "ns", "uid": name, "resourceVersion": "1" },
+                "spec": { "pytorchReplicaSpecs": {} }, "status": { "conditions": conditions },
+            });
+            serde_json::from_str(&job.to_string()).unwrap()
+        };
+        for job in [
+            with("new", &[]),
+            with("running", &[("Created", "True"), ("Running", "True")]),
+            with(
+                "resumed",
+                &[("Created", "True"), ("Running", "True"), ("Suspended", "False")],
+            ),
+            with(
+                "done",
+                &[("Created", "True"), ("Running", "False"), ("Succeeded", "True")],
+            ),
+        ] {
+            jobs.feed(Event::Apply(job));
+        }
+        let counted = jobs.by_state();
+        let states: Vec<_> = counted.into_iter().filter(|(_, jobs)| *jobs > 0).collect();
+        assert_eq!(states, [("None", 1), ("Running", 2), ("Succeeded", 1)]);
     }
 
     #[test]

@@ -253,6 +253,8 @@ fn event(warning: bool, reason: &'static str, message: String) -> Event {
 fn count_transition(context: &Context, namespace: &str, count: Count) {
     match count {
         Count::Job(step) => context.metrics.job(step, namespace),
+        Count::Ran(after) => context.metrics.job_ran(after),
+        Count::DeadlineExceeded(by) => context.metrics.deadline_exceeded(by),
         Count::PodsFailed(pods) => (0..pods).for_each(|_| context.metrics.pod_failed()),
     }
 }

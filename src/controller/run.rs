@@ -72,6 +72,8 @@ pub(crate) async fn run(options: Options, shutdown: CancellationToken) -> Result
     };
     let (events, publisher) = EventSink::start(client.clone(), options.pod_name.clone(), metrics.clone());
     let context = Arc::new(Context::new(client, settings, metrics, events, health));
+    let index = context.index.clone();
+    context.metrics.count_jobs(move || index.jobs().by_state())?;
     let mut watches = JoinSet::new();
     let queue = start_watches(&mut watches, &options, &context);
 

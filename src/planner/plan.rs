@@ -139,4 +139,8 @@ pub enum Count {
     Job(JobStep),
     /// Pods that failed.
     PodsFailed(usize),
+    /// The job runs for the first time since its creation or resumption, which was so long ago.
+    Ran(Duration),
+    /// The job was stopped by its deadline, which had passed so long before.
+    DeadlineExceeded(Duration),
 }

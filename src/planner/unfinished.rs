@@ -6,7 +6,7 @@ use crate::api::names::reason;
 use crate::api::{ChildKind, CleanPodPolicy, ConditionType, JobStatus};
 use crate::planner::build::template_hash;
 use crate::planner::plan::{Count, Event, Plan, StatusWrite};
-use crate::planner::policy::active_deadline_seconds::{self, remaining};
+use crate::planner::policy::active_deadline_seconds::{self, overdue, remaining};
 use crate::planner::policy::restart_policy::{self, Failures};
 use crate::planner::policy::scheduling_policy::{self, Turn};
 use crate::planner::policy::{autoscaler, backoff_limit, clean_pod_policy, replicas, success, suspend};
@@ -28,6 +28,8 @@ enum Decision {
     Succeed(String),
     /// It has failed: the message.
     Fail(String),
+    /// It has run for as long as it may.
+    Expire,
     /// Replicas have failed and are replaced once that is stored: the message.
     Restart(String),
     /// It goes on: pods are created, and deleted, as the spec says.
@@ -144,7 +146,7 @@ impl<'a> Draft<'a> {
         } else if let Some(message) = self.out_of_restarts(failures) {
             Decision::Fail(message)
         } else if self.deadline() == Some(Duration::ZERO) {
-            Decision::Fail(active_deadline_seconds::message(world))
+            Decision::Expire
         } else {
             restart_policy::message(world, failures).map_or(Decision::Work, Decision::Restart)
         }
@@ -170,6 +172,11 @@ impl<'a> Draft<'a> {
         remaining(self.status.start_time.as_ref()?, seconds, self.world.now)
     }
 
+    /// How long ago the job had run, or waited, for so many seconds.
+    fn overdue(&self, seconds: i64) -> Option<Duration> {
+        overdue(self.status.start_time.as_ref()?, seconds, self.world.now)
+    }
+
     fn out_of_restarts(&self, failures: &Failures<'_>) -> Option<String> {
         let limit = self.world.job.spec.backoff_limit()?;
         let mut status = self.status.clone();
@@ -187,6 +194,7 @@ impl<'a> Draft<'a> {
             Decision::Refuse(message) => self.turn(Transition::Refused, &message),
             Decision::Succeed(message) => self.turn(Transition::Succeeded, &message),
             Decision::Fail(message) => self.turn(Transition::Failed, &message),
+            Decision::Expire => self.expire(),
             Decision::Suspend => return self.suspend(),
             Decision::Restart(message) => {
                 self.turn(Transition::Restarting, &message);
@@ -195,7 +203,7 @@ impl<'a> Draft<'a> {
             Decision::Work => {
                 let counted = !self.status.replaced_pods.is_empty();
                 if let Some(message) = success::running(self.world).filter(|_| !counted) {
-                    self.turn(Transition::Running, &message);
+                    self.run(&message);
                 }
                 self.work();
             }
@@ -203,6 +211,20 @@ impl<'a> Draft<'a> {
         let turn = scheduling_policy::turn(self.world);
         self.count_pods(works && turn != Turn::Scheduler);
         self.hold_back(turn);
+    }
+
+    fn run(&mut self, message: &str) {
+        let ran = |condition| is_true(self.stored, condition);
+        if !ran(ConditionType::Running) && !ran(ConditionType::Restarting) {
+            self.plan.counts.extend(self.overdue(0).map(Count::Ran));
+        }
+        self.turn(Transition::Running, message);
+    }
+
+    fn expire(&mut self) {
+        let late = self.overdue(self.world.job.spec.active_deadline_seconds().unwrap_or_default());
+        self.plan.counts.extend(late.map(Count::DeadlineExceeded));
+        self.turn(Transition::Failed, &active_deadline_seconds::message(self.world));
     }
 
     fn suspend(&mut self) {

@@ -1,5 +1,7 @@
 //! `status`: what a plan reports, when, how urgently, and what it tells the user.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::api::names::reason;
@@ -53,6 +55,34 @@ fn the_master_makes_the_job_run_and_only_the_change_is_reported() {
     assert_eq!(plan.status.map(|write| write.urgency), Some(Urgency::Condition));
     assert_eq!(plan.events, [], "Kubeflow has no event for Running");
     assert_eq!(scene.plan(), Plan::default(), "settled means silent");
+}
+
+#[test]
+fn how_long_a_job_waited_until_it_ran_is_counted_at_its_start_and_at_each_resumption_and_not_at_a_restart() {
+    let mut scene = master_and_workers(1).scene();
+    scene.settle();
+    let ran = |plan: &Plan, seconds| plan.counts.contains(&Count::Ran(Duration::from_secs(seconds)));
+    scene.wait(7);
+    scene.everything(Phase::Running);
+    assert!(ran(&scene.reconcile(), 7));
+    scene.wait(20);
+    scene.exit("job-worker-0", 137);
+    scene.reconcile();
+    assert!(scene.says("Restarting=True"), "{:?}", scene.conditions());
+    scene.settle();
+    scene.everything(Phase::Running);
+    let plan = scene.reconcile();
+    assert!(scene.says("Running=True"), "{:?}", scene.conditions());
+    assert!(plan.counts.is_empty(), "after a restart: {:?}", plan.counts);
+    scene.suspend(true);
+    scene.settle();
+    scene.bury();
+    scene.wait(100);
+    scene.suspend(false);
+    scene.settle();
+    scene.wait(3);
+    scene.everything(Phase::Running);
+    assert!(ran(&scene.reconcile(), 3), "from the resumption on");
 }
 
 #[test]

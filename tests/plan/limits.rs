@@ -152,10 +152,21 @@ fn w1_the_deadline_is_a_timer_that_is_exact_and_never_early() {
         assert_eq!((plan.actions, plan.requeue), (vec![], None));
         assert_eq!(
             plan.counts,
-            [Count::Job(JobStep::Failed)],
+            [Count::DeadlineExceeded(Duration::ZERO), Count::Job(JobStep::Failed)],
             "W18: failures by limit count too"
         );
     }
+}
+
+#[test]
+fn a_deadline_that_is_enforced_late_counts_by_how_much() {
+    let mut scene = master_and_workers(1).flat("activeDeadlineSeconds", 10).running();
+    scene.now += SignedDuration::from_millis(12_500);
+    let plan = scene.reconcile();
+    assert!(
+        plan.counts
+            .contains(&Count::DeadlineExceeded(Duration::from_millis(2_500)))
+    );
 }
 
 #[test]

@@ -18,6 +18,13 @@ pub(crate) fn remaining(since: &Time, seconds: i64, now: Timestamp) -> Option<Du
     Some(Duration::try_from(end.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
+/// How long ago `seconds` after `since` were over; zero when they are not.
+#[must_use]
+pub(crate) fn overdue(since: &Time, seconds: i64, now: Timestamp) -> Option<Duration> {
+    let end = since.0.checked_add(SignedDuration::from_secs(seconds)).ok()?;
+    Some(Duration::try_from(now.duration_since(end)).unwrap_or(Duration::ZERO))
+}
+
 /// The message of the Failed condition: Kubeflow's, with the number.
 #[must_use]
 pub(crate) fn message(world: &World<'_>) -> String {
@@ -48,6 +55,19 @@ mod tests {
             (10, at(90, 0), Duration::from_secs(20)),
         ] {
             assert_eq!(remaining(&start, seconds, now), Some(expected), "{seconds} s at {now}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_is_overdue_from_its_second_on() {
+        let start = Time(at(100, 0));
+        for (now, expected) in [
+            (at(109, 0), Duration::ZERO),
+            (at(110, 0), Duration::ZERO),
+            (at(110, 5), Duration::from_millis(5)),
+            (at(200, 0), Duration::from_secs(90)),
+        ] {
+            assert_eq!(overdue(&start, 10, now), Some(expected), "{now}");
         }
     }
 

@@ -31,6 +31,15 @@ pub fn is_true(status: &JobStatus, condition: ConditionType) -> bool {
     find(status, condition).is_some_and(|entry| entry.status == TRUE)
 }
 
+/// The newest condition that is True, as the STATE column shows it; nothing of a job that nobody has looked at.
+#[must_use]
+pub(crate) fn state(status: &JobStatus) -> Option<ConditionType> {
+    let newest = status.conditions.iter().rfind(|entry| entry.status == TRUE)?;
+    ConditionType::ALL
+        .into_iter()
+        .find(|condition| newest.type_ == condition.as_str())
+}
+
 /// Whether the job has finished.
 #[must_use]
 pub fn finished(status: &JobStatus) -> bool {

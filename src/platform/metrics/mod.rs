@@ -5,15 +5,18 @@
 //! client-go. `pytorchjob_operator_*` are ours. A label holds a namespace, a kind or one of a few fixed words, never
 //! the name of a job or pod.
 
+mod jobs;
 mod series;
 mod workqueue;
 
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::{Encoder, Error, IntGauge, TextEncoder};
 
+use self::jobs::JobsByState;
 use self::series::{Series, gauge};
 pub use self::workqueue::Workqueue;
 use crate::api::JobStep;
@@ -85,6 +88,32 @@ impl Metrics {
         self.0.kubeflow.jobs[step as usize]
             .with_label_values(&[namespace, FRAMEWORK])
             .inc();
+    }
+
+    /// `pytorchjob_operator_jobs`: asks `count` for the jobs in each state, those with none included, at each scrape.
+    ///
+    /// Fails when it was called before.
+    pub fn count_jobs(
+        &self,
+        count: impl Fn() -> BTreeMap<&'static str, usize> + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        self.0.registry.register(Box::new(JobsByState::new(Box::new(count))?))
+    }
+
+    /// `pytorchjob_operator_job_start_seconds`: from the creation of a job, or its resumption, until it ran.
+    pub fn job_ran(&self, after: Duration) {
+        self.0
+            .start_seconds
+            .with_label_values::<&str>(&[])
+            .observe(after.as_secs_f64());
+    }
+
+    /// `pytorchjob_operator_deadline_lateness_seconds`: by how much a job outlived its `activeDeadlineSeconds`.
+    pub fn deadline_exceeded(&self, by: Duration) {
+        self.0
+            .lateness_seconds
+            .with_label_values::<&str>(&[])
+            .observe(by.as_secs_f64());
     }
 
     /// `created_pods_total`.

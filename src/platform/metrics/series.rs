@@ -10,6 +10,9 @@ const SECONDS: [f64; 13] = [
     0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0,
 ];
 
+/// Bounds in seconds for what waits for queues, nodes and images.
+const LONG: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
+
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) registry: Registry,
@@ -19,6 +22,8 @@ pub(super) struct Series {
     pub(super) workqueue: WorkqueueSeries,
     pub(super) requests: IntCounterVec,
     pub(super) request_seconds: HistogramVec,
+    pub(super) start_seconds: HistogramVec,
+    pub(super) lateness_seconds: HistogramVec,
     pub(super) fenced: IntCounter,
     pub(super) leader: IntGaugeVec,
     pub(super) events: IntCounterVec,
@@ -48,6 +53,25 @@ impl Series {
                 &["method", "resource"],
             )?,
             workqueue: WorkqueueSeries::new(r)?,
+            start_seconds: register(
+                r,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "pytorchjob_operator_job_start_seconds",
+                        "From the creation or resumption of a job until it ran",
+                    )
+                    .buckets(LONG.to_vec()),
+                    &[],
+                )?,
+            )?,
+            lateness_seconds: histogram(
+                r,
+                (
+                    "pytorchjob_operator_deadline_lateness_seconds",
+                    "By how much jobs outlived activeDeadlineSeconds",
+                ),
+                &[],
+            )?,
             fenced: counter(
                 r,
                 "pytorchjob_operator_fenced_requests_total",

@@ -20,6 +20,9 @@ fn all_metrics() -> Metrics {
     ] {
         metrics.job(step, "ns");
     }
+    metrics.job_ran(Duration::ZERO);
+    metrics.deadline_exceeded(Duration::ZERO);
+    metrics.count_jobs(|| [("Running", 1)].into()).unwrap();
     metrics.reconcile_started().finished(Outcome::Error);
     metrics.set_leader("lease", true);
     metrics.request("GET", "pods", "200", Duration::ZERO);
