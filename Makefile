@@ -4,7 +4,7 @@ IMAGE ?= pytorchjob-operator:dev
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue test-take-over lint fmt deny crds demo bench image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue test-take-over node-programs node node-down torch-image demo-real test-real lint fmt deny crds demo bench image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,24 @@ test-kueue: control-plane ## Run the real Kueue beside the operator (needs Go an
 test-take-over: control-plane ## Take jobs over from Kubeflow's operator and hand them back (needs Go and root; builds it once, three minutes)
 	./tests/training-operator/build.sh
 	cargo test --locked --workspace --test server training_operator:: -- --ignored --nocapture
+
+node-programs: control-plane # What a real node is made of
+	@./tests/node/build.sh
+
+torch-image: ## Build the image of PyTorch for a real node from Debian's packages (once; needs root, two minutes)
+	@./tests/node/torch.sh
+
+node: node-programs ## Run a control plane with a real node, on which pods run, until make node-down (needs Go and root)
+	@KEEP=1 cargo run --quiet --locked --package pytorchjob-test-cluster real
+
+node-down: ## End what make node started, without a trace
+	@sh target/cluster-down && rm target/cluster-down
+
+demo-real: node-programs torch-image image ## Watch the operator in its own image run real PyTorch on a real node (needs Go and root)
+	@KEEP="$(KEEP)" ./tests/node/demo.sh
+
+test-real: node-programs torch-image image ## Test real failures, on a real node (needs Go and root; ten minutes)
+	cargo test --locked --workspace --test server real_node:: -- --ignored --nocapture --test-threads=1
 
 lint: ## Check formatting and run clippy on everything, warnings being errors
 	cargo fmt --all --check

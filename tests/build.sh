@@ -1,6 +1,6 @@
 # What the build scripts in the directories beside this file share: programs of the Go modules that the go.mod of the
-# working directory pins. Nothing is downloaded but Go modules. The programs go to a per-user cache keyed by what they
-# are built from, so clones share them, and a link in target/ leads there.
+# working directory pins, and Debian's packages. What is built goes to a per-user cache keyed by what it is built from, so
+# clones share it, and a link in target/ leads there.
 
 # version MODULE: the version that go.mod pins.
 version() {
@@ -14,11 +14,17 @@ kubernetes_flags() {
   echo "-s -w -X $package.gitVersion=$1 -X $package.gitMajor=1 -X $package.gitMinor=${minor%%.*}"
 }
 
-# cache NAME FLAGS: sets `cache` to the directory for what is built with these linker flags; target/NAME will lead there.
+# cache NAME: sets `cache` to the directory for what is built from standard input; target/NAME will lead there.
 cache() {
-  name=$1 flags=$2
-  cache=${XDG_CACHE_HOME:-$HOME/.cache}/pytorchjob-operator/$name/$( (cat go.mod go.sum; echo "$flags") | sha256sum | cut -c1-16)
+  name=$1
+  cache=${XDG_CACHE_HOME:-$HOME/.cache}/pytorchjob-operator/$name/$(sha256sum | cut -c1-16)
   mkdir -p "$cache" ../../target
+}
+
+# cache_modules NAME FLAGS: the same for programs that are built of go.mod with these linker flags.
+cache_modules() {
+  flags=$2
+  cache "$1" < <(cat go.mod go.sum; echo "$2")
 }
 
 # build PROGRAM PACKAGE: moved into place only when whole, so an interrupted build is not mistaken for a finished one.
@@ -30,6 +36,14 @@ build() {
     mv "$cache/.$1.$$" "$cache/$1"
     echo " $((SECONDS - start)) s"
   fi
+}
+
+# need COMMAND PACKAGE: installs the package where the command is missing.
+need() {
+  command -v "$1" >/dev/null && return
+  echo "$name: installing $2 for $1"
+  { apt-get update && apt-get install --yes --no-install-recommends "$2"; } >/dev/null 2>&1 && command -v "$1" >/dev/null ||
+    { echo "$name: $1 is missing and could not be installed: install $2 (Debian's name)" >&2; exit 1; }
 }
 
 # ready: leads target/NAME to what was built.

@@ -18,7 +18,7 @@ if ! command -v go >/dev/null; then
 fi
 
 kubernetes=$(version k8s.io/kubernetes)
-cache control-plane "$(kubernetes_flags "$kubernetes")"
+cache_modules control-plane "$(kubernetes_flags "$kubernetes")"
 [ -x "$cache/kubectl" ] || echo "control-plane: building Kubernetes $kubernetes and etcd from source, once for this machine; about ten minutes on two cores"
 build etcd go.etcd.io/etcd/server/v3
 build kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver

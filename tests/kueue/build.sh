@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 . ../build.sh
 
 kueue=$(version sigs.k8s.io/kueue)
-cache kueue "-s -w -X sigs.k8s.io/kueue/pkg/version.GitVersion=$kueue"
+cache_modules kueue "-s -w -X sigs.k8s.io/kueue/pkg/version.GitVersion=$kueue"
 [ -x "$cache/kueue" ] || echo "kueue: building Kueue $kueue from source, once for this machine; about fifteen minutes on two cores"
 build kueue sigs.k8s.io/kueue/cmd/kueue
 if [ ! -f "$cache/kueue.yaml" ]; then

@@ -29,6 +29,7 @@ mod namespaced;
 mod openshift;
 mod operations;
 mod queue_manager;
+mod real_node;
 mod restart_policy;
 mod rig;
 mod scale;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,10 +30,18 @@ pub const OPERATOR: &str = "system:serviceaccount:kubeflow:pytorchjob-operator";
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_pytorchjob-operator");
 
-pub struct Rig {
+/// A namespace, and a client that plays everybody else, whoever runs the operator.
+pub struct Site {
     pub cluster: &'static Cluster,
     pub namespace: Namespace<'static>,
     pub client: Client,
+    /// How long anything is waited for.
+    pub timeout: Duration,
+}
+
+/// A site with an operator of its own.
+pub struct Rig {
+    site: Site,
     pub operator: Operator,
     pub kubeconfig: PathBuf,
     /// Flags of the operator beside the namespace.
@@ -75,10 +84,8 @@ impl Rig {
         arguments: &[&str],
     ) -> Self {
         Self {
-            cluster,
-            client: cluster.admin(),
             operator: operator(&kubeconfig, &namespace, arguments).await,
-            namespace,
+            site: Site::new(cluster, namespace, TIMEOUT),
             kubeconfig,
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
         }
@@ -96,6 +103,25 @@ impl Rig {
     pub async fn go_on(&mut self) {
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         self.operator = operator(&self.kubeconfig, &self.namespace, &arguments).await;
+    }
+}
+
+impl Deref for Rig {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
+}
+
+impl Site {
+    pub fn new(cluster: &'static Cluster, namespace: Namespace<'static>, timeout: Duration) -> Self {
+        Self {
+            client: cluster.admin(),
+            cluster,
+            namespace,
+            timeout,
+        }
     }
 
     pub fn jobs(&self) -> Api<Job> {
@@ -168,7 +194,7 @@ impl Rig {
     }
 
     pub async fn wait(&self, name: &str, predicate: impl Fn(&Job) -> bool) -> Job {
-        wait_for(&self.jobs(), name, TIMEOUT, predicate).await.unwrap()
+        wait_for(&self.jobs(), name, self.timeout, predicate).await.unwrap()
     }
 
     pub async fn wait_finished(&self, name: &str) -> Job {
@@ -176,12 +202,12 @@ impl Rig {
     }
 
     pub async fn wait_gone(&self, name: &str) {
-        wait_gone(&self.jobs(), name, TIMEOUT).await.unwrap();
+        wait_gone(&self.jobs(), name, self.timeout).await.unwrap();
     }
 
     /// Waits for the pods of a job, sorted by name.
     pub async fn wait_pods(&self, job: &str, predicate: impl Fn(&[Pod]) -> bool) -> Vec<Pod> {
-        wait_for_all(&self.pods(), &of_job(job), TIMEOUT, predicate)
+        wait_for_all(&self.pods(), &of_job(job), self.timeout, predicate)
             .await
             .unwrap()
     }
@@ -193,7 +219,7 @@ impl Rig {
 
     /// Waits until exactly these services of a job are left.
     pub async fn wait_service_names(&self, job: &str, names: &[String]) {
-        wait_for_all(&self.services(), &of_job(job), TIMEOUT, |services| {
+        wait_for_all(&self.services(), &of_job(job), self.timeout, |services| {
             self::names(services) == names
         })
         .await
@@ -212,9 +238,11 @@ impl Rig {
 
     /// Waits until the pod of this name is another one than `old`.
     pub async fn wait_replaced(&self, old: &Pod) -> Pod {
-        wait_for(&self.pods(), &old.name_any(), TIMEOUT, |pod| pod.uid() != old.uid())
-            .await
-            .unwrap()
+        wait_for(&self.pods(), &old.name_any(), self.timeout, |pod| {
+            pod.uid() != old.uid()
+        })
+        .await
+        .unwrap()
     }
 
     /// Waits until the deletion of this pod has begun, and sees to it that it ends.
@@ -224,7 +252,7 @@ impl Rig {
     pub async fn finish_deletion(&self, pod: &Pod) {
         let name = pod.name_any();
         let begun = |now: &Pod| now.uid() != pod.uid() || now.metadata.deletion_timestamp.is_some();
-        let now = wait_for(&self.pods(), &name, TIMEOUT, begun).await.unwrap();
+        let now = wait_for(&self.pods(), &name, self.timeout, begun).await.unwrap();
         if now.uid() == pod.uid() {
             let this = Preconditions {
                 uid: pod.uid(),
@@ -262,9 +290,11 @@ impl Rig {
     /// Waits for an event about the object of this name, and returns its note.
     pub async fn wait_event(&self, about: &str, type_: &str, reason: &str) -> String {
         let matches = |event: &Event| is_about(event, about, type_, reason);
-        let events = wait_for_all(&self.api::<Event>(), "", TIMEOUT, |events| events.iter().any(matches))
-            .await
-            .unwrap();
+        let events = wait_for_all(&self.api::<Event>(), "", self.timeout, |events| {
+            events.iter().any(matches)
+        })
+        .await
+        .unwrap();
         let event = events.into_iter().find(matches).unwrap();
         event.note.unwrap_or_default()
     }

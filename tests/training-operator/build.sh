@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ../build.sh
 
-cache training-operator "-s -w"
+cache_modules training-operator "-s -w"
 [ -x "$cache/training-operator.v1" ] ||
   echo "training-operator: building training-operator $(version github.com/kubeflow/training-operator) from source, once for this machine; three minutes on two cores"
 build training-operator.v1 github.com/kubeflow/training-operator/cmd/training-operator.v1

@@ -13,9 +13,10 @@ use tokio::sync::OnceCell;
 
 use crate::access::{Access, service_account_token};
 use crate::binaries::repository;
-use crate::control_plane::ControlPlane;
+use crate::control_plane::{ControlPlane, Features};
+use crate::node::Namespaces;
 use crate::supervisor::supervisor;
-use crate::{Audit, Error, Namespace, Process, User, nodes, wait_for};
+use crate::{Audit, Error, Namespace, Node, Process, User, nodes, wait_for};
 
 /// Names a kubeconfig of an existing cluster to run the tests against, instead of a control plane of our own.
 pub const EXISTING_CLUSTER: &str = "PYTORCHJOB_TEST_KUBECONFIG";
@@ -37,6 +38,9 @@ pub struct Options {
     /// Whether Kubernetes' own gang scheduling is on, which it is not by default: the feature gate `GenericWorkload`
     /// and the `PodGroups` of `scheduling.k8s.io/v1beta1`.
     pub gang_scheduling: bool,
+    /// Whether there is one real [`Node`], on which pods run for real. It needs root, the programs that `make
+    /// node-programs` builds, and to be the only one on the machine.
+    pub real_node: bool,
 }
 
 impl Default for Options {
@@ -45,6 +49,7 @@ impl Default for Options {
             crds: project_crds(),
             nodes: 0,
             gang_scheduling: false,
+            real_node: false,
         }
     }
 }
@@ -62,6 +67,7 @@ fn project_crds() -> Vec<PathBuf> {
 /// ends.
 #[derive(Debug)]
 pub struct Cluster {
+    node: Option<Node>,
     plane: Option<ControlPlane>,
     access: Access,
     directory: PathBuf,
@@ -71,6 +77,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a control plane, or reaches the existing cluster that [`EXISTING_CLUSTER`] names.
     pub async fn start(options: Options) -> Result<Self, Error> {
+        let mut namespaces = None;
         let (plane, access, directory) = if let Some(path) = env::var_os(EXISTING_CLUSTER) {
             (
                 None,
@@ -78,13 +85,22 @@ impl Cluster {
                 supervisor().directory("existing")?,
             )
         } else {
-            let (plane, access) = ControlPlane::start(options.gang_scheduling).await?;
+            if options.real_node {
+                // The API server listens at its end of the link to the node.
+                namespaces = Some(Namespaces::create().await?);
+            }
+            let features = Features {
+                gang_scheduling: options.gang_scheduling,
+                kubelet: options.real_node,
+            };
+            let (plane, access) = ControlPlane::start(features).await?;
             let directory = plane.directory.clone();
             (Some(plane), access, directory)
         };
         let admin_kubeconfig = directory.join("admin.kubeconfig");
         access.write(&admin_kubeconfig)?;
         let mut cluster = Self {
+            node: None,
             plane,
             access,
             directory,
@@ -94,7 +110,11 @@ impl Cluster {
             let yaml = fs::read_to_string(path).map_err(Error::io(format!("read {}", path.display())))?;
             cluster.install_crd(&yaml).await?;
         }
-        cluster.start_controllers(options.nodes).await?;
+        cluster.start_controllers(options.nodes, options.real_node).await?;
+        if let (Some(namespaces), Some(plane)) = (namespaces, &cluster.plane) {
+            let kubeconfigs = plane.node_kubeconfigs().await?;
+            cluster.node = Some(Node::start(namespaces, kubeconfigs, cluster.admin()).await?);
+        }
         Ok(cluster)
     }
 
@@ -126,12 +146,14 @@ impl Cluster {
             .await
     }
 
-    async fn start_controllers(&mut self, nodes: u32) -> Result<(), Error> {
+    async fn start_controllers(&mut self, nodes: u32, real_node: bool) -> Result<(), Error> {
         let admin = self.admin();
         let Some(plane) = &mut self.plane else { return Ok(()) };
         plane.start_controller_manager().await?;
-        if nodes > 0 {
+        if nodes > 0 || real_node {
             plane.start_scheduler().await?;
+        }
+        if nodes > 0 {
             plane.start_kwok(nodes::STAGES).await?;
             nodes::create(admin, nodes).await?;
         }
@@ -263,6 +285,12 @@ impl Cluster {
             .transpose()
     }
 
+    /// The real node, if there is one.
+    #[must_use]
+    pub fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
     /// The processes of our control plane; none for an existing cluster.
     pub fn processes(&self) -> impl Iterator<Item = &Process> {
         self.plane.iter().flat_map(ControlPlane::processes)
@@ -271,6 +299,7 @@ impl Cluster {
     /// Ends the processes of our control plane, as when it is dropped.
     pub fn end(&self) {
         if !supervisor().kept() {
+            self.node.iter().for_each(Node::end);
             self.processes().for_each(|process| process.signal(Signal::KILL));
         }
     }

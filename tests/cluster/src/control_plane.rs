@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::access::Access;
 use crate::binaries::locate;
+use crate::node::{API_SERVER, Kubeconfigs, SERVICES};
 use crate::ports::free_port;
 use crate::process::Process;
 use crate::supervisor::supervisor;
@@ -23,6 +24,28 @@ const POLL: Duration = Duration::from_millis(25);
 const CONTROLLERS: &str = "garbage-collector-controller,namespace-controller,serviceaccount-controller,\
     clusterrole-aggregation-controller,resourcequota-controller,endpoints-controller,endpointslice-controller,\
     horizontal-pod-autoscaler-controller";
+
+/// What a control plane is started with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Features {
+    /// Kubernetes' own gang scheduling.
+    pub(crate) gang_scheduling: bool,
+    /// A kubelet will come, so all controllers have work to do, and pods ask for the API server.
+    pub(crate) kubelet: bool,
+}
+
+impl Features {
+    /// Where the API server listens.
+    const fn address(self) -> &'static str {
+        if self.kubelet { API_SERVER } else { "127.0.0.1" }
+    }
+
+    /// A port to try.
+    fn port(self) -> u16 {
+        // The Service `kubernetes` has this port, and nobody translates it.
+        if self.kubelet { 443 } else { free_port() }
+    }
+}
 
 /// What turns Kubernetes' own gang scheduling on.
 const GANG_SCHEDULING: &str = "--feature-gates=GenericWorkload=true";
@@ -46,7 +69,7 @@ pub(crate) struct ControlPlane {
     pub(crate) directory: PathBuf,
     pub(crate) tokens: Tokens,
     port: u16,
-    gang_scheduling: bool,
+    features: Features,
 }
 
 impl Drop for ControlPlane {
@@ -61,7 +84,7 @@ impl Drop for ControlPlane {
 
 impl ControlPlane {
     /// Starts etcd and kube-apiserver, and waits until the API is served.
-    pub(crate) async fn start(gang_scheduling: bool) -> Result<(Self, Access), Error> {
+    pub(crate) async fn start(features: Features) -> Result<(Self, Access), Error> {
         let directory = supervisor().directory("cluster")?;
         let tokens = Tokens::random()?;
         let write = |name: &str, text: &str| {
@@ -71,7 +94,7 @@ impl ControlPlane {
         write("tokens.csv", &tokens.file())?;
         write("audit-policy.json", AUDIT_POLICY)?;
         let etcd = start_etcd(&directory).await?;
-        let served = start_api_server(&directory, &tokens.admin, gang_scheduling, free_port).await?;
+        let served = start_api_server(&directory, &tokens.admin, features, || features.port()).await?;
         let plane = Self {
             components: Vec::new(),
             api_server: served.process,
@@ -79,7 +102,7 @@ impl ControlPlane {
             directory,
             tokens,
             port: served.port,
-            gang_scheduling,
+            features,
         };
         Ok((plane, served.access))
     }
@@ -91,16 +114,19 @@ impl ControlPlane {
             .write_kubeconfig("kube-controller-manager", &self.tokens.controller_manager)
             .await?;
         // Without it a PodGroup is never gone: the API server gives each a finalizer.
-        let of_gangs = if self.gang_scheduling {
+        let of_gangs = if self.features.gang_scheduling {
             ",podgroup-protection-controller"
         } else {
             ""
         };
+        let controllers = if self.features.kubelet { "*" } else { CONTROLLERS };
         self.start_component(
             "kube-controller-manager",
             &[
                 format!("--kubeconfig={}", kubeconfig.display()),
-                format!("--controllers={CONTROLLERS}{of_gangs}"),
+                format!("--controllers={controllers}{of_gangs}"),
+                // Pods find it as `ca.crt` beside their token.
+                format!("--root-ca-file={}", self.directory.join("apiserver.crt").display()),
                 "--leader-elect=false".to_owned(),
                 "--secure-port=0".to_owned(),
                 "--kube-api-qps=1000".to_owned(),
@@ -110,6 +136,8 @@ impl ControlPlane {
                 // An autoscaler looks every 15 s otherwise, and waits for 5 min before it takes pods away.
                 "--horizontal-pod-autoscaler-sync-period=1s".to_owned(),
                 "--horizontal-pod-autoscaler-downscale-stabilization=0s".to_owned(),
+                // A node that is silent for 50 s is unreachable otherwise.
+                "--node-monitor-grace-period=20s".to_owned(),
             ],
         )
     }
@@ -143,8 +171,11 @@ impl ControlPlane {
                 format!("--config={}", path.display()),
                 "--manage-all-nodes=false".to_owned(),
                 "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake".to_owned(),
-                // No Lease per node: nobody watches whether the nodes live.
-                "--node-lease-duration-seconds=0".to_owned(),
+                // Beside a kubelet somebody watches whether the nodes live.
+                format!(
+                    "--node-lease-duration-seconds={}",
+                    if self.features.kubelet { 40 } else { 0 }
+                ),
             ],
         )
     }
@@ -162,19 +193,29 @@ impl ControlPlane {
     /// Kills kube-apiserver and starts it again at the same address with the same data and certificates.
     pub(crate) async fn restart_api_server(&mut self, access: &Access) -> Result<(), Error> {
         self.api_server.kill().await;
-        self.api_server = api_server(&self.directory, self.port, self.gang_scheduling)?;
+        self.api_server = api_server(&self.directory, self.port, self.features)?;
         ready(&self.api_server, access).await
+    }
+
+    /// What the programs of a node reach the API server by.
+    pub(crate) async fn node_kubeconfigs(&self) -> Result<Kubeconfigs, Error> {
+        Ok(Kubeconfigs {
+            kubelet: self.write_kubeconfig("kubelet", &self.tokens.kubelet).await?,
+            dns: self.write_kubeconfig("dns", &self.tokens.dns).await?,
+        })
     }
 
     async fn write_kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf, Error> {
         let path = self.directory.join(format!("{name}.kubeconfig"));
-        access(&self.directory, self.port, token).await?.write(&path)?;
+        access(&self.directory, self.features.address(), self.port, token)
+            .await?
+            .write(&path)?;
         Ok(path)
     }
 
     fn start_component(&mut self, name: &str, arguments: &[String]) -> Result<(), Error> {
         let log = self.directory.join(format!("{name}.log"));
-        let of_kubernetes = name.starts_with("kube-") && self.gang_scheduling;
+        let of_kubernetes = name.starts_with("kube-") && self.features.gang_scheduling;
         let gate = of_kubernetes.then(|| GANG_SCHEDULING.to_owned());
         let arguments: Vec<String> = arguments.iter().cloned().chain(gate).collect();
         self.components.push(Process::start(&locate(name)?, &arguments, &log)?);
@@ -231,13 +272,13 @@ async fn start_etcd(directory: &Path) -> Result<Process, Error> {
 async fn start_api_server(
     directory: &Path,
     token: &str,
-    gang_scheduling: bool,
+    features: Features,
     mut ports: impl FnMut() -> u16,
 ) -> Result<Served, Error> {
     loop {
         let port = ports();
-        let process = api_server(directory, port, gang_scheduling)?;
-        match first_served(&process, directory, port, token).await {
+        let process = api_server(directory, port, features)?;
+        match first_served(&process, directory, features.address(), port, token).await {
             Ok(access) => return Ok(Served { process, port, access }),
             Err(Error::Exited { log, .. }) if log.contains("address already in use") => {}
             Err(error) => return Err(error),
@@ -247,10 +288,16 @@ async fn start_api_server(
 
 /// Waits until a server that makes its certificate first is ready. Whoever else has taken the port may answer
 /// meanwhile, so nothing is believed that does not come with this certificate.
-async fn first_served(process: &Process, directory: &Path, port: u16, token: &str) -> Result<Access, Error> {
+async fn first_served(
+    process: &Process,
+    directory: &Path,
+    address: &str,
+    port: u16,
+    token: &str,
+) -> Result<Access, Error> {
     // The key is written after the certificate.
     poll_until(process, async || Ok(directory.join("apiserver.key").exists())).await?;
-    let access = access(directory, port, token).await?;
+    let access = access(directory, address, port, token).await?;
     ready(process, &access).await?;
     Ok(access)
 }
@@ -267,21 +314,24 @@ async fn ready(process: &Process, access: &Access) -> Result<(), Error> {
 }
 
 /// Access to the server whose certificate is in `directory`, with one of its tokens.
-async fn access(directory: &Path, port: u16, token: &str) -> Result<Access, Error> {
-    let url = format!("https://127.0.0.1:{port}");
+async fn access(directory: &Path, address: &str, port: u16, token: &str) -> Result<Access, Error> {
+    let url = format!("https://{address}:{port}");
     Access::new(&url, &directory.join("apiserver.crt"), token).await
 }
 
-fn api_server(directory: &Path, port: u16, gang_scheduling: bool) -> Result<Process, Error> {
+fn api_server(directory: &Path, port: u16, features: Features) -> Result<Process, Error> {
     let file = |name: &str| directory.join(name).display().to_string();
     let mut arguments = vec![
         format!("--etcd-servers=unix://{}", file("etcd.sock")),
-        "--bind-address=127.0.0.1".to_owned(),
-        "--advertise-address=127.0.0.1".to_owned(),
-        // A loopback address is not allowed in the endpoints of the `kubernetes` Service.
+        format!("--bind-address={}", features.address()),
+        format!("--advertise-address={}", features.address()),
+        // A loopback address is not allowed in the endpoints of the `kubernetes` Service, and nobody looks at others.
         "--endpoint-reconciler-type=none".to_owned(),
         format!("--secure-port={port}"),
-        "--service-cluster-ip-range=10.0.0.0/16".to_owned(),
+        format!(
+            "--service-cluster-ip-range={}",
+            if features.kubelet { SERVICES } else { "10.0.0.0/16" }
+        ),
         // The server makes its own certificate here, and the key of that serves for service account tokens too.
         format!("--cert-dir={}", directory.display()),
         format!("--service-account-signing-key-file={}", file("apiserver.key")),
@@ -291,14 +341,19 @@ fn api_server(directory: &Path, port: u16, gang_scheduling: bool) -> Result<Proc
         "--authorization-mode=RBAC".to_owned(),
         // As on OpenShift: whoever sets blockOwnerDeletion needs the right to update the owner's finalizers.
         "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
-        // It taints new nodes as not ready, and the controller that would take the taint off does not run.
-        "--disable-admission-plugins=TaintNodesByCondition".to_owned(),
         format!("--audit-policy-file={}", file("audit-policy.json")),
         format!("--audit-log-path={}", file("audit.log")),
         // In MiB: one file without rotation, so that a reader's position stays valid.
         "--audit-log-maxsize=100000".to_owned(),
     ];
-    if gang_scheduling {
+    if features.kubelet {
+        // The name of a node is nobody's address.
+        arguments.push("--kubelet-preferred-address-types=InternalIP".to_owned());
+    } else {
+        // It taints new nodes as not ready, and the controller that would take the taint off does not run.
+        arguments.push("--disable-admission-plugins=TaintNodesByCondition".to_owned());
+    }
+    if features.gang_scheduling {
         arguments.push(GANG_SCHEDULING.to_owned());
         arguments.push("--runtime-config=scheduling.k8s.io/v1beta1=true".to_owned());
     }
@@ -328,7 +383,7 @@ mod tests {
         let taken = other.local_addr().unwrap().port();
 
         let mut ports = iter::once(taken).chain(iter::repeat_with(free_port));
-        let served = start_api_server(&directory, &tokens.admin, false, || ports.next().unwrap())
+        let served = start_api_server(&directory, &tokens.admin, Features::default(), || ports.next().unwrap())
             .await
             .unwrap();
 

@@ -66,9 +66,15 @@ pub enum Error {
         reason: String,
     },
 
-    /// `kubectl` failed.
-    #[error("kubectl {arguments}: {status}\n{stderr}")]
-    Kubectl {
+    /// A program of the real node has not been built.
+    #[error("{} is missing: run `make node-programs`", .0.display())]
+    NoNode(PathBuf),
+
+    /// A program that was run to its end failed.
+    #[error("{program} {arguments}: {status}\n{stderr}")]
+    Program {
+        /// Its name.
+        program: String,
         /// Its arguments.
         arguments: String,
         /// How it ended.

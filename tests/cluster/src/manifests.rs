@@ -10,6 +10,7 @@ use kube::runtime::conditions::is_crd_established;
 use kube::runtime::wait::Condition as _;
 
 use crate::binaries::locate;
+use crate::process::output;
 use crate::{Cluster, Error, wait_for};
 
 /// The server establishes a definition in milliseconds.
@@ -66,26 +67,16 @@ impl Cluster {
                 Ok("kubectl".into())
             }
         })?;
-        let output = tokio::process::Command::new(program)
+        let mut command = tokio::process::Command::new(program);
+        command
             .arg("--kubeconfig")
             .arg(self.admin_kubeconfig())
             // Not in the home directory: another cluster may have been at the same address before.
             .arg("--cache-dir")
             .arg(self.directory().join("kubectl-cache"))
             .args(arguments)
-            .env("KUBECTL_KUBERC", "false")
-            .kill_on_drop(true)
-            .output()
-            .await
-            .map_err(Error::io("run kubectl"))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        Err(Error::Kubectl {
-            arguments: arguments.join(" "),
-            status: output.status,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+            .env("KUBECTL_KUBERC", "false");
+        output(&mut command).await
     }
 
     /// Waits by watching until the objects of a definition are served. `kubectl wait` fails when it comes before the

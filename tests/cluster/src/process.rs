@@ -1,5 +1,6 @@
 //! A child process with a log file, signals and its use of the machine.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
@@ -30,7 +31,7 @@ pub struct Process {
 
 impl Process {
     /// Runs `program`, with standard output and error going to the file `log`.
-    pub fn start<S: AsRef<std::ffi::OsStr>>(
+    pub fn start<S: AsRef<OsStr>>(
         program: &Path,
         arguments: impl IntoIterator<Item = S>,
         log: &Path,
@@ -223,4 +224,30 @@ impl Drop for Process {
             let _ = reaper.join();
         }
     }
+}
+
+/// Runs a program to its end, and returns its standard output.
+pub(crate) async fn output(command: &mut tokio::process::Command) -> Result<String, Error> {
+    let (program, arguments) = {
+        let command = command.as_std();
+        let arguments: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
+        (
+            command.get_program().to_string_lossy().into_owned(),
+            arguments.join(" "),
+        )
+    };
+    let output = command
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(Error::io(format!("run {program}")))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(Error::Program {
+        program,
+        arguments,
+        status: output.status,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
 }

@@ -19,6 +19,7 @@ use crate::Error;
 const WATCHDOG: &str = r#"read -r word
 [ "$word" = keep ] && exit
 kill -s KILL -- "-$1"
+[ ! -f "$2/at-end" ] || sh "$2/at-end"
 rm -rf -- "$2""#;
 
 /// The processes and files of the rig in this process.
@@ -88,6 +89,12 @@ impl Supervisor {
         Ok(path)
     }
 
+    /// Has a shell script run when the processes have been killed, before the files are removed.
+    pub(crate) fn at_end(&self, script: &str) -> Result<(), Error> {
+        let path = self.root.join("at-end");
+        fs::write(&path, script).map_err(Error::io(format!("write {}", path.display())))
+    }
+
     /// Whether [`keep_running`] was called.
     pub(crate) fn kept(&self) -> bool {
         self.kept.load(Ordering::Relaxed)
@@ -113,7 +120,11 @@ pub fn keep_running() -> Result<Kept, Error> {
     }
     let root = &supervisor.root;
     Ok(Kept {
-        stop: format!("kill -s KILL -- -{}; rm -rf {}", supervisor.group(), root.display()),
+        stop: format!(
+            "kill -s KILL -- -{group}; [ ! -f {root}/at-end ] || sh {root}/at-end; rm -rf {root}",
+            group = supervisor.group(),
+            root = root.display()
+        ),
         directory: root,
     })
 }

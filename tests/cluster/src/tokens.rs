@@ -13,6 +13,8 @@ pub(crate) struct Tokens {
     pub(crate) controller_manager: String,
     pub(crate) scheduler: String,
     pub(crate) kwok: String,
+    pub(crate) kubelet: String,
+    pub(crate) dns: String,
 }
 
 impl Tokens {
@@ -29,6 +31,8 @@ impl Tokens {
             controller_manager: token()?,
             scheduler: token()?,
             kwok: token()?,
+            kubelet: token()?,
+            dns: token()?,
         })
     }
 
@@ -45,5 +49,7 @@ impl Tokens {
             )
             + &line(&self.scheduler, "system:kube-scheduler", "system:masters")
             + &line(&self.kwok, "kwok", "system:masters")
+            + &line(&self.kubelet, "kubelet", "system:masters")
+            + &line(&self.dns, "dns", "system:masters")
     }
 }

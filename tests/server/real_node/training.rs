@@ -1,0 +1,75 @@
+//! The examples of the repository, with PyTorch.
+
+use serde_json::json;
+
+use crate::job::suspend;
+use crate::real_node::{node, site};
+
+#[tokio::test]
+#[ignore = "needs a real node: make test-real"]
+async fn distributed_data_parallel_trains_to_the_end() {
+    let site = site().await;
+    site.example("ddp.yaml").await;
+    site.wait("ddp", |job| job.is("Succeeded")).await;
+    for replica in ["master-0", "worker-0", "worker-1"] {
+        site.logged(&format!("ddp-{replica}"), "done, all 3 ranks agree").await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a real node: make test-real"]
+async fn an_elastic_training_goes_on_without_a_worker_and_takes_it_in_again() {
+    let site = site().await;
+    site.example("elastic.yaml").await;
+    site.logged("elastic-worker-0", "of 3, step 10").await;
+    let lost = site.pod_running("elastic-worker-2").await;
+    site.pods()
+        .delete("elastic-worker-2", &kube::api::DeleteParams::default().grace_period(0))
+        .await
+        .unwrap();
+    site.pod_replaced(&lost).await;
+    site.logged("elastic-worker-2", "of 3, step 10").await;
+    let done = site.wait("elastic", |job| job.is("Succeeded")).await;
+    assert_eq!(done.count("Worker", "failed"), 0);
+    assert!(done.status["restarts"].is_null(), "{}", done.status);
+}
+
+#[tokio::test]
+#[ignore = "needs a real node: make test-real"]
+async fn a_suspended_training_has_saved_its_state_on_sigterm_and_goes_on_from_there() {
+    let site = site().await;
+    let volume = json!({
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": { "name": format!("checkpoints-{}", site.namespace.name()) },
+        "spec": {
+            "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteMany"],
+            "hostPath": { "path": format!("/run/checkpoints/{}", site.namespace.name()), "type": "DirectoryOrCreate" },
+        },
+    });
+    let file = site.cluster.directory().join("volume.json");
+    std::fs::write(&file, volume.to_string()).unwrap();
+    let file = file.display().to_string();
+    site.cluster.kubectl(&["apply", "--filename", &file]).await.unwrap();
+
+    site.example("checkpoint.yaml").await;
+    site.wait("checkpoint", |job| job.is("Running") && job.status["ready"] == "2/2")
+        .await;
+    site.logged("checkpoint-worker-0", "begins with step 0").await;
+    site.patch("checkpoint", &suspend(true)).await;
+    site.wait("checkpoint", |job| job.is("Suspended")).await;
+    site.wait_pod_names("checkpoint", &[]).await;
+    let path = format!("/run/checkpoints/{}/state.pt", site.namespace.name());
+    node(site.cluster)
+        .run("test", &["-s", &path])
+        .await
+        .expect("the state was saved");
+    assert!(
+        !site.get("checkpoint").await.finished(),
+        "exit 0 after SIGTERM is no success"
+    );
+
+    site.patch("checkpoint", &suspend(false)).await;
+    site.wait("checkpoint", |job| job.is("Succeeded")).await;
+    let log = site.logged("checkpoint-master-0", "done after step 600").await;
+    assert!(!log.contains("begins with step 0\n"), "{log}");
+}
