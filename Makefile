@@ -4,7 +4,7 @@ IMAGE ?= pytorchjob-operator:dev
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue test-take-over node-programs node node-down torch-image demo-real test-real lint fmt deny crds demo bench image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue test-take-over test-chart test-monitoring node-programs node node-down torch-image demo-real test-real lint fmt deny crds demo bench image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,15 @@ test-kueue: control-plane ## Run the real Kueue beside the operator (needs Go an
 test-take-over: control-plane ## Take jobs over from Kubeflow's operator and hand them back (needs Go and root; builds it once, three minutes)
 	./tests/training-operator/build.sh
 	cargo test --locked --workspace --test server training_operator:: -- --ignored --nocapture
+
+test-chart: control-plane ## Try the Helm chart with the real Helm (needs Go; builds it once, one minute)
+	./tests/helm/build.sh
+	cargo test --locked --workspace --test server chart:: -- --ignored --nocapture
+
+test-monitoring: control-plane ## Test alerts and dashboard with the real Prometheus (needs Go; builds it once, four minutes)
+	./tests/prometheus/build.sh
+	cd tests/prometheus && ../../target/prometheus/promtool test rules alerts.yaml
+	cargo test --locked --workspace --test server monitoring:: -- --ignored --nocapture
 
 node-programs: control-plane # What a real node is made of
 	@./tests/node/build.sh

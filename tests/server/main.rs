@@ -12,6 +12,7 @@ use pytorchjob_operator::{api, planner};
 
 mod apply;
 mod bad_input;
+mod chart;
 mod clean_pod_policy;
 mod definitions;
 mod differential;
@@ -25,6 +26,7 @@ mod kueue;
 mod large_jobs;
 mod live;
 mod memory;
+mod monitoring;
 mod namespaced;
 mod openshift;
 mod operations;

@@ -69,6 +69,12 @@ impl Operator {
         get(self.probes, path).await
     }
 
+    /// Where the metrics are.
+    #[must_use]
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.metrics
+    }
+
     /// The metrics in Prometheus' text format.
     pub async fn metrics(&self) -> Result<String, Error> {
         get(self.metrics, "/metrics").await

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pytorchjob_operator::api::JobStep;
 use pytorchjob_operator::platform::metrics::{EventFate, Metrics, Outcome};
+use pytorchjob_test_cluster::repository;
 
 use crate::docs::page::{assert_same, page};
 
@@ -66,4 +67,32 @@ fn every_metric_is_documented_with_its_type_and_labels() {
         rows.into_iter().map(|row| row[..3].join(" | ")).collect(),
         actual.collect(),
     );
+}
+
+#[test]
+fn every_metric_that_the_dashboard_and_the_alerts_name_exists() {
+    let rows = page("docs/metrics.md").table("## Series");
+    let series: BTreeSet<&str> = rows.iter().map(|row| row[0].trim_matches('`')).collect();
+    for file in [
+        "config/monitoring/dashboard.json",
+        "config/monitoring/rules.yaml",
+        "tests/prometheus/alerts.yaml",
+    ] {
+        let text = std::fs::read_to_string(repository().join(file)).unwrap();
+        let names = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let metric = |name: &&str| {
+            [
+                "_total", "_bucket", "_seconds", "_bytes", "_info", "_status", "_depth", "_jobs", "_objects",
+            ]
+            .iter()
+            .any(|end| name.ends_with(end))
+        };
+        let mut found = 0;
+        for name in names.filter(metric) {
+            let known = series.contains(name) || name.strip_suffix("_bucket").is_some_and(|name| series.contains(name));
+            assert!(known, "{file} names {name}, which docs/metrics.md does not have");
+            found += 1;
+        }
+        assert!(found > 5, "{file}: {found}");
+    }
 }
