@@ -214,9 +214,17 @@ impl ObjectView {
         }
     }
 
-    /// The container that trains says best why it failed, if it did; then the first one that did; then the pod, as in
-    /// an eviction.
+    /// Who ended the pod as a whole, as in an eviction, knows why: the exit codes of its containers are then those of
+    /// the signal. Otherwise the container that trains says best why it failed, if it did; then the first one that did.
     fn failure(&self) -> Failure {
+        if self.status.reason.is_some() {
+            return Failure {
+                reason: self.status.reason.clone(),
+                message: self.status.message.clone(),
+                node: self.spec.node_name.clone(),
+                ..Failure::default()
+            };
+        }
         let terminated = |status: &ContainerStatusView| status.state.as_ref()?.terminated.clone();
         let ended = |status| Some((status, terminated(status)?));
         let training = self
@@ -236,7 +244,7 @@ impl ObjectView {
         Failure {
             exit_code,
             container,
-            reason: reason.or_else(|| self.status.reason.clone()),
+            reason,
             message: message.or_else(|| self.status.message.clone()),
             node: self.spec.node_name.clone(),
         }
@@ -349,7 +357,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_by_the_training_container() {
-        let fact = pod(&serde_json::json!({ "phase": "Failed", "reason": "ignored",
+        let fact = pod(&serde_json::json!({ "phase": "Failed",
             "containerStatuses": [
                 { "name": "side", "state": { "terminated": { "exitCode": 9 } } },
                 { "name": "pytorch", "state": { "terminated": { "exitCode": 137, "reason": "OOMKilled", "message": "no memory" } } }] }));
@@ -368,6 +376,22 @@ mod tests {
             (failure.exit_code, failure.reason.as_deref(), failure.message.as_deref()),
             (None, Some("Evicted"), Some("low on memory"))
         );
+    }
+
+    #[test]
+    fn an_evicted_pod_failed_as_a_whole_whatever_its_containers_made_of_the_signal() {
+        for code in [0, 1, 137] {
+            let killed =
+                json!({ "name": "pytorch", "state": { "terminated": { "exitCode": code, "reason": "Error" } } });
+            let evicted = pod(
+                &json!({ "phase": "Failed", "reason": "Evicted", "message": "The disk is full.",
+                "containerStatuses": [killed] }),
+            );
+            let failure = evicted.failure.unwrap();
+            assert_eq!((failure.exit_code, failure.container), (None, None), "{code}");
+            assert_eq!(failure.reason.as_deref(), Some("Evicted"));
+            assert_eq!(failure.message.as_deref(), Some("The disk is full."));
+        }
     }
 
     #[test]
@@ -398,18 +422,15 @@ mod tests {
             ),
             (ended("init", 0), [ended("side", 0), ended("pytorch", 0)], Some(0), None),
         ] {
-            let fact = pod(
-                &json!({ "phase": "Failed", "reason": "Pod's", "initContainerStatuses": [init],
-                "containerStatuses": containers }),
-            );
+            let fact = pod(&json!({ "phase": "Failed", "initContainerStatuses": [init],
+                "containerStatuses": containers }));
             let failure = fact.failure.unwrap();
             let found = failure
                 .container
                 .as_ref()
                 .map(|found| (found.name.as_str(), found.exit_code));
             assert_eq!((failure.exit_code, found), (exit_code, container));
-            let reason = container.map_or_else(|| "Pod's".to_owned(), |(name, _)| format!("{name}'s"));
-            assert_eq!(failure.reason, Some(reason));
+            assert_eq!(failure.reason, container.map(|(name, _)| format!("{name}'s")));
         }
     }
 
