@@ -15,8 +15,9 @@ control-plane: ## Build the Kubernetes control plane that tests, demo and bench 
 cluster: control-plane ## Run a control plane with a simulated node until Ctrl-D, to try things on (KEEP=1 leaves it running)
 	@KEEP="$(KEEP)" cargo run --quiet --package pytorchjob-test-cluster
 
-build: ## Build the operator for release
+build: ## Build the operator for release, and with it kubectl-pytorchjob
 	cargo build --locked --release
+	ln -sf pytorchjob-operator target/release/kubectl-pytorchjob
 
 test: control-plane ## Run all tests, those against a real API server included, those that look at a clock first and alone
 	cargo test --locked --workspace --test server -- $(TIMED)

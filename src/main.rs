@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use pytorchjob_operator::cli::Cli;
+use pytorchjob_operator::cli;
 
 /// Gives memory back after a burst, which the C library's allocator does badly.
 #[cfg(target_os = "linux")]
@@ -10,5 +10,5 @@ use pytorchjob_operator::cli::Cli;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    Cli::of_process().execute()
+    cli::main()
 }

@@ -2,6 +2,7 @@
 
 mod files;
 mod flags;
+mod kubectl;
 mod kubeflow;
 mod manifest;
 mod metadata;
@@ -103,6 +104,16 @@ struct Validate {
     /// Print all that was found as yaml or json, instead of a line for each job and each fault.
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     output: Option<Format>,
+}
+
+/// Does what the command line of the process says, as the operator, or as the plugin `kubectl pytorchjob` when it is
+/// called by its name.
+#[must_use]
+pub fn main() -> ExitCode {
+    match kubectl::Plugin::of_process() {
+        Some(plugin) => plugin.execute(),
+        None => Cli::of_process().execute(),
+    }
 }
 
 impl Cli {

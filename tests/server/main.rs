@@ -20,6 +20,7 @@ mod editing;
 mod faults;
 mod forged_children;
 mod job;
+mod kubectl;
 mod kubeflow;
 mod kubeflow_examples;
 mod kueue;

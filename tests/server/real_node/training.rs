@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::job::suspend;
+use crate::kubectl::{plugin, run, text};
 use crate::real_node::{node, site};
 
 #[tokio::test]
@@ -13,6 +14,26 @@ async fn distributed_data_parallel_trains_to_the_end() {
     site.wait("ddp", |job| job.is("Succeeded")).await;
     for replica in ["master-0", "worker-0", "worker-1"] {
         site.logged(&format!("ddp-{replica}"), "done, all 3 ranks agree").await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = site.cluster.admin_kubeconfig().display().to_string();
+    let arguments = [
+        "--kubeconfig",
+        &kubeconfig,
+        "--namespace",
+        &site.namespace,
+        "logs",
+        "ddp",
+        "--follow",
+    ];
+    let logs = run(&plugin(directory.path()), &arguments, "").await;
+    let logs = text(&logs.stdout);
+    for line in [
+        "[master-0] rank 0: done, all 3 ranks agree",
+        "[worker-0] rank 1: done, all 3 ranks agree",
+        "[worker-1] rank 2: done, all 3 ranks agree",
+    ] {
+        assert!(logs.contains(line), "{line:?} is not in:\n{logs}");
     }
 }
 

@@ -1,0 +1,103 @@
+//! The logs of all pods of a job, each line with the replica before it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures::stream::FuturesUnordered;
+use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, LogParams};
+use kube::{Api, Client, ResourceExt};
+
+use crate::api::names;
+
+/// How often pods are looked for that were started meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Prints them: what there is, or with `follow` what comes until no pod of the job is left to come.
+pub(super) async fn print(client: &Client, namespace: &str, job: &str, follow: bool, tail: i64) -> Result<(), String> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let of_job = ListParams::default().labels(&format!("{}={job}", names::LABEL_JOB_NAME));
+    let mut seen = HashSet::new();
+    let mut streams = FuturesUnordered::new();
+    loop {
+        let list = pods
+            .list(&of_job)
+            .await
+            .map_err(|error| format!("cannot list the pods of {job}: {error}"))?;
+        if list.items.is_empty() && seen.is_empty() && !follow {
+            return Err(format!("PyTorchJob {namespace}/{job} has no pods"));
+        }
+        for pod in list.items.into_iter().filter(has_started) {
+            if seen.insert(run_of(&pod)) {
+                let replica = pod.name_any().strip_prefix(&format!("{job}-")).map(str::to_owned);
+                let replica = replica.unwrap_or_else(|| pod.name_any());
+                streams.push(one(pods.clone(), pod.name_any(), replica, follow, tail));
+            }
+        }
+        if !follow {
+            while streams.next().await.is_some() {}
+            return Ok(());
+        }
+        let look_again = tokio::time::sleep(LOOK_AGAIN);
+        tokio::pin!(look_again);
+        while tokio::select! {
+            () = &mut look_again => false,
+            Some(()) = streams.next() => true,
+        } {}
+        if streams.is_empty() && !seen.is_empty() && ended(client, namespace, job).await {
+            return Ok(());
+        }
+    }
+}
+
+/// Prints the log of one container until it ends.
+async fn one(pods: Api<Pod>, pod: String, replica: String, follow: bool, tail: i64) {
+    let parameters = LogParams {
+        container: Some(names::CONTAINER.to_owned()),
+        follow,
+        tail_lines: Some(tail),
+        ..LogParams::default()
+    };
+    let printed = async {
+        let mut lines = pods.log_stream(&pod, &parameters).await?.lines();
+        while let Some(line) = lines.try_next().await? {
+            println!("[{replica}] {line}");
+        }
+        Ok::<_, Box<dyn std::error::Error>>(())
+    };
+    if let Err(error) = printed.await {
+        eprintln!("[{replica}] no log: {error}");
+    }
+}
+
+/// A pod whose container has been started again has another log.
+fn run_of(pod: &Pod) -> (String, i32) {
+    let status = pod.status.as_ref();
+    let containers = status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten());
+    let mut training = containers.filter(|container| container.name == names::CONTAINER);
+    let restarts = training.next().map_or(0, |container| container.restart_count);
+    (pod.uid().unwrap_or_default(), restarts)
+}
+
+fn has_started(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let containers = status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten());
+    let mut begun = containers
+        .filter(|container| container.name == names::CONTAINER)
+        .filter_map(|container| container.state.as_ref());
+    begun.any(|state| state.running.is_some() || state.terminated.is_some())
+}
+
+/// Whether the job has finished or is gone.
+async fn ended(client: &Client, namespace: &str, job: &str) -> bool {
+    let jobs: Api<crate::api::PyTorchJob> = Api::namespaced(client.clone(), namespace);
+    match jobs.get_opt(job).await {
+        Ok(job) => job.is_none_or(|job| job.status.as_ref().is_some_and(crate::planner::finished)),
+        Err(_) => false,
+    }
+}

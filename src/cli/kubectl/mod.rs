@@ -1,0 +1,144 @@
+//! `kubectl pytorchjob`: what a user wants to know of a job, read with the user's own kubeconfig and nothing more.
+
+mod logs;
+mod observation;
+mod read;
+mod why;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use crate::cli::kubectl::observation::Observation;
+use crate::platform::clock;
+
+/// The name under which kubectl finds this program.
+const PLUGIN: &str = "kubectl-pytorchjob";
+
+/// Look at PyTorchJobs. Reads with your own kubeconfig and changes nothing.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl pytorchjob", bin_name = "kubectl pytorchjob", version)]
+pub(super) struct Plugin {
+    /// Namespace of the job; the one of the context by default.
+    #[arg(short, long, global = true)]
+    namespace: Option<String>,
+    /// Context of the kubeconfig; the current one by default.
+    #[arg(long, global = true)]
+    context: Option<String>,
+    /// Path of the kubeconfig; KUBECONFIG or ~/.kube/config by default.
+    #[arg(long, global = true, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say what a job is doing, what it waits for, what will happen to it next and when, and what to do about it.
+    Why {
+        /// Name of the job.
+        job: String,
+    },
+    /// Print the logs of all pods of a job, each line with the replica before it.
+    Logs {
+        /// Name of the job.
+        job: String,
+        /// Go on with what comes, pods that are started again included, until the job has finished.
+        #[arg(short, long)]
+        follow: bool,
+        /// Lines of each pod to begin with.
+        #[arg(long, default_value_t = 50, value_name = "LINES")]
+        tail: i64,
+    },
+    /// Print the job and everything that decisions about it are made from, for a bug report. Values of environment
+    /// variables, arguments and annotations are blanked.
+    Record {
+        /// Name of the job.
+        job: String,
+    },
+    /// Say `why` of a record. Needs no cluster.
+    Replay {
+        /// What `record` printed; `-` reads standard input.
+        file: PathBuf,
+    },
+}
+
+impl Plugin {
+    /// Reads the command line if the process was called by the plugin's name; ends it after help or an error.
+    pub(super) fn of_process() -> Option<Self> {
+        let called = std::env::args_os().next()?;
+        let name = Path::new(&called).file_stem()?;
+        (name == PLUGIN).then(Self::parse)
+    }
+
+    /// Does what the command line says. Errors go to standard error.
+    pub(super) fn execute(self) -> ExitCode {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let result = runtime
+            .map_err(Box::<dyn Error>::from)
+            .and_then(|runtime| runtime.block_on(self.run()));
+        match result {
+            Ok(text) => print!("{text}"),
+            Err(error) => {
+                eprintln!("{error}");
+                return ExitCode::FAILURE;
+            }
+        }
+        ExitCode::SUCCESS
+    }
+
+    async fn run(self) -> Result<String, Box<dyn Error>> {
+        if let Command::Replay { file } = &self.command {
+            let observation: Observation = serde_json::from_str(&text_of(file)?)
+                .map_err(|error| format!("{} is not what `record` prints: {error}", file.display()))?;
+            return Ok(why::explain(&observation.facts()?));
+        }
+        let (client, namespace) = self.connect().await?;
+        match &self.command {
+            Command::Why { job } => {
+                let observation = read::observe(&client, &namespace, job, clock::now()).await?;
+                Ok(why::explain(&observation.facts()?))
+            }
+            Command::Record { job } => {
+                let mut observation = read::observe(&client, &namespace, job, clock::now()).await?;
+                observation.blank();
+                Ok(format!("{:#}\n", serde_json::to_value(&observation)?))
+            }
+            Command::Logs { job, follow, tail } => {
+                logs::print(&client, &namespace, job, *follow, *tail).await?;
+                Ok(String::new())
+            }
+            Command::Replay { .. } => Ok(String::new()),
+        }
+    }
+
+    /// A client, and the namespace to look in.
+    async fn connect(&self) -> Result<(Client, String), Box<dyn Error>> {
+        let options = KubeConfigOptions {
+            context: self.context.clone(),
+            ..KubeConfigOptions::default()
+        };
+        let config = match &self.kubeconfig {
+            Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
+            None => Config::from_kubeconfig(&options).await?,
+        };
+        let namespace = self
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
+        Ok((Client::try_from(config)?, namespace))
+    }
+}
+
+fn text_of(file: &Path) -> Result<String, Box<dyn Error>> {
+    let read = if file == Path::new("-") {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(file)
+    };
+    read.map_err(|error| format!("cannot read {}: {error}", file.display()).into())
+}

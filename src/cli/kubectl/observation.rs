@@ -1,0 +1,198 @@
+//! A job and everything that decisions about it are made from, as objects of the API: what `record` prints and `replay`
+//! reads.
+
+use k8s_openapi::jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::api::{ChildKind, PyTorchJob, names};
+use crate::cache::ObjectView;
+use crate::planner::{Child, Gang, GangScheduler, Plan, Pod, Settings, World, plan, template_hash};
+
+/// What stands in the place of what may be secret.
+const BLANK: &str = "…";
+
+/// The objects, and when they were read.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Observation {
+    /// When they were read.
+    pub time: Timestamp,
+    /// The job.
+    pub job: Value,
+    /// Its pods.
+    pub pods: Vec<Value>,
+    /// Whatever else it owns, with `apiVersion` and `kind`.
+    pub others: Vec<Value>,
+    /// Events about the job and its pods, the newest last.
+    pub events: Vec<Value>,
+    /// What could not be read, and why.
+    pub unread: Vec<String>,
+}
+
+/// The same as decisions see it.
+pub(super) struct Facts {
+    pub job: PyTorchJob,
+    pub pods: Vec<Pod>,
+    pub others: Vec<Child>,
+    pub settings: Settings,
+    pub now: Timestamp,
+    /// Type, reason and note of the events, the newest last.
+    pub events: Vec<[String; 3]>,
+    pub unread: Vec<String>,
+}
+
+impl Observation {
+    /// Decodes the objects. An object of another owner is nobody's business here.
+    pub(super) fn facts(&self) -> Result<Facts, String> {
+        let job: PyTorchJob = serde_json::from_str(&self.job.to_string())
+            .map_err(|error| format!("the job cannot be read, so no operator can run it: {error}"))?;
+        let uid = job.metadata.uid.clone().unwrap_or_default();
+        let owned = |object: &&Value| {
+            let owners = object["metadata"]["ownerReferences"].as_array();
+            owners.is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == uid.as_str()))
+        };
+        let view = |object: &Value| serde_json::from_value::<ObjectView>(object.clone()).ok();
+        let pods = self.pods.iter().filter(owned).filter_map(view);
+        let mut pods: Vec<Pod> = pods.map(|view| view.observe_pod().fact).collect();
+        pods.sort_by(|one, other| one.name.cmp(&other.name));
+        let others = self.others.iter().filter(owned);
+        let others = others.filter_map(|object| Some((kind_of(object)?, view(object)?)));
+        let mut others: Vec<Child> = others.map(|(kind, view)| view.observe(kind).fact).collect();
+        others.sort_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));
+        Ok(Facts {
+            settings: settings(&others),
+            job,
+            pods,
+            others,
+            now: self.time,
+            events: self.events.iter().map(event).collect(),
+            unread: self.unread.clone(),
+        })
+    }
+
+    /// Blanks what may be secret: values of variables, arguments, and annotations. Pods go on to be those of the
+    /// templates, which are others then.
+    pub(super) fn blank(&mut self) {
+        let before = hash(&self.job);
+        let objects = self.pods.iter_mut().chain(&mut self.others);
+        objects.chain([&mut self.job]).for_each(blank);
+        let after = hash(&self.job);
+        for pod in &mut self.pods {
+            let label = pod["metadata"]["labels"].get_mut(names::LABEL_POD_TEMPLATE_HASH);
+            if let (Some(Value::String(label)), Some(before), Some(after)) = (label, &before, &after) {
+                *label = label.replace(before, after);
+            }
+        }
+    }
+}
+
+impl Facts {
+    /// What an operator would decide now.
+    pub(super) fn plan(&self) -> Plan {
+        plan(&self.world())
+    }
+
+    pub(super) fn world(&self) -> World<'_> {
+        World {
+            job: &self.job,
+            pods: &self.pods,
+            others: &self.others,
+            refusal: None,
+            definition_may_differ: true,
+            compared_generation: None,
+            settings: &self.settings,
+            now: self.now,
+        }
+    }
+}
+
+/// The hash of the templates, as pods bear it.
+fn hash(job: &Value) -> Option<String> {
+    let job: PyTorchJob = serde_json::from_str(&job.to_string()).ok()?;
+    Some(template_hash::label(template_hash::current(&job.spec), None))
+}
+
+/// The kind of an object, if jobs own such.
+fn kind_of(object: &Value) -> Option<ChildKind> {
+    let is = |kind: &ChildKind| object["apiVersion"] == kind.api_version().as_str() && object["kind"] == kind.kind();
+    ChildKind::ALL.into_iter().find(is)
+}
+
+/// What the operator was started with can be told from what it made.
+fn settings(others: &[Child]) -> Settings {
+    let schedulers = [
+        GangScheduler::Volcano,
+        GangScheduler::SchedulerPlugins(String::new()),
+        GangScheduler::Kubernetes,
+    ];
+    let has_group = |scheduler: &GangScheduler| others.iter().any(|child| child.kind == scheduler.kind());
+    let gang = schedulers.into_iter().find(has_group);
+    Settings {
+        gang: gang.map(|scheduler| Gang {
+            scheduler,
+            served: true,
+        }),
+        ..Settings::default()
+    }
+}
+
+fn event(event: &Value) -> [String; 3] {
+    ["type", "reason", "note"].map(|field| event[field].as_str().unwrap_or_default().to_owned())
+}
+
+fn blank(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            // A variable has a name and a value; nothing else in a pod has both.
+            if fields.contains_key("name")
+                && let Some(secret) = fields.get_mut("value")
+            {
+                *secret = BLANK.into();
+            }
+            for list in ["args", "command"] {
+                if let Some(Value::Array(words)) = fields.get_mut(list) {
+                    words.fill(BLANK.into());
+                }
+            }
+            if let Some(Value::Object(annotations)) = fields.get_mut("annotations") {
+                annotations.values_mut().for_each(|text| *text = BLANK.into());
+            }
+            fields.remove("managedFields");
+            fields.values_mut().for_each(blank);
+        }
+        Value::Array(values) => values.iter_mut().for_each(blank),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_record_keeps_no_value_of_a_variable_no_argument_and_no_annotation() {
+        let container = json!({
+            "name": "pytorch", "image": "i", "command": ["sh", "-c", "secret"], "args": ["--token=secret"],
+            "env": [{ "name": "TOKEN", "value": "secret" }, { "name": "FROM", "valueFrom": { "secretKeyRef": { "name": "s" } } }],
+        });
+        let template =
+            json!({ "metadata": { "annotations": { "note": "secret" } }, "spec": { "containers": [container] } });
+        let mut observation = Observation {
+            time: Timestamp::UNIX_EPOCH,
+            job: json!({ "metadata": { "annotations": { "kubectl.kubernetes.io/last-applied-configuration": "secret" } },
+                "spec": { "pytorchReplicaSpecs": { "Master": { "template": template } } } }),
+            pods: vec![template],
+            others: Vec::new(),
+            events: Vec::new(),
+            unread: Vec::new(),
+        };
+        observation.blank();
+        let text = serde_json::to_string(&observation).unwrap();
+        assert!(!text.contains("secret\""), "{text}");
+        for kept in ["TOKEN", "pytorch", "\"image\":\"i\"", "secretKeyRef"] {
+            assert!(text.contains(kept), "{kept}: {text}");
+        }
+    }
+}

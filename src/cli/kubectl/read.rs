@@ -1,0 +1,96 @@
+//! Reads a job and what belongs to it from a cluster.
+
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::{Api, Client, Resource};
+use serde_json::Value;
+
+use crate::api::{ChildKind, PyTorchJob, names};
+use crate::cli::kubectl::observation::Observation;
+
+/// Reads the job of this name. What else cannot be read, because it is not permitted or not there, is said in
+/// [`Observation::unread`].
+pub(super) async fn observe(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    time: Timestamp,
+) -> Result<Observation, String> {
+    let jobs = api(
+        client,
+        namespace,
+        names::API_VERSION,
+        names::KIND,
+        &PyTorchJob::plural(&()),
+    );
+    let job = jobs
+        .get(name)
+        .await
+        .map_err(|error| format!("cannot get PyTorchJob {namespace}/{name}: {error}"))?;
+    let mut observation = Observation {
+        time,
+        job: json(&job),
+        pods: Vec::new(),
+        others: Vec::new(),
+        events: Vec::new(),
+        unread: Vec::new(),
+    };
+    let of_job = format!("{}={name}", names::LABEL_JOB_NAME);
+    for kind in ChildKind::ALL {
+        let api = api(client, namespace, &kind.api_version(), kind.kind(), kind.plural());
+        match api.list(&ListParams::default().labels(&of_job)).await {
+            Ok(list) => {
+                let objects = list.items.iter().map(|object| with_kind(json(object), kind));
+                match kind {
+                    ChildKind::Pod => observation.pods.extend(objects),
+                    _ => observation.others.extend(objects),
+                }
+            }
+            // The cluster has no such kind, which looks like a missing right to those who have few.
+            Err(kube::Error::Api(status)) if status.code == 404 || kind.is_pod_group() => {}
+            Err(error) => observation.unread.push(format!("{}: {error}", kind.plural())),
+        }
+    }
+    observation.read_events(client, namespace, name).await;
+    Ok(observation)
+}
+
+impl Observation {
+    async fn read_events(&mut self, client: &Client, namespace: &str, job: &str) {
+        let api = api(client, namespace, "events.k8s.io/v1", "Event", "events");
+        let list = match api.list(&ListParams::default()).await {
+            Ok(list) => list.items,
+            Err(error) => return self.unread.push(format!("events: {error}")),
+        };
+        let mut events: Vec<Value> = list.iter().map(json).collect();
+        let pods: Vec<&Value> = self.pods.iter().map(|pod| &pod["metadata"]["name"]).collect();
+        events.retain(|event| {
+            let about = &event["regarding"];
+            (about["kind"] == names::KIND && about["name"] == job)
+                || (about["kind"] == "Pod" && pods.contains(&&about["name"]))
+        });
+        events.sort_by_key(|event| {
+            event["metadata"]["resourceVersion"]
+                .as_str()
+                .and_then(|v| v.parse::<u64>().ok())
+        });
+        self.events = events;
+    }
+}
+
+fn api(client: &Client, namespace: &str, api_version: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+    Api::namespaced_with(client.clone(), namespace, &resource)
+}
+
+/// Objects in a list do not say what they are.
+fn with_kind(mut object: Value, kind: ChildKind) -> Value {
+    object["apiVersion"] = kind.api_version().into();
+    object["kind"] = kind.kind().into();
+    object
+}
+
+fn json(object: &DynamicObject) -> Value {
+    serde_json::to_value(object).unwrap_or_default()
+}

@@ -1,0 +1,406 @@
+//! `why`: what a job is doing, what it waits for, and what happens next.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::names::reason;
+use crate::api::{JobStatus, Replica};
+use crate::cli::kubectl::observation::Facts;
+use crate::planner::status::conditions::state;
+use crate::planner::{Action, Phase, Pod, finished, managed_elsewhere};
+
+/// Warnings that are shown: the newest.
+const EVENTS: usize = 5;
+/// Pods that are shown one by one.
+const PODS: usize = 32;
+
+/// What to do about the trouble of a pod, by the word of the scheduler or the kubelet.
+const REMEDIES: [(&str, &str); 8] = [
+    (
+        "Unschedulable",
+        "free resources, add a node, or ask for less in resources.requests",
+    ),
+    (
+        "SchedulingGated",
+        "a scheduling gate of the pod is to be removed by whoever set it",
+    ),
+    ("ImagePullBackOff", "check the name of the image and imagePullSecrets"),
+    ("InvalidImageName", "correct the name of the image"),
+    (
+        "ErrImageNeverPull",
+        "the node does not have the image, and imagePullPolicy forbids to pull it",
+    ),
+    (
+        "CreateContainerConfigError",
+        "create the ConfigMap or Secret that the template names",
+    ),
+    (
+        "RunContainerError",
+        "check command, volumes and devices of the template",
+    ),
+    (reason::CRASH_LOOP, "look why it ended: kubectl logs POD --previous"),
+];
+
+/// The explanation, for a terminal.
+pub(super) fn explain(facts: &Facts) -> String {
+    let status = facts.job.status.clone().unwrap_or_default();
+    let mut text = headline(facts, &status);
+    // Writing to a text does not fail.
+    let _ = write!(text, "{}{}", limits(facts, &status), next(facts, &status));
+    text += &pods(facts);
+    text += &warnings(facts);
+    for unread in &facts.unread {
+        let _ = writeln!(text, "Not read: {unread}");
+    }
+    text
+}
+
+fn headline(facts: &Facts, status: &JobStatus) -> String {
+    let world = facts.world();
+    let (namespace, name) = (world.namespace(), world.name());
+    let Some(condition) = state(status) else {
+        let manager = &facts.job.spec.run_policy.managed_by;
+        let why = match manager {
+            Some(manager) if managed_elsewhere(&facts.job) => format!("It is managed by {manager}."),
+            _ => "No operator has looked at it: is one running, and does its --namespace include this one?".to_owned(),
+        };
+        return format!("{namespace}/{name} has no status yet. {why}\n");
+    };
+    let entry = status
+        .conditions
+        .iter()
+        .rfind(|entry| entry.type_ == condition.as_str());
+    let message = entry.and_then(|entry| entry.message.as_deref()).unwrap_or_default();
+    let since = entry.and_then(|entry| entry.last_transition_time.as_ref());
+    let since = since.map(|since| format!(" for {}", length(facts.now.duration_since(since.0))));
+    let ready = status.ready.as_deref().map(|ready| format!(", {ready} pods ready"));
+    let mut text = format!(
+        "{namespace}/{name} is {}{}{}.\n  {message}\n",
+        condition.as_str(),
+        since.unwrap_or_default(),
+        ready.unwrap_or_default()
+    );
+    if facts.job.spec.suspended() && !finished(status) {
+        let _ = writeln!(
+            text,
+            "  It is suspended by spec.runPolicy.suspend: whoever set it, a queue such as Kueue or a user, resumes it."
+        );
+    }
+    let generation = facts.job.metadata.generation;
+    if status.observed_generation.is_some() && status.observed_generation != generation {
+        text += "  The newest edit has not been acted on yet.\n";
+    }
+    text
+}
+
+/// What the job may still use up.
+fn limits(facts: &Facts, status: &JobStatus) -> String {
+    let spec = &facts.job.spec;
+    let mut text = String::new();
+    let restarts = status.restarts.unwrap_or(0);
+    match spec.backoff_limit() {
+        Some(limit) => {
+            let _ = writeln!(text, "  Restarts: {restarts} of {limit} (backoffLimit).");
+        }
+        None if restarts > 0 => {
+            let _ = writeln!(text, "  Restarts: {restarts}, without a limit.");
+        }
+        None => {}
+    }
+    if let Some(failure) = &status.first_failure {
+        let failure = serde_json::to_value(failure).unwrap_or_default();
+        let said = ["pod", "reason", "exitCode", "node", "message"].map(|field| match &failure[field] {
+            serde_json::Value::Null => String::new(),
+            serde_json::Value::String(text) => format!(" {field}: {text}."),
+            value => format!(" {field}: {value}."),
+        });
+        let _ = writeln!(text, "  First failure:{}", said.concat());
+    }
+    text
+}
+
+/// What the operator does now, and when it looks again by itself.
+fn next(facts: &Facts, status: &JobStatus) -> String {
+    let plan = facts.plan();
+    let name = facts.world().name().to_owned();
+    let mut text = String::new();
+    if managed_elsewhere(&facts.job) {
+        return text;
+    }
+    let actions: Vec<String> = plan.actions.iter().map(|action| described(action, &name)).collect();
+    if !actions.is_empty() {
+        let _ = writeln!(text, "Next: {}.", actions.join(", "));
+    }
+    if let Some(after) = plan.requeue {
+        let at = SignedDuration::try_from(after)
+            .ok()
+            .and_then(|after| facts.now.checked_add(after).ok());
+        let at = at.map(|at| format!(", at {}", second(at))).unwrap_or_default();
+        let _ = writeln!(text, "{}, in {}{at}.", reason_of_wait(facts, status), length_of(after));
+    } else if actions.is_empty() && plan.status.is_none() {
+        let waits = if finished(status) {
+            "Nothing is left to do, and without ttlSecondsAfterFinished it stays."
+        } else {
+            "Nothing is to be done until a pod or the job changes."
+        };
+        let _ = writeln!(text, "{waits}");
+    }
+    text
+}
+
+/// What happens when the plan looks again. Of several times, the nearest counts; the deadline and the TTL are the
+/// user's.
+fn reason_of_wait(facts: &Facts, status: &JobStatus) -> &'static str {
+    if finished(status) {
+        "It is deleted by ttlSecondsAfterFinished"
+    } else if facts.job.spec.active_deadline_seconds().is_some() {
+        "It fails by activeDeadlineSeconds, or is looked at again"
+    } else {
+        "It is looked at again"
+    }
+}
+
+fn described(action: &Action, job: &str) -> String {
+    match action {
+        Action::Create(child) => format!("create {} {}", child.kind, child.name(job)),
+        Action::Update { child, .. } => format!("update {} {}", child.kind, child.name(job)),
+        Action::Delete { kind, name, .. } => format!("delete {kind} {name}"),
+        Action::DeleteJob => "delete the job".to_owned(),
+    }
+}
+
+/// Every pod that is asked for, and what keeps it.
+fn pods(facts: &Facts) -> String {
+    let world = facts.world();
+    let mut text = String::new();
+    let shown: Vec<Replica> = world.desired().take(PODS).collect();
+    for replica in &shown {
+        let name = replica.name(world.name());
+        let said = world
+            .pod(&name)
+            .map_or_else(|| "none".to_owned(), |pod| of_pod(pod, facts.now));
+        let _ = writeln!(text, "  {name}: {said}");
+    }
+    let more = world.desired().count() - shown.len();
+    if more > 0 {
+        let _ = writeln!(text, "  and {more} more");
+    }
+    if text.is_empty() {
+        text
+    } else {
+        format!("Pods:\n{text}")
+    }
+}
+
+fn of_pod(pod: &Pod, now: Timestamp) -> String {
+    let mut said = match pod.phase {
+        Phase::Pending => "pending",
+        Phase::Running if pod.unready => "running, not ready",
+        Phase::Running => "running",
+        Phase::Succeeded => "succeeded",
+        Phase::Failed => "failed",
+        Phase::Unknown => "its node cannot be asked",
+    }
+    .to_owned();
+    if pod.restarts > 0 {
+        let _ = write!(said, ", restarted in place {} times", pod.restarts);
+    }
+    if let Some(deletion) = &pod.deletion {
+        let left = deletion.due.duration_since(now);
+        let due = if left.is_positive() {
+            format!("for at most {}", length(left))
+        } else {
+            "and late".to_owned()
+        };
+        let _ = write!(said, ", terminating {due}");
+    } else if pod.disrupted {
+        said += ", disrupted";
+    }
+    if let Some(trouble) = &pod.trouble {
+        let _ = write!(said, ". {}: {}", trouble.reason, trouble.message);
+        let remedy = REMEDIES.iter().find(|(reason, _)| *reason == trouble.reason);
+        if let Some((_, remedy)) = remedy {
+            let _ = write!(said, ".\n    To do: {}", remedy.replace("POD", &pod.name));
+        }
+    }
+    if let Some(failure) = &pod.failure {
+        let code = failure
+            .exit_code
+            .map(|code| format!(" with exit code {code}"))
+            .unwrap_or_default();
+        let why = [&failure.reason, &failure.message];
+        let why: Vec<&str> = why.into_iter().flatten().map(String::as_str).collect();
+        let _ = write!(said, "{code} ({})", why.join(": "));
+    }
+    said
+}
+
+fn warnings(facts: &Facts) -> String {
+    let warnings: Vec<String> = facts
+        .events
+        .iter()
+        .filter(|[type_, ..]| type_ == "Warning")
+        .map(|[_, reason, note]| format!("  {reason}: {note}\n"))
+        .collect();
+    if warnings.is_empty() {
+        return String::new();
+    }
+    let newest = &warnings[warnings.len().saturating_sub(EVENTS)..];
+    format!("Last warnings:\n{}", newest.concat())
+}
+
+fn second(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn length(time: SignedDuration) -> String {
+    length_of(Duration::try_from(time).unwrap_or(Duration::ZERO))
+}
+
+/// As kubectl writes ages.
+fn length_of(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, seconds) => format!("{seconds}s"),
+        (0, 0, minutes, 0) => format!("{minutes}m"),
+        (0, 0, minutes, seconds) => format!("{minutes}m{seconds}s"),
+        (0, hours, 0, _) => format!("{hours}h"),
+        (0, hours, minutes, _) => format!("{hours}h{minutes}m"),
+        (days, hours, ..) => format!("{days}d{hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cli::kubectl::observation::Observation;
+
+    fn job(spec: &Value, status: &Value) -> Value {
+        let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": "i" }] } });
+        let mut job = json!({
+            "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
+            "metadata": { "name": "train", "namespace": "team", "uid": "u", "generation": 1 },
+            "spec": { "pytorchReplicaSpecs": { "Master": { "template": template } } }, "status": status,
+        });
+        let fields = spec.as_object().unwrap();
+        fields
+            .iter()
+            .for_each(|(field, value)| job["spec"][field] = value.clone());
+        job
+    }
+
+    fn pod(status: &Value) -> Value {
+        json!({
+            "metadata": { "name": "train-master-0", "uid": "p", "ownerReferences": [
+                { "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": "train", "uid": "u", "controller": true },
+            ] },
+            "status": status,
+        })
+    }
+
+    fn condition(type_: &str, message: &str) -> Value {
+        json!([{ "type": type_, "status": "True", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z" }])
+    }
+
+    /// At ten minutes past midnight.
+    fn explained(job: Value, pods: &[Value]) -> String {
+        let observation = Observation {
+            time: "2026-01-01T00:10:00Z".parse().unwrap(),
+            job,
+            pods: pods.to_vec(),
+            others: Vec::new(),
+            events: vec![json!({ "type": "Warning", "reason": "FailedScheduling", "note": "0/3 nodes" })],
+            unread: vec!["services: forbidden".to_owned()],
+        };
+        explain(&observation.facts().unwrap())
+    }
+
+    #[test]
+    fn a_job_is_explained_by_what_it_is_what_keeps_it_and_what_to_do() {
+        let start = json!("2026-01-01T00:00:00Z");
+        let running = json!({ "conditions": condition("Running", "It runs."), "startTime": start, "ready": "1/1", "observedGeneration": 1 });
+        let unschedulable = json!({ "phase": "Pending", "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes" }] });
+        let failed = json!({ "conditions": condition("Failed", "It failed."), "completionTime": start, "observedGeneration": 1 });
+        for (job, pods, parts) in [
+            (
+                job(&json!({}), &json!({})),
+                vec![],
+                vec![
+                    "team/train has no status yet. No operator has looked at it",
+                    "Not read: services: forbidden",
+                ],
+            ),
+            (
+                job(&json!({ "activeDeadlineSeconds": 3600, "backoffLimit": 3 }), &running),
+                vec![pod(&json!({ "phase": "Running" }))],
+                vec![
+                    "team/train is Running for 10m, 1/1 pods ready.\n  It runs.",
+                    "Restarts: 0 of 3 (backoffLimit).",
+                    "It fails by activeDeadlineSeconds, or is looked at again, in 50m, at 2026-01-01T01:00:00Z.",
+                    "train-master-0: running",
+                ],
+            ),
+            (
+                job(&json!({}), &running),
+                vec![pod(&unschedulable)],
+                vec![
+                    "train-master-0: pending. Unschedulable: 0/3 nodes.\n    To do: free resources",
+                    "Last warnings:\n  FailedScheduling: 0/3 nodes",
+                ],
+            ),
+            (
+                job(&json!({}), &running),
+                vec![],
+                vec!["Next: create ", "train-master-0: none"],
+            ),
+            (
+                job(&json!({ "ttlSecondsAfterFinished": 3600 }), &failed),
+                vec![],
+                vec![
+                    "team/train is Failed",
+                    "It is deleted by ttlSecondsAfterFinished, in 50m",
+                ],
+            ),
+            (
+                job(
+                    &json!({ "runPolicy": { "suspend": true } }),
+                    &json!({ "conditions": condition("Suspended", "s") }),
+                ),
+                vec![],
+                vec!["is suspended by spec.runPolicy.suspend"],
+            ),
+            (
+                job(
+                    &json!({ "runPolicy": { "managedBy": "kueue.x-k8s.io/multikueue" } }),
+                    &json!({}),
+                ),
+                vec![],
+                vec!["It is managed by kueue.x-k8s.io/multikueue."],
+            ),
+        ] {
+            let text = explained(job, &pods);
+            for part in parts {
+                assert!(text.contains(part), "{part:?} is not in:\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_are_written_as_kubectl_writes_ages() {
+        for (seconds, expected) in [
+            (5, "5s"),
+            (65, "1m5s"),
+            (600, "10m"),
+            (3600, "1h"),
+            (7500, "2h5m"),
+            (90_000, "1d1h"),
+        ] {
+            assert_eq!(length_of(Duration::from_secs(seconds)), expected);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `kubectl pytorchjob`, as its users call it: by its name, with their own kubeconfig.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::api::PostParams;
+use pytorchjob_test_cluster::User;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use crate::job::{job, with};
+use crate::rig::{BINARY, Rig, failed};
+
+/// Somebody who may look at everything in the namespace, and change nothing.
+async fn viewer(rig: &Rig) -> PathBuf {
+    let create = PostParams::default();
+    let account = json!({ "metadata": { "name": "viewer" } });
+    let account: ServiceAccount = serde_json::from_value(account).unwrap();
+    rig.api().create(&create, &account).await.unwrap();
+    let binding = json!({
+        "metadata": { "name": "viewer" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
+        "subjects": [{ "kind": "ServiceAccount", "name": "viewer", "namespace": rig.namespace.name() }],
+    });
+    let binding: RoleBinding = serde_json::from_value(binding).unwrap();
+    rig.api().create(&create, &binding).await.unwrap();
+    let user = User::ServiceAccount {
+        namespace: &rig.namespace,
+        name: "viewer",
+    };
+    rig.cluster.kubeconfig(user).await.unwrap()
+}
+
+/// The operator's binary under the name by which kubectl finds it.
+pub fn plugin(directory: &Path) -> PathBuf {
+    let path = directory.join("kubectl-pytorchjob");
+    symlink(BINARY, &path).unwrap();
+    path
+}
+
+pub async fn run(program: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).await.unwrap();
+    drop(stdin);
+    child.wait_with_output().await.unwrap()
+}
+
+pub fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn why_record_and_replay_need_no_right_but_to_view_and_a_record_says_the_same() {
+    let rig = Rig::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let (program, kubeconfig) = (plugin(directory.path()), viewer(&rig).await);
+    let kubeconfig = kubeconfig.display().to_string();
+    let secret = json!({ "spec": {
+        "activeDeadlineSeconds": 3600, "backoffLimit": 3,
+        "pytorchReplicaSpecs": { "Worker": { "template": { "spec": { "containers": [{
+            "name": "pytorch", "image": "i", "env": [{ "name": "TOKEN", "value": "very-secret" }],
+        }] } } } },
+    } });
+    rig.running(&with(job("train", 1), &secret)).await;
+    rig.set_phase("train-worker-0", &failed(137)).await;
+    rig.wait("train", |job| job.status["restarts"] == 1).await;
+    rig.wait_event("train", "Warning", "PyTorchJobRestarting").await;
+    let of_user = ["--kubeconfig", &kubeconfig, "--namespace", rig.namespace.name()];
+    let call = |command: &'static [&'static str]| [&of_user[..], command].concat();
+
+    let why = run(&program, &call(&["why", "train"]), "").await;
+    let said = text(&why.stdout);
+    assert!(why.status.success(), "{}", text(&why.stderr));
+    let heading = format!("{}/train is ", rig.namespace.name());
+    for part in [
+        heading.as_str(),
+        "Restarts: 1 of 3",
+        "exitCode: 137",
+        "train-worker-0: ",
+        "Last warnings:",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in:\n{said}");
+    }
+    assert!(
+        said.contains("activeDeadlineSeconds, or is looked at again, in 59m"),
+        "{said}"
+    );
+
+    let record = run(&program, &call(&["record", "train"]), "").await;
+    let recorded = text(&record.stdout);
+    assert!(
+        !recorded.contains("very-secret") && recorded.contains("TOKEN"),
+        "{recorded}"
+    );
+    let job: Value = serde_json::from_str(recorded).unwrap();
+    assert_eq!(job["job"]["metadata"]["name"], "train");
+    let replay = run(&program, &["replay", "-"], recorded).await;
+    let lines = |said: &str| {
+        said.lines()
+            .skip(1)
+            .filter(|line| !line.contains("in 59m"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(lines(text(&replay.stdout)), lines(said), "{}", text(&replay.stderr));
+
+    let none = run(&program, &call(&["why", "nothing"]), "").await;
+    assert!(!none.status.success());
+    assert!(
+        text(&none.stderr).contains("cannot get PyTorchJob"),
+        "{}",
+        text(&none.stderr)
+    );
+}
