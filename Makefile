@@ -1,10 +1,11 @@
 # Short names for what is done often. `make` alone lists them.
 SHELL := /bin/bash
 IMAGE ?= pytorchjob-operator:dev
+KIND ?= kind
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue test-take-over test-chart test-monitoring node-programs node node-down torch-image demo-real test-real lint fmt deny crds demo bench image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue test-take-over test-chart test-monitoring node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +24,8 @@ test: control-plane ## Run all tests, those against a real API server included, 
 	cargo test --locked --workspace --test server -- $(TIMED)
 	cargo test --locked --workspace -- $(addprefix --skip ,$(TIMED))
 
-test-kind: control-plane ## Run the tests that a foreign cluster allows against the one of KUBECONFIG, for example of kind
+test-kind: control-plane ## Run the tests that a foreign cluster allows against the one of KUBECONFIG; kind gets the image if it has been built
+	[ ! -f target/image.tar ] || ! command -v kind || kind load image-archive target/image.tar --name "$(KIND)"
 	PYTORCHJOB_TEST_KUBECONFIG="$${KUBECONFIG:-$$HOME/.kube/config}" cargo test --locked --workspace
 
 test-memory: control-plane ## Show that 200 jobs of 1 MB stay within the memory limit of the Deployment
@@ -68,7 +70,10 @@ demo-real: node-programs torch-image image ## Watch the operator in its own imag
 	@KEEP="$(KEEP)" ./tests/node/demo.sh
 
 test-real: node-programs torch-image image ## Test real failures, on a real node (needs Go and root; ten minutes)
-	cargo test --locked --workspace --test server real_node:: -- --ignored --nocapture --test-threads=1
+	cargo test --locked --workspace --test server real_node:: -- --ignored --nocapture --test-threads=1 --skip the_shortest_job
+
+test-real-short: node-programs ## Run one job on a real node (needs Go and root; half a minute)
+	cargo test --locked --workspace --test server the_shortest_job_runs_on_a_kubelet -- --ignored --nocapture
 
 lint: ## Check formatting and run clippy on everything, warnings being errors
 	cargo fmt --all --check

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the programs of the node that `make node` runs: kubelet and CoreDNS from the Go modules pinned in go.mod, and the
-# process that holds pods and the node itself together, as a program and as an image. containerd, runc and the CNI plugins
-# are Debian's. Needs root, and says what else is missing.
+# process that holds pods and the node itself together, as a program and as an image; and an image with a shell. containerd,
+# runc and the CNI plugins are Debian's. Needs root, and says what else is missing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ../build.sh
@@ -13,6 +13,7 @@ need runc runc
 need ip iproute2
 need nsenter util-linux
 need zstd zstd
+need busybox busybox-static
 [ -x /usr/lib/cni/bridge ] || { need /usr/lib/cni/bridge containernetworking-plugins; }
 
 kubernetes=$(version k8s.io/kubernetes)
@@ -20,11 +21,26 @@ cache_modules node "$(kubernetes_flags "$kubernetes")"
 [ -x "$cache/coredns" ] || echo "node: building the kubelet $kubernetes and CoreDNS from source, once for this machine; about six minutes on two cores"
 build kubelet k8s.io/kubernetes/cmd/kubelet
 build coredns github.com/coredns/coredns
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
 if [ pause.c -nt "$cache/pause.tar" ]; then
-  root=$(mktemp -d)
-  trap 'rm -rf "$root"' EXIT
-  "${CC:-cc}" -Os -static -Wall -Wextra -o "$root/pause" pause.c
-  ./oci.sh "$root" docker.io/local/pause:1 "$cache/pause.tar" '{"Entrypoint":["/pause"]}'
-  install "$root/pause" "$cache/"
+  mkdir "$root/pause"
+  "${CC:-cc}" -Os -static -Wall -Wextra -o "$root/pause/pause" pause.c
+  ./oci.sh "$root/pause" docker.io/local/pause:1 "$cache/pause.tar" '{"Entrypoint":["/pause"]}'
+  install "$root/pause/pause" "$cache/"
+fi
+if [ build.sh -nt "$cache/shell.tar" ]; then
+  mkdir -p "$root/shell/bin" "$root/shell/tmp"
+  chmod 1777 "$root/shell/tmp"
+  for applet in $(busybox --list); do ln -sf busybox "$root/shell/bin/$applet"; done
+  rm -f "$root/shell/bin/busybox" "$root/shell/bin/nslookup"
+  cp "$(command -v busybox)" "$root/shell/bin/"
+  # Busybox asks for a name as it is, and not in the domains that a pod searches.
+  cat >"$root/shell/bin/nslookup" <<'SCRIPT'
+#!/bin/sh
+exec busybox nslookup "$1.$(sed -n 's/^search \([^ ]*\).*/\1/p' /etc/resolv.conf)"
+SCRIPT
+  chmod 755 "$root/shell/bin/nslookup"
+  ./oci.sh "$root/shell" docker.io/local/shell:1 "$cache/shell.tar" '{"Env":["PATH=/bin"]}'
 fi
 ready

@@ -17,12 +17,10 @@ if [ ! -f "$cache/torch.tar" ]; then
   trap 'rm -rf "$root"' EXIT
   debootstrap --variant=minbase --include=python3-torch "$suite" "$root" "$mirror" >"$cache/debootstrap.log" 2>&1 ||
     { tail -n 20 "$cache/debootstrap.log" >&2; exit 1; }
-  # Names that other images of PyTorch have, and what the init container of workers looks the Master up with: Debian's
-  # own nslookup asks for the name as it is, and not in the domains that a pod searches.
+  # Names that other images of PyTorch have.
   ln -s python3 "$root/usr/bin/python"
   printf '#!/bin/sh\nexec python3 -m torch.distributed.run "$@"\n' >"$root/usr/local/bin/torchrun"
-  printf '#!/bin/sh\nexec getent hosts "$1"\n' >"$root/usr/local/bin/nslookup"
-  chmod 755 "$root"/usr/local/bin/*
+  chmod 755 "$root/usr/local/bin/torchrun"
   # Debian's PyTorch has no libuv. What is said by USE_LIBUV is not passed on by the rendezvous of torchrun, and the store
   # that it would share with the training is one of libuv.
   sed -i 's/multi_tenant=True/multi_tenant=True, use_libuv=False/' \

@@ -7,6 +7,7 @@
 mod disruptions;
 mod failures;
 mod operator;
+mod short;
 mod training;
 
 use std::time::Duration;

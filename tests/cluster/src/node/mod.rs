@@ -37,15 +37,17 @@ const ADDRESS: &str = "198.18.0.2";
 const PODS: &str = "198.18.1.0/24";
 
 /// Archives in `target`, and the names that manifests have for the image in each. PyTorch from Debian stands in for the
-/// image that the examples name, and for that of the init container of workers, of which only a shell and `nslookup` are
-/// asked.
-const IMAGES: [(&str, &[&str]); 2] = [
+/// image that the examples name, and a shell for that of the init container of workers.
+const IMAGES: [(&str, &[&str]); 3] = [
+    (
+        "node/shell.tar",
+        &["docker.io/local/shell:1", "docker.io/library/alpine:3.10"],
+    ),
     (
         "torch/torch.tar",
         &[
             "docker.io/local/torch:1",
             "docker.io/pytorch/pytorch:2.5.1-cuda12.4-cudnn9-runtime",
-            "docker.io/library/alpine:3.10",
         ],
     ),
     ("image.tar", &["docker.io/library/pytorchjob-operator:dev"]),
