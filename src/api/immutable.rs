@@ -3,7 +3,7 @@
 use crate::api::cel::{or_else, same};
 use crate::api::rule::{Rule, Scope, rule};
 
-/// Replica types, restart policies, the elastic policy and who runs the job.
+/// Replica types, restart policies and their scope, the elastic policy and who runs the job.
 pub(crate) fn immutable() -> Vec<Rule> {
     let restart_policy = |object: &str| {
         let path = format!("{object}.pytorchReplicaSpecs[k].restartPolicy");
@@ -15,6 +15,7 @@ pub(crate) fn immutable() -> Vec<Rule> {
             "'kubeflow.org/training-operator'",
         )
     };
+    let scope = |object: &str| or_else(&format!("{object}.runPolicy.restartScope"), "'Replica'");
     vec![
         rule(
             Scope::Replicas,
@@ -43,6 +44,12 @@ pub(crate) fn immutable() -> Vec<Rule> {
             ".runPolicy.managedBy",
             format!("{} == {}", manager("self"), manager("oldSelf")),
             "spec.runPolicy.managedBy is immutable: create a new job",
+        ),
+        rule(
+            Scope::Spec,
+            ".runPolicy.restartScope",
+            format!("{} == {}", scope("self"), scope("oldSelf")),
+            "spec.runPolicy.restartScope is immutable: create a new job",
         ),
     ]
 }

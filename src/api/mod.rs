@@ -29,7 +29,7 @@ pub use replica_type::{Replica, ReplicaType};
 pub use rule::{Rule, Scope};
 pub(crate) use rules::LOST_BY_MULTIKUEUE;
 pub use rules::RULES;
-pub use run_policy::{CleanPodPolicy, RunPolicy, SchedulingPolicy, Word};
+pub use run_policy::{CleanPodPolicy, RestartScope, RunPolicy, SchedulingPolicy, Word};
 pub use schema::{UnknownPodFields, crd, crd_yaml, definition};
 pub use status::{ConditionType, FirstFailure, JobCondition, JobStatus, ReplicaStatus};
 pub use text::shortened;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::api::elastic_policy::ElasticPolicy;
 use crate::api::replica::{ReplicaSpec, RestartPolicy};
 use crate::api::replica_type::ReplicaType;
-use crate::api::run_policy::{CleanPodPolicy, RunPolicy, Word};
+use crate::api::run_policy::{CleanPodPolicy, RestartScope, RunPolicy, Word};
 use crate::api::status::JobStatus;
 
 /// A distributed PyTorch training job.
@@ -148,6 +148,21 @@ impl PyTorchJobSpec {
         self.replica(role)
             .and_then(|spec| spec.restart_policy.as_ref()?.known())
             .unwrap_or(RestartPolicy::OnFailure)
+    }
+
+    /// What is started again when one replica fails.
+    #[must_use]
+    pub fn restart_scope(&self) -> RestartScope {
+        self.run_policy.restart_scope.unwrap_or_default()
+    }
+
+    /// `restartPolicy` of the pods of a role. Where the whole job starts again, no container may do so by itself.
+    #[must_use]
+    pub fn restart_policy_of_pod(&self, role: ReplicaType) -> &'static str {
+        match self.restart_scope() {
+            RestartScope::Replica => self.restart_policy(role).of_pod(),
+            RestartScope::Job => RestartPolicy::Never.of_pod(),
+        }
     }
 
     /// Pods wanted of all types.

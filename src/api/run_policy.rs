@@ -18,6 +18,16 @@ pub enum CleanPodPolicy {
     None,
 }
 
+/// What is started again when one replica fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum RestartScope {
+    /// That replica.
+    #[default]
+    Replica,
+    /// All replicas.
+    Job,
+}
+
 /// A policy as it is stored: the definitions of Kubeflow take any word.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(untagged, expecting = "expected a string")]
@@ -69,6 +79,13 @@ pub struct RunPolicy {
     /// it alone. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<String>,
+
+    /// What is started again when one replica fails and its restartPolicy allows another try: Replica, that pod alone
+    /// (Kubeflow's way and the default), or Job, all pods, for training that cannot go on with a new member. Then the
+    /// kubelet restarts no container in place, all old pods are gone before a new one is created, and it counts as one
+    /// restart however many pods failed by it. Immutable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart_scope: Option<RestartScope>,
 
     /// What a gang scheduler is told. Immutable but for minAvailable.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -131,7 +131,7 @@ impl<'a> Draft<'a> {
         }
         let decision = self.decide(&failures);
         if matches!(decision, Decision::Restart(_)) {
-            restart_policy::count(&mut self.status, &failures);
+            restart_policy::count(self.world, &mut self.status, &failures);
         }
         self.carry_out(decision);
     }
@@ -180,7 +180,7 @@ impl<'a> Draft<'a> {
     fn out_of_restarts(&self, failures: &Failures<'_>) -> Option<String> {
         let limit = self.world.job.spec.backoff_limit()?;
         let mut status = self.status.clone();
-        restart_policy::count(&mut status, failures);
+        restart_policy::count(self.world, &mut status, failures);
         let living = self.world.pods.iter();
         let living = living.filter(|pod| !status.replaced_pods.contains(&pod.uid));
         let restarts = backoff_limit::exceeded(limit, status.restarts.unwrap_or(0), living)?;
@@ -264,7 +264,8 @@ impl<'a> Draft<'a> {
             // Before the resumption is stored, new pods would be taken for what the suspension left.
             actions.clear();
         }
-        if turn != Turn::Pods || claims_more(self.world, self.stored, &self.status) {
+        let ending = self.world.restarts_as_a_whole() && !self.status.replaced_pods.is_empty();
+        if turn != Turn::Pods || ending || claims_more(self.world, self.stored, &self.status) {
             actions.retain(|action| !action.creates(ChildKind::Pod));
         }
     }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, Replica, ReplicaType};
+use crate::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, Replica, ReplicaType, RestartScope};
 use crate::planner::child::{Child, Pod};
 use crate::planner::gang::Gang;
 use crate::planner::init_container::InitContainer;
@@ -92,6 +92,25 @@ impl<'a> World<'a> {
             .iter()
             .filter_map(|pod| Some((self.replica_of(&pod.name)?, pod)))
             .filter(|(replica, _)| self.is_desired(*replica))
+    }
+
+    /// Whether one failure starts the whole job again.
+    #[must_use]
+    pub fn restarts_as_a_whole(&self) -> bool {
+        self.job.spec.restart_scope() == RestartScope::Job
+    }
+
+    /// Whether the whole job is being restarted: a failed pod that the status has counted is still there.
+    #[must_use]
+    pub fn is_restarting_as_a_whole(&self) -> bool {
+        self.restarts_as_a_whole() && self.pods.iter().any(|pod| self.is_counted(pod))
+    }
+
+    /// Whether the status has counted the failure of this pod.
+    #[must_use]
+    pub fn is_counted(&self, pod: &Pod) -> bool {
+        let status = self.job.status.as_ref();
+        status.is_some_and(|status| status.replaced_pods.contains(&pod.uid))
     }
 
     /// Every replica the spec asks for, Master first, then by index.

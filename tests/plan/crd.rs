@@ -411,6 +411,16 @@ fn runs_again() -> Case {
     )
 }
 
+fn scope() -> Case {
+    let job = master_and_workers(2);
+    edit(
+        "spec.runPolicy.restartScope is immutable",
+        &job,
+        job.clone().policy("restartScope", "Replica"),
+        job.clone().policy("restartScope", "Job"),
+    )
+}
+
 fn edits() -> Vec<Case> {
     let job = master_and_workers(2);
     let held = job.clone().policy("suspend", true);
@@ -547,7 +557,7 @@ fn refusals(old: Option<&Value>, new: &Value) -> Vec<String> {
 #[test]
 fn every_rule_accepts_one_object_and_refuses_another_with_its_message_alone() {
     let mut covered = BTreeSet::new();
-    for case in creations().into_iter().chain(edits()) {
+    for case in creations().into_iter().chain(edits()).chain([scope()]) {
         let (old, new) = (case.accepted.0.map(JobBuilder::json), case.accepted.1.json());
         assert_eq!(refusals(old.as_ref(), &new), [""; 0], "{}", case.message);
         let (old, new) = (case.refused.0.map(JobBuilder::json), case.refused.1.json());

@@ -18,6 +18,7 @@ mod limits;
 mod parity;
 mod refusals;
 mod replicas;
+mod restart_scope;
 mod restarts;
 mod scheduling_policy;
 mod stopped_pods;

@@ -34,6 +34,7 @@ mod operations;
 mod queue_manager;
 mod real_node;
 mod restart_policy;
+mod restart_scope;
 mod rig;
 mod scale;
 mod scheduling_policy;

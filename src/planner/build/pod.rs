@@ -13,7 +13,7 @@ use crate::planner::build::{pod_group, template, template_hash};
 pub(super) fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Value {
     let template = builder.template(role);
     let mut spec = template.get("spec").cloned().unwrap_or_else(|| json!({}));
-    spec["restartPolicy"] = json!(builder.job.spec.restart_policy(role).of_pod());
+    spec["restartPolicy"] = json!(builder.job.spec.restart_policy_of_pod(role));
     add_default_port(&mut spec, template);
     add_environment(builder, &mut spec, role, index);
     if role == ReplicaType::Worker && builder.job.spec.replica(ReplicaType::Master).is_some() {

@@ -6,6 +6,7 @@ pub(crate) mod backoff_limit;
 pub(crate) mod clean_pod_policy;
 pub(crate) mod replicas;
 pub(crate) mod restart_policy;
+pub(crate) mod restart_scope;
 pub(crate) mod scheduling_policy;
 pub(crate) mod success;
 pub(crate) mod suspend;

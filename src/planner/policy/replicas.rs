@@ -2,7 +2,7 @@
 
 use crate::api::{ChildKind, ChildRef, Replica};
 use crate::planner::plan::Action;
-use crate::planner::policy::restart_policy;
+use crate::planner::policy::{restart_policy, restart_scope};
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::world::World;
 
@@ -13,6 +13,9 @@ use crate::planner::world::World;
 /// replicas that were scaled down while a higher one is still terminating.
 #[must_use]
 pub(crate) fn reconcile(world: &World<'_>, completed: &CompletedIndexes) -> Vec<Action> {
+    if world.is_restarting_as_a_whole() {
+        return restart_scope::deletions(world);
+    }
     let mut actions = restart_policy::replacements(world);
     actions.extend(disrupted(world, completed));
     actions.extend(surplus(world));

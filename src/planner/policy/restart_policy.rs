@@ -32,6 +32,10 @@ pub(crate) struct Failures<'a> {
 #[must_use]
 pub(crate) fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
     let mut found = Failures::default();
+    if world.is_restarting_as_a_whole() {
+        // Whatever fails now, fails by the restart or by the failure that caused it.
+        return found;
+    }
     let mut new = failed_replicas(world);
     new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid));
     for role in ReplicaType::ALL {
@@ -87,15 +91,17 @@ pub(crate) fn ignored(job: &PyTorchJob) -> Option<Event> {
     })
 }
 
-/// Counts the failures and marks the pods as to be replaced.
-pub(crate) fn count(status: &mut JobStatus, failures: &Failures<'_>) {
-    let restarts = failures
-        .replace
-        .iter()
-        .fold(status.restarts.unwrap_or(0), |sum, (_, pod)| {
-            sum.saturating_add(1).saturating_add(pod.restarts)
-        });
-    status.restarts = Some(restarts);
+/// Counts the failures, or the one restart that they cause, and marks the pods as to be replaced.
+pub(crate) fn count(world: &World<'_>, status: &mut JobStatus, failures: &Failures<'_>) {
+    let in_place = failures.replace.iter().map(|(_, pod)| pod.restarts);
+    let mut replaced = failures.replace.len();
+    if world.restarts_as_a_whole() && replaced > 0 {
+        replaced = 1;
+        // What has succeeded runs again too.
+        status.completed_indexes = None;
+    }
+    let restarts = in_place.chain(i32::try_from(replaced).ok());
+    status.restarts = Some(restarts.fold(status.restarts.unwrap_or(0), i32::saturating_add));
     status
         .replaced_pods
         .extend(failures.replace.iter().map(|(_, pod)| pod.uid.clone()));
@@ -136,8 +142,13 @@ pub(crate) fn replacements(world: &World<'_>) -> Vec<Action> {
 pub(crate) fn message(world: &World<'_>, failures: &Failures<'_>) -> Option<String> {
     let (role, first) = failures.replace.first()?;
     let failed = failures.replace.iter().filter(|(other, _)| other == role).count();
+    let all = if world.restarts_as_a_whole() {
+        " All replicas start again."
+    } else {
+        ""
+    };
     Some(format!(
-        "PyTorchJob {} is restarting because {failed} {role} replica(s) failed. {}",
+        "PyTorchJob {} is restarting because {failed} {role} replica(s) failed. {}{all}",
         world.name(),
         cause(first)
     ))

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::api::bounds::MAX_REPLICAS;
 use crate::api::{JobStatus, Replica, ReplicaType};
+use crate::planner::child::Pod;
 use crate::planner::world::World;
 
 /// The workers that have finished for good; none of a job with a Master, which alone decides.
@@ -18,12 +19,14 @@ impl CompletedIndexes {
     /// The recorded ones and those whose pods have succeeded by now.
     #[must_use]
     pub(crate) fn of(world: &World<'_>, status: &JobStatus) -> Self {
-        if world.job.spec.replicas(ReplicaType::Master) > 0 {
+        if world.job.spec.replicas(ReplicaType::Master) > 0 || world.is_restarting_as_a_whole() {
             return Self::default();
         }
         let mut indexes = parse(status.completed_indexes.as_deref().unwrap_or_default());
         indexes.retain(|&index| world.is_desired(Replica::new(ReplicaType::Worker, index)));
-        let succeeded = world.desired_pods().filter(|(_, pod)| pod.succeeded());
+        // What has succeeded runs again in a restart of the whole job, which it is on its way out by.
+        let goes = |pod: &Pod| pod.terminating && world.restarts_as_a_whole();
+        let succeeded = world.desired_pods().filter(|(_, pod)| pod.succeeded() && !goes(pod));
         indexes.extend(succeeded.map(|(replica, _)| replica.index));
         Self(indexes)
     }

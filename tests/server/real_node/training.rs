@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::job::suspend;
 use crate::kubectl::{plugin, run, text};
-use crate::real_node::{node, site};
+use crate::real_node::{IMAGE, node, site};
 
 #[tokio::test]
 #[ignore = "needs a real node: make test-real"]
@@ -93,4 +93,56 @@ async fn a_suspended_training_has_saved_its_state_on_sigterm_and_goes_on_from_th
     site.wait("checkpoint", |job| job.is("Succeeded")).await;
     let log = site.logged("checkpoint-master-0", "done after step 600").await;
     assert!(!log.contains("begins with step 0\n"), "{log}");
+}
+
+/// Fifty steps together; the rank 1 of the first attempt dies in the middle.
+const DIES_ONCE: &str = r#"
+import os, time, torch, torch.distributed as dist
+dist.init_process_group("gloo")
+rank, size = dist.get_rank(), dist.get_world_size()
+first = not os.path.exists("/state/died")
+print(f"rank {rank}: begins", flush=True)
+for step in range(50):
+    if step == 20 and rank == 1 and first:
+        open("/state/died", "w").close()
+        os._exit(1)
+    total = torch.ones(1)
+    dist.all_reduce(total)
+    assert total.item() == size
+    time.sleep(0.1)
+print(f"rank {rank}: done", flush=True)
+"#;
+
+#[tokio::test]
+#[ignore = "needs a real node: make test-real"]
+async fn a_training_whose_members_are_fixed_starts_again_as_a_whole_when_one_rank_dies() {
+    let site = site().await;
+    let directory = format!("/run/died/{}", site.namespace.name());
+    let replica = |replicas: u32| {
+        json!({
+            "replicas": replicas, "restartPolicy": "OnFailure",
+            "template": { "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "containers": [{
+                    "name": "pytorch", "image": IMAGE, "command": ["python3", "-c", DIES_ONCE],
+                    "volumeMounts": [{ "name": "state", "mountPath": "/state" }],
+                }],
+                "volumes": [{ "name": "state", "hostPath": { "path": directory, "type": "DirectoryOrCreate" } }],
+            } },
+        })
+    };
+    let job = json!({
+        "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": { "name": "fixed" },
+        "spec": {
+            "runPolicy": { "restartScope": "Job", "backoffLimit": 3 },
+            "pytorchReplicaSpecs": { "Master": replica(1), "Worker": replica(2) },
+        },
+    });
+    site.create(&job).await;
+    let done = site.wait_finished("fixed").await;
+    assert!(done.is("Succeeded"), "{}", done.status);
+    // The others die of it, one way or another: it is one restart all the same.
+    assert_eq!(done.status["restarts"], 1, "{}", done.status);
+    assert_eq!(done.status["firstFailure"]["exitCode"], 1);
+    site.described("fixed", &["All replicas start again"]).await;
 }

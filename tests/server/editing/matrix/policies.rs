@@ -5,7 +5,7 @@ use super::effect::Effect;
 use super::phase::Phase;
 use super::reasons::{
     BELOW_0, CANNOT_RUN_AGAIN, DEFAULT, DELETING, ELSEWHERE, FINISHED, MANAGED_BY, MIN_RESOURCES, MULTIKUEUE, NO_GANG,
-    PRIORITY_CLASS, QUEUE, REQUIRED, SAME, SCHEDULE_TIMEOUT, SCHEDULING_POLICY, TWO_SPELLINGS_CLEAN,
+    PRIORITY_CLASS, QUEUE, REQUIRED, RESTART_SCOPE, SAME, SCHEDULE_TIMEOUT, SCHEDULING_POLICY, TWO_SPELLINGS_CLEAN,
     TWO_SPELLINGS_DEADLINE, TWO_SPELLINGS_LIMIT, TWO_SPELLINGS_TTL, UNSET_KEEPS,
 };
 use super::{Cell, Group, Row};
@@ -156,6 +156,17 @@ pub const RUN_POLICY: Group = Group {
         nested!("cleanPodPolicy", "set", Bare, r#""All""#, clean),
         nested!("cleanPodPolicy", "change", Nested, r#""All""#, clean),
         nested!("cleanPodPolicy", "remove", Nested, "null", unset_clean),
+        nested!("restartScope", "set to Replica", Bare, r#""Replica""#, |phase| {
+            Cell::NoEffect(match phase {
+                Phase::Succeeded | Phase::Failed => FINISHED,
+                Phase::Deleting => DELETING,
+                Phase::Elsewhere => ELSEWHERE,
+                _ => DEFAULT,
+            })
+        }),
+        nested!("restartScope", "set to Job", Bare, r#""Job""#, |_| Cell::Refused(
+            RESTART_SCOPE
+        )),
         nested!("ttlSecondsAfterFinished", "set", Bare, "1", ttl),
         nested!("ttlSecondsAfterFinished", "change", Nested, "1", ttl),
         nested!("ttlSecondsAfterFinished", "remove", Nested, "null", no_ttl)

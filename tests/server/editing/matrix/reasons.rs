@@ -63,6 +63,7 @@ pub const BOUNDS: &[&str] =
 pub const RESTART_POLICY: &[&str] = &["restartPolicy of a job cannot change: create a new job"];
 pub const ELASTIC_POLICY: &[&str] =
     &["elasticPolicy of a job cannot change: edit Worker.replicas within its bounds, or create a new job"];
+pub const RESTART_SCOPE: &[&str] = &["spec.runPolicy.restartScope is immutable: create a new job"];
 pub const MANAGED_BY: &[&str] = &["spec.runPolicy.managedBy is immutable: create a new job"];
 pub const QUEUE: &[&str] = &["spec.runPolicy.schedulingPolicy.queue is immutable: create a new job"];
 pub const PRIORITY_CLASS: &[&str] = &["spec.runPolicy.schedulingPolicy.priorityClass is immutable: create a new job"];

@@ -1,0 +1,23 @@
+//! `runPolicy.restartScope`: one failed replica, or all of them, start again. Ours; Kubeflow knows the first alone.
+//!
+//! A rendezvous that is fixed when the training starts, as that of NCCL and gloo, takes in no new member: when one rank
+//! is replaced, the others end by errors of their own, one after another. With the scope Job they end together.
+//!
+//! The failed pods that the status has counted mark the restart. They are the last to be deleted, when all others are
+//! on their way out, so an operator that stops in between finds the mark. Until they are gone, failures are those of
+//! the restart and count no more, and nothing is created. Then new pods wait until the old ones are gone.
+
+use crate::planner::plan::Action;
+use crate::planner::world::World;
+
+/// The deletions of a restart of the whole job: the pods that mark it when no other is left to be asked to go.
+#[must_use]
+pub(crate) fn deletions(world: &World<'_>) -> Vec<Action> {
+    let (marks, others): (Vec<_>, Vec<_>) = world
+        .pods
+        .iter()
+        .filter(|pod| world.replica_of(&pod.name).is_some() && !pod.terminating)
+        .partition(|pod| world.is_counted(pod));
+    let next = if others.is_empty() { marks } else { others };
+    next.into_iter().map(Action::delete_pod).collect()
+}
