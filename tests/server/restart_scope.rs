@@ -32,6 +32,7 @@ async fn one_failure_ends_all_pods_and_brings_all_back_as_one_restart_over_a_cra
     rig.set_phase("whole-worker-0", &failed(1)).await;
     rig.go_on().await;
     remove_pod(&rig.client, &rig.namespace, "whole-worker-0").await.unwrap();
+    rig.finish_deletion(&before[2]).await;
     let left = rig.wait_pods("whole", |pods| pods.len() == 1).await;
     assert_eq!(left[0].uid(), before[0].uid(), "nothing is created beside the master");
     let restarting = rig.get("whole").await;
