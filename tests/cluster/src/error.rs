@@ -70,6 +70,10 @@ pub enum Error {
     #[error("{} is missing: run `make node-programs`", .0.display())]
     NoNode(PathBuf),
 
+    /// There is one real node on a machine at a time.
+    #[error("a real node runs already: `make node-down` ends what `make node` started")]
+    NodeRuns,
+
     /// A program that was run to its end failed.
     #[error("{program} {arguments}: {status}\n{stderr}")]
     Program {

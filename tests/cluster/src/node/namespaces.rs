@@ -52,6 +52,9 @@ pub(crate) struct Namespaces {
 impl Namespaces {
     /// Makes them, with an address for the API server on the machine's side and one for the node on the other.
     pub(crate) async fn create() -> Result<Self, Error> {
+        if Path::new("/sys/class/net").join(LINK).exists() {
+            return Err(Error::NodeRuns);
+        }
         let directory = supervisor().directory("node")?;
         supervisor().at_end(&restore()?)?;
         create_cgroups()?;
