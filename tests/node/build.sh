@@ -33,13 +33,13 @@ if [ build.sh -nt "$cache/shell.tar" ]; then
   mkdir -p "$root/shell/bin" "$root/shell/tmp"
   chmod 1777 "$root/shell/tmp"
   for applet in $(busybox --list); do ln -sf busybox "$root/shell/bin/$applet"; done
-  rm -f "$root/shell/bin/busybox" "$root/shell/bin/nslookup"
+  # A shell that does not take busybox' own nslookup, which calls a name unknown that one of the domains of a pod has not.
+  rm -f "$root/shell/bin/"{busybox,sh,nslookup}
   cp "$(command -v busybox)" "$root/shell/bin/"
-  # Busybox asks for a name as it is, and not in the domains that a pod searches.
-  cat >"$root/shell/bin/nslookup" <<'SCRIPT'
-#!/bin/sh
-exec busybox nslookup "$1.$(sed -n 's/^search \([^ ]*\).*/\1/p' /etc/resolv.conf)"
-SCRIPT
+  cp "$(command -v dash)" "$root/shell/bin/sh"
+  cp "$(command -v getent)" "$root/shell/bin/getent"
+  ldd "$(command -v dash)" "$(command -v getent)" | grep -o '/[^ :]*' | grep -F .so | sort -u | xargs cp --parents --dereference --target-directory "$root/shell"
+  printf '#!/bin/sh\nexec getent hosts "$1"\n' >"$root/shell/bin/nslookup"
   chmod 755 "$root/shell/bin/nslookup"
   ./oci.sh "$root/shell" docker.io/local/shell:1 "$cache/shell.tar" '{"Env":["PATH=/bin"]}'
 fi
