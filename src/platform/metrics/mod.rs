@@ -103,6 +103,7 @@ impl Metrics {
     /// `pytorchjob_operator_job_start_seconds`: from the creation of a job, or its resumption, until it ran.
     pub fn job_ran(&self, after: Duration) {
         self.0
+            .times
             .start_seconds
             .with_label_values::<&str>(&[])
             .observe(after.as_secs_f64());
@@ -111,6 +112,7 @@ impl Metrics {
     /// `pytorchjob_operator_deadline_lateness_seconds`: by how much a job outlived its `activeDeadlineSeconds`.
     pub fn deadline_exceeded(&self, by: Duration) {
         self.0
+            .times
             .lateness_seconds
             .with_label_values::<&str>(&[])
             .observe(by.as_secs_f64());

@@ -22,8 +22,7 @@ pub(super) struct Series {
     pub(super) workqueue: WorkqueueSeries,
     pub(super) requests: IntCounterVec,
     pub(super) request_seconds: HistogramVec,
-    pub(super) start_seconds: HistogramVec,
-    pub(super) lateness_seconds: HistogramVec,
+    pub(super) times: Times,
     pub(super) fenced: IntCounter,
     pub(super) leader: IntGaugeVec,
     pub(super) events: IntCounterVec,
@@ -53,25 +52,7 @@ impl Series {
                 &["method", "resource"],
             )?,
             workqueue: WorkqueueSeries::new(r)?,
-            start_seconds: register(
-                r,
-                HistogramVec::new(
-                    HistogramOpts::new(
-                        "pytorchjob_operator_job_start_seconds",
-                        "From the creation or resumption of a job until it ran",
-                    )
-                    .buckets(LONG.to_vec()),
-                    &[],
-                )?,
-            )?,
-            lateness_seconds: histogram(
-                r,
-                (
-                    "pytorchjob_operator_deadline_lateness_seconds",
-                    "By how much jobs outlived activeDeadlineSeconds",
-                ),
-                &[],
-            )?,
+            times: Times::new(r)?,
             fenced: counter(
                 r,
                 "pytorchjob_operator_fenced_requests_total",
@@ -84,6 +65,30 @@ impl Series {
             )?,
             events: counters(r, ("pytorchjob_operator_events_total", "Events by result"), &["result"])?,
             registry,
+        })
+    }
+}
+
+/// Times in the life of jobs.
+#[derive(Debug)]
+pub(super) struct Times {
+    pub(super) start_seconds: HistogramVec,
+    pub(super) lateness_seconds: HistogramVec,
+}
+
+impl Times {
+    fn new(r: &Registry) -> Result<Self, Error> {
+        let start = HistogramOpts::new(
+            "pytorchjob_operator_job_start_seconds",
+            "From the creation or resumption of a job until it ran",
+        );
+        let lateness = (
+            "pytorchjob_operator_deadline_lateness_seconds",
+            "By how much jobs outlived activeDeadlineSeconds",
+        );
+        Ok(Self {
+            start_seconds: register(r, HistogramVec::new(start.buckets(LONG.to_vec()), &[])?)?,
+            lateness_seconds: histogram(r, lateness, &[])?,
         })
     }
 }

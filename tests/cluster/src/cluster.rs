@@ -12,56 +12,17 @@ use rustix::process::Signal;
 use tokio::sync::OnceCell;
 
 use crate::access::{Access, service_account_token};
-use crate::binaries::repository;
-use crate::control_plane::{ControlPlane, Features};
+use crate::api_server::Features;
+use crate::control_plane::ControlPlane;
 use crate::node::Namespaces;
 use crate::supervisor::supervisor;
-use crate::{Audit, Error, Namespace, Node, Process, User, nodes, wait_for};
+use crate::{Audit, Error, Namespace, Node, Options, Process, User, nodes, wait_for};
 
 /// Names a kubeconfig of an existing cluster to run the tests against, instead of a control plane of our own.
 pub const EXISTING_CLUSTER: &str = "PYTORCHJOB_TEST_KUBECONFIG";
 
 /// The service account controller makes `default` in every namespace, and no pod is admitted without it.
 const SERVICE_ACCOUNT_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// What to start. The default is an API server with the controllers that every cluster has, with the definitions in
-/// `crds/` and without nodes.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Files with a `CustomResourceDefinition` each, installed before the garbage collector starts: of a kind that is
-    /// installed later it learns up to 30 s later only.
-    pub crds: Vec<PathBuf>,
-    /// Number of nodes that KWOK plays; with 0, the default, neither KWOK nor a scheduler runs, and pods stay pending
-    /// unless [`crate::set_pod_phase`] says otherwise. See `kwok-stages.yaml` for what ends a pod. An existing cluster
-    /// has its own nodes.
-    pub nodes: u32,
-    /// Whether Kubernetes' own gang scheduling is on, which it is not by default: the feature gate `GenericWorkload`
-    /// and the `PodGroups` of `scheduling.k8s.io/v1beta1`.
-    pub gang_scheduling: bool,
-    /// Whether there is one real [`Node`], on which pods run for real. It needs root, the programs that `make
-    /// node-programs` builds, and to be the only one on the machine.
-    pub real_node: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            crds: project_crds(),
-            nodes: 0,
-            gang_scheduling: false,
-            real_node: false,
-        }
-    }
-}
-
-/// The definitions that the project ships.
-fn project_crds() -> Vec<PathBuf> {
-    let entries = fs::read_dir(repository().join("crds")).into_iter().flatten().flatten();
-    let is_crd = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "yaml");
-    let mut crds: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_crd).collect();
-    crds.sort();
-    crds
-}
 
 /// A running Kubernetes API server, ours or an existing one. Ours ends when this is dropped, and when this process
 /// ends.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::Error;
 use crate::access::Access;
+use crate::api_server::{self, AUDIT_POLICY, Features, GANG_SCHEDULING};
 use crate::binaries::locate;
-use crate::node::{API_SERVER, Kubeconfigs, SERVICES};
-use crate::ports::free_port;
+use crate::node::Kubeconfigs;
 use crate::process::Process;
 use crate::supervisor::supervisor;
 use crate::tokens::Tokens;
@@ -24,41 +24,6 @@ const POLL: Duration = Duration::from_millis(25);
 const CONTROLLERS: &str = "garbage-collector-controller,namespace-controller,serviceaccount-controller,\
     clusterrole-aggregation-controller,resourcequota-controller,endpoints-controller,endpointslice-controller,\
     horizontal-pod-autoscaler-controller";
-
-/// What a control plane is started with.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Features {
-    /// Kubernetes' own gang scheduling.
-    pub(crate) gang_scheduling: bool,
-    /// A kubelet will come, so all controllers have work to do, and pods ask for the API server.
-    pub(crate) kubelet: bool,
-}
-
-impl Features {
-    /// Where the API server listens.
-    const fn address(self) -> &'static str {
-        if self.kubelet { API_SERVER } else { "127.0.0.1" }
-    }
-
-    /// A port to try.
-    fn port(self) -> u16 {
-        // The Service `kubernetes` has this port, and nobody translates it.
-        if self.kubelet { 443 } else { free_port() }
-    }
-}
-
-/// What turns Kubernetes' own gang scheduling on.
-const GANG_SCHEDULING: &str = "--feature-gates=GenericWorkload=true";
-
-/// Requests are logged once, when they are answered; a watch when it begins as well. See [`crate::Audit`].
-const AUDIT_POLICY: &str = r#"{
-  "apiVersion": "audit.k8s.io/v1", "kind": "Policy",
-  "omitStages": ["RequestReceived"],
-  "rules": [
-    { "level": "None", "nonResourceURLs": ["/healthz*", "/livez*", "/readyz*"] },
-    { "level": "Metadata" }
-  ]
-}"#;
 
 /// A running control plane. Fields are dropped in their order: clients of a server before the server.
 #[derive(Debug)]
@@ -94,7 +59,7 @@ impl ControlPlane {
         write("tokens.csv", &tokens.file())?;
         write("audit-policy.json", AUDIT_POLICY)?;
         let etcd = start_etcd(&directory).await?;
-        let served = start_api_server(&directory, &tokens.admin, features, || features.port()).await?;
+        let served = api_server::start(&directory, &tokens.admin, features, || features.port()).await?;
         let plane = Self {
             components: Vec::new(),
             api_server: served.process,
@@ -193,8 +158,8 @@ impl ControlPlane {
     /// Kills kube-apiserver and starts it again at the same address with the same data and certificates.
     pub(crate) async fn restart_api_server(&mut self, access: &Access) -> Result<(), Error> {
         self.api_server.kill().await;
-        self.api_server = api_server(&self.directory, self.port, self.features)?;
-        ready(&self.api_server, access).await
+        self.api_server = api_server::spawn(&self.directory, self.port, self.features)?;
+        api_server::ready(&self.api_server, access).await
     }
 
     /// What the programs of a node reach the API server by.
@@ -207,7 +172,7 @@ impl ControlPlane {
 
     async fn write_kubeconfig(&self, name: &str, token: &str) -> Result<PathBuf, Error> {
         let path = self.directory.join(format!("{name}.kubeconfig"));
-        access(&self.directory, self.features.address(), self.port, token)
+        api_server::access(&self.directory, self.features.address(), self.port, token)
             .await?
             .write(&path)?;
         Ok(path)
@@ -223,16 +188,9 @@ impl ControlPlane {
     }
 }
 
-/// A kube-apiserver that serves.
-struct Served {
-    process: Process,
-    port: u16,
-    access: Access,
-}
-
 /// Asks again and again until `ready` says yes, the process has ended or it has had its time. An answer that does not
 /// come does not keep the end from being noticed.
-async fn poll_until(process: &Process, ready: impl AsyncFn() -> Result<bool, Error>) -> Result<(), Error> {
+pub(crate) async fn poll_until(process: &Process, ready: impl AsyncFn() -> Result<bool, Error>) -> Result<(), Error> {
     let poll = async {
         while !ready().await? {
             tokio::time::sleep(POLL).await;
@@ -248,7 +206,7 @@ async fn poll_until(process: &Process, ready: impl AsyncFn() -> Result<bool, Err
     }
 }
 
-async fn start_etcd(directory: &Path) -> Result<Process, Error> {
+pub(crate) async fn start_etcd(directory: &Path) -> Result<Process, Error> {
     let socket = directory.join("etcd.sock");
     let arguments = [
         format!("--data-dir={}", directory.join("etcd").display()),
@@ -266,129 +224,4 @@ async fn start_etcd(directory: &Path) -> Result<Process, Error> {
     let etcd = Process::start(&locate("etcd")?, &arguments, &directory.join("etcd.log"))?;
     poll_until(&etcd, async || Ok(UnixStream::connect(&socket).is_ok())).await?;
     Ok(etcd)
-}
-
-/// Starts kube-apiserver on the first of `ports` that nobody else has taken, and waits until the API is served.
-async fn start_api_server(
-    directory: &Path,
-    token: &str,
-    features: Features,
-    mut ports: impl FnMut() -> u16,
-) -> Result<Served, Error> {
-    loop {
-        let port = ports();
-        let process = api_server(directory, port, features)?;
-        match first_served(&process, directory, features.address(), port, token).await {
-            Ok(access) => return Ok(Served { process, port, access }),
-            Err(Error::Exited { log, .. }) if log.contains("address already in use") => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Waits until a server that makes its certificate first is ready. Whoever else has taken the port may answer
-/// meanwhile, so nothing is believed that does not come with this certificate.
-async fn first_served(
-    process: &Process,
-    directory: &Path,
-    address: &str,
-    port: u16,
-    token: &str,
-) -> Result<Access, Error> {
-    // The key is written after the certificate.
-    poll_until(process, async || Ok(directory.join("apiserver.key").exists())).await?;
-    let access = access(directory, address, port, token).await?;
-    ready(process, &access).await?;
-    Ok(access)
-}
-
-/// Waits until the server that `access` is for says that it is ready.
-async fn ready(process: &Process, access: &Access) -> Result<(), Error> {
-    let answer = async || {
-        let request = http::Request::get("/readyz")
-            .body(Vec::new())
-            .expect("a constant request");
-        Ok(access.client()?.request_text(request).await.is_ok())
-    };
-    poll_until(process, answer).await
-}
-
-/// Access to the server whose certificate is in `directory`, with one of its tokens.
-async fn access(directory: &Path, address: &str, port: u16, token: &str) -> Result<Access, Error> {
-    let url = format!("https://{address}:{port}");
-    Access::new(&url, &directory.join("apiserver.crt"), token).await
-}
-
-fn api_server(directory: &Path, port: u16, features: Features) -> Result<Process, Error> {
-    let file = |name: &str| directory.join(name).display().to_string();
-    let mut arguments = vec![
-        format!("--etcd-servers=unix://{}", file("etcd.sock")),
-        format!("--bind-address={}", features.address()),
-        format!("--advertise-address={}", features.address()),
-        // A loopback address is not allowed in the endpoints of the `kubernetes` Service, and nobody looks at others.
-        "--endpoint-reconciler-type=none".to_owned(),
-        format!("--secure-port={port}"),
-        format!(
-            "--service-cluster-ip-range={}",
-            if features.kubelet { SERVICES } else { "10.0.0.0/16" }
-        ),
-        // The server makes its own certificate here, and the key of that serves for service account tokens too.
-        format!("--cert-dir={}", directory.display()),
-        format!("--service-account-signing-key-file={}", file("apiserver.key")),
-        format!("--service-account-key-file={}", file("apiserver.key")),
-        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-        format!("--token-auth-file={}", file("tokens.csv")),
-        "--authorization-mode=RBAC".to_owned(),
-        // As on OpenShift: whoever sets blockOwnerDeletion needs the right to update the owner's finalizers.
-        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
-        format!("--audit-policy-file={}", file("audit-policy.json")),
-        format!("--audit-log-path={}", file("audit.log")),
-        // In MiB: one file without rotation, so that a reader's position stays valid.
-        "--audit-log-maxsize=100000".to_owned(),
-    ];
-    if features.kubelet {
-        // The name of a node is nobody's address.
-        arguments.push("--kubelet-preferred-address-types=InternalIP".to_owned());
-    } else {
-        // It taints new nodes as not ready, and the controller that would take the taint off does not run.
-        arguments.push("--disable-admission-plugins=TaintNodesByCondition".to_owned());
-    }
-    if features.gang_scheduling {
-        arguments.push(GANG_SCHEDULING.to_owned());
-        arguments.push("--runtime-config=scheduling.k8s.io/v1beta1=true".to_owned());
-    }
-    Process::start(
-        &locate("kube-apiserver")?,
-        &arguments,
-        &directory.join("kube-apiserver.log"),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use std::iter;
-    use std::net::TcpListener;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn an_api_server_whose_port_somebody_else_has_taken_is_started_on_another_one() {
-        let directory = supervisor().directory("taken").unwrap();
-        let tokens = Tokens::random().unwrap();
-        fs::write(directory.join("tokens.csv"), tokens.file()).unwrap();
-        fs::write(directory.join("audit-policy.json"), AUDIT_POLICY).unwrap();
-        let _etcd = start_etcd(&directory).await.unwrap();
-        // It listens, so connecting to it succeeds, and it never answers.
-        let other = TcpListener::bind("127.0.0.1:0").unwrap();
-        let taken = other.local_addr().unwrap().port();
-
-        let mut ports = iter::once(taken).chain(iter::repeat_with(free_port));
-        let served = start_api_server(&directory, &tokens.admin, Features::default(), || ports.next().unwrap())
-            .await
-            .unwrap();
-
-        assert_ne!(served.port, taken);
-        assert_eq!(served.process.exit_status(), None);
-        assert!(served.access.client().unwrap().apiserver_version().await.is_ok());
-    }
 }

@@ -18,6 +18,7 @@
 //! ```
 
 mod access;
+mod api_server;
 mod audit;
 mod binaries;
 mod cluster;
@@ -29,6 +30,7 @@ mod namespace;
 mod node;
 mod nodes;
 mod operator;
+mod options;
 mod ports;
 mod process;
 mod supervisor;
@@ -38,12 +40,13 @@ mod wait;
 pub use self::access::User;
 pub use self::audit::{Audit, AuditEntry, AuditFilter};
 pub use self::binaries::repository;
-pub use self::cluster::{Cluster, EXISTING_CLUSTER, Options, not_applicable};
+pub use self::cluster::{Cluster, EXISTING_CLUSTER, not_applicable};
 pub use self::error::Error;
 pub use self::kubelet::{PodPhase, bind_pod, remove_pod, set_pod_phase};
 pub use self::namespace::Namespace;
 pub use self::node::Node;
 pub use self::operator::Operator;
+pub use self::options::Options;
 pub use self::ports::free_port;
 pub use self::process::Process;
 pub use self::supervisor::{Kept, keep_running};
