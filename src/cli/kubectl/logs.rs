@@ -1,6 +1,7 @@
 //! The logs of all pods of a job, each line with the replica before it.
 
 use std::collections::HashSet;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
@@ -25,7 +26,8 @@ pub(super) async fn print(client: &Client, namespace: &str, job: &str, follow: b
             .list(&of_job)
             .await
             .map_err(|error| format!("cannot list the pods of {job}: {error}"))?;
-        if list.items.is_empty() && seen.is_empty() && !follow {
+        let none = list.items.is_empty() && seen.is_empty();
+        if none && (!follow || ended(client, namespace, job).await) {
             return Err(format!("PyTorchJob {namespace}/{job} has no pods"));
         }
         for pod in list.items.into_iter().filter(has_started) {
@@ -36,14 +38,17 @@ pub(super) async fn print(client: &Client, namespace: &str, job: &str, follow: b
             }
         }
         if !follow {
-            while streams.next().await.is_some() {}
+            while streams.next().await == Some(Reader::Open) {}
             return Ok(());
         }
         let look_again = tokio::time::sleep(LOOK_AGAIN);
         tokio::pin!(look_again);
         while tokio::select! {
             () = &mut look_again => false,
-            Some(()) = streams.next() => true,
+            Some(reader) = streams.next() => match reader {
+                Reader::Open => true,
+                Reader::Closed => return Ok(()),
+            },
         } {}
         if streams.is_empty() && !seen.is_empty() && ended(client, namespace, job).await {
             return Ok(());
@@ -51,8 +56,16 @@ pub(super) async fn print(client: &Client, namespace: &str, job: &str, follow: b
     }
 }
 
+/// Whoever reads what is printed.
+#[derive(Debug, PartialEq, Eq)]
+enum Reader {
+    Open,
+    /// It has seen enough, as `head` has.
+    Closed,
+}
+
 /// Prints the log of one container until it ends.
-async fn one(pods: Api<Pod>, pod: String, replica: String, follow: bool, tail: i64) {
+async fn one(pods: Api<Pod>, pod: String, replica: String, follow: bool, tail: i64) -> Reader {
     let parameters = LogParams {
         container: Some(names::CONTAINER.to_owned()),
         follow,
@@ -62,13 +75,19 @@ async fn one(pods: Api<Pod>, pod: String, replica: String, follow: bool, tail: i
     let printed = async {
         let mut lines = pods.log_stream(&pod, &parameters).await?.lines();
         while let Some(line) = lines.try_next().await? {
-            println!("[{replica}] {line}");
+            writeln!(io::stdout(), "[{replica}] {line}")?;
         }
         Ok::<_, Box<dyn std::error::Error>>(())
     };
-    if let Err(error) = printed.await {
-        eprintln!("[{replica}] no log: {error}");
+    let Err(error) = printed.await else { return Reader::Open };
+    let closed = error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+    if closed {
+        return Reader::Closed;
     }
+    eprintln!("[{replica}] no log: {error}");
+    Reader::Open
 }
 
 /// A pod whose container has been started again has another log.

@@ -14,6 +14,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use crate::cli::kubectl::observation::Observation;
+use crate::cli::offline::Report;
+use crate::cli::print;
 use crate::platform::clock;
 
 /// The name under which kubectl finds this program.
@@ -81,14 +83,16 @@ impl Plugin {
         let result = runtime
             .map_err(Box::<dyn Error>::from)
             .and_then(|runtime| runtime.block_on(self.run()));
-        match result {
-            Ok(text) => print!("{text}"),
-            Err(error) => {
-                eprintln!("{error}");
-                return ExitCode::FAILURE;
-            }
-        }
-        ExitCode::SUCCESS
+        let printed = result.and_then(|output| {
+            print(&Report {
+                output,
+                ..Report::default()
+            })
+        });
+        printed.unwrap_or_else(|error| {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        })
     }
 
     async fn run(self) -> Result<String, Box<dyn Error>> {
