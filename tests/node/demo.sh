@@ -44,6 +44,8 @@ until_true() {
 kubectl() { target/control-plane/kubectl "$@"; }
 # state JOB TYPE: waits for a condition of a job.
 state() { run kubectl wait "pytorchjob/$1" "--for=condition=$2" --timeout=180s; }
+# test_checkpoint POD: it sees a checkpoint.
+test_checkpoint() { kubectl exec "$1" -- test -s /checkpoints/state.pt; }
 logs_have() { kubectl logs "$1" 2>/dev/null | grep -q "$2"; }
 
 step="start the node"
@@ -90,13 +92,32 @@ say "A TTL deletes the job itself"
 run kubectl patch pytorchjob simple --type=merge -p '{"spec":{"ttlSecondsAfterFinished":1}}'
 run kubectl wait pytorchjob/simple --for=delete --timeout=60s
 
-say "A suspended training saves a checkpoint on SIGTERM, exits with 0, has not succeeded, and goes on from there"
-run kubectl apply -f - <<VOLUME
+# volume NAME: a volume for claims, as a cluster with a provisioner makes one.
+volume() {
+  run kubectl apply -f - <<VOLUME
 apiVersion: v1
 kind: PersistentVolume
-metadata: { name: checkpoints }
-spec: { capacity: { storage: 1Gi }, accessModes: [ReadWriteMany], hostPath: { path: /run/checkpoints, type: DirectoryOrCreate } }
+metadata: { name: $1 }
+spec: { capacity: { storage: 1Gi }, accessModes: [ReadWriteMany], hostPath: { path: /run/$1, type: DirectoryOrCreate } }
 VOLUME
+}
+
+say "One rank dies: all start again together, from the last checkpoint, and it counts as one restart"
+volume restart
+run kubectl apply -f examples/restart.yaml
+until_true 120 test_checkpoint restart-worker-1
+run kubectl exec restart-worker-0 -- kill -INT 1
+state restart Restarting
+run kubectl get pytorchjob restart -o wide
+state restart Succeeded
+run kubectl logs restart-master-0
+logs_have restart-master-0 "done after step 400"
+! logs_have restart-master-0 "begins with step 0"
+run kubectl get pytorchjob restart -o wide
+[ "$(kubectl get pytorchjob restart -o jsonpath='{.status.restarts}')" = 1 ]
+
+say "A suspended training saves a checkpoint on SIGTERM, exits with 0, has not succeeded, and goes on from there"
+volume checkpoints
 run kubectl apply -f examples/checkpoint.yaml
 until_true 120 logs_have checkpoint-worker-0 "begins with step 0"
 (kubectl logs --follow checkpoint-master-0 || true) &
