@@ -1,5 +1,6 @@
 //! `plan` and `validate`: the operator's own decisions and rules, without a cluster.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde_json::{Value, json};
@@ -120,7 +121,8 @@ fn why_nothing(job: &PyTorchJob) -> String {
 fn admitted(job: &PyTorchJob, gang: &Gang, child: ChildRef) -> Child {
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let group = PodGroup {
-        spec: pod_group::spec(job, &gang.scheduler),
+        // Offline nobody knows the priority classes.
+        spec: pod_group::spec(job, &gang.scheduler, &BTreeMap::new()),
         ..PodGroup::default()
     };
     Child {

@@ -112,6 +112,7 @@ impl PodFlags {
                     served: true,
                 }),
             },
+            ..Settings::default()
         })
     }
 

@@ -17,6 +17,7 @@ mod job_ref;
 mod observe;
 mod options;
 mod pacing;
+mod priorities;
 mod queue;
 mod reconcile;
 mod run;

@@ -12,6 +12,7 @@ use tracing::info;
 use crate::cache::watch;
 use crate::controller::context::Context;
 use crate::controller::options::{Election, Options};
+use crate::controller::priorities;
 use crate::controller::queue::{self, JobQueue};
 use crate::controller::settings::settings;
 use crate::controller::take_over::{doubt_what_is_older, label_children};
@@ -116,7 +117,15 @@ fn start_watches(tasks: &mut JoinSet<()>, options: &Options, context: &Arc<Conte
     let namespace = options.namespace.as_deref();
     let jobs = watch::jobs(options.jobs(client), index.clone(), queue.clone(), metrics.clone());
     tasks.spawn(jobs);
-    for kind in context.settings.get().kinds() {
+    let settings = context.settings.get();
+    if settings
+        .gang
+        .as_ref()
+        .is_some_and(|gang| gang.scheduler.has_min_resources())
+    {
+        tasks.spawn(priorities::watch(client.clone(), context.clone()));
+    }
+    for kind in settings.kinds() {
         let api = match namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
             None => Api::all_with(client.clone(), &kind),

@@ -1,5 +1,6 @@
 //! The settings: what the flags say, and what the cluster is found to have.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -26,6 +27,14 @@ impl CurrentSettings {
     /// The settings as they are now.
     pub(super) fn get(&self) -> Arc<Settings> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Records the priority classes.
+    pub(super) fn set_priorities(&self, classes: &BTreeMap<String, i32>) {
+        let mut settings = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if settings.priorities != *classes {
+            Arc::make_mut(&mut settings).priorities.clone_from(classes);
+        }
     }
 
     /// Records whether PodGroups are served. Returns whether that is news.

@@ -36,6 +36,12 @@ impl GangScheduler {
         }
     }
 
+    /// Whether its PodGroups say how much must be free. Kubernetes' own looks at the pods.
+    #[must_use]
+    pub fn has_min_resources(&self) -> bool {
+        *self != Self::Kubernetes
+    }
+
     /// `schedulerName` of its pods; nothing for the scheduler that a pod has anyway.
     #[must_use]
     pub fn scheduler_name(&self) -> Option<&str> {

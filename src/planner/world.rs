@@ -1,5 +1,7 @@
 //! What a decision is made from.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, Replica, ReplicaType, RestartScope};
@@ -129,6 +131,8 @@ pub struct Settings {
     pub init_container: InitContainer,
     /// The gang scheduler, if there is to be one.
     pub gang: Option<Gang>,
+    /// The priority classes of the cluster with their values, as far as a gang scheduler needs them.
+    pub priorities: BTreeMap<String, i32>,
 }
 
 impl Settings {

@@ -213,6 +213,43 @@ fn w15_min_resources_are_what_the_first_members_ask_for_the_master_first() {
 }
 
 #[test]
+fn min_resources_counts_the_higher_priority_class_first_and_of_the_same_the_master() {
+    let class = |job: JobBuilder, role, class: &str| job.template(role, "/spec/priorityClassName", json!(class));
+    let cpu =
+        |job: JobBuilder, role, cpu: &str| job.container(role, "/resources", json!({ "requests": { "cpu": cpu } }));
+    let job = cpu(master_and_workers(2), ReplicaType::Master, "1");
+    let job = cpu(job, ReplicaType::Worker, "10").policy("schedulingPolicy", json!({ "minAvailable": 2 }));
+    let named = |master, worker| {
+        class(
+            class(job.clone(), ReplicaType::Master, master),
+            ReplicaType::Worker,
+            worker,
+        )
+    };
+    for (job, expected) in [
+        (job.clone(), "11"),
+        (named("high", "low"), "11"),
+        (named("low", "high"), "20"),
+        (named("high", "high"), "11"),
+        (named("low", "unknown"), "11"),
+        (named("negative", "unknown"), "20"),
+    ] {
+        let mut scene = scene(job.clone(), &GangScheduler::Volcano);
+        scene.settings.priorities = [("high", 10), ("low", 1), ("negative", -1)]
+            .map(|(name, value)| (name.into(), value))
+            .into();
+        let group = ChildRef::of_job(ChildKind::VolcanoPodGroup);
+        let group = Builder::new(&scene.job, &scene.settings).build(group).unwrap();
+        assert_eq!(
+            group["spec"]["minResources"]["cpu"],
+            expected,
+            "{:?}",
+            job.build().spec.pytorch_replica_specs
+        );
+    }
+}
+
+#[test]
 fn a_group_of_kubernetes_has_the_priority_class_of_its_pods_if_they_agree() {
     let class = |job: JobBuilder, role, class: &str| job.template(role, "/spec/priorityClassName", json!(class));
     let master = |name| class(master_and_workers(1), ReplicaType::Master, name);

@@ -391,7 +391,7 @@ impl Scene {
     /// What the PodGroup would be created with.
     fn pod_group_spec(&self) -> planner::PodGroupSpec {
         let gang = self.settings.gang.as_ref().expect("there is a gang scheduler");
-        planner::pod_group_spec(&self.job, &gang.scheduler)
+        planner::pod_group_spec(&self.job, &gang.scheduler, &self.settings.priorities)
     }
 
     /// The services.

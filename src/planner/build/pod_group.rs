@@ -1,9 +1,10 @@
 //! The PodGroup of a job, for a gang scheduler, and what makes a pod a member of it.
 //!
-//! Volcano's and the coscheduling plugin's as in Kubeflow, but for three things. `minResources` counts the Master
-//! before the Workers, where Kubeflow's order is random; an elastic job needs as few workers as its elasticPolicy says,
-//! not all; and the annotation of `kubectl apply` stays on the job.
+//! Volcano's and the coscheduling plugin's as in Kubeflow, but for three things. Of pods of the same priority,
+//! `minResources` counts the Master first, where Kubeflow's order is random; an elastic job needs as few workers as its
+//! elasticPolicy says, not all; and the annotation of `kubectl apply` stays on the job.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -37,15 +38,15 @@ pub(super) fn build(builder: &Builder<'_>, scheduler: &GangScheduler) -> Value {
         "apiVersion": kind.api_version(),
         "kind": kind.kind(),
         "metadata": metadata,
-        "spec": whole_spec(job, scheduler),
+        "spec": whole_spec(job, scheduler, &builder.settings.priorities),
     })
 }
 
-fn whole_spec(job: &PyTorchJob, scheduler: &GangScheduler) -> Value {
+fn whole_spec(job: &PyTorchJob, scheduler: &GangScheduler, priorities: &BTreeMap<String, i32>) -> Value {
     let PodGroupSpec {
         min_member,
         min_resources,
-    } = spec(job, scheduler);
+    } = spec(job, scheduler, priorities);
     let policy = policy(job);
     let priority_class = policy.priority_class.filter(|name| !name.is_empty());
     let min_resources = min_resources
@@ -77,11 +78,13 @@ fn whole_spec(job: &PyTorchJob, scheduler: &GangScheduler) -> Value {
 
 /// The part of the PodGroup that an edit of the job can change.
 #[must_use]
-pub fn spec(job: &PyTorchJob, scheduler: &GangScheduler) -> PodGroupSpec {
+pub fn spec(job: &PyTorchJob, scheduler: &GangScheduler, priorities: &BTreeMap<String, i32>) -> PodGroupSpec {
     let members = min_member(job);
     PodGroupSpec {
         min_member: Some(i32::try_from(members).unwrap_or(i32::MAX)),
-        min_resources: (*scheduler != GangScheduler::Kubernetes).then(|| min_resources(job, members)),
+        min_resources: scheduler
+            .has_min_resources()
+            .then(|| min_resources(job, members, priorities)),
     }
 }
 
@@ -90,7 +93,7 @@ pub fn spec(job: &PyTorchJob, scheduler: &GangScheduler) -> PodGroupSpec {
 pub(crate) fn spec_of_one(scheduler: &GangScheduler) -> PodGroupSpec {
     PodGroupSpec {
         min_member: Some(1),
-        min_resources: (*scheduler != GangScheduler::Kubernetes).then(BTreeMap::new),
+        min_resources: scheduler.has_min_resources().then(BTreeMap::new),
     }
 }
 
@@ -149,8 +152,9 @@ fn fewest_replicas(job: &PyTorchJob) -> u32 {
     job.spec.total_replicas() - workers + elastic.map_or(workers, fewest)
 }
 
-/// What the user says must be free, or what the first `members` pods ask for.
-fn min_resources(job: &PyTorchJob, members: u32) -> BTreeMap<String, Amount> {
+/// What the user says must be free, or what the first `members` pods ask for: those of the higher priority class first,
+/// as in Kubeflow, and of the same the Master.
+fn min_resources(job: &PyTorchJob, members: u32, priorities: &BTreeMap<String, i32>) -> BTreeMap<String, Amount> {
     if let Some(given) = policy(job).min_resources {
         let amounts = given.into_iter();
         return amounts
@@ -159,7 +163,12 @@ fn min_resources(job: &PyTorchJob, members: u32) -> BTreeMap<String, Amount> {
     }
     let mut left = members;
     let mut amounts: BTreeMap<String, Vec<Amount>> = BTreeMap::new();
-    for (role, template) in ReplicaType::ALL.into_iter().zip(template::of_roles(&job.spec)) {
+    let mut roles: Vec<_> = ReplicaType::ALL
+        .into_iter()
+        .zip(template::of_roles(&job.spec))
+        .collect();
+    roles.sort_by_key(|(_, template)| Reverse(template.as_ref().map_or(0, |template| priority(template, priorities))));
+    for (role, template) in roles {
         let pods = job.spec.replicas(role).min(left);
         left -= pods;
         let requests = template.iter().flat_map(requests).filter(|_| pods > 0);
@@ -170,6 +179,12 @@ fn min_resources(job: &PyTorchJob, members: u32) -> BTreeMap<String, Amount> {
     let sums = amounts.into_iter();
     sums.map(|(resource, amounts)| (resource, amounts.into_iter().sum()))
         .collect()
+}
+
+/// The value of the priority class that the template names; 0 without one that exists, as in Kubeflow.
+fn priority(template: &Value, priorities: &BTreeMap<String, i32>) -> i32 {
+    let class = template.pointer("/spec/priorityClassName").and_then(Value::as_str);
+    class.and_then(|class| priorities.get(class)).copied().unwrap_or(0)
 }
 
 /// The requests of the containers; the limits of a container that has no requests at all.
@@ -219,7 +234,7 @@ mod tests {
         let job = master().container(ReplicaType::Master, "/resources", requests);
         let job = job.build();
         let patch = |scheduler: &GangScheduler| {
-            let contents = Contents::PodGroup(spec(&job, scheduler));
+            let contents = Contents::PodGroup(spec(&job, scheduler, &BTreeMap::new()));
             build::patch(&contents, scheduler.kind(), "u")
         };
         let test = json!({ "op": "test", "path": "/metadata/uid", "value": "u" });

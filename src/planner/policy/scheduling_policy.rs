@@ -62,7 +62,7 @@ pub(crate) fn reconcile(world: &World<'_>) -> Option<Action> {
     let spec = if has_pods_without_group(world, gang) {
         pod_group::spec_of_one(&gang.scheduler)
     } else {
-        pod_group::spec(world.job, &gang.scheduler)
+        pod_group::spec(world.job, &gang.scheduler, &world.settings.priorities)
     };
     let differs = group.pod_group.as_ref().is_none_or(|group| group.spec != spec);
     (differs && !group.terminating).then(|| Action::Update {

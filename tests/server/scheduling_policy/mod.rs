@@ -7,8 +7,9 @@ mod kubernetes;
 use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams};
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, ResourceExt};
 use pytorchjob_test_cluster::{AuditFilter, Options, PodPhase, repository};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -148,6 +149,29 @@ async fn s1_a_gang_that_is_too_large_waits_until_min_available_is_lowered() {
     rig.set_phase("train-master-0", &PodPhase::Succeeded).await;
     rig.wait("train", |job| job.is("Succeeded")).await;
     rig.wait_group_gone::<Coscheduling>("train").await;
+}
+
+#[tokio::test]
+async fn min_resources_counts_the_pods_of_the_higher_priority_class_first() {
+    let rig = place().await.rig(COSCHEDULER).await;
+    let (high, low) = (
+        format!("high-{}", rig.namespace.name()),
+        format!("low-{}", rig.namespace.name()),
+    );
+    let classes = Api::<PriorityClass>::all(rig.client.clone());
+    for (name, value) in [(&high, 10), (&low, 1)] {
+        let class = serde_json::from_value(json!({ "metadata": { "name": name }, "value": value })).unwrap();
+        classes.create(&PostParams::default(), &class).await.unwrap();
+    }
+    let mut job = with(gang("ranked", 2), &min_available(2));
+    for (role, class, cpu) in [("Master", &low, "1"), ("Worker", &high, "10")] {
+        let pod = &mut job["spec"]["pytorchReplicaSpecs"][role]["template"]["spec"];
+        pod["priorityClassName"] = json!(class);
+        pod["containers"][0]["resources"] = json!({ "requests": { "cpu": cpu } });
+    }
+    rig.create(&job).await;
+    let both_workers = |group: &PodGroup<Coscheduling>| group.spec["minResources"]["cpu"] == "20";
+    rig.wait_group::<Coscheduling>("ranked", both_workers).await;
 }
 
 #[tokio::test]
