@@ -106,7 +106,7 @@ say "One rank dies: all start again together, from the last checkpoint, and it c
 volume restart
 run kubectl apply -f examples/restart.yaml
 until_true 120 test_checkpoint restart-worker-1
-run kubectl exec restart-worker-0 -- kill -INT 1
+run kubectl exec restart-worker-0 --container pytorch -- sh -c 'kill -INT 1'
 state restart Restarting
 run kubectl get pytorchjob restart -o wide
 state restart Succeeded
