@@ -153,7 +153,8 @@ impl PyTorchJobSpec {
     /// What is started again when one replica fails.
     #[must_use]
     pub fn restart_scope(&self) -> RestartScope {
-        self.run_policy.restart_scope.unwrap_or_default()
+        let scope = self.run_policy.restart_scope.as_ref();
+        scope.and_then(Word::known).unwrap_or_default()
     }
 
     /// `restartPolicy` of the pods of a role. Where the whole job starts again, no container may do so by itself.

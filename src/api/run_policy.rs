@@ -85,7 +85,8 @@ pub struct RunPolicy {
     /// kubelet restarts no container in place, all old pods are gone before a new one is created, and it counts as one
     /// restart however many pods failed by it. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub restart_scope: Option<RestartScope>,
+    #[schemars(with = "Option<RestartScope>")]
+    pub restart_scope: Option<Word<RestartScope>>,
 
     /// What a gang scheduler is told. Immutable but for minAvailable.
     #[serde(skip_serializing_if = "Option::is_none")]

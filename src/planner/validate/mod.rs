@@ -153,6 +153,10 @@ fn check_words(job: &PyTorchJob, found: &mut Found) {
             found.fatal(field, format!("is {word:?} and must be All, Running or None"));
         }
     }
+    if let Some(Word::Other(word)) = &job.spec.run_policy.restart_scope {
+        let must = format!("is {word:?} and must be Replica or Job");
+        found.fatal("spec.runPolicy.restartScope", must);
+    }
     for role in ReplicaType::ALL {
         if let Some(Word::Other(word)) = job
             .spec
