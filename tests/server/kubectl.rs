@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use crate::job::{job, with};
+use crate::job::{Job, job, with};
 use crate::rig::{BINARY, Rig, failed};
 
 /// Somebody who may look at everything in the namespace, and change nothing.
@@ -74,7 +74,11 @@ async fn why_record_and_replay_need_no_right_but_to_view_and_a_record_says_the_s
     } });
     rig.running(&with(job("train", 1), &secret)).await;
     rig.set_phase("train-worker-0", &failed(137)).await;
-    rig.wait("train", |job| job.status["restarts"] == 1).await;
+    // The failed pod is replaced, and nothing changes any more: what is said twice is the same.
+    let replaced = |job: &Job| job.status["restarts"] == 1 && job.status["replacedPods"].is_null() && job.is("Running");
+    rig.wait("train", replaced).await;
+    rig.wait_pods("train", |pods| pods.len() == 2).await;
+    rig.settle("train").await;
     rig.wait_event("train", "Warning", "PyTorchJobRestarting").await;
     let of_user = ["--kubeconfig", &kubeconfig, "--namespace", rig.namespace.name()];
     let call = |command: &'static [&'static str]| [&of_user[..], command].concat();
