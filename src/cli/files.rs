@@ -111,7 +111,7 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-fn text(path: &Path) -> Result<String, Error> {
+pub(super) fn text(path: &Path) -> Result<String, Error> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         std::io::stdin().read_to_string(&mut text).map(|_| text)

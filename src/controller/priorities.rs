@@ -21,22 +21,27 @@ pub(super) async fn watch(client: Client, context: Arc<Context>) {
     let mut told = false;
     while let Some(event) = events.next().await {
         match event {
+            // A list counts when it is complete: half of one would write to every group that the other half is about.
             Ok(Event::Init) => classes.clear(),
-            Ok(Event::InitApply(class) | Event::Apply(class)) => {
-                classes.insert(class.name_any(), class.value.unwrap_or_default());
+            Ok(Event::InitApply(class)) => insert(&mut classes, &class),
+            Ok(Event::InitDone) => context.settings.set_priorities(&classes),
+            Ok(Event::Apply(class)) => {
+                insert(&mut classes, &class);
+                context.settings.set_priorities(&classes);
             }
             Ok(Event::Delete(class)) => {
                 classes.remove(&class.name_any());
+                context.settings.set_priorities(&classes);
             }
-            Ok(Event::InitDone) => {}
-            Err(error) => {
-                if !told {
-                    warn!(%error, "cannot watch priority classes; minResources of gangs counts the Master first");
-                }
+            Err(error) if !told => {
+                warn!(%error, "cannot watch priority classes; minResources of gangs counts the Master first");
                 told = true;
-                continue;
             }
+            Err(_) => {}
         }
-        context.settings.set_priorities(&classes);
     }
+}
+
+fn insert(classes: &mut BTreeMap<String, i32>, class: &PriorityClass) {
+    classes.insert(class.name_any(), class.value.unwrap_or_default());
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
 use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client, ResourceExt};
 
-use crate::api::names;
+use crate::api::{PyTorchJob, names};
+use crate::planner::finished;
 
 /// How often pods are looked for that were started meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -92,31 +93,26 @@ async fn one(pods: Api<Pod>, pod: String, replica: String, follow: bool, tail: i
 
 /// A pod whose container has been started again has another log.
 fn run_of(pod: &Pod) -> (String, i32) {
-    let status = pod.status.as_ref();
-    let containers = status
-        .iter()
-        .flat_map(|status| status.container_statuses.iter().flatten());
-    let mut training = containers.filter(|container| container.name == names::CONTAINER);
-    let restarts = training.next().map_or(0, |container| container.restart_count);
+    let restarts = training(pod).map_or(0, |container| container.restart_count);
     (pod.uid().unwrap_or_default(), restarts)
 }
 
 fn has_started(pod: &Pod) -> bool {
-    let status = pod.status.as_ref();
-    let containers = status
-        .iter()
-        .flat_map(|status| status.container_statuses.iter().flatten());
-    let mut begun = containers
-        .filter(|container| container.name == names::CONTAINER)
-        .filter_map(|container| container.state.as_ref());
-    begun.any(|state| state.running.is_some() || state.terminated.is_some())
+    let state = training(pod).and_then(|container| container.state.as_ref());
+    state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+}
+
+/// The status of the container that trains.
+fn training(pod: &Pod) -> Option<&ContainerStatus> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    statuses.iter().find(|container| container.name == names::CONTAINER)
 }
 
 /// Whether the job has finished or is gone.
 async fn ended(client: &Client, namespace: &str, job: &str) -> bool {
-    let jobs: Api<crate::api::PyTorchJob> = Api::namespaced(client.clone(), namespace);
+    let jobs: Api<PyTorchJob> = Api::namespaced(client.clone(), namespace);
     match jobs.get_opt(job).await {
-        Ok(job) => job.is_none_or(|job| job.status.as_ref().is_some_and(crate::planner::finished)),
+        Ok(job) => job.is_none_or(|job| job.status.as_ref().is_some_and(finished)),
         Err(_) => false,
     }
 }

@@ -15,7 +15,7 @@ use kube::{Client, Config};
 
 use crate::cli::kubectl::observation::Observation;
 use crate::cli::offline::Report;
-use crate::cli::print;
+use crate::cli::{files, print};
 use crate::platform::clock;
 
 /// The name under which kubectl finds this program.
@@ -96,28 +96,29 @@ impl Plugin {
     }
 
     async fn run(self) -> Result<String, Box<dyn Error>> {
-        if let Command::Replay { file } = &self.command {
-            let observation: Observation = serde_json::from_str(&text_of(file)?)
-                .map_err(|error| format!("{} is not what `record` prints: {error}", file.display()))?;
-            return Ok(why::explain(&observation.facts()?));
-        }
-        let (client, namespace) = self.connect().await?;
         match &self.command {
-            Command::Why { job } => {
-                let observation = read::observe(&client, &namespace, job, clock::now()).await?;
-                Ok(why::explain(&observation.facts()?))
-            }
+            Command::Why { job } => explain(&self.observe(job).await?),
             Command::Record { job } => {
-                let mut observation = read::observe(&client, &namespace, job, clock::now()).await?;
+                let mut observation = self.observe(job).await?;
                 observation.blank();
                 Ok(format!("{:#}\n", serde_json::to_value(&observation)?))
             }
+            Command::Replay { file } => {
+                let observation = serde_json::from_str(&files::text(file)?)
+                    .map_err(|error| format!("{} is not what `record` prints: {error}", file.display()))?;
+                explain(&observation)
+            }
             Command::Logs { job, follow, tail } => {
+                let (client, namespace) = self.connect().await?;
                 logs::print(&client, &namespace, job, *follow, *tail).await?;
                 Ok(String::new())
             }
-            Command::Replay { .. } => Ok(String::new()),
         }
+    }
+
+    async fn observe(&self, job: &str) -> Result<Observation, Box<dyn Error>> {
+        let (client, namespace) = self.connect().await?;
+        Ok(read::observe(&client, &namespace, job, clock::now()).await?)
     }
 
     /// A client, and the namespace to look in.
@@ -138,11 +139,6 @@ impl Plugin {
     }
 }
 
-fn text_of(file: &Path) -> Result<String, Box<dyn Error>> {
-    let read = if file == Path::new("-") {
-        std::io::read_to_string(std::io::stdin())
-    } else {
-        std::fs::read_to_string(file)
-    };
-    read.map_err(|error| format!("cannot read {}: {error}", file.display()).into())
+fn explain(observation: &Observation) -> Result<String, Box<dyn Error>> {
+    Ok(why::explain(&observation.facts()?))
 }

@@ -1,11 +1,13 @@
 //! Reads a job and what belongs to it from a cluster.
 
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client, Resource};
 use serde_json::Value;
 
 use crate::api::{ChildKind, PyTorchJob, names};
+use crate::cache::ObjectView;
 use crate::cli::kubectl::observation::Observation;
 
 /// Reads the job of this name. What else cannot be read, because it is not permitted or not there, is said in
@@ -16,13 +18,7 @@ pub(super) async fn observe(
     name: &str,
     time: Timestamp,
 ) -> Result<Observation, String> {
-    let jobs = api(
-        client,
-        namespace,
-        names::API_VERSION,
-        names::KIND,
-        &PyTorchJob::plural(&()),
-    );
+    let jobs = api::<PyTorchJob>(client, namespace, &());
     let job = jobs
         .get(name)
         .await
@@ -37,7 +33,7 @@ pub(super) async fn observe(
     };
     let of_job = format!("{}={name}", names::LABEL_JOB_NAME);
     for kind in ChildKind::ALL {
-        let api = api(client, namespace, &kind.api_version(), kind.kind(), kind.plural());
+        let api = api::<ObjectView>(client, namespace, &kind);
         match api.list(&ListParams::default().labels(&of_job)).await {
             Ok(list) => {
                 let objects = list.items.iter().map(|object| with_kind(json(object), kind));
@@ -57,7 +53,7 @@ pub(super) async fn observe(
 
 impl Observation {
     async fn read_events(&mut self, client: &Client, namespace: &str, job: &str) {
-        let api = api(client, namespace, "events.k8s.io/v1", "Event", "events");
+        let api = api::<Event>(client, namespace, &());
         let list = match api.list(&ListParams::default()).await {
             Ok(list) => list.items,
             Err(error) => return self.unread.push(format!("events: {error}")),
@@ -78,10 +74,9 @@ impl Observation {
     }
 }
 
-fn api(client: &Client, namespace: &str, api_version: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
-    Api::namespaced_with(client.clone(), namespace, &resource)
+/// Objects of a kind as they are stored, with all that we do not know of them.
+fn api<K: Resource>(client: &Client, namespace: &str, kind: &K::DynamicType) -> Api<DynamicObject> {
+    Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(kind))
 }
 
 /// Objects in a list do not say what they are.

@@ -14,15 +14,22 @@ use crate::planner::world::World;
 /// What remains until `seconds` after `since`: zero when that time has come. Values beyond the calendar never come.
 #[must_use]
 pub(crate) fn remaining(since: &Time, seconds: i64, now: Timestamp) -> Option<Duration> {
-    let end = since.0.checked_add(SignedDuration::from_secs(seconds)).ok()?;
-    Some(Duration::try_from(end.duration_since(now)).unwrap_or(Duration::ZERO))
+    Some(from(now, end(since, seconds)?))
 }
 
 /// How long ago `seconds` after `since` were over; zero when they are not.
 #[must_use]
 pub(crate) fn overdue(since: &Time, seconds: i64, now: Timestamp) -> Option<Duration> {
-    let end = since.0.checked_add(SignedDuration::from_secs(seconds)).ok()?;
-    Some(Duration::try_from(now.duration_since(end)).unwrap_or(Duration::ZERO))
+    Some(from(end(since, seconds)?, now))
+}
+
+fn end(since: &Time, seconds: i64) -> Option<Timestamp> {
+    since.0.checked_add(SignedDuration::from_secs(seconds)).ok()
+}
+
+/// How much later the second is; zero when it is not.
+fn from(earlier: Timestamp, later: Timestamp) -> Duration {
+    Duration::try_from(later.duration_since(earlier)).unwrap_or(Duration::ZERO)
 }
 
 /// The message of the Failed condition: Kubeflow's, with the number.

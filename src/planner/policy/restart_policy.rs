@@ -129,10 +129,9 @@ pub(crate) fn remember(world: &World<'_>, status: &mut JobStatus, pod: &Pod) {
 /// surplus.
 #[must_use]
 pub(crate) fn replacements(world: &World<'_>) -> Vec<Action> {
-    let counted: &[String] = world.job.status.as_ref().map_or(&[], |status| &status.replaced_pods);
     failed_replicas(world)
         .into_iter()
-        .filter(|(_, pod)| counted.contains(&pod.uid))
+        .filter(|(_, pod)| world.is_counted(pod))
         .map(|(_, pod)| Action::delete_pod(pod))
         .collect()
 }

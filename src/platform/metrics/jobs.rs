@@ -1,7 +1,6 @@
 //! `pytorchjob_operator_jobs`: jobs by state, counted when somebody asks.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -28,12 +27,6 @@ impl JobsByState {
             jobs: IntGaugeVec::new(options, &["state"])?,
             count,
         })
-    }
-}
-
-impl fmt::Debug for JobsByState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobsByState").finish_non_exhaustive()
     }
 }
 

@@ -5,10 +5,9 @@ use std::path::Path;
 use crate::Error;
 use crate::access::Access;
 use crate::binaries::locate;
-use crate::control_plane::poll_until;
 use crate::node::{API_SERVER, SERVICES};
 use crate::ports::free_port;
-use crate::process::Process;
+use crate::process::{Process, poll_until};
 
 /// What a control plane is started with.
 #[derive(Debug, Clone, Copy, Default)]

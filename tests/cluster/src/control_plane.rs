@@ -3,22 +3,15 @@
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::Error;
 use crate::access::Access;
 use crate::api_server::{self, AUDIT_POLICY, Features, GANG_SCHEDULING};
 use crate::binaries::locate;
 use crate::node::Kubeconfigs;
-use crate::process::Process;
+use crate::process::{Process, poll_until};
 use crate::supervisor::supervisor;
 use crate::tokens::Tokens;
-
-/// Each start of a process must be done in this time. A loaded machine needs ten seconds.
-const START_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// How often a starting process is asked whether it is ready. Nothing announces it.
-const POLL: Duration = Duration::from_millis(25);
 
 /// The controllers that the tests need. No kubelet runs, so nothing else would have work to do.
 const CONTROLLERS: &str = "garbage-collector-controller,namespace-controller,serviceaccount-controller,\
@@ -185,24 +178,6 @@ impl ControlPlane {
         let arguments: Vec<String> = arguments.iter().cloned().chain(gate).collect();
         self.components.push(Process::start(&locate(name)?, &arguments, &log)?);
         Ok(())
-    }
-}
-
-/// Asks again and again until `ready` says yes, the process has ended or it has had its time. An answer that does not
-/// come does not keep the end from being noticed.
-pub(crate) async fn poll_until(process: &Process, ready: impl AsyncFn() -> Result<bool, Error>) -> Result<(), Error> {
-    let poll = async {
-        while !ready().await? {
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
-    };
-    tokio::select! {
-        biased;
-        _ = process.exited() => process.check_running(),
-        result = tokio::time::timeout(START_TIMEOUT, poll) => {
-            result.unwrap_or_else(|_| Err(process.late("was not ready within", START_TIMEOUT)))
-        }
     }
 }
 

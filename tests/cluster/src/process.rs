@@ -15,6 +15,12 @@ use tokio::sync::watch;
 use crate::Error;
 use crate::supervisor::supervisor;
 
+/// Each start of a process must be done in this time. A loaded machine needs ten seconds.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// How often a starting process is asked whether it is ready. Nothing announces it.
+const POLL: Duration = Duration::from_millis(25);
+
 /// A running program. It is killed and reaped when this is dropped, and when this process ends.
 #[derive(Debug)]
 pub struct Process {
@@ -222,6 +228,24 @@ impl Drop for Process {
         if let Some(reaper) = self.reaper.take() {
             // An error would say that the reaper panicked; a second panic here would hide the first.
             let _ = reaper.join();
+        }
+    }
+}
+
+/// Asks again and again until `ready` says yes, the process has ended or it has had its time. An answer that does not
+/// come does not keep the end from being noticed.
+pub(crate) async fn poll_until(process: &Process, ready: impl AsyncFn() -> Result<bool, Error>) -> Result<(), Error> {
+    let poll = async {
+        while !ready().await? {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        biased;
+        _ = process.exited() => process.check_running(),
+        result = tokio::time::timeout(START_TIMEOUT, poll) => {
+            result.unwrap_or_else(|_| Err(process.late("was not ready within", START_TIMEOUT)))
         }
     }
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Namespaces, PODS, POLL, START_TIMEOUT, write, write_json};
+use super::{Namespaces, PODS, write, write_json};
+use crate::process::poll_until;
 use crate::{Error, Process};
 
 /// Where Debian installs the CNI plugins.
@@ -32,16 +33,8 @@ pub(super) async fn start(namespaces: &Namespaces) -> Result<Process, Error> {
     let log = directory.join("containerd.log");
     let arguments = [format!("--config={}", path.display())];
     let containerd = namespaces.start(Path::new("containerd"), &arguments, &log)?;
-    let answers = async {
-        while namespaces.run("ctr", &["version"]).await.is_err() {
-            containerd.check_running()?;
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
-    };
-    tokio::time::timeout(START_TIMEOUT, answers)
-        .await
-        .unwrap_or_else(|_| Err(containerd.late("was not ready within", START_TIMEOUT)))?;
+    let answers = async || Ok(namespaces.run("ctr", &["version"]).await.is_ok());
+    poll_until(&containerd, answers).await?;
     Ok(containerd)
 }
 

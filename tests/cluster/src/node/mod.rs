@@ -53,10 +53,8 @@ const IMAGES: [(&str, &[&str]); 3] = [
     ("image.tar", &["docker.io/library/pytorchjob-operator:dev"]),
 ];
 
-/// Each program must be ready in this time.
+/// The node must be ready in this time.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
-/// How often a starting program is asked whether it is ready. Nothing announces it.
-const POLL: Duration = Duration::from_millis(50);
 
 /// Whom the programs of a node talk to the API server as.
 pub(crate) struct Kubeconfigs {

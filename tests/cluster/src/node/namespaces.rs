@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use tokio::process::Command;
 
-use super::{ADDRESS, API_SERVER, PODS, POLL, START_TIMEOUT, program};
-use crate::process::output;
+use super::{ADDRESS, API_SERVER, PODS, program};
+use crate::process::{output, poll_until};
 use crate::supervisor::supervisor;
 use crate::{Error, Process};
 
@@ -62,7 +62,8 @@ impl Namespaces {
         let pause = program("node/pause")?.display().to_string();
         let log = directory.join("namespaces.log");
         let holder = Process::start(Path::new("unshare"), unshare.into_iter().chain([pause]), &log)?;
-        let pid = first_inside(&holder).await?;
+        poll_until(&holder, async || Ok(inside(holder.pid()).is_some())).await?;
+        let pid = inside(holder.pid()).unwrap_or_default();
         let namespaces = Self { holder, pid, directory };
         namespaces.run("sh", &["-c", PRIVATE]).await?;
         namespaces.connect().await?;
@@ -133,24 +134,12 @@ impl Namespaces {
     }
 }
 
-/// Waits for the process that `unshare` starts, until it holds the namespaces.
-async fn first_inside(unshare: &Process) -> Result<u32, Error> {
-    let pid = unshare.pid();
-    let inside = async {
-        loop {
-            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-            let name = |child: u32| fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
-            let child = children.trim().parse().ok();
-            if let Some(child) = child.filter(|&child| name(child) == "pause\n") {
-                return Ok(child);
-            }
-            unshare.check_running()?;
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::time::timeout(START_TIMEOUT, inside)
-        .await
-        .unwrap_or_else(|_| Err(unshare.late("made no namespaces within", START_TIMEOUT)))
+/// The process that `unshare` has started, once it holds the namespaces.
+fn inside(unshare: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).ok()?;
+    let child: u32 = children.trim().parse().ok()?;
+    let name = fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
+    (name == "pause\n").then_some(child)
 }
 
 /// A cgroup in each hierarchy, with the processors and memory of its parent where a new one has none (cgroup v1), and
