@@ -13,9 +13,9 @@
 
 #![warn(unreachable_pub)]
 
-pub mod api;
 mod cache;
 pub mod cli;
 mod controller;
-pub mod planner;
 pub mod platform;
+
+pub use pytorchjob_planner::{api, planner};

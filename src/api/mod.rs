@@ -1,6 +1,6 @@
 //! What users write and read: the PyTorchJob resource, its schema and its names.
 
-pub(crate) mod bounds;
+pub mod bounds;
 mod cel;
 mod child;
 mod elastic_policy;

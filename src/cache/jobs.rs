@@ -17,7 +17,7 @@ use crate::api::ConditionType;
 use crate::cache::key::{NamespacedName, is_newer};
 use crate::cache::listing::Listing;
 use crate::cache::stored_job::StoredJob;
-use crate::planner::status::conditions::state;
+use crate::planner::state;
 
 /// All jobs.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::api::{JobStatus, PyTorchJob, PyTorchJobSpec, RawJson, shortened};
 use crate::cache::key::NamespacedName;
 use crate::cache::metadata;
-use crate::planner::status::conditions::finished;
+use crate::planner::finished;
 
 /// The most that is kept of what is wrong with an object, in bytes: it goes into a condition, an event and the log.
 const CAUSE_BYTES: usize = 400;

@@ -14,8 +14,7 @@ use crate::api::{ChildKind, shortened};
 use crate::cache::children::{Observed, Owner};
 use crate::cache::metadata;
 use crate::cache::parts::{self, ContainerStatusView, SpecView, StatusView, TROUBLE_BYTES, TerminatedView};
-use crate::planner::build::template_hash;
-use crate::planner::{Child, Deletion, FailedContainer, Failure, Phase, Pod, Trouble};
+use crate::planner::{Child, Deletion, FailedContainer, Failure, Phase, Pod, Trouble, template_hash};
 
 /// The part of an owned object that is read. The parser skips the rest without allocating it.
 #[derive(Clone, Debug, Deserialize)]

@@ -9,9 +9,10 @@ use crate::api::structural::Misfit;
 use crate::api::{ChildRef, PyTorchJob};
 use crate::cli::files::Contents;
 use crate::cli::manifest::Document;
-use crate::planner::build::{Builder, pod_group};
-use crate::planner::validate::{Problem, problems};
-use crate::planner::{Action, Child, Gang, PodGroup, Settings, World, finished, managed_elsewhere, plan as decide};
+use crate::planner::{
+    Action, Builder, Child, Gang, PodGroup, Problem, Settings, World, finished, managed_elsewhere, plan as decide,
+    pod_group_spec, problems,
+};
 use crate::platform::clock;
 
 /// How objects are printed.
@@ -122,7 +123,7 @@ fn admitted(job: &PyTorchJob, gang: &Gang, child: ChildRef) -> Child {
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let group = PodGroup {
         // Offline nobody knows the priority classes.
-        spec: pod_group::spec(job, &gang.scheduler, &BTreeMap::new()),
+        spec: pod_group_spec(job, &gang.scheduler, &BTreeMap::new()),
         ..PodGroup::default()
     };
     Child {

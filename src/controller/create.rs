@@ -12,8 +12,7 @@ use crate::controller::applied::{Applied, Budget, JOB_CONCURRENCY};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::job_ref::JobRef;
-use crate::planner::Action;
-use crate::planner::build::{Builder, child_labels};
+use crate::planner::{Action, Builder, child_labels};
 
 /// Objects of a kind that a job asks for at once; later batches have up to [`JOB_CONCURRENCY`]. Most jobs are small and
 /// wait for one answer; of a quota that is used up few refusals are taken.

@@ -12,8 +12,7 @@ use crate::api::{ChildKind, ChildRef, Replica, names};
 use crate::cache::{Jobs, NamespacedName, ObjectView};
 use crate::controller::context::Context;
 use crate::controller::options::Options;
-use crate::planner::build::child_labels;
-use crate::planner::finished;
+use crate::planner::{child_labels, finished};
 
 /// Autoscalers of one page of a list.
 const PAGE: u32 = 500;

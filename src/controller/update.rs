@@ -12,7 +12,7 @@ use crate::controller::applied::{Applied, Budget};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::job_ref::JobRef;
-use crate::planner::{Action, build};
+use crate::planner::{Action, patch};
 
 /// Carries out the updates among `actions`.
 pub(super) async fn update(
@@ -24,7 +24,7 @@ pub(super) async fn update(
 ) {
     let updates = actions.iter().filter_map(|action| match action {
         Action::Update { child, uid, contents } => {
-            let patch = build::patch(contents, child.kind, uid);
+            let patch = patch(contents, child.kind, uid);
             Some(budget.run(update_child(context, job, *child, patch)))
         }
         Action::Create(_) | Action::Delete { .. } | Action::DeleteJob => None,

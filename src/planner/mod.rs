@@ -34,7 +34,7 @@ mod world;
 
 pub use amount::Amount;
 pub use build::pod_group::spec as pod_group_spec;
-pub use build::{Builder, template_hash};
+pub use build::{Builder, child_labels, patch, template_hash};
 pub use child::{
     AutoscalerSpec, Child, Deletion, FailedContainer, Failure, Phase, Pod, PodGroup, PodGroupSpec, Trouble,
 };
@@ -42,7 +42,7 @@ pub use gang::{Gang, GangScheduler};
 pub use init_container::InitContainer;
 pub use plan::{Action, Contents, Count, Event, Plan, StatusWrite, Urgency};
 pub use refusal::undecodable;
-pub use status::conditions::{finished, is_true};
+pub use status::conditions::{finished, is_true, state};
 pub use validate::{Problem, problems};
 pub use world::{Settings, World};
 

@@ -18,8 +18,8 @@ use pytorchjob_operator::planner::{self, Phase, is_true};
 use pytorchjob_test_cluster::{Cluster, PodPhase, remove_pod, set_pod_phase, wait_for, wait_for_all, wait_gone};
 use serde_json::{Value, json};
 
+use crate::support::dice::Dice;
 use crate::support::differential::admission::Admission;
-use crate::support::differential::dice::Dice;
 use crate::support::differential::edit::Edit;
 use crate::support::differential::generator::{self, Taste};
 use crate::support::differential::law;

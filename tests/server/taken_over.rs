@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::bad_input::WITHOUT_RULES;
 use crate::job::{Job, job, with};
 use crate::rig::{Rig, TIMEOUT, create, install_identity, own_cluster, refusal};
-use crate::support::differential::dice::Dice;
+use crate::support::dice::Dice;
 use crate::support::differential::generator::Taste;
 use crate::support::differential::schema_walk;
 

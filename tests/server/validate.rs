@@ -12,7 +12,7 @@ use pytorchjob_test_cluster::Cluster;
 use serde_json::{Value, json};
 
 use crate::rig::BINARY;
-use crate::support::differential::dice::Dice;
+use crate::support::dice::Dice;
 use crate::support::differential::generator::{Taste, base};
 use crate::support::differential::schema_walk;
 

@@ -3,6 +3,7 @@
 
 pub mod bad_jobs;
 pub mod cluster;
+pub mod dice;
 pub mod differential;
 pub mod environment;
 pub mod fixture;

@@ -8,8 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::api::names::reason;
 use crate::api::{JobStatus, Replica};
 use crate::cli::kubectl::observation::Facts;
-use crate::planner::status::conditions::state;
-use crate::planner::{Action, Phase, Pod, finished, managed_elsewhere};
+use crate::planner::{Action, Phase, Pod, finished, managed_elsewhere, state};
 
 /// Warnings that are shown: the newest.
 const EVENTS: usize = 5;

@@ -73,7 +73,7 @@ impl<'a> Builder<'a> {
 
 /// Labels of a child of any kind of the job of this name.
 #[must_use]
-pub(crate) fn child_labels(job: &str, child: ChildRef) -> Map<String, Value> {
+pub fn child_labels(job: &str, child: ChildRef) -> Map<String, Value> {
     match child.replica {
         Some(replica) => replica_labels(job, replica),
         None => job_labels(job),

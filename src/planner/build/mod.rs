@@ -12,8 +12,7 @@ pub mod template_hash;
 
 use serde_json::{Value, json};
 
-pub use self::builder::Builder;
-pub(crate) use self::builder::child_labels;
+pub use self::builder::{Builder, child_labels};
 use crate::api::{ChildKind, ChildRef};
 use crate::planner::gang::GangScheduler;
 use crate::planner::plan::Contents;
@@ -40,7 +39,7 @@ impl Builder<'_> {
 
 /// What writes `contents` into the object of this kind with this UID: a JSON patch.
 #[must_use]
-pub(crate) fn patch(contents: &Contents, kind: ChildKind, uid: &str) -> Value {
+pub fn patch(contents: &Contents, kind: ChildKind, uid: &str) -> Value {
     let mut patch = vec![json!({ "op": "test", "path": "/metadata/uid", "value": uid })];
     patch.extend(match contents {
         Contents::PodGroup(spec) => pod_group::patch(spec, kind),

@@ -33,7 +33,7 @@ pub fn is_true(status: &JobStatus, condition: ConditionType) -> bool {
 
 /// The newest condition that is True, as the STATE column shows it; nothing of a job that nobody has looked at.
 #[must_use]
-pub(crate) fn state(status: &JobStatus) -> Option<ConditionType> {
+pub fn state(status: &JobStatus) -> Option<ConditionType> {
     let newest = status.conditions.iter().rfind(|entry| entry.status == TRUE)?;
     ConditionType::ALL
         .into_iter()

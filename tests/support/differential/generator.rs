@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::differential::dice::Dice;
+use crate::support::dice::Dice;
 use crate::support::differential::edit::Edit;
 use crate::support::differential::simulation::{JOB, Simulation};
 use crate::support::differential::walk::Step;

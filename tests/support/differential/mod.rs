@@ -1,7 +1,6 @@
 //! Random edits of random jobs, in a simulation and against an admission like the API server's.
 
 pub mod admission;
-pub mod dice;
 pub mod edit;
 pub mod generator;
 pub mod law;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::differential::dice::Dice;
+use crate::support::dice::Dice;
 
 /// A role of the job, or now and then one that it has not.
 pub fn role(dice: &mut Dice, job: &Value) -> &'static str {

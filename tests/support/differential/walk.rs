@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::support::dice::Dice;
 use crate::support::differential::admission::Admission;
-use crate::support::differential::dice::Dice;
 use crate::support::differential::edit::Edit;
 use crate::support::differential::generator::{self, Taste};
 use crate::support::differential::law;

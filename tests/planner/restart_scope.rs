@@ -6,7 +6,7 @@ use crate::api::names::reason;
 use crate::api::{JobStatus, PyTorchJob, ReplicaType};
 use crate::planner::{Phase, Plan};
 use crate::support::cluster::{Cluster, Outcome, Step, Written};
-use crate::support::differential::dice::Dice;
+use crate::support::dice::Dice;
 use crate::support::fixture::{JobBuilder, Scene, actions, master_and_workers, workers};
 
 fn whole(job: JobBuilder) -> JobBuilder {

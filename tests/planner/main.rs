@@ -1,0 +1,29 @@
+//! The planner by API field, parity with Kubeflow, and laws that hold in every history.
+
+use pytorchjob_planner::{api, planner};
+
+mod autoscaler;
+mod clean_up;
+mod conditions;
+mod laws;
+mod limits;
+mod parity;
+mod refusals;
+mod replicas;
+mod restart_scope;
+mod restarts;
+mod scheduling_policy;
+mod stopped_pods;
+mod suspension;
+mod waiting;
+
+/// What other test binaries use too, as far as it needs no admission.
+#[allow(dead_code, reason = "this binary uses the part it needs")]
+#[path = "../support"]
+mod support {
+    pub mod bad_jobs;
+    pub mod cluster;
+    pub mod dice;
+    pub mod environment;
+    pub mod fixture;
+}
