@@ -1,8 +1,12 @@
 //! `kubectl pytorchjob`: what a user wants to know of a job, read with the user's own kubeconfig and nothing more.
 
+mod age;
+mod get;
 mod logs;
 mod observation;
 mod read;
+mod stage;
+mod terminal;
 mod why;
 
 use std::error::Error;
@@ -25,7 +29,7 @@ const PLUGIN: &str = "kubectl-pytorchjob";
 #[derive(Debug, Parser)]
 #[command(name = "kubectl pytorchjob", bin_name = "kubectl pytorchjob", version)]
 pub(super) struct Plugin {
-    /// Namespace of the job; the one of the context by default.
+    /// Namespace of the jobs; the one of the context by default.
     #[arg(short, long, global = true)]
     namespace: Option<String>,
     /// Context of the kubeconfig; the current one by default.
@@ -40,6 +44,8 @@ pub(super) struct Plugin {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Print a line for each job, with what its pods are at until all of them run.
+    Get(get::Get),
     /// Say what a job is doing, what it waits for, what will happen to it next and when, and what to do about it.
     Why {
         /// Name of the job.
@@ -83,20 +89,18 @@ impl Plugin {
         let result = runtime
             .map_err(Box::<dyn Error>::from)
             .and_then(|runtime| runtime.block_on(self.run()));
-        let printed = result.and_then(|output| {
-            print(&Report {
-                output,
-                ..Report::default()
-            })
-        });
-        printed.unwrap_or_else(|error| {
+        result.and_then(|report| print(&report)).unwrap_or_else(|error| {
             eprintln!("{error}");
             ExitCode::FAILURE
         })
     }
 
-    async fn run(self) -> Result<String, Box<dyn Error>> {
-        match &self.command {
+    async fn run(self) -> Result<Report, Box<dyn Error>> {
+        let output = match &self.command {
+            Command::Get(get) => {
+                let (client, namespace) = self.connect().await?;
+                return Ok(get.run(&client, &namespace).await?);
+            }
             Command::Why { job } => explain(&self.observe(job).await?),
             Command::Record { job } => {
                 let mut observation = self.observe(job).await?;
@@ -113,7 +117,11 @@ impl Plugin {
                 logs::print(&client, &namespace, job, *follow, *tail).await?;
                 Ok(String::new())
             }
-        }
+        };
+        Ok(Report {
+            output: output?,
+            ..Report::default()
+        })
     }
 
     async fn observe(&self, job: &str) -> Result<Observation, Box<dyn Error>> {

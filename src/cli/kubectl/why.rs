@@ -1,12 +1,12 @@
 //! `why`: what a job is doing, what it waits for, and what happens next.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::names::reason;
 use crate::api::{JobStatus, Replica};
+use crate::cli::kubectl::age::age;
 use crate::cli::kubectl::observation::Facts;
 use crate::planner::{Action, Phase, Pod, finished, managed_elsewhere, state};
 
@@ -73,7 +73,7 @@ fn headline(facts: &Facts, status: &JobStatus) -> String {
         .rfind(|entry| entry.type_ == condition.as_str());
     let message = entry.and_then(|entry| entry.message.as_deref()).unwrap_or_default();
     let since = entry.and_then(|entry| entry.last_transition_time.as_ref());
-    let since = since.map(|since| format!(" for {}", length(facts.now.duration_since(since.0))));
+    let since = since.map(|since| format!(" for {}", age(facts.now.duration_since(since.0))));
     let ready = status.ready.as_deref().map(|ready| format!(", {ready} pods ready"));
     let mut text = format!(
         "{namespace}/{name} is {}{}{}.\n  {message}\n",
@@ -133,11 +133,10 @@ fn next(facts: &Facts, status: &JobStatus) -> String {
         let _ = writeln!(text, "Next: {}.", actions.join(", "));
     }
     if let Some(after) = plan.requeue {
-        let at = SignedDuration::try_from(after)
-            .ok()
-            .and_then(|after| facts.now.checked_add(after).ok());
+        let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
+        let at = facts.now.checked_add(after).ok();
         let at = at.map(|at| format!(", at {}", second(at))).unwrap_or_default();
-        let _ = writeln!(text, "{}, in {}{at}.", reason_of_wait(facts, status), length_of(after));
+        let _ = writeln!(text, "{}, in {}{at}.", reason_of_wait(facts, status), age(after));
     } else if actions.is_empty() && plan.status.is_none() {
         let waits = if finished(status) {
             "Nothing is left to do, and without ttlSecondsAfterFinished it stays."
@@ -209,7 +208,7 @@ fn of_pod(pod: &Pod, now: Timestamp) -> String {
     if let Some(deletion) = &pod.deletion {
         let left = deletion.due.duration_since(now);
         let due = if left.is_positive() {
-            format!("for at most {}", length(left))
+            format!("for at most {}", age(left))
         } else {
             "and late".to_owned()
         };
@@ -252,23 +251,6 @@ fn warnings(facts: &Facts) -> String {
 
 fn second(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-fn length(time: SignedDuration) -> String {
-    length_of(Duration::try_from(time).unwrap_or(Duration::ZERO))
-}
-
-/// As kubectl writes ages.
-fn length_of(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
-        (0, 0, 0, seconds) => format!("{seconds}s"),
-        (0, 0, minutes, 0) => format!("{minutes}m"),
-        (0, 0, minutes, seconds) => format!("{minutes}m{seconds}s"),
-        (0, hours, 0, _) => format!("{hours}h"),
-        (0, hours, minutes, _) => format!("{hours}h{minutes}m"),
-        (days, hours, ..) => format!("{days}d{hours}h"),
-    }
 }
 
 #[cfg(test)]
@@ -386,20 +368,6 @@ mod tests {
             for part in parts {
                 assert!(text.contains(part), "{part:?} is not in:\n{text}");
             }
-        }
-    }
-
-    #[test]
-    fn lengths_are_written_as_kubectl_writes_ages() {
-        for (seconds, expected) in [
-            (5, "5s"),
-            (65, "1m5s"),
-            (600, "10m"),
-            (3600, "1h"),
-            (7500, "2h5m"),
-            (90_000, "1d1h"),
-        ] {
-            assert_eq!(length_of(Duration::from_secs(seconds)), expected);
         }
     }
 }

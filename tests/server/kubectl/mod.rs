@@ -1,5 +1,7 @@
 //! `kubectl pytorchjob`, as its users call it: by its name, with their own kubeconfig.
 
+mod get;
+
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -14,6 +16,41 @@ use tokio::process::Command;
 
 use crate::job::{Job, job, with};
 use crate::rig::{BINARY, Rig, failed};
+
+/// The plugin in a directory of its own, and the namespace with the kubeconfig of somebody who may look at everything
+/// in it and nothing else.
+struct Viewer {
+    directory: tempfile::TempDir,
+    arguments: Vec<String>,
+}
+
+impl Viewer {
+    async fn of(rig: &Rig) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        plugin(directory.path());
+        let kubeconfig = viewer(rig).await.display().to_string();
+        Self {
+            directory,
+            arguments: ["--kubeconfig", &kubeconfig, "--namespace", rig.namespace.name()]
+                .map(ToOwned::to_owned)
+                .to_vec(),
+        }
+    }
+
+    /// The plugin, called with these arguments.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.directory.path().join("kubectl-pytorchjob"));
+        command.args(&self.arguments).args(arguments);
+        command
+    }
+
+    /// Whether it succeeds, and what it prints to standard output and standard error.
+    async fn run(&self, arguments: &[&str]) -> (bool, String, String) {
+        let output = self.command(arguments).output().await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    }
+}
 
 /// Somebody who may look at everything in the namespace, and change nothing.
 async fn viewer(rig: &Rig) -> PathBuf {
