@@ -5,7 +5,7 @@ KIND ?= kind
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue test-take-over test-chart test-monitoring node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue test-take-over test-chart test-monitoring test-oldest site docs node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,14 @@ test-monitoring: control-plane ## Test alerts and dashboard with the real Promet
 	./tests/prometheus/build.sh
 	cd tests/prometheus && ../../target/prometheus/promtool test rules alerts.yaml
 	cargo test --locked --workspace --test server monitoring:: -- --ignored --nocapture
+
+# What rests on a version of Kubernetes: what the API server stores, refuses and answers.
+OLDEST := apply:: bad_input:: editing::concurrent editing::rules editing::scale editing::suspend editing::warnings installing:: \
+	operations:: restart_policy:: seed:: status_codes:: suspend:: taken_over::
+
+test-oldest: control-plane ## Run tests on the oldest Kubernetes that is supported (needs Go; builds it once, five minutes)
+	./tests/oldest/build.sh
+	KUBEBUILDER_ASSETS=$(CURDIR)/target/oldest cargo test --locked --workspace --test server -- $(OLDEST)
 
 node-programs: control-plane # What a real node is made of
 	@./tests/node/build.sh
@@ -102,6 +110,13 @@ sbom: ## Write target/image.cdx.json, what the image is made of (CycloneDX)
 
 test-image: ## Check that two builds of the image are one, and what is in it (five minutes)
 	@./config/image/check.sh
+
+docs: control-plane ## Write the pages that are generated, docs/editing.md and docs/fields.md
+	UPDATE_DOCS=1 cargo test --locked --test plan the_page_of
+	UPDATE_DOCS=1 cargo test --locked --test server the_page
+
+site: ## Make the site of the pages in target/site, and check its links (Debian: as root)
+	@./config/site/build.sh
 
 dist: control-plane ## Write dist/install.yaml, everything that config/default installs, in one file
 	mkdir -p target && target/control-plane/kubectl kustomize config/default > target/install.yaml && mkdir -p dist && mv target/install.yaml dist/install.yaml

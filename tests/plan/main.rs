@@ -10,5 +10,6 @@ mod differential;
 mod docs;
 mod faults;
 mod imports;
+mod kubernetes_version;
 #[path = "../support/mod.rs"]
 mod support;

@@ -7,3 +7,4 @@ pub mod dice;
 pub mod differential;
 pub mod environment;
 pub mod fixture;
+pub mod page;

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use pytorchjob_operator::api::{ConditionType, RULES, crd};
 use serde_json::Value;
 
-use crate::docs::page::{assert_same, page};
+use crate::support::page::{assert_same, page};
 
 /// What belongs to Kubernetes and is described there.
-const FOREIGN: [&str; 3] = ["template", "metrics", "minResources"];
+pub(super) const FOREIGN: [&str; 3] = ["template", "metrics", "minResources"];
 
-fn schema() -> Value {
+pub(super) fn schema() -> Value {
     let crd = serde_json::to_value(crd()).unwrap();
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
 }
@@ -33,7 +33,7 @@ fn fields(schema: &Value, path: &str, rows: &mut Vec<String>) {
     }
 }
 
-fn kind(field: &Value) -> &str {
+pub(super) fn kind(field: &Value) -> &str {
     match field["type"].as_str() {
         Some("array") => "list",
         Some("object") if field["additionalProperties"].is_object() => "map",
@@ -44,7 +44,7 @@ fn kind(field: &Value) -> &str {
     }
 }
 
-fn bounds(field: &Value) -> String {
+pub(super) fn bounds(field: &Value) -> String {
     if let Some(values) = field["enum"].as_array() {
         // The empty string is accepted as another way to say nothing.
         let said = values

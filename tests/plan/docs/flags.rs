@@ -4,7 +4,7 @@ use clap::builder::OsStr;
 use clap::{Arg, CommandFactory};
 use pytorchjob_operator::cli::Cli;
 
-use crate::docs::page::{assert_same, page};
+use crate::support::page::{assert_same, page};
 
 fn flags(of_kubeflow: bool) -> Vec<Arg> {
     let command = Cli::command();

@@ -7,7 +7,7 @@ use pytorchjob_operator::api::JobStep;
 use pytorchjob_operator::platform::metrics::{EventFate, Metrics, Outcome};
 use pytorchjob_test_cluster::repository;
 
-use crate::docs::page::{assert_same, page};
+use crate::support::page::{assert_same, page};
 
 /// Every series that the operator gives a value, since one without is not exported.
 fn all_metrics() -> Metrics {

@@ -7,7 +7,7 @@ use pytorchjob_operator::cli::Cli;
 use pytorchjob_test_cluster::repository;
 use serde_json::Value;
 
-use crate::docs::page::{assert_same, page};
+use crate::support::page::{assert_same, page};
 
 #[test]
 fn every_subcommand_is_documented() {

@@ -1,4 +1,5 @@
-//! Just enough Markdown: the tables under a heading, without their markup.
+//! Just enough Markdown: the tables under a heading, without their markup, and the commands in blocks of shell.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 use std::fs;
 use std::path::Path;
@@ -22,10 +23,10 @@ pub fn page(path: &str) -> Page {
     }
 }
 
-/// Every page there is, at the top and in `docs/`.
+/// Every page there is, at the top, in `docs/` and in `examples/`.
 pub fn pages() -> Vec<Page> {
     let mut paths = Vec::new();
-    for directory in ["", "docs/"] {
+    for directory in ["", "docs/", "examples/"] {
         for entry in fs::read_dir(repository().join(directory)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
@@ -58,6 +59,31 @@ impl Page {
     pub fn column(&self, heading: &str, index: usize) -> Vec<String> {
         self.table(heading).into_iter().map(|row| row[index].clone()).collect()
     }
+}
+
+impl Page {
+    /// The blocks of shell, each as its commands: lines, with those that go on joined. Comments are kept.
+    pub fn shell(&self) -> Vec<Vec<String>> {
+        let mut blocks = Vec::new();
+        let mut open: Option<Vec<String>> = None;
+        for line in self.text.lines() {
+            match (&mut open, line.trim()) {
+                (None, "```sh") => open = Some(Vec::new()),
+                (Some(_), "```") => blocks.extend(open.take()),
+                (Some(commands), line) if !line.is_empty() => match commands.last_mut() {
+                    Some(last) if goes_on(last) => *last = format!("{last}\n{line}"),
+                    _ => commands.push(line.to_owned()),
+                },
+                _ => {}
+            }
+        }
+        blocks
+    }
+}
+
+/// Whether the shell needs another line: a backslash or a pipe at the end, or a quotation that is open.
+fn goes_on(command: &str) -> bool {
+    command.ends_with(['\\', '|']) || command.matches('\'').count() % 2 == 1
 }
 
 fn cells(line: &str) -> Vec<String> {
