@@ -5,7 +5,7 @@ KIND ?= kind
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue test-take-over test-chart test-monitoring test-oldest site docs node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue test-take-over test-chart test-monitoring test-oldest site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,13 @@ test-real-short: node-programs ## Run one job on a real node (needs Go and root;
 lint: ## Check formatting and run clippy on everything, warnings being errors
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+lint-workflows: ## Check the workflows in .github with actionlint (needs Go; builds it once)
+	./tests/actionlint/build.sh
+	target/actionlint/actionlint -color
+
+release-check: ## Try the scripts of a release, and publish nothing (needs buildah, and Helm or make test-chart)
+	@./config/release/try.sh
 
 fmt: ## Format the code
 	cargo fmt --all

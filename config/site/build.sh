@@ -19,7 +19,7 @@ overlay=$(mktemp --suffix=.yml)
 trap 'rm -f "$overlay"' EXIT
 sed -n '/^plugins:/,/^[^ p]/p' _config.yml | grep -E '^plugins|^  - ' >"$overlay"
 echo "  - jekyll-default-layout" >>"$overlay"
-jekyll build --quiet --strict_front_matter --config "_config.yml,$overlay" --destination target/site
+jekyll build --quiet --disable-disk-cache --strict_front_matter --config "_config.yml,$overlay" --destination target/site
 
 # Liquid says what it does not understand as a warning and leaves it out, which a page of shell and Go templates must not risk.
 pages=0 broken=0
