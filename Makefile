@@ -5,7 +5,7 @@ KIND ?= kind
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test test-kind test-memory test-sdk test-kueue test-take-over test-chart test-monitoring test-oldest site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-oldest site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ test-kind: control-plane ## Run the tests that a foreign cluster allows against 
 
 test-memory: control-plane ## Show that 200 jobs of 1 MB stay within the memory limit of the Deployment
 	cargo test --locked --test server two_hundred_jobs -- --ignored --nocapture
+
+faults: control-plane ## Let each request of an operator meet each fault (a quarter of an hour; FAULT_PLAN=NAME is one plan, FAULT_PLANS=N so many)
+	cargo test --locked --test faults at_any_request -- --ignored --nocapture
+
+soak: control-plane ## Let jobs come and go with faults at random, and see that nothing is left behind (SOAK_MINUTES=30, SOAK_SEED=1)
+	cargo test --locked --test faults leave_nothing_behind -- --ignored --nocapture
 
 test-sdk: control-plane target/sdk/ready ## Run Kubeflow's Python SDK as a client (needs python3 with venv)
 	SDK_PYTHON=$(CURDIR)/target/sdk/bin/python cargo test --locked --test server kubeflows_python_sdk -- --ignored --nocapture

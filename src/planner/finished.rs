@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use crate::api::{ConditionType, JobStatus};
+use crate::api::{CleanPodPolicy, ConditionType, JobStatus};
 use crate::planner::plan::{Action, Plan, StatusWrite, Urgency};
-use crate::planner::policy::{autoscaler, clean_pod_policy, scheduling_policy, ttl_seconds_after_finished};
+use crate::planner::policy::{autoscaler, clean_pod_policy, replicas, scheduling_policy, ttl_seconds_after_finished};
 use crate::planner::status::conditions::is_true;
 use crate::planner::status::replica_statuses;
 use crate::planner::world::World;
@@ -25,6 +25,8 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     let ours = stored.observed_generation.is_some();
     let failed = ours && is_true(stored, ConditionType::Failed);
     let policy = clean_pod_policy::effective(spec.clean_pod_policy(), failed);
+    let keeps = ours && policy == CleanPodPolicy::None;
+    let left_over = keeps.then(|| replicas::left_over(world)).into_iter().flatten();
     let mut status = stored.clone();
     status.replica_statuses = replica_statuses::final_counts(world, &stored.replica_statuses);
     if ours {
@@ -37,6 +39,7 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     Plan {
         actions: clean_pod_policy::clean_up(world, policy)
             .into_iter()
+            .chain(left_over)
             .chain(autoscaler::delete(world))
             .chain(scheduling_policy::delete(world))
             .collect(),

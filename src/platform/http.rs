@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -200,6 +201,7 @@ async fn all_interfaces(port: u16) -> io::Result<TcpListener> {
 }
 
 async fn show_metrics(State(metrics): State<Metrics>) -> Response {
+    metrics.set_tasks(Handle::current().metrics().num_alive_tasks());
     match metrics.encode() {
         Ok(text) => ([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

@@ -53,6 +53,24 @@ fn what_goes_at_the_end_is_what_the_policy_says() {
 }
 
 #[test]
+fn a_pod_outside_of_the_replicas_does_not_go_on_in_a_finished_job_whatever_the_policy() {
+    for policy in [None, Some("None"), Some("Running"), Some("All")] {
+        let mut scene = finished("runPolicy", policy, false);
+        while !scene.reconcile().actions.is_empty() {
+            scene.bury();
+        }
+        let kept = scene.pod_names().len();
+        // A scale-down that the end overtook, or a request of an operator that is dead.
+        scene.add_pod("job-worker-7").phase = Phase::Running;
+        scene.add_service("job-worker-7");
+        assert_eq!(actions(&scene.reconcile()), ["delete pod worker-7"], "{policy:?}");
+        scene.bury();
+        assert_eq!(actions(&scene.reconcile()), ["delete service worker-7"], "{policy:?}");
+        assert_eq!(scene.pod_names().len(), kept, "{policy:?}");
+    }
+}
+
+#[test]
 fn a_job_that_kubeflows_operator_failed_keeps_what_that_left_running_unless_a_policy_says_otherwise() {
     for (policy, expected) in [
         (None, &[][..]),

@@ -1,6 +1,7 @@
 //! `replicas`: which pods and services to create and to delete.
 
 use crate::api::{ChildKind, ChildRef, Replica};
+use crate::planner::child::Pod;
 use crate::planner::plan::Action;
 use crate::planner::policy::{restart_policy, restart_scope};
 use crate::planner::status::completed_indexes::CompletedIndexes;
@@ -51,6 +52,18 @@ fn surplus(world: &World<'_>) -> Vec<Action> {
         .map(|(_, pod)| Action::delete_pod(pod))
         .chain(services.map(Action::delete))
         .collect()
+}
+
+/// Deletions of pods that no replica needs and that still work although the job has finished: of a scale-down that the
+/// end overtook, or created by a request of an operator that is dead. `cleanPodPolicy` is about the replicas.
+pub(crate) fn left_over<'a>(world: &'a World<'_>) -> impl Iterator<Item = Action> + 'a {
+    let undesired = |pod: &&Pod| {
+        world
+            .replica_of(&pod.name)
+            .is_some_and(|replica| !world.is_desired(replica))
+    };
+    let working = world.pods.iter().filter(|pod| !pod.finished() && !pod.terminating);
+    working.filter(undesired).map(Action::delete_pod)
 }
 
 /// Deletes the remnants of disruptions, so that their replicas can run again. They are replaced and not counted as

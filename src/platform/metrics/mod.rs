@@ -210,6 +210,11 @@ impl Metrics {
         self.0.cache.objects.with_label_values(&[kind]).set(gauge(objects));
     }
 
+    /// `pytorchjob_operator_tasks`: tasks of the runtime that have begun and not ended.
+    pub fn set_tasks(&self, tasks: usize) {
+        self.0.tasks.set(gauge(tasks));
+    }
+
     /// `pytorchjob_operator_pruned_status_fields_total`: fields of written statuses that the definition in the cluster
     /// drops.
     pub fn status_pruned(&self, field: &str) {

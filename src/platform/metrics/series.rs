@@ -26,6 +26,7 @@ pub(super) struct Series {
     pub(super) fenced: IntCounter,
     pub(super) leader: IntGaugeVec,
     pub(super) events: IntCounterVec,
+    pub(super) tasks: IntGauge,
 }
 
 impl Series {
@@ -64,6 +65,10 @@ impl Series {
                 &["name"],
             )?,
             events: counters(r, ("pytorchjob_operator_events_total", "Events by result"), &["result"])?,
+            tasks: register(
+                r,
+                IntGauge::new("pytorchjob_operator_tasks", "Tasks that have begun and not ended")?,
+            )?,
             registry,
         })
     }

@@ -1,0 +1,99 @@
+//! Everybody else in the namespace of a plan: scheduler, kubelet and gang scheduler. They look at what is stored and do
+//! what is to be done, whatever happened before.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::{Api, Client};
+use pytorchjob_test_cluster::{PodPhase, bind_pod, set_pod_phase};
+use serde_json::json;
+
+use crate::observer::{Kind, Space, State};
+use crate::stage::uid;
+
+/// What is to be done with an object, once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Task {
+    /// Bind a pod.
+    Bind(String),
+    /// Let a pod run.
+    Run(String),
+    /// The containers of a pod have been stopped.
+    Remove(String),
+    /// Volcano lets a group's pods be created.
+    Admit(String),
+}
+
+/// Acts until it is dropped.
+pub async fn act(space: Arc<Space>, client: Client, namespace: String) {
+    let mut done = HashSet::new();
+    let mut changes = space.changes();
+    loop {
+        changes.borrow_and_update();
+        let state = space.state();
+        for (uid, task) in tasks(&state) {
+            if done.contains(&(uid.clone(), task.clone())) {
+                continue;
+            }
+            // What fails was overtaken by a change, which is looked at next.
+            if carry_out(&client, &namespace, &uid, &task).await {
+                done.insert((uid, task));
+            }
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn tasks(state: &State) -> Vec<(String, Task)> {
+    let pods = state.all(Kind::Pod).filter_map(|(name, pod)| {
+        let name = name.to_owned();
+        let bound = pod["spec"]["nodeName"].is_string();
+        let task = if pod["metadata"]["deletionTimestamp"].is_string() {
+            Task::Remove(name)
+        } else if !bound {
+            Task::Bind(name)
+        } else if pod["status"]["phase"] == "Pending" {
+            Task::Run(name)
+        } else {
+            return None;
+        };
+        Some((uid(pod), task))
+    });
+    let groups = state.all(Kind::Group).filter_map(|(name, group)| {
+        let waits = group["status"]["phase"].as_str().is_none_or(|phase| phase == "Pending");
+        waits.then(|| (uid(group), Task::Admit(name.to_owned())))
+    });
+    pods.chain(groups).collect()
+}
+
+async fn carry_out(client: &Client, namespace: &str, uid: &str, task: &Task) -> bool {
+    match task {
+        Task::Bind(pod) => bind_pod(client, namespace, pod, "node").await.is_ok(),
+        Task::Run(pod) => set_pod_phase(client, namespace, pod, &PodPhase::Running, 0)
+            .await
+            .is_ok(),
+        Task::Remove(pod) => {
+            let this = Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+            };
+            let now = DeleteParams::default().grace_period(0).preconditions(this);
+            Api::<Pod>::namespaced(client.clone(), namespace)
+                .delete(pod, &now)
+                .await
+                .is_ok()
+        }
+        Task::Admit(group) => {
+            let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &Kind::Group.resource());
+            let status = json!({ "metadata": { "uid": uid }, "status": { "phase": "Inqueue" } });
+            let parameters = PatchParams::default();
+            api.patch_status(group, &parameters, &Patch::Merge(&status))
+                .await
+                .is_ok()
+        }
+    }
+}

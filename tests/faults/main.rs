@@ -1,0 +1,169 @@
+//! Plans of faults, enumerated after Sieve (OSDI 2022): each request that the operator makes in the life of a job meets
+//! each fault, on a real API server, behind a proxy. What comes of it is held against the laws in every version that is
+//! stored, and against the run in which nothing goes wrong.
+//!
+//! `FAULT_PLAN=suspend/delete-pods-worker-0/cut-after make faults` runs one plan again.
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod aim;
+mod campaign;
+#[path = "../support/dice.rs"]
+mod dice;
+mod fault;
+#[path = "../server/job.rs"]
+#[allow(dead_code, reason = "what the tests of the server need is more")]
+mod job;
+mod kubelet;
+mod laws;
+mod meddler;
+mod observer;
+mod outcome;
+mod plan;
+mod proxy;
+mod replica;
+#[path = "../server/rig.rs"]
+#[allow(dead_code, reason = "what the tests of the server need is more")]
+mod rig;
+mod scenarios;
+mod soak;
+mod stage;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt as _, stream};
+use pytorchjob_test_cluster::{EXISTING_CLUSTER, not_applicable};
+
+use crate::aim::Guard;
+use crate::campaign::{Campaign, Run};
+use crate::plan::Plan;
+use crate::scenarios::Scenario;
+
+/// Plans of `make test`.
+const FEW: usize = 60;
+/// Runs at once. Most of the time of a run is waiting.
+const AT_ONCE: usize = 12;
+
+/// A run that takes longer is told.
+const SLOW: Duration = Duration::from_secs(30);
+
+/// The runs in which nothing goes wrong, and all plans that they give.
+async fn enumerate(campaign: &Campaign, scenarios: &[Scenario]) -> (BTreeMap<&'static str, Run>, Vec<Plan>) {
+    let runs = scenarios
+        .iter()
+        .map(|&scenario| async move { (scenario, campaign.undisturbed(scenario).await) });
+    let runs: Vec<_> = stream::iter(runs).buffered(AT_ONCE).collect().await;
+    for (scenario, run) in &runs {
+        let steps: Vec<String> = run.steps.iter().map(ToString::to_string).collect();
+        println!("{}: {}", scenario.name, steps.join(" "));
+    }
+    let plans = runs
+        .iter()
+        .flat_map(|(scenario, run)| plan::all(*scenario, &run.steps))
+        .collect();
+    let expected = runs.into_iter().map(|(scenario, run)| (scenario.name, run)).collect();
+    (expected, plans)
+}
+
+/// Runs plans, tells of each that fails, and fails if one did.
+async fn run(campaign: &Campaign, plans: &[Plan], expected: &BTreeMap<&'static str, Run>) {
+    let begun = Instant::now();
+    let (mut failed, mut missed, mut done) = (Vec::new(), Vec::new(), 0);
+    campaign
+        .all(plans, expected, AT_ONCE, |plan, run, time| {
+            done += 1;
+            if time > SLOW {
+                println!("{plan} took {time:?}");
+            }
+            if !run.met {
+                missed.push(plan.to_string());
+            }
+            if !run.violations.is_empty() {
+                println!("{plan} fails:\n{}\n{}", run.violations.join("\n"), run.logs);
+                failed.push(plan.to_string());
+            }
+            if done % 50 == 0 {
+                println!(
+                    "{done} of {} plans, {} failed, {:?}",
+                    plans.len(),
+                    failed.len(),
+                    begun.elapsed()
+                );
+            }
+        })
+        .await;
+    println!(
+        "{} plans in {:?}: {} failed; in {} the request did not come: {missed:?}",
+        plans.len(),
+        begun.elapsed(),
+        failed.len(),
+        missed.len()
+    );
+    assert!(
+        failed.is_empty(),
+        "FAULT_PLAN=… make faults runs one again: {failed:#?}"
+    );
+    // Requests depend a little on time: two changes may be stored in one status. Most plans must come to their point.
+    assert!(missed.len() * 10 <= plans.len(), "{missed:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_fault_at_any_of_some_requests_breaks_a_law_or_changes_the_end() {
+    if env::var_os(EXISTING_CLUSTER).is_some() {
+        return not_applicable("starts a cluster of its own");
+    }
+    let campaign = Campaign::start().await;
+    let (expected, plans) = enumerate(&campaign, scenarios::ALL).await;
+    run(&campaign, &plan::choose(plans, FEW), &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "make faults: an hour"]
+async fn no_fault_at_any_request_breaks_a_law_or_changes_the_end() {
+    let campaign = Campaign::start().await;
+    let asked = env::var("FAULT_PLAN").ok();
+    if let Some(plan) = asked.filter(|plan| !plan.is_empty()) {
+        let plan: Plan = plan.parse().unwrap();
+        let (expected, _) = enumerate(&campaign, &[plan.scenario]).await;
+        return run(&campaign, &[plan], &expected).await;
+    }
+    let (expected, plans) = enumerate(&campaign, scenarios::ALL).await;
+    let number = env::var("FAULT_PLANS").ok().and_then(|number| number.parse().ok());
+    let plans = plan::choose(plans, number.unwrap_or(usize::MAX));
+    run(&campaign, &plans, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "make soak: half an hour"]
+async fn jobs_that_come_and_go_with_faults_leave_nothing_behind() {
+    soak::soak().await;
+}
+
+/// Two guards of the operator, each with a plan that needs it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_whose_requests_lack_a_guard_breaks_a_law() {
+    if env::var_os(EXISTING_CLUSTER).is_some() {
+        return not_applicable("starts a cluster of its own");
+    }
+    let campaign = Campaign::start().await;
+    for (guard, plan) in [
+        (Guard::Version, "life/status-Running/belated"),
+        (Guard::Uid, "restart/delete-pods-worker-0/belated"),
+    ] {
+        let plan: Plan = plan.parse().unwrap();
+        let expected = campaign.undisturbed(plan.scenario).await;
+        let guarded = campaign.disturbed(&plan, &expected, None).await;
+        assert!(
+            guarded.met && guarded.violations.is_empty(),
+            "{plan}: {:#?}",
+            guarded.violations
+        );
+        let without = campaign.disturbed(&plan, &expected, Some(guard)).await;
+        assert!(
+            without.met && !without.violations.is_empty(),
+            "{plan} does not need {guard:?}"
+        );
+        println!("{plan} without {guard:?}: {:#?}", without.violations);
+    }
+}
