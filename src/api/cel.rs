@@ -1,6 +1,8 @@
 //! CEL expressions that several rules have in common, for a rule that stands at the root unless the function says
 //! otherwise.
 
+use crate::api::bounds::{MAX_NAME, MAX_REPLICAS};
+
 /// Whether one object is suspended.
 pub(crate) fn suspended(object: &str) -> String {
     or_else(&format!("{object}.spec.runPolicy.suspend"), "false")
@@ -9,7 +11,7 @@ pub(crate) fn suspended(object: &str) -> String {
 /// The job has succeeded or failed, which is final.
 pub(crate) fn finished() -> String {
     "(has(self.status) && has(self.status.conditions) && \
-     self.status.conditions.exists(c, c.status == 'True' && (c.type == 'Succeeded' || c.type == 'Failed')))"
+     self.status.conditions.exists(c, c.type in ['Succeeded', 'Failed'] && c.status == 'True'))"
         .to_owned()
 }
 
@@ -27,11 +29,18 @@ pub(crate) fn of_the_status() -> String {
     )
 }
 
+/// `cel` with `new` and `old` for what both objects have at `path`. What is looked at more than once is looked up once:
+/// each step of a path copies the schema of an object. CEL has no `let`; a list of one does for it.
+fn bound(path: &str, cel: &str) -> String {
+    format!("[self.{path}].all(new, [oldSelf.{path}].all(old, {cel}))")
+}
+
 /// Every template that was there before and still is.
 pub(crate) fn same_templates() -> String {
-    "self.spec.pytorchReplicaSpecs.all(k, !(k in oldSelf.spec.pytorchReplicaSpecs) || \
-     self.spec.pytorchReplicaSpecs[k].template == oldSelf.spec.pytorchReplicaSpecs[k].template)"
-        .to_owned()
+    bound(
+        "spec.pytorchReplicaSpecs",
+        "new.all(k, !(k in old) || new[k].template == old[k].template)",
+    )
 }
 
 /// An optional field, or what it means when it is absent.
@@ -44,14 +53,20 @@ pub(crate) fn workers(spec: &str) -> String {
     or_else(&format!("{spec}.pytorchReplicaSpecs['Worker'].replicas"), "1")
 }
 
-/// As many workers as before; absent means 1. That the type itself stays is for another rule to say. `spec` and `old`
-/// are paths of specs.
-pub(crate) fn same_workers(spec: &str, old: &str) -> String {
-    format!(
-        "(!('Worker' in {spec}.pytorchReplicaSpecs) || !('Worker' in {old}.pytorchReplicaSpecs) || {} == {})",
-        workers(spec),
-        workers(old)
+/// As many workers as before; absent means 1. That the type itself stays is for another rule to say. `replicas` is the
+/// path of `pytorchReplicaSpecs` from where the rule stands.
+pub(crate) fn same_workers(replicas: &str) -> String {
+    let [new, old] = ["new", "old"].map(|types| or_else(&format!("{types}['Worker'].replicas"), "1"));
+    bound(
+        replicas,
+        &format!("!('Worker' in new) || !('Worker' in old) || {new} == {old}"),
     )
+}
+
+/// `spec.nprocPerNode` keeps its value. The API server has no bound for what a comparison of words costs that do not
+/// stand in a path.
+pub(crate) fn same_processes() -> String {
+    same_of("self.spec", "oldSelf.spec", "nprocPerNode")
 }
 
 /// Whether the bounds of the elastic policy hold the number of workers; true without policy or workers. A missing bound
@@ -84,7 +99,17 @@ pub(crate) fn names_fit() -> String {
     )
 }
 
-/// An optional field keeps its value, whether it is changed, added or removed.
-pub(crate) fn same(path: &str) -> String {
-    format!("(has(self.{path}) == has(oldSelf.{path}) && (!has(self.{path}) || self.{path} == oldSelf.{path}))")
+/// The longest name with which any number of workers fits.
+pub(crate) fn name_that_always_fits() -> String {
+    let suffix = format!("-worker-{}", MAX_REPLICAS - 1).len();
+    format!("size(self.metadata.name) <= {}", MAX_NAME - suffix)
+}
+
+/// An optional field of the part at which the rule stands keeps its value, whether it is changed, added or removed.
+pub(crate) fn same(field: &str) -> String {
+    same_of("self", "oldSelf", field)
+}
+
+fn same_of(new: &str, old: &str, field: &str) -> String {
+    format!("(has({new}.{field}) == has({old}.{field}) && (!has({new}.{field}) || {new}.{field} == {old}.{field}))")
 }

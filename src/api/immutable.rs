@@ -6,16 +6,11 @@ use crate::api::rule::{Rule, Scope, rule};
 /// Replica types, restart policies and their scope, the elastic policy and who runs the job.
 pub(crate) fn immutable() -> Vec<Rule> {
     let restart_policy = |object: &str| {
-        let path = format!("{object}.pytorchReplicaSpecs[k].restartPolicy");
+        let path = format!("{object}.restartPolicy");
         format!("(has({path}) && {path} != '' ? {path} : 'OnFailure')")
     };
-    let manager = |object: &str| {
-        or_else(
-            &format!("{object}.runPolicy.managedBy"),
-            "'kubeflow.org/training-operator'",
-        )
-    };
-    let scope = |object: &str| or_else(&format!("{object}.runPolicy.restartScope"), "'Replica'");
+    let manager = |object: &str| or_else(&format!("{object}.managedBy"), "'kubeflow.org/training-operator'");
+    let scope = |object: &str| or_else(&format!("{object}.restartScope"), "'Replica'");
     vec![
         rule(
             Scope::Replicas,
@@ -24,13 +19,9 @@ pub(crate) fn immutable() -> Vec<Rule> {
             "replica types of a job cannot be added or removed: create a new job",
         ),
         rule(
-            Scope::Spec,
-            ".pytorchReplicaSpecs",
-            format!(
-                "self.pytorchReplicaSpecs.all(k, !(k in oldSelf.pytorchReplicaSpecs) || {} == {})",
-                restart_policy("self"),
-                restart_policy("oldSelf")
-            ),
+            Scope::Replica,
+            ".restartPolicy",
+            format!("{} == {}", restart_policy("self"), restart_policy("oldSelf")),
             "restartPolicy of a job cannot change: create a new job",
         ),
         rule(
@@ -40,14 +31,14 @@ pub(crate) fn immutable() -> Vec<Rule> {
             "elasticPolicy of a job cannot change: edit Worker.replicas within its bounds, or create a new job",
         ),
         rule(
-            Scope::Spec,
-            ".runPolicy.managedBy",
+            Scope::RunPolicy,
+            ".managedBy",
             format!("{} == {}", manager("self"), manager("oldSelf")),
             "spec.runPolicy.managedBy is immutable: create a new job",
         ),
         rule(
-            Scope::Spec,
-            ".runPolicy.restartScope",
+            Scope::RunPolicy,
+            ".restartScope",
             format!("{} == {}", scope("self"), scope("oldSelf")),
             "spec.runPolicy.restartScope is immutable: create a new job",
         ),

@@ -15,6 +15,8 @@ pub enum Scope {
     SchedulingPolicy,
     /// `spec.pytorchReplicaSpecs`.
     Replicas,
+    /// One entry of `spec.pytorchReplicaSpecs`. A rule about an edit is asked only if the entry was there before.
+    Replica,
     /// The containers in the template of one entry of `spec.pytorchReplicaSpecs`. To name them from further above costs
     /// the API server as much as looking at them.
     Containers,

@@ -4,7 +4,7 @@
 //! refuses with an unreadable message.
 //!
 //! The API server evaluates every rule on every write, also of labels and status, so each costs all users time: a rule
-//! opens with what is cheap and usually decides. Each step into an object costs it a copy of the names of that object's
+//! opens with what is cheap and usually decides. Each step into an object costs it a copy of the schema of that object's
 //! fields, so what compares pods first asks whether this is a write of the status, of which there are most. What
 //! concerns one object alone stands at the root for new objects, where no edit of a job that was stored without the
 //! rule can meet it, or at the smallest part that it is about, where a write that leaves this part alone passes.
@@ -12,8 +12,8 @@
 use std::sync::LazyLock;
 
 use crate::api::cel::{
-    finished, names_fit, of_a_new_object, of_the_status, or_else, same, same_templates, same_workers, suspended,
-    within_bounds,
+    finished, name_that_always_fits, names_fit, of_a_new_object, of_the_status, or_else, same_processes,
+    same_templates, same_workers, suspended, within_bounds,
 };
 use crate::api::immutable::{immutable, scheduling};
 use crate::api::names;
@@ -62,7 +62,8 @@ fn names() -> Vec<Rule> {
             Scope::Root,
             ".metadata.name",
             format!(
-                "self.spec.pytorchReplicaSpecs.all(k, k in oldSelf.spec.pytorchReplicaSpecs && {} <= {}) || {}",
+                "{} || self.spec.pytorchReplicaSpecs.all(k, k in oldSelf.spec.pytorchReplicaSpecs && {} <= {}) || {}",
+                name_that_always_fits(),
                 or_else("self.spec.pytorchReplicaSpecs[k].replicas", "1"),
                 or_else("oldSelf.spec.pytorchReplicaSpecs[k].replicas", "1"),
                 names_fit()
@@ -92,13 +93,6 @@ fn replicas() -> Vec<Rule> {
             "",
             "self.exists(c, c.name == 'pytorch')",
             "template.spec.containers needs a container named pytorch: it gets the rendezvous port and its exit code decides",
-        )
-        .required(),
-        rule(
-            Scope::Containers,
-            "",
-            "self.all(c, has(c.image) && size(c.image) > 0)",
-            "template.spec.containers: every container needs an image",
         )
         .required(),
     ]
@@ -132,7 +126,7 @@ fn elastic_policy() -> Vec<Rule> {
         rule(
             Scope::Spec,
             ".pytorchReplicaSpecs.Worker.replicas",
-            format!("{} || {}", within_bounds("self"), same_workers("self", "oldSelf")),
+            format!("{} || {}", within_bounds("self"), same_workers("pytorchReplicaSpecs")),
             OUT_OF_BOUNDS,
         ),
         rule(
@@ -170,7 +164,7 @@ fn one_value(policy: &str) -> Rule {
 fn only_while_suspended() -> Vec<Rule> {
     const ADVICE: &str = "set spec.runPolicy.suspend to true first, or in the same edit";
     let exempt = format!("{} || {} || {}", suspended("self"), suspended("oldSelf"), finished());
-    let same_workers = same_workers("self.spec", "oldSelf.spec");
+    let same_workers = same_workers("spec.pytorchReplicaSpecs");
     vec![
         rule(
             Scope::Root,
@@ -204,7 +198,7 @@ fn only_while_suspended() -> Vec<Rule> {
         rule(
             Scope::Root,
             ".spec.nprocPerNode",
-            format!("{} || {exempt}", same("spec.nprocPerNode")),
+            format!("{} || {exempt}", same_processes()),
             format!(
                 "nprocPerNode can change only while the job is suspended, since running pods would not follow: {ADVICE}"
             ),
@@ -233,8 +227,8 @@ fn multikueue() -> Rule {
 fn unfinished() -> Rule {
     let same = [
         format!("{} == {}", suspended("self"), suspended("oldSelf")),
-        same("spec.nprocPerNode"),
-        same_workers("self.spec", "oldSelf.spec"),
+        same_processes(),
+        same_workers("spec.pytorchReplicaSpecs"),
         same_templates(),
     ];
     rule(

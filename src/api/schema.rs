@@ -118,6 +118,9 @@ fn rewrite_template(template: &mut Value, unknown: UnknownPodFields) {
         metadata.retain(|name, _| TEMPLATE_METADATA.contains(&name.as_str()));
     }
     let spec = &mut template["properties"]["spec"];
+    let container = &mut spec["properties"]["containers"]["items"];
+    container["required"] = json!(["image", "name"]);
+    container["properties"]["image"]["minLength"] = json!(1);
     walk(spec, &mut |schema| {
         set_pod_defaults(schema);
         if unknown == UnknownPodFields::Preserved && schema.contains_key("properties") {
@@ -167,10 +170,9 @@ fn add_rules(root: &mut Value) {
                 &mut root["properties"]["spec"]["properties"]["runPolicy"]["properties"]["schedulingPolicy"]
             }
             Scope::Replicas => &mut root["properties"]["spec"]["properties"]["pytorchReplicaSpecs"],
+            Scope::Replica => replica(root),
             Scope::Containers => {
-                let replicas = &mut root["properties"]["spec"]["properties"]["pytorchReplicaSpecs"];
-                let pod = &mut replicas["additionalProperties"]["properties"]["template"]["properties"]["spec"];
-                &mut pod["properties"]["containers"]
+                &mut replica(root)["properties"]["template"]["properties"]["spec"]["properties"]["containers"]
             }
         };
         let mut validation = json!({ "rule": rule.cel, "message": rule.message });
@@ -187,6 +189,10 @@ fn add_rules(root: &mut Value) {
             .expect("only this function writes rules")
             .push(validation);
     }
+}
+
+fn replica(root: &mut Value) -> &mut Value {
+    &mut root["properties"]["spec"]["properties"]["pytorchReplicaSpecs"]["additionalProperties"]
 }
 
 fn strip_descriptions(schema: &mut Value) {

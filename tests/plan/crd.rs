@@ -328,11 +328,6 @@ fn creations() -> Vec<Case> {
             master().container(ReplicaType::Master, "/name", json!("train")),
         ),
         create(
-            "every container needs an image",
-            master(),
-            master().container(ReplicaType::Master, "/image", json!("")),
-        ),
-        create(
             "elasticPolicy requires pytorchReplicaSpecs.Worker",
             elastic(),
             master().spec("/elasticPolicy", json!({})),

@@ -231,7 +231,7 @@ fn templates() -> Vec<Bad> {
     let template = "spec.pytorchReplicaSpecs.Master.template";
     let containers = "spec.pytorchReplicaSpecs[Master].template.spec.containers";
     let named = "needs a container named pytorch: it gets the rendezvous port and its exit code decides";
-    let image = "every container needs an image";
+    let image = format!("{template}.spec.containers[0].image");
     let unnamed = || fails(&format!("{containers}: needs a container named pytorch"));
     let without_image = || fails(&format!("{containers}[0].image: is required"));
     let nameless = json!([{ "name": "pytorch" }]);
@@ -250,14 +250,14 @@ fn templates() -> Vec<Bad> {
         ),
         bad(
             master().template(Master, "/spec/containers", nameless),
-            containers,
-            image,
+            &image,
+            "Required value",
             without_image(),
         ),
         bad(
             master().container(Master, "/image", json!("")),
-            containers,
-            image,
+            &image,
+            "should be at least 1 chars long",
             without_image(),
         ),
         bad(
