@@ -42,7 +42,7 @@ pub async fn measure(table: &mut Table) -> Result<()> {
     ];
     for (index, figure) in figures.into_iter().enumerate() {
         let all = [&ours, &plain, &bare].map(|costs| milliseconds(costs.0[index]));
-        table.row(figure).ours(all.join(" / "));
+        table.row(figure).measured(all.join(" / "));
     }
     Ok(())
 }

@@ -33,11 +33,11 @@ pub async fn measure(rig: &Rig, table: &mut Table) -> Result<()> {
         .row("activeDeadlineSeconds 5, ten quiet jobs stopped within 6 s")
         .go("5 (40 s)", "0 (30 s)")
         .goal("10 of 10", in_time == lateness.len())
-        .ours(format!("{in_time} of {JOBS}"));
+        .measured(format!("{in_time} of {JOBS}"));
     table
         .row("lateness of these, p50 / max")
         .goal("≤ 1 s, never early", !first.is_negative() && last.as_millis() <= 1000)
-        .ours(format!(
+        .measured(format!(
             "{} / {} ms",
             quantile(&lateness, 50).as_millis(),
             last.as_millis()

@@ -42,6 +42,6 @@ pub async fn measure(rig: &Rig, table: &mut Table) -> Result<()> {
             "≤ 20 / 50 ms",
             middle <= Duration::from_millis(20) && late <= Duration::from_millis(50),
         )
-        .ours(format!("{} / {}", milliseconds(middle), milliseconds(late)));
+        .measured(format!("{} / {}", milliseconds(middle), milliseconds(late)));
     Ok(())
 }

@@ -26,7 +26,7 @@ pub async fn measure(rig: &Rig, table: &mut Table) -> Result<()> {
         .row("resident memory, idle")
         .go("44 MiB", "45 MiB")
         .goal("≤ 12 MiB", idle <= 12 * MIB)
-        .ours(mebibytes(idle));
+        .measured(mebibytes(idle));
 
     let namespace = rig.cluster.namespace("memory").await?;
     stream::iter((0..JOBS).map(Ok))
@@ -37,7 +37,7 @@ pub async fn measure(rig: &Rig, table: &mut Table) -> Result<()> {
         .row("resident memory, 500 jobs and 2,000 pods")
         .go("–", "131 MiB")
         .goal("≤ 25 MiB", full <= 25 * MIB)
-        .ours(mebibytes(full));
+        .measured(mebibytes(full));
 
     create_foreign_pods(&rig.admin, &namespace, FOREIGN_PODS).await?;
     let foreign = resident(&operator).await?.saturating_sub(full);
@@ -45,17 +45,19 @@ pub async fn measure(rig: &Rig, table: &mut Table) -> Result<()> {
         .row("and 2,000 foreign pods")
         .go("–", "+ 15 MiB")
         .goal("≤ + 1 MiB", foreign <= MIB)
-        .ours(format!("+ {}", mebibytes(foreign)));
+        .measured(format!("+ {}", mebibytes(foreign)));
     operator.stop().await?;
 
     let started = Instant::now();
     let restarted = rig.operator().await?;
     let ready = started.elapsed();
-    table.row("restarted with these: ready after / resident").ours(format!(
-        "{} / {}",
-        milliseconds(ready),
-        mebibytes(resident(&restarted).await?)
-    ));
+    table
+        .row("restarted with these: ready after / resident")
+        .measured(format!(
+            "{} / {}",
+            milliseconds(ready),
+            mebibytes(resident(&restarted).await?)
+        ));
     restarted.stop().await?;
     Ok(())
 }

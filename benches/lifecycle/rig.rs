@@ -9,7 +9,9 @@ use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use pytorchjob_test_cluster::{Audit, AuditEntry, AuditFilter, Cluster, Operator, Options, Process, User, repository};
+use pytorchjob_test_cluster::{
+    Audit, AuditEntry, AuditFilter, Cluster, Operator, Options, Process, User, repository, training_operator,
+};
 
 use crate::Result;
 use crate::recorder::Recorder;
@@ -19,6 +21,20 @@ const ACCOUNTS: &str = "kubeflow";
 /// The operator's account, and its cluster role.
 const OPERATOR: &str = "pytorchjob-operator";
 const NULL_OPERATOR: &str = "null-operator";
+/// Kubeflow's operator without its limits, and with as many workers as it can use.
+const LIFTED: [&str; 3] = [
+    "--kube-api-qps=10000",
+    "--kube-api-burst=10000",
+    "--controller-threads=8",
+];
+
+/// Whose operator works, under whose definition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Side {
+    #[default]
+    Ours,
+    Kubeflow,
+}
 
 /// A control plane with one node that takes any number of pods, and a recorder that sees what happens on it.
 pub struct Rig {
@@ -27,16 +43,32 @@ pub struct Rig {
     pub cluster: Cluster,
     /// The user who creates jobs.
     pub admin: Client,
+    pub side: Side,
 }
 
 impl Rig {
-    /// Starts it.
+    /// Starts ours.
     pub async fn start() -> Result<Self> {
+        Self::start_with(Side::Ours, Options::default()).await
+    }
+
+    /// Starts Kubeflow's, if it has been built.
+    pub async fn start_kubeflows() -> Result<Option<Self>> {
+        let Some(definition) = training_operator::definition() else {
+            return Ok(None);
+        };
         let options = Options {
-            nodes: 1,
+            crds: vec![definition],
             ..Options::default()
         };
-        let cluster = Cluster::start(options).await?;
+        let rig = Self::start_with(Side::Kubeflow, options).await?;
+        training_operator::install(&rig.cluster).await?;
+        bind(&rig.admin, "training-operator", OPERATOR, "cluster-admin").await?;
+        Ok(Some(rig))
+    }
+
+    async fn start_with(side: Side, options: Options) -> Result<Self> {
+        let cluster = Cluster::start(Options { nodes: 1, ..options }).await?;
         let admin = cluster.admin();
         grant(&cluster, &admin).await?;
         let recorder = Recorder::start(&cluster.admin()).await?;
@@ -44,12 +76,17 @@ impl Rig {
             recorder,
             cluster,
             admin,
+            side,
         })
     }
 
-    /// Starts the operator, with no flags but its kubeconfig and addresses, and waits until it is ready.
+    /// Starts the operator and waits until it is ready: ours with no flags but its kubeconfig and addresses, Kubeflow's
+    /// with its limits lifted.
     pub async fn operator(&self) -> Result<Operator> {
         let kubeconfig = self.cluster.kubeconfig(account(OPERATOR)).await?;
+        if self.side == Side::Kubeflow {
+            return Ok(training_operator::start(&self.cluster, &kubeconfig, &LIFTED).await?);
+        }
         let operator = Operator::start(binary(), &kubeconfig, &[])?;
         operator.ready().await?;
         Ok(operator)
@@ -149,27 +186,35 @@ async fn grant(cluster: &Cluster, admin: &Client) -> Result<()> {
         ..ObjectMeta::default()
     };
     let account = ServiceAccount {
-        metadata: metadata.clone(),
+        metadata,
         ..ServiceAccount::default()
     };
     let create = PostParams::default();
     Api::namespaced(admin.clone(), ACCOUNTS)
         .create(&create, &account)
         .await?;
+    bind(admin, NULL_OPERATOR, NULL_OPERATOR, OPERATOR).await
+}
+
+/// Gives an account the rights of a cluster role.
+async fn bind(admin: &Client, name: &str, account: &str, role: &str) -> Result<()> {
     let binding = ClusterRoleBinding {
-        metadata,
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        },
         role_ref: RoleRef {
             api_group: Some("rbac.authorization.k8s.io".to_owned()),
             kind: "ClusterRole".to_owned(),
-            name: OPERATOR.to_owned(),
+            name: role.to_owned(),
         },
         subjects: Some(vec![Subject {
             kind: "ServiceAccount".to_owned(),
-            name: NULL_OPERATOR.to_owned(),
+            name: account.to_owned(),
             namespace: Some(ACCOUNTS.to_owned()),
             ..Subject::default()
         }]),
     };
-    Api::all(admin.clone()).create(&create, &binding).await?;
+    Api::all(admin.clone()).create(&PostParams::default(), &binding).await?;
     Ok(())
 }

@@ -14,7 +14,7 @@ pub async fn measure(rig: &Rig, table: &mut Table) -> Result<()> {
     table
         .row("binary")
         .goal("≤ 12 MiB", size <= 12 * 1024 * 1024)
-        .ours(mebibytes(size));
+        .measured(mebibytes(size));
     let mut times = Vec::new();
     for _ in 0..STARTS {
         let started = Instant::now();
@@ -27,6 +27,6 @@ pub async fn measure(rig: &Rig, table: &mut Table) -> Result<()> {
     table
         .row("exec → ready, p50")
         .goal("≤ 200 ms", middle.as_millis() <= 200)
-        .ours(milliseconds(middle));
+        .measured(milliseconds(middle));
     Ok(())
 }

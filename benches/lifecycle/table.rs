@@ -3,9 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Rows in the order in which they were measured.
+use crate::rig::Side;
+
+/// Rows in the order in which they were measured first.
 #[derive(Default)]
-pub struct Table(Vec<Row>);
+pub struct Table {
+    rows: Vec<Row>,
+    side: Side,
+}
 
 /// One figure.
 #[derive(Default)]
@@ -14,39 +19,55 @@ pub struct Row {
     go: [&'static str; 2],
     goal: &'static str,
     ours: String,
+    kubeflows: String,
     null: String,
     reached: Option<bool>,
+    side: Side,
 }
 
 impl Table {
-    /// Adds a row.
+    /// Whose figures come next.
+    pub fn side(&mut self, side: Side) {
+        self.side = side;
+    }
+
+    /// The row of this figure.
     pub fn row(&mut self, figure: &'static str) -> &mut Row {
-        self.0.push(Row {
-            figure,
-            ..Row::default()
+        let known = self.rows.iter().position(|row| row.figure == figure);
+        let index = known.unwrap_or_else(|| {
+            self.rows.push(Row {
+                figure,
+                ..Row::default()
+            });
+            self.rows.len() - 1
         });
-        let last = self.0.len() - 1;
-        &mut self.0[last]
+        self.rows[index].side = self.side;
+        &mut self.rows[index]
     }
 }
 
 impl Row {
-    /// What the Go operator 1.9.4 was measured at: as shipped, and with its limits lifted.
+    /// What Kubeflow's operator 1.9.4 was measured at before: as shipped, and with its limits lifted.
     pub fn go(&mut self, shipped: &'static str, lifted: &'static str) -> &mut Self {
         self.go = [shipped, lifted];
         self
     }
 
-    /// What is to be reached, and whether it is.
+    /// What is to be reached, and whether it is; by us.
     pub fn goal(&mut self, goal: &'static str, reached: bool) -> &mut Self {
-        (self.goal, self.reached) = (goal, Some(reached));
+        if self.side == Side::Ours {
+            (self.goal, self.reached) = (goal, Some(reached));
+        }
         self
     }
 
     /// What was measured.
-    pub fn ours(&mut self, ours: String) -> &mut Self {
-        eprintln!("{}: {ours}", self.figure);
-        self.ours = ours;
+    pub fn measured(&mut self, value: String) -> &mut Self {
+        eprintln!("{}: {value}", self.figure);
+        match self.side {
+            Side::Ours => self.ours = value,
+            Side::Kubeflow => self.kubeflows = value,
+        }
         self
     }
 
@@ -61,10 +82,10 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "| figure | Go, as shipped | Go, limits lifted | goal | ours | null operator | |"
+            "| figure | Go, as shipped | Go, limits lifted | Go, limits lifted, in this run | goal | ours | null operator | |"
         )?;
-        writeln!(f, "|---|---|---|---|---|---|---|")?;
-        for row in &self.0 {
+        writeln!(f, "|---|---|---|---|---|---|---|---|")?;
+        for row in &self.rows {
             let [shipped, lifted] = row.go;
             let reached = match row.reached {
                 Some(true) => "PASS",
@@ -73,8 +94,8 @@ impl fmt::Display for Table {
             };
             writeln!(
                 f,
-                "| {} | {shipped} | {lifted} | {} | {} | {} | {reached} |",
-                row.figure, row.goal, row.ours, row.null
+                "| {} | {shipped} | {lifted} | {} | {} | {} | {} | {reached} |",
+                row.figure, row.kubeflows, row.goal, row.ours, row.null
             )?;
         }
         Ok(())

@@ -44,12 +44,12 @@ pub async fn measure(rig: &Rig, table: &mut Table) -> Result<()> {
         .row("writes per job, created → Succeeded")
         .go("22–23", "14–22")
         .goal("≤ 13", writes <= 13.0)
-        .ours(format!("{writes:.2}"))
+        .measured(format!("{writes:.2}"))
         .beside("13".to_owned());
     table
         .row("GET and LIST per job")
         .goal("0", reads <= 0.0)
-        .ours(format!("{reads:.2}"))
+        .measured(format!("{reads:.2}"))
         .beside("0".to_owned());
     Ok(())
 }

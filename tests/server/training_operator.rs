@@ -3,18 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{ListParams, PostParams};
-use kube::{Api, ResourceExt as _};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::ListParams;
 use pytorchjob_operator::api::crd;
-use pytorchjob_test_cluster::{
-    Cluster, Options, PodPhase, Process, Signal, free_port, not_applicable, repository, wait_for,
-};
+use pytorchjob_test_cluster::{Cluster, Operator, Options, PodPhase, not_applicable, training_operator, wait_for};
 use serde_json::{Value, json};
 
 use crate::job::{Job, job, job_with_policy, suspend, with};
@@ -22,71 +18,13 @@ use crate::rig::{End, Rig, failed, install_identity, own_cluster};
 
 /// It waits for certificates of its own making before it works.
 const TIMEOUT: Duration = Duration::from_mins(1);
-/// What it patches its certificate into.
-const WEBHOOKS: &str = "validator.training-operator.kubeflow.org";
 
-/// A running operator of Kubeflow.
-struct TrainingOperator(Process);
-
-impl TrainingOperator {
-    /// Runs it for one namespace, as administrator. It waits until the certificate of its webhooks is mounted in a
-    /// fixed place; that of the API server does, in a mount namespace of its own, for which root has to run the test.
-    fn start(cluster: &Cluster, namespace: &str) -> Self {
-        const SCRIPT: &str = "certificates=/tmp/k8s-webhook-server/serving-certs
-            mkdir -p $certificates
-            mount -t tmpfs none $certificates
-            cp \"$1/apiserver.crt\" $certificates/tls.crt
-            cp \"$1/apiserver.key\" $certificates/tls.key
-            shift
-            exec \"$@\"";
-        let program = repository().join("target/training-operator/training-operator.v1");
-        let arguments = ["--mount", "bash", "-ec", SCRIPT, "training-operator"].map(str::to_owned);
-        let arguments = arguments.into_iter().chain([
-            cluster.directory().display().to_string(),
-            program.display().to_string(),
-            "--enable-scheme=pytorchjob".to_owned(),
-            "--metrics-bind-address=0".to_owned(),
-            "--health-probe-bind-address=0".to_owned(),
-            format!("--namespace={namespace}"),
-            format!("--webhook-server-port={}", free_port()),
-            format!("--kubeconfig={}", cluster.admin_kubeconfig().display()),
-        ]);
-        let log = cluster.directory().join("training-operator.log");
-        Self(Process::start(Path::new("unshare"), arguments, &log).unwrap())
-    }
-
-    async fn stop(self) {
-        self.0.signal(Signal::TERM);
-        self.0.exited_within(TIMEOUT).await.unwrap();
-    }
-}
-
-impl Drop for TrainingOperator {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{}", self.0.log_tail(30));
-        }
-    }
-}
-
-/// What it needs to be there: a place for its certificate, and a configuration to patch that into. No request is for
-/// its webhook, whose address is that of a Service.
-async fn install(cluster: &Cluster) {
-    let create = PostParams::default();
-    let secret = json!({ "metadata": { "name": "training-operator-webhook-cert" } });
-    let secret: Secret = serde_json::from_value(secret).unwrap();
-    Api::namespaced(cluster.admin(), "kubeflow")
-        .create(&create, &secret)
+/// Runs it for one namespace, as administrator.
+async fn start(cluster: &Cluster, namespace: &str) -> Operator {
+    let kubeconfig = cluster.admin_kubeconfig();
+    training_operator::start(cluster, kubeconfig, &[&format!("--namespace={namespace}")])
         .await
-        .unwrap();
-    let webhook = json!({
-        "name": WEBHOOKS, "sideEffects": "None", "admissionReviewVersions": ["v1"], "failurePolicy": "Ignore",
-        "clientConfig": { "service": { "namespace": "kubeflow", "name": "training-operator" } },
-        "rules": [{ "apiGroups": ["example.com"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["none"] }],
-    });
-    let webhooks = json!({ "metadata": { "name": WEBHOOKS }, "webhooks": [webhook] });
-    let webhooks: ValidatingWebhookConfiguration = serde_json::from_value(webhooks).unwrap();
-    Api::all(cluster.admin()).create(&create, &webhooks).await.unwrap();
+        .unwrap()
 }
 
 /// Jobs as Kubeflow's users write them, and what becomes of their pods while Kubeflow's operator runs them.
@@ -227,18 +165,18 @@ async fn jobs_in_every_phase_go_from_kubeflows_operator_to_ours_and_back_and_no_
         return not_applicable("replaces the definition");
     }
     let identity = install_identity(cluster).await;
-    install(cluster).await;
-    let kubeflows = repository().join("target/training-operator/kubeflow.org_pytorchjobs.yaml");
-    let kubeflows = fs::read_to_string(kubeflows).expect("make test-take-over builds target/training-operator");
+    training_operator::install(cluster).await.unwrap();
+    let kubeflows = training_operator::definition().expect("make test-take-over builds target/training-operator");
+    let kubeflows = fs::read_to_string(kubeflows).unwrap();
     cluster.install_crd(&kubeflows).await.unwrap();
     let namespace = cluster.namespace("handed-over").await.unwrap();
     let mut rig = Rig::start_in(cluster, namespace, identity).await;
     rig.end_operator(End::Stop).await;
 
-    let kubeflow = TrainingOperator::start(cluster, &rig.namespace);
+    let kubeflow = start(cluster, &rig.namespace).await;
     bring_there(&rig).await;
     later(&rig, "first").await;
-    kubeflow.stop().await;
+    kubeflow.stop().await.unwrap();
     let (made, said) = (children(&rig).await, conditions(&rig).await);
     assert!(
         made.contains_key("elastic") && made.contains_key("over-master-0"),
@@ -273,7 +211,7 @@ async fn jobs_in_every_phase_go_from_kubeflows_operator_to_ours_and_back_and_no_
 
     rig.end_operator(End::Stop).await;
     cluster.install_crd(&kubeflows).await.unwrap();
-    let kubeflow = TrainingOperator::start(cluster, &rig.namespace);
+    let kubeflow = start(cluster, &rig.namespace).await;
     later(&rig, "third").await;
     let mut kept = children(&rig).await;
     kept.retain(|name, _| ours.contains_key(name));
@@ -288,5 +226,5 @@ async fn jobs_in_every_phase_go_from_kubeflows_operator_to_ours_and_back_and_no_
     wait_for(&rig.pods(), "suspended-master-0", TIMEOUT, |_| true)
         .await
         .unwrap();
-    kubeflow.stop().await;
+    kubeflow.stop().await.unwrap();
 }

@@ -35,6 +35,7 @@ mod ports;
 mod process;
 mod supervisor;
 mod tokens;
+pub mod training_operator;
 mod wait;
 
 pub use self::access::User;
