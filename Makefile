@@ -5,7 +5,7 @@ KIND ?= kind
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-oldest site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-oldest test-timeline screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,12 @@ OLDEST := apply:: bad_input:: editing::concurrent editing::rules editing::scale 
 test-oldest: control-plane ## Run tests on the oldest Kubernetes that is supported (needs Go; builds it once, five minutes)
 	./tests/oldest/build.sh
 	KUBEBUILDER_ASSETS=$(CURDIR)/target/oldest cargo test --locked --workspace --test server -- $(OLDEST)
+
+test-timeline: control-plane ## Show the page of kubectl pytorchjob timeline in Chromium (Debian: apt-get install chromium)
+	cargo test --locked --workspace --test server timeline::a_browser -- --ignored --nocapture
+
+screenshots: control-plane ## Write docs/images from what test-timeline shows (needs Chromium)
+	SCREENSHOTS=1 $(MAKE) --no-print-directory test-timeline
 
 node-programs: control-plane # What a real node is made of
 	@./tests/node/build.sh

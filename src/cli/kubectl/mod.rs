@@ -7,6 +7,7 @@ mod observation;
 mod read;
 mod stage;
 mod terminal;
+mod timeline;
 mod why;
 
 use std::error::Error;
@@ -51,6 +52,8 @@ enum Command {
         /// Name of the job.
         job: String,
     },
+    /// Show what a job and each of its ranks went through, and when, as far as the API server still knows.
+    Timeline(timeline::Show),
     /// Print the logs of all pods of a job, each line with the replica before it.
     Logs {
         /// Name of the job.
@@ -107,10 +110,13 @@ impl Plugin {
                 observation.blank();
                 Ok(format!("{:#}\n", serde_json::to_value(&observation)?))
             }
-            Command::Replay { file } => {
-                let observation = serde_json::from_str(&files::text(file)?)
-                    .map_err(|error| format!("{} is not what `record` prints: {error}", file.display()))?;
-                explain(&observation)
+            Command::Replay { file } => explain(&recorded(file)?),
+            Command::Timeline(show) => {
+                let observation = match (&show.filename, &show.job) {
+                    (Some(file), _) => recorded(file)?,
+                    (None, job) => self.observe(job.as_deref().unwrap_or_default()).await?,
+                };
+                Ok(show.of(&observation)?)
             }
             Command::Logs { job, follow, tail } => {
                 let (client, namespace) = self.connect().await?;
@@ -145,6 +151,11 @@ impl Plugin {
             .unwrap_or_else(|| config.default_namespace.clone());
         Ok((Client::try_from(config)?, namespace))
     }
+}
+
+fn recorded(file: &Path) -> Result<Observation, Box<dyn Error>> {
+    let observation = serde_json::from_str(&files::text(file)?);
+    Ok(observation.map_err(|error| format!("{} is not what `record` prints: {error}", file.display()))?)
 }
 
 fn explain(observation: &Observation) -> Result<String, Box<dyn Error>> {

@@ -23,7 +23,7 @@ pub(super) struct Observation {
     pub pods: Vec<Value>,
     /// Whatever else it owns, with `apiVersion` and `kind`.
     pub others: Vec<Value>,
-    /// Events about the job and its pods, the newest last.
+    /// Events about the job and its pods, those that are gone included, the newest last.
     pub events: Vec<Value>,
     /// What could not be read, and why.
     pub unread: Vec<String>,
@@ -42,15 +42,17 @@ pub(super) struct Facts {
 }
 
 impl Observation {
+    /// The job.
+    pub(super) fn job(&self) -> Result<PyTorchJob, String> {
+        serde_json::from_str(&self.job.to_string())
+            .map_err(|error| format!("the job cannot be read, so no operator can run it: {error}"))
+    }
+
     /// Decodes the objects. An object of another owner is nobody's business here.
     pub(super) fn facts(&self) -> Result<Facts, String> {
-        let job: PyTorchJob = serde_json::from_str(&self.job.to_string())
-            .map_err(|error| format!("the job cannot be read, so no operator can run it: {error}"))?;
+        let job = self.job()?;
         let uid = job.metadata.uid.clone().unwrap_or_default();
-        let owned = |object: &&Value| {
-            let owners = object["metadata"]["ownerReferences"].as_array();
-            owners.is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == uid.as_str()))
-        };
+        let owned = |object: &&Value| owns(&uid, object);
         let view = |object: &Value| serde_json::from_value::<ObjectView>(object.clone()).ok();
         let pods = self.pods.iter().filter(owned).filter_map(view);
         let mut pods: Vec<Pod> = pods.map(|view| view.observe_pod().fact).collect();
@@ -104,6 +106,12 @@ impl Facts {
             now: self.now,
         }
     }
+}
+
+/// Whether an object belongs to the job of this UID.
+pub(super) fn owns(uid: &str, object: &Value) -> bool {
+    let owners = object["metadata"]["ownerReferences"].as_array();
+    owners.is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == uid))
 }
 
 /// The hash of the templates, as pods bear it.

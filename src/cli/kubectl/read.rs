@@ -6,7 +6,7 @@ use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, Client, Resource};
 use serde_json::Value;
 
-use crate::api::{ChildKind, PyTorchJob, names};
+use crate::api::{ChildKind, PyTorchJob, Replica, names};
 use crate::cache::ObjectView;
 use crate::cli::kubectl::observation::Observation;
 
@@ -59,11 +59,15 @@ impl Observation {
             Err(error) => return self.unread.push(format!("events: {error}")),
         };
         let mut events: Vec<Value> = list.iter().map(json).collect();
-        let pods: Vec<&Value> = self.pods.iter().map(|pod| &pod["metadata"]["name"]).collect();
+        // A job that had the name before is another one.
+        let created = |object: &Value| object["metadata"]["creationTimestamp"].as_str().map(str::to_owned);
+        let begin = created(&self.job);
         events.retain(|event| {
             let about = &event["regarding"];
-            (about["kind"] == names::KIND && about["name"] == job)
-                || (about["kind"] == "Pod" && pods.contains(&&about["name"]))
+            let name = about["name"].as_str().unwrap_or_default();
+            let of_job = about["kind"] == names::KIND && name == job;
+            let of_pod = about["kind"] == "Pod" && Replica::parse(job, name).is_some();
+            (of_job || of_pod) && created(event) >= begin
         });
         events.sort_by_key(|event| {
             event["metadata"]["resourceVersion"]

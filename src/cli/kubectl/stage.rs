@@ -11,7 +11,7 @@ const CREATING: &str = "ContainerCreating";
 /// What it says after an attempt to pull and until the next one.
 const PULL_FAILED: [&str; 2] = ["ErrImagePull", "ImagePullBackOff"];
 
-/// A stretch of the life of a pod, in the order in which pods go through them.
+/// A stretch of the life of a pod or of a job, in the order in which pods go through them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     /// It has no node.
@@ -26,6 +26,8 @@ pub(super) enum Stage {
     Running,
     /// That container has ended, and the kubelet is about to start it again.
     Restarting,
+    /// A job has no pods, because it is suspended.
+    Suspended,
     /// Its deletion has begun.
     Terminating,
     /// All containers have ended well.
@@ -35,8 +37,38 @@ pub(super) enum Stage {
 }
 
 impl Stage {
+    /// All of them.
+    pub(super) const ALL: [Self; 10] = [
+        Self::Queued,
+        Self::Scheduled,
+        Self::Pulling,
+        Self::Initializing,
+        Self::Running,
+        Self::Restarting,
+        Self::Suspended,
+        Self::Terminating,
+        Self::Succeeded,
+        Self::Failed,
+    ];
+
+    /// As people call it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Scheduled => "scheduled",
+            Self::Pulling => "pulling",
+            Self::Initializing => "initializing",
+            Self::Running => "running",
+            Self::Restarting => "restarting",
+            Self::Suspended => "suspended",
+            Self::Terminating => "terminating",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+
     /// Of a pod as it is now.
-    fn of(pod: &Pod) -> Self {
+    pub(super) fn of(pod: &Pod) -> Self {
         let status = pod.status.clone().unwrap_or_default();
         let scheduled = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
         match status.phase.as_deref() {

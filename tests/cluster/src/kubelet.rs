@@ -6,7 +6,7 @@
 
 use k8s_openapi::api::core::v1::{
     Binding, Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStatus,
-    ObjectReference, Pod, PodCondition, PodSpec, PodStatus,
+    ObjectReference, Pod, PodCondition, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -122,34 +122,43 @@ fn status(pod: &Pod, phase: &PodPhase, restart_count: i32) -> PodStatus {
             .and_then(|status| status.start_time.clone())
             .or_else(|| Some(now())),
         conditions: Some(conditions.to_vec()),
-        container_statuses: container_statuses(pod.spec.as_ref(), phase, restart_count),
+        container_statuses: container_statuses(pod, phase, restart_count),
         ..PodStatus::default()
     }
 }
 
-fn container_statuses(spec: Option<&PodSpec>, phase: &PodPhase, restart_count: i32) -> Option<Vec<ContainerStatus>> {
-    let state = container_state(phase)?;
-    let running = state.running.is_some();
-    let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    let status = |(index, container): (usize, &Container)| ContainerStatus {
-        name: container.name.clone(),
-        image: container.image.clone().unwrap_or_default(),
-        ready: running,
-        started: Some(running),
-        restart_count: if index == 0 { restart_count } else { 0 },
-        state: Some(state.clone()),
-        ..ContainerStatus::default()
+fn container_statuses(pod: &Pod, phase: &PodPhase, restart_count: i32) -> Option<Vec<ContainerStatus>> {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice());
+    let status = |(index, container): (usize, &Container)| {
+        let state = container_state(phase, started(pod, &container.name))?;
+        let running = state.running.is_some();
+        Some(ContainerStatus {
+            name: container.name.clone(),
+            image: container.image.clone().unwrap_or_default(),
+            ready: running,
+            started: Some(running),
+            restart_count: if index == 0 { restart_count } else { 0 },
+            state: Some(state),
+            ..ContainerStatus::default()
+        })
     };
-    Some(containers.iter().enumerate().map(status).collect())
+    containers.unwrap_or_default().iter().enumerate().map(status).collect()
 }
 
-fn container_state(phase: &PodPhase) -> Option<ContainerState> {
+/// When a container that runs was started.
+fn started(pod: &Pod, container: &str) -> Option<Time> {
+    let mut containers = pod.status.as_ref()?.container_statuses.iter().flatten();
+    let status = containers.find(|status| status.name == container)?;
+    status.state.as_ref()?.running.as_ref()?.started_at.clone()
+}
+
+fn container_state(phase: &PodPhase, started: Option<Time>) -> Option<ContainerState> {
     let terminated = |exit_code, reason: &str, message: Option<&str>| ContainerState {
         terminated: Some(ContainerStateTerminated {
             exit_code,
             reason: Some(reason.to_owned()),
             message: message.filter(|message| !message.is_empty()).map(str::to_owned),
-            started_at: Some(now()),
+            started_at: started.clone().or_else(|| Some(now())),
             finished_at: Some(now()),
             ..ContainerStateTerminated::default()
         }),
@@ -158,7 +167,7 @@ fn container_state(phase: &PodPhase) -> Option<ContainerState> {
     match phase {
         PodPhase::Running => Some(ContainerState {
             running: Some(ContainerStateRunning {
-                started_at: Some(now()),
+                started_at: started.or_else(|| Some(now())),
             }),
             ..ContainerState::default()
         }),

@@ -1,6 +1,7 @@
 //! `kubectl pytorchjob`, as its users call it: by its name, with their own kubeconfig.
 
 mod get;
+mod timeline;
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

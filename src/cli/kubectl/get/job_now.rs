@@ -111,13 +111,13 @@ impl JobNow {
             }
             said.push(format!("{}/{all} scheduled", pods.len() - of(Stage::Queued)));
         }
-        let words = [
-            (Stage::Pulling, "pulling"),
-            (Stage::Initializing, "initializing"),
-            (Stage::Restarting, "restarting"),
-            (Stage::Terminating, "terminating"),
+        let told = [
+            Stage::Pulling,
+            Stage::Initializing,
+            Stage::Restarting,
+            Stage::Terminating,
         ];
-        let told = words.into_iter().map(|(stage, word)| (of(stage), word));
+        let told = told.into_iter().map(|stage| (of(stage), stage.word()));
         let mut troubles: Vec<&str> = pods.iter().filter_map(|pod| pod.trouble).collect();
         troubles.sort_unstable();
         let troubles = troubles.chunk_by(|one, other| one == other);
