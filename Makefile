@@ -5,7 +5,7 @@ KIND ?= kind
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-oldest test-timeline screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-trainer test-oldest test-timeline screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ test-monitoring: control-plane ## Test alerts and dashboard with the real Promet
 	./tests/prometheus/build.sh
 	cd tests/prometheus && ../../target/prometheus/promtool test rules alerts.yaml
 	cargo test --locked --workspace --test server monitoring:: -- --ignored --nocapture
+
+test-trainer: control-plane ## Hold what convert writes to the definitions of Kubeflow Trainer v2 (needs Go)
+	./tests/trainer/build.sh
+	cargo test --locked --workspace --test server convert:: -- --ignored --nocapture
 
 # What rests on a version of Kubernetes: what the API server stores, refuses and answers.
 OLDEST := apply:: bad_input:: editing::concurrent editing::rules editing::scale editing::suspend editing::warnings installing:: \

@@ -7,7 +7,7 @@
 //! | [`cache`] | what is known: slim views of pods and services, by owning job, with our own writes on top |
 //! | [`controller`] | the shell: observe, plan, act, store the status; back-off, slow start, shutdown |
 //! | [`platform`] | client, lease, events, metrics, probes, logs, the clock |
-//! | [`cli`] | the subcommands: `run`, `crd`, `plan`, `validate` |
+//! | [`cli`] | the subcommands: `run`, `crd`, `plan`, `validate`, `convert` |
 //!
 //! Start reading at [`planner::plan`] for what it does, at [`controller::run`] for how.
 

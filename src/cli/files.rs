@@ -1,4 +1,4 @@
-//! Which files `plan` and `validate` read, and what is in them.
+//! Which files `plan`, `validate` and `convert` read, and what is in them.
 
 use std::fs;
 use std::io::Read;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::api::UnknownPodFields;
 use crate::api::structural::schema_of_jobs;
-use crate::cli::manifest::{Document, decode, is_job, objects};
+use crate::cli::manifest::{self, Document, decode, is_job, title};
 
 /// Extensions of the files that are read of a directory, as kubectl has them.
 const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
@@ -32,9 +32,14 @@ pub(super) enum Error {
         /// Where and why not.
         source: Box<serde_saphyr::Error>,
     },
-    /// No object in any file is a PyTorchJob.
-    #[error("no PyTorchJob of kubeflow.org/v1 in {}", names(.0))]
-    NoJob(Vec<PathBuf>),
+    /// No object in any file is of these kinds.
+    #[error("no {kinds} in {}", names(paths))]
+    NoJob {
+        /// The kinds.
+        kinds: &'static str,
+        /// The files and directories.
+        paths: Vec<PathBuf>,
+    },
 }
 
 fn names(paths: &[PathBuf]) -> String {
@@ -51,42 +56,82 @@ pub(super) struct Contents {
     pub passed_over: Vec<String>,
 }
 
-/// Reads all PyTorchJobs of files and of the files in directories; `-` is standard input. With more than one file each
-/// job is named with its file.
-pub(super) fn read(paths: &[PathBuf], unknown: UnknownPodFields) -> Result<Contents, Error> {
+/// An object of a file.
+#[derive(Debug)]
+pub(super) struct Object {
+    /// The file, if there are several.
+    pub origin: Option<String>,
+    /// Where it stands there.
+    pub place: String,
+    /// The object.
+    pub value: Value,
+}
+
+impl Object {
+    /// What is said of an object of another kind.
+    pub(super) fn passed_over(&self) -> String {
+        let kind = self.value["kind"].as_str().unwrap_or("no Kubernetes object");
+        let origin = self
+            .origin
+            .as_ref()
+            .map(|origin| format!("{origin}: "))
+            .unwrap_or_default();
+        format!("{origin}{} is passed over: {kind}", self.place)
+    }
+
+    /// What to call it, as kubectl takes it.
+    pub(super) fn title(&self, kind: &str) -> String {
+        title(
+            self.origin.as_deref(),
+            &self.place,
+            &kind.to_lowercase(),
+            &self.value["metadata"],
+        )
+    }
+}
+
+/// Reads all objects of files and of the files in directories; `-` is standard input. With more than one file each
+/// object is named with its file.
+pub(super) fn objects(paths: &[PathBuf]) -> Result<Vec<Object>, Error> {
     let files: Vec<PathBuf> = paths
         .iter()
         .map(|path| expand(path))
         .collect::<Result<Vec<_>, _>>()?
         .concat();
-    let schema = schema_of_jobs(unknown);
-    let mut contents = Contents::default();
+    let mut found = Vec::new();
     for file in &files {
-        let documents = objects(&text(file)?).map_err(|source| Error::Yaml {
+        let documents = manifest::objects(&text(file)?).map_err(|source| Error::Yaml {
             path: file.clone(),
             source: Box::new(source),
         })?;
         let origin = (files.len() > 1).then(|| file.display().to_string());
-        for (place, document) in documents {
-            sort(&mut contents, &schema, origin.as_deref(), &place, document);
+        found.extend(documents.into_iter().map(|(place, value)| Object {
+            origin: origin.clone(),
+            place,
+            value,
+        }));
+    }
+    Ok(found)
+}
+
+/// Reads all PyTorchJobs among [`objects`].
+pub(super) fn read(paths: &[PathBuf], unknown: UnknownPodFields) -> Result<Contents, Error> {
+    let schema = schema_of_jobs(unknown);
+    let mut contents = Contents::default();
+    for object in objects(paths)? {
+        if is_job(&object.value) {
+            let job = decode(&schema, object.origin.as_deref(), &object.place, object.value);
+            contents.jobs.push(job);
+        } else {
+            contents.passed_over.push(object.passed_over());
         }
     }
     if contents.jobs.is_empty() {
-        return Err(Error::NoJob(paths.to_vec()));
+        let kinds = "PyTorchJob of kubeflow.org/v1";
+        let paths = paths.to_vec();
+        return Err(Error::NoJob { kinds, paths });
     }
     Ok(contents)
-}
-
-fn sort(contents: &mut Contents, schema: &Value, origin: Option<&str>, place: &str, document: Value) {
-    if is_job(&document) {
-        contents.jobs.push(decode(schema, origin, place, document));
-        return;
-    }
-    let kind = document["kind"].as_str().unwrap_or("no Kubernetes object");
-    let origin = origin.map(|origin| format!("{origin}: ")).unwrap_or_default();
-    contents
-        .passed_over
-        .push(format!("{origin}{place} is passed over: {kind}"));
 }
 
 /// The files of a directory, sorted by name and without its directories, as `kubectl apply -f` reads it; any other path

@@ -83,22 +83,32 @@ pub(super) fn decode(schema: &Value, origin: Option<&str>, place: &str, mut docu
         });
     }
     Document {
-        title: title(origin, place, &document["metadata"]),
+        title: title(origin, place, "pytorchjob", &document["metadata"]),
         job: job.ok(),
         started: document["status"]["startTime"].is_string(),
         misfits,
     }
 }
 
-/// The job as an argument of kubectl, so that the line about it can be copied: `pytorchjob/train -n team`.
-fn title(origin: Option<&str>, place: &str, metadata: &Value) -> String {
-    let name = metadata["name"].as_str().unwrap_or(place);
+/// An object as an argument of kubectl, so that the line about it can be copied: `pytorchjob/train -n team`.
+pub(super) fn title(origin: Option<&str>, place: &str, kind: &str, metadata: &Value) -> String {
+    let name = metadata["name"]
+        .as_str()
+        .or_else(|| metadata["generateName"].as_str())
+        .unwrap_or(place);
     let origin = origin.map(|origin| format!("{origin}: ")).unwrap_or_default();
     let namespace = metadata["namespace"].as_str();
     let namespace = namespace
         .map(|namespace| format!(" -n {namespace}"))
         .unwrap_or_default();
-    format!("{origin}pytorchjob/{name}{namespace}")
+    format!("{origin}{kind}/{name}{namespace}")
+}
+
+/// The object without fields that are null.
+pub(super) fn without_nulls(object: &Value) -> Value {
+    let mut object = object.clone();
+    drop_nulls(&mut object);
+    object
 }
 
 /// Drops fields that are null: nothing in our schema is nullable, and to the API server such a field is absent.

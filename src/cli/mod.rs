@@ -1,5 +1,6 @@
 //! The command line. Without a subcommand the operator runs, as Kubeflow's does.
 
+mod convert;
 mod files;
 mod flags;
 mod kubectl;
@@ -20,8 +21,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::api::{self, UnknownPodFields};
 use crate::cli::offline::{Format, Report};
 
-/// Exit code of `plan` and `validate` when nothing could be said: no file, no YAML, no job in it, nowhere to write.
-/// An invalid job is 1.
+/// Exit code of `plan`, `convert` and `validate` when nothing could be said: no file, no YAML, no job in it, nowhere to
+/// write. An invalid job is 1.
 const UNREADABLE: u8 = 2;
 
 /// A Kubernetes operator for kubeflow.org/v1 PyTorchJob.
@@ -43,6 +44,10 @@ enum Command {
     /// Print the pods, services and PodGroups that would be created for the jobs in files. Needs no cluster. Exits with
     /// 1 when a job is invalid and 2 when a file cannot be read.
     Plan(Plan),
+    /// Print the jobs in files as Kubeflow Trainer v2 has them, or those of Trainer, beside their runtimes, as
+    /// PyTorchJobs, and say on standard error what is lost. Needs no cluster. Exits with 1 when a job is invalid and 2
+    /// when a file cannot be read.
+    Convert(Convert),
     /// Check the jobs in files. Needs no cluster. Exits with 1 when a job is invalid and 2 when a file cannot be read.
     Validate(Validate),
 }
@@ -79,9 +84,12 @@ struct Files {
 }
 
 impl Files {
+    fn paths(&self) -> Vec<PathBuf> {
+        [self.filename.as_slice(), &self.paths].concat()
+    }
+
     fn read(&self) -> Result<files::Contents, files::Error> {
-        let paths = [self.filename.as_slice(), &self.paths].concat();
-        files::read(&paths, self.definition.unknown())
+        files::read(&self.paths(), self.definition.unknown())
     }
 }
 
@@ -95,6 +103,15 @@ struct Plan {
     /// Pod settings.
     #[command(flatten)]
     settings: pod_flags::PodFlags,
+}
+
+#[derive(Debug, clap::Args)]
+struct Convert {
+    #[command(flatten)]
+    files: Files,
+    /// yaml prints documents, json a list.
+    #[arg(short, long, value_enum, default_value = "yaml", value_name = "FORMAT")]
+    output: Format,
 }
 
 #[derive(Debug, clap::Args)]
@@ -134,6 +151,7 @@ impl Cli {
                 ..Report::default()
             }),
             Some(Command::Plan(arguments)) => plan(&arguments),
+            Some(Command::Convert(arguments)) => convert(&arguments),
             Some(Command::Validate(arguments)) => validate(&arguments),
         };
         match result.and_then(|report| print(&report)) {
@@ -159,6 +177,12 @@ fn operate(flags: flags::Flags) -> ExitCode {
 fn plan(arguments: &Plan) -> Result<Report, Box<dyn Error>> {
     let settings = arguments.settings.settings()?;
     Ok(offline::plan(&arguments.files.read()?, &settings, arguments.output)?)
+}
+
+fn convert(arguments: &Convert) -> Result<Report, Box<dyn Error>> {
+    let paths = arguments.files.paths();
+    let unknown = arguments.files.definition.unknown();
+    convert::convert(&paths, &files::objects(&paths)?, unknown, arguments.output)
 }
 
 fn validate(arguments: &Validate) -> Result<Report, Box<dyn Error>> {

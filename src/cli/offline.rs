@@ -62,7 +62,8 @@ pub(super) fn plan(
     Ok(report)
 }
 
-fn printed(objects: &[Value], format: Format) -> Result<String, serde_saphyr::ser::Error> {
+/// The objects in a format.
+pub(super) fn printed(objects: &[Value], format: Format) -> Result<String, serde_saphyr::ser::Error> {
     match format {
         Format::Json => {
             let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });

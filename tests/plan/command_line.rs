@@ -456,3 +456,118 @@ fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.starts_with("cannot write the output: "), "{error}");
 }
+
+/// What `convert` says of these documents.
+fn converted(test: &str, documents: &[Value], arguments: &[&str]) -> (String, String, Option<i32>) {
+    let documents: Vec<String> = documents.iter().map(Value::to_string).collect();
+    let file = directory(test, &[("jobs.yaml", documents.join("\n---\n"))]).join("jobs.yaml");
+    said(&[&["convert", "-f", file.to_str().unwrap()], arguments].concat())
+}
+
+#[test]
+fn convert_writes_the_runtime_before_the_job_and_says_what_is_lost_and_why() {
+    let mut job = manifest("train", "i");
+    job["spec"]["runPolicy"] = json!({ "cleanPodPolicy": "All", "backoffLimit": 3, "suspend": true });
+    let service = json!({ "kind": "Service" });
+    let (output, remarks, code) = converted("there", &[service, job], &["-o", "json"]);
+    assert_eq!(
+        remarks,
+        "document 1 is passed over: Service\n\
+         pytorchjob/train: lost: spec.runPolicy.cleanPodPolicy: a Job keeps its finished pods; delete the TrainJob for \
+         its pods to go\n"
+    );
+    let list: Value = serde_json::from_str(&output).unwrap();
+    let kinds = [0, 1].map(|index| list["items"][index]["kind"].as_str().unwrap());
+    assert_eq!((kinds, code), (["TrainingRuntime", "TrainJob"], Some(0)));
+    let spec = &list["items"][1]["spec"];
+    assert_eq!(spec["runtimeRef"]["kind"], "TrainingRuntime");
+    assert_eq!(
+        (&spec["suspend"], &spec["trainer"]["image"]),
+        (&json!(true), &json!("i"))
+    );
+    let node = &list["items"][0]["spec"]["template"]["spec"]["replicatedJobs"][0]["template"]["spec"];
+    assert_eq!(node["backoffLimit"], 3);
+    assert_eq!(node["template"]["spec"]["containers"][0]["name"], "node");
+
+    let (back, remarks, code) = converted("back", &[list], &[]);
+    assert_eq!((remarks.as_str(), code), ("", Some(0)));
+    let back: Value = serde_saphyr::from_str(&back).unwrap();
+    assert_eq!(back["spec"]["runPolicy"], json!({ "backoffLimit": 3, "suspend": true }));
+}
+
+#[test]
+fn convert_reads_what_trainer_ships_and_asks_for_a_runtime_that_is_missing() {
+    let runtime = json!({
+        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "kind": "ClusterTrainingRuntime",
+        "metadata": { "name": "torch-distributed", "labels": { "trainer.kubeflow.org/framework": "torch" } },
+        "spec": { "mlPolicy": { "numNodes": 1, "torch": {} }, "template": { "spec": { "replicatedJobs": [
+            { "name": "dataset-initializer", "template": {} },
+            { "name": "node", "replicas": 1, "template": {
+                "metadata": { "labels": { "trainer.kubeflow.org/trainjob-ancestor-step": "trainer" } },
+                "spec": { "template": { "spec": { "containers": [{ "name": "node", "image": "pytorch/pytorch" }] } } },
+            } },
+        ] } } },
+    });
+    let job = json!({
+        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "kind": "TrainJob",
+        "metadata": { "name": "train" },
+        "spec": {
+            "runtimeRef": { "name": "torch-distributed" },
+            "trainer": { "numNodes": 4, "numProcPerNode": 8, "env": [{ "name": "A", "value": "1" }] },
+            "initializer": { "dataset": { "storageUri": "hf://data" } },
+        },
+    });
+    let (output, remarks, code) = converted("shipped", &[runtime, job.clone()], &[]);
+    let runtime = "trainjob/train: lost: clustertrainingruntime/torch-distributed: spec.template.spec.replicatedJobs";
+    let lines: Vec<&str> = remarks.lines().collect();
+    assert_eq!((lines.len(), code), (3, Some(0)), "{remarks}");
+    assert!(lines[0].starts_with(&format!("{runtime}[0]: ")), "{remarks}");
+    assert!(
+        lines[1].starts_with(&format!("{runtime}[1].template.spec.successPolicy: ")),
+        "{remarks}"
+    );
+    assert!(
+        lines[2].starts_with("trainjob/train: lost: spec.initializer.dataset.storageUri: "),
+        "{remarks}"
+    );
+    let converted_job: Value = serde_saphyr::from_str(&output).unwrap();
+    let spec = &converted_job["spec"];
+    let replicas = ["Master", "Worker"].map(|role| spec["pytorchReplicaSpecs"][role]["replicas"].as_u64().unwrap());
+    assert_eq!((replicas, &spec["nprocPerNode"]), ([1, 3], &json!("8")));
+    assert_eq!(spec["runPolicy"]["backoffLimit"], 6, "the default of a Job");
+    let container = &spec["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"][0];
+    let env = json!([{ "name": "A", "value": "1" }]);
+    assert_eq!((&container["name"], &container["env"]), (&json!("pytorch"), &env));
+
+    let (output, fault, code) = converted("alone", &[job], &[]);
+    assert_eq!(
+        fault,
+        "trainjob/train: spec.runtimeRef: there is no ClusterTrainingRuntime torch-distributed in these files: add what \
+         `kubectl get clustertrainingruntime torch-distributed -o yaml` prints\n"
+    );
+    assert_eq!((output.as_str(), code), ("", Some(1)));
+}
+
+#[test]
+fn convert_prints_nothing_for_an_invalid_job_and_has_another_exit_code_for_what_it_cannot_read() {
+    let (output, faults, code) = converted("invalid", &[manifest("bad", ""), manifest("good", "i")], &[]);
+    assert!(faults.starts_with("pytorchjob/bad: spec."), "{faults}");
+    assert_eq!((output.as_str(), code), ("", Some(1)));
+    let mut clash = manifest("clash", "i");
+    let containers = &mut clash["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"];
+    containers
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "name": "node", "image": "i" }));
+    let (_, faults, code) = converted("clash", &[clash], &[]);
+    assert!(faults.contains("containers[1].name: node will be the name"), "{faults}");
+    assert_eq!(code, Some(1));
+    let (_, error, code) = converted("none", &[json!({ "kind": "Service" })], &[]);
+    assert!(
+        error.starts_with("no PyTorchJob of kubeflow.org/v1 and no TrainJob of "),
+        "{error}"
+    );
+    assert_eq!(code, Some(2));
+}

@@ -2,15 +2,14 @@
 //! such objects where the API server let them in.
 
 use std::fs;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Output;
 
 use k8s_openapi::api::events::v1::Event;
 use pytorchjob_test_cluster::{AuditFilter, Cluster, Namespace, Options, not_applicable, repository, wait_for_all};
 use serde_json::{Value, json};
 
 use crate::job::{Job, job, replica};
-use crate::rig::{BINARY, Rig, TIMEOUT, create, install_identity, is_about, own_cluster, refusal};
+use crate::rig::{Rig, TIMEOUT, create, install_identity, is_about, offline, own_cluster, refusal};
 use crate::support::bad_jobs::{Bad, Stored, bad_jobs};
 
 #[tokio::test]
@@ -68,18 +67,8 @@ async fn a_null_in_the_place_of_a_role_is_no_role_to_the_api_server_and_to_valid
 }
 
 /// Runs `validate` on one job.
-fn validate(job: &Value) -> std::process::Output {
-    let mut process = Command::new(BINARY)
-        .args(["validate", "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = process.stdin.take().unwrap();
-    input.write_all(job.to_string().as_bytes()).unwrap();
-    drop(input);
-    process.wait_with_output().unwrap()
+fn validate(job: &Value) -> Output {
+    offline(&["validate", "-f", "-"], &job.to_string())
 }
 
 /// A definition of the same kind that lets everything in.

@@ -14,6 +14,7 @@ mod apply;
 mod bad_input;
 mod chart;
 mod clean_pod_policy;
+mod convert;
 mod definitions;
 mod differential;
 mod editing;

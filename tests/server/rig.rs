@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -361,6 +363,19 @@ pub async fn create(client: &Client, namespace: &str, job: &Value) -> Result<Job
         .create(&PostParams::default(), body)
         .unwrap();
     client.request(request).await
+}
+
+/// Runs a subcommand that needs no cluster, with this on its standard input.
+pub fn offline(arguments: &[&str], input: &str) -> Output {
+    let mut process = Command::new(BINARY)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    process.wait_with_output().unwrap()
 }
 
 /// Clusters of single tests that run at once. More would take so much of a small machine that tests of times fail.

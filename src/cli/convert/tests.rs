@@ -1,0 +1,291 @@
+//! Laws of the conversion, and its cases.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use serde_json::{Value, json};
+
+use crate::api::structural::schema_of_jobs;
+use crate::api::{PyTorchJob, ReplicaType, UnknownPodFields};
+use crate::cli::convert::parts::{Converted, Loss, differences};
+use crate::cli::convert::{from_trainer, to_trainer};
+use crate::cli::manifest::decode;
+use crate::planner::problems;
+
+/// What may stand in a job beside its replicas: places, and the values there.
+fn places() -> Vec<(&'static str, Vec<Value>)> {
+    let reference = json!({ "resourceFieldRef": { "containerName": "pytorch", "resource": "limits.cpu" } });
+    vec![
+        ("/metadata/labels", vec![json!({ "kueue.x-k8s.io/queue-name": "gpus" })]),
+        (
+            "/metadata/annotations",
+            vec![
+                json!({ "a": "b" }),
+                json!({ "kubectl.kubernetes.io/last-applied-configuration": "{}" }),
+            ],
+        ),
+        ("/metadata/uid", vec![json!("1")]),
+        ("/metadata/finalizers", vec![json!(["example.com/hold"])]),
+        ("/status", vec![json!({ "restarts": 1 })]),
+        ("/spec/activeDeadlineSeconds", vec![json!(0), json!(60)]),
+        ("/spec/backoffLimit", vec![json!(0), json!(3)]),
+        (
+            "/spec/cleanPodPolicy",
+            vec![json!("All"), json!("None"), json!("Running")],
+        ),
+        ("/spec/ttlSecondsAfterFinished", vec![json!(0), json!(60)]),
+        ("/spec/runPolicy/activeDeadlineSeconds", vec![json!(0), json!(60)]),
+        ("/spec/runPolicy/backoffLimit", vec![json!(0), json!(3)]),
+        ("/spec/runPolicy/cleanPodPolicy", vec![json!("All")]),
+        ("/spec/runPolicy/ttlSecondsAfterFinished", vec![json!(60)]),
+        ("/spec/runPolicy/suspend", vec![json!(true), json!(false)]),
+        (
+            "/spec/runPolicy/managedBy",
+            vec![
+                json!("kubeflow.org/training-operator"),
+                json!("kueue.x-k8s.io/multikueue"),
+            ],
+        ),
+        ("/spec/runPolicy/restartScope", vec![json!("Job"), json!("Replica")]),
+        ("/spec/runPolicy/schedulingPolicy/minAvailable", vec![json!(1)]),
+        (
+            "/spec/runPolicy/schedulingPolicy/minResources",
+            vec![json!({ "cpu": "1" })],
+        ),
+        ("/spec/runPolicy/schedulingPolicy/priorityClass", vec![json!("high")]),
+        ("/spec/runPolicy/schedulingPolicy/queue", vec![json!("research")]),
+        (
+            "/spec/runPolicy/schedulingPolicy/scheduleTimeoutSeconds",
+            vec![json!(30)],
+        ),
+        (
+            "/spec/nprocPerNode",
+            vec![json!("auto"), json!("8"), json!("gpu"), json!(2)],
+        ),
+        (
+            "/spec/elasticPolicy",
+            vec![
+                json!({}),
+                json!({ "minReplicas": 1, "maxReplicas": 4 }),
+                json!({ "maxRestarts": 2, "rdzvBackend": "c10d", "rdzvId": "x", "standalone": true }),
+                json!({ "nProcPerNode": 4, "rdzvHost": "h", "rdzvPort": 1, "rdzvConf": [{ "key": "a", "value": "b" }] }),
+            ],
+        ),
+        ("T/metadata/labels", vec![json!({ "team": "vision" })]),
+        ("T/spec/restartPolicy", vec![json!("Always")]),
+        ("T/spec/nodeSelector", vec![json!({ "gpu": "a100" })]),
+        ("T/spec/containers/1", vec![json!({ "name": "logs", "image": "i" })]),
+        (
+            "T/spec/containers/0/command",
+            vec![json!(["tune", "run"]), json!(["python", "train.py"])],
+        ),
+        ("T/spec/containers/0/args", vec![json!(["--x"]), json!(vec!["a"; 200])]),
+        (
+            "T/spec/containers/0/resources",
+            vec![
+                json!({ "limits": { "cpu": "1" } }),
+                json!({ "claims": [{ "name": "gpu" }] }),
+            ],
+        ),
+        (
+            "T/spec/containers/0/ports",
+            vec![json!([{ "name": "pytorchjob-port", "containerPort": 2222 }])],
+        ),
+        (
+            "T/spec/containers/0/env",
+            vec![
+                json!([{ "name": "A", "value": "1" }, { "name": "LIMIT", "valueFrom": reference }]),
+                json!([{ "name": "WORLD_SIZE", "value": "7" }, { "name": "B", "value": "2" }]),
+                json!([{ "name": "PET_NNODES", "value": "7" }, { "name": "A", "value": "1" }, { "name": "A", "value": "2" }]),
+                json!(
+                    (0..128)
+                        .map(|number| json!({ "name": format!("V{number}"), "value": "" }))
+                        .collect::<Vec<_>>()
+                ),
+            ],
+        ),
+    ]
+}
+
+fn replica() -> impl Strategy<Value = Value> {
+    let policies = vec![None, Some("Always"), Some("ExitCode"), Some("Never"), Some("OnFailure")];
+    (1..4, select(policies)).prop_map(|(replicas, policy)| {
+        let template =
+            json!({ "spec": { "containers": [{ "name": "pytorch", "image": "registry.example/train:1" }] } });
+        let mut replica = json!({ "replicas": replicas, "template": template });
+        if let Some(policy) = policy {
+            replica["restartPolicy"] = policy.into();
+        }
+        replica
+    })
+}
+
+/// Sets a value, making the objects and lists above it.
+fn set(object: &mut Value, pointer: &str, value: Value) {
+    let place = pointer
+        .split('/')
+        .skip(1)
+        .fold(object, |object, step| match step.parse::<usize>() {
+            Ok(index) => {
+                let items = object.as_array_mut().unwrap();
+                items.resize(items.len().max(index + 1), Value::Null);
+                &mut items[index]
+            }
+            Err(_) => &mut object[step],
+        });
+    *place = value;
+}
+
+/// Jobs of any shape; templates of the roles differ now and then.
+fn written() -> impl Strategy<Value = Value> {
+    let roles = prop_oneof![
+        (replica().prop_map(Some), Just(None)),
+        (Just(None), replica().prop_map(Some)),
+        (replica().prop_map(Some), replica().prop_map(Some)),
+    ];
+    let chosen = subsequence(places(), 0..=8).prop_flat_map(|places| {
+        let values = places
+            .into_iter()
+            .map(|(place, values)| (Just(place), select(values), 0..4));
+        values.collect::<Vec<_>>()
+    });
+    (roles, chosen).prop_map(|((master, worker), chosen)| {
+        let mut job = json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": { "name": "train" } });
+        for (role, replica) in [("Master", master), ("Worker", worker)] {
+            if let Some(mut replica) = replica {
+                if role == "Master" {
+                    replica["replicas"] = 1.into();
+                }
+                job["spec"]["pytorchReplicaSpecs"][role] = replica;
+            }
+        }
+        for (place, value, luck) in chosen {
+            let Some(place) = place.strip_prefix('T') else {
+                set(&mut job, place, value);
+                continue;
+            };
+            for (role, but) in [("Master", 0), ("Worker", 1)] {
+                let path = format!("/spec/pytorchReplicaSpecs/{role}");
+                if luck != but && job.pointer(&path).is_some() {
+                    set(&mut job, &format!("{path}/template{place}"), value.clone());
+                }
+            }
+        }
+        job
+    })
+}
+
+/// The job, if `validate` has nothing against it.
+fn valid(written: &Value) -> Option<Box<PyTorchJob>> {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(|| schema_of_jobs(UnknownPodFields::Refused));
+    let document = decode(&SCHEMA, None, "document 1", written.clone());
+    let job = document.job.filter(|_| document.misfits.is_empty())?;
+    problems(&job).is_empty().then_some(job)
+}
+
+fn there(written: &Value) -> Converted {
+    to_trainer::convert(&valid(written).unwrap(), written.clone()).unwrap()
+}
+
+fn back_of(objects: &[Value]) -> Converted {
+    from_trainer::convert(objects[1].clone(), "runtime", objects[0].clone()).unwrap()
+}
+
+/// What a job says, however it says it: one spelling, no defaults, nodes in the place of replicas.
+fn meaning(written: &Value) -> Value {
+    let job = valid(written).unwrap();
+    let spec = &job.spec;
+    let first = ReplicaType::ALL
+        .into_iter()
+        .find(|role| spec.replica(*role).is_some())
+        .unwrap();
+    let mut template: Value = spec.replica(first).unwrap().template.parse().unwrap();
+    for container in template["spec"]["containers"].as_array_mut().unwrap() {
+        let variables = container["env"].as_array().cloned().unwrap_or_default();
+        let by_name: BTreeMap<_, _> = variables
+            .iter()
+            .map(|env| (env["name"].as_str().unwrap(), env))
+            .collect();
+        container["env"] = json!(by_name);
+    }
+    let number = spec.elastic_policy.as_ref().and_then(|policy| policy.n_proc_per_node);
+    let processes = number
+        .map(|number| number.to_string())
+        .or_else(|| spec.nproc_per_node.clone());
+    let mut policy = json!(spec.run_policy);
+    policy["activeDeadlineSeconds"] = json!(spec.active_deadline_seconds());
+    policy["backoffLimit"] = json!(spec.backoff_limit());
+    policy["cleanPodPolicy"] = json!(spec.clean_pod_policy());
+    policy["ttlSecondsAfterFinished"] = json!(spec.ttl_seconds_after_finished());
+    policy["restartScope"] = json!(spec.restart_scope());
+    policy["suspend"] = json!(spec.suspended());
+    policy["managedBy"] = json!(crate::planner::managed_elsewhere(&job));
+    let mut elastic = json!(spec.elastic_policy);
+    elastic.as_object_mut().map(|elastic| elastic.remove("nProcPerNode"));
+    let metadata = &written["metadata"];
+    let spec = json!({
+        "elasticPolicy": elastic,
+        "nodes": spec.total_replicas(),
+        "nprocPerNode": processes.filter(|word| word != "auto"),
+        "restartPolicy": spec.restart_policy(first),
+        "runPolicy": policy,
+        "template": template,
+    });
+    json!({
+        "metadata": { "name": metadata["name"], "labels": metadata["labels"], "annotations": metadata["annotations"] },
+        "spec": spec,
+    })
+}
+
+/// Where [`meaning`] has the field of a loss.
+fn place(loss: &Loss) -> String {
+    let mut field = loss.field.clone();
+    for policy in [
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "cleanPodPolicy",
+        "ttlSecondsAfterFinished",
+    ] {
+        if field == format!("spec.{policy}") {
+            field = format!("spec.runPolicy.{policy}");
+        }
+    }
+    field = field.replace("spec.trainer.env", "spec.template.spec.containers[0].env");
+    for role in ["Master.", "Worker."] {
+        field = field.replace(&format!("pytorchReplicaSpecs.{role}"), "");
+    }
+    field
+        .replace("env[", "env.")
+        .replace("containers[0]", "containers_0")
+        .replace("containers[1]", "containers_1")
+        .replace(']', "")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_global_rejects: 100_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_not_said_to_be_lost_comes_back(written in written()) {
+        prop_assume!(valid(&written).is_some());
+        let there = there(&written);
+        let back = back_of(&there.objects);
+        let result = &back.objects[0];
+        prop_assert!(valid(result).is_some(), "{result:#}");
+        let lost: Vec<String> = there.losses.iter().chain(&back.losses).map(place).collect();
+        let mut different = Vec::new();
+        differences("", &meaning(&written), &meaning(result), &mut different);
+        different.retain(|path| {
+            let path = path[1..].replace("containers[0]", "containers_0").replace("containers[1]", "containers_1");
+            // What kubectl keeps there speaks of the old object.
+            let applied = path.ends_with("last-applied-configuration") || path == "metadata.annotations";
+            let is_within = |one: &str, other: &str| one == other || one.starts_with(&format!("{other}."));
+            !applied && !lost.iter().any(|lost| is_within(&path, lost) || is_within(lost, &path))
+        });
+        prop_assert!(different.is_empty(), "{different:?} of {written:#}\nlost: {lost:?}\n{result:#}");
+        // Another round changes nothing any more.
+        let again = to_trainer::convert(&valid(result).unwrap(), result.clone()).unwrap();
+        prop_assert_eq!(&back_of(&again.objects).objects[0], result);
+    }
+}
