@@ -24,7 +24,7 @@ if [ ! -f "$cache/torch.tar" ]; then
   # Debian's PyTorch has no libuv. What is said by USE_LIBUV is not passed on by the rendezvous of torchrun, and the store
   # that it would share with the training is one of libuv.
   sed -i 's/multi_tenant=True/multi_tenant=True, use_libuv=False/' \
-    "$root"/usr/lib/python3/dist-packages/torch/distributed/elastic/rendezvous/{c10d_rendezvous_backend,dynamic_rendezvous}.py
+    "$root"/usr/lib/python3/dist-packages/torch/distributed/elastic/rendezvous/{c10d_rendezvous_backend,dynamic_rendezvous,static_tcp_rendezvous}.py
   rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,locale}/*
   ./oci.sh "$root" docker.io/local/torch:1 "$cache/torch.tar" \
     '{"Env":["PATH=/usr/local/bin:/usr/bin:/bin","USE_LIBUV=0","TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1","PYTHONUNBUFFERED=1"]}'

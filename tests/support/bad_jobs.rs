@@ -74,7 +74,8 @@ fn values() -> Vec<Bad> {
         (
             "ttlSecondsAfterFinished",
             json!(1.5),
-            "must be of type int32",
+            // "int32", or "integer" on older servers.
+            "must be of type int",
             fails("spec.ttlSecondsAfterFinished"),
         ),
         (

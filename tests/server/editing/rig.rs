@@ -220,7 +220,9 @@ pub fn messages(status: &Status) -> Vec<String> {
             .into_iter()
             .find(|head| message.starts_with(head))
             .unwrap_or_default();
-        message[head.len()..].to_owned()
+        let said = &message[head.len()..];
+        // Older servers name the type of the value first.
+        said.strip_prefix("\"object\": ").unwrap_or(said).to_owned()
     };
     let mut messages: Vec<String> = causes
         .iter()
