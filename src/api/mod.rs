@@ -4,6 +4,7 @@ pub mod bounds;
 mod cel;
 mod child;
 mod elastic_policy;
+mod failure_class;
 mod immutable;
 mod job_step;
 pub mod names;
@@ -21,6 +22,7 @@ mod text;
 
 pub use child::{ChildKind, ChildRef};
 pub use elastic_policy::{ElasticPolicy, RdzvConf};
+pub use failure_class::{FailureClass, Standing};
 pub use job_step::JobStep;
 pub use pytorchjob::{PyTorchJob, PyTorchJobSpec};
 pub use raw::RawJson;

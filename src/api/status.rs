@@ -147,7 +147,7 @@ pub struct ReplicaStatus {
     pub selector: Option<String>,
 }
 
-/// The first failure of a replica.
+/// The failure of a replica that came first: of those that ended together, the one that caused the others to.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FirstFailure {
@@ -174,9 +174,19 @@ pub struct FirstFailure {
     /// Reason given by the kubelet, such as `Error`, `OOMKilled` or `Evicted`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Message given by the kubelet or by the container itself.
+    /// Message given by the kubelet or by the container itself, which is the end of its log unless it or the template
+    /// says otherwise. Without its middle beyond 1,024 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What the failure was, in one word, such as `CudaOutOfMemory`; `Unknown` when nothing tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// The line of the message that says so, without one its end; at most 512 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excerpt: Option<String>,
+    /// When the container ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
 }
 
 /// The Go operators write an empty list or map as `null`.

@@ -6,6 +6,7 @@
 //! hundred times the time.
 
 mod children;
+mod failure;
 mod index;
 mod jobs;
 mod key;

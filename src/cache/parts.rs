@@ -92,6 +92,7 @@ pub(super) struct TerminatedView {
     pub exit_code: i32,
     pub reason: Option<String>,
     pub message: Option<String>,
+    pub started_at: Option<Time>,
     pub finished_at: Option<Time>,
 }
 
@@ -133,6 +134,12 @@ impl StatusView {
     pub(super) fn condition(&self, type_: &str, status: &str) -> Option<&ConditionView> {
         let mut conditions = self.conditions.iter().flatten();
         conditions.find(|condition| condition.type_ == type_ && condition.status == status)
+    }
+
+    /// The statuses of the containers, init containers first.
+    pub(super) fn containers(&self) -> impl Iterator<Item = &ContainerStatusView> {
+        let init = self.init_container_statuses.iter().flatten();
+        init.chain(self.container_statuses.iter().flatten())
     }
 
     /// Whether Volcano has yet to admit a PodGroup.

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use crate::api::names::{self, reason};
 use crate::api::{ChildKind, shortened};
 use crate::cache::children::{Observed, Owner};
-use crate::cache::metadata;
 use crate::cache::parts::{self, ContainerStatusView, SpecView, StatusView, TROUBLE_BYTES, TerminatedView};
-use crate::planner::{Child, Deletion, FailedContainer, Failure, Phase, Pod, Trouble, template_hash};
+use crate::cache::{failure, metadata};
+use crate::planner::{Child, Deletion, Phase, Pod, Trouble, template_hash};
 
 /// The part of an owned object that is read. The parser skips the rest without allocating it.
 #[derive(Clone, Debug, Deserialize)]
@@ -75,6 +75,7 @@ impl ObjectView {
             disrupted: self.disrupted(),
             finished_at: self.finished_at(),
             restarts: self
+                .status
                 .containers()
                 .map(|status| status.restart_count)
                 .fold(0, i32::saturating_add),
@@ -84,7 +85,7 @@ impl ObjectView {
             unready: phase == Phase::Running && self.status.condition("Ready", "False").is_some(),
             trouble: self.trouble(phase).map(Box::new),
             started_again: self.started_again(phase),
-            failure: (phase == Phase::Failed).then(|| Box::new(self.failure())),
+            failure: (phase == Phase::Failed).then(|| Box::new(failure::of(&self.status, self.spec.node_name.clone()))),
         };
         observed(self.metadata, fact)
     }
@@ -130,12 +131,6 @@ impl ObjectView {
         self.status.condition("DisruptionTarget", "True").is_some()
     }
 
-    /// The statuses of the containers, init containers first.
-    fn containers(&self) -> impl Iterator<Item = &ContainerStatusView> {
-        let init = self.status.init_container_statuses.iter().flatten();
-        init.chain(self.status.container_statuses.iter().flatten())
-    }
-
     /// What the scheduler says of a pod without a node, and the kubelet of a container that waits for more than its
     /// turn, or that has failed again.
     fn trouble(&self, phase: Phase) -> Option<Trouble> {
@@ -145,6 +140,7 @@ impl ObjectView {
         let unscheduled = self.status.condition("PodScheduled", "False");
         let unscheduled = unscheduled.map(|condition| (&condition.reason, &condition.message));
         let waiting = self
+            .status
             .containers()
             .filter_map(|status| status.state.as_ref()?.waiting.as_ref());
         let waiting = waiting.map(|waiting| (&waiting.reason, &waiting.message));
@@ -153,7 +149,7 @@ impl ObjectView {
             let message = shortened(message.clone().unwrap_or_default(), TROUBLE_BYTES);
             Some(Trouble { reason, message })
         });
-        told.or_else(|| self.containers().find_map(crash_loop))
+        told.or_else(|| self.status.containers().find_map(crash_loop))
     }
 
     /// When a container that had failed was last started again; its end, while the kubelet has yet to do so.
@@ -162,7 +158,7 @@ impl ObjectView {
             return None;
         }
         let failed = |end: &&TerminatedView| end.exit_code != 0;
-        let times = self.containers().filter_map(|status| {
+        let times = self.status.containers().filter_map(|status| {
             let state = status.state.as_ref()?;
             if let Some(end) = state.terminated.as_ref().filter(failed) {
                 return end.finished_at.as_ref();
@@ -210,42 +206,6 @@ impl ObjectView {
             Some("Failed") => Phase::Failed,
             Some("Unknown") => Phase::Unknown,
             _ => Phase::Pending,
-        }
-    }
-
-    /// Who ended the pod as a whole, as in an eviction, knows why: the exit codes of its containers are then those of
-    /// the signal. Otherwise the container that trains says best why it failed, if it did; then the first one that did.
-    fn failure(&self) -> Failure {
-        if self.status.reason.is_some() {
-            return Failure {
-                reason: self.status.reason.clone(),
-                message: self.status.message.clone(),
-                node: self.spec.node_name.clone(),
-                ..Failure::default()
-            };
-        }
-        let terminated = |status: &ContainerStatusView| status.state.as_ref()?.terminated.clone();
-        let ended = |status| Some((status, terminated(status)?));
-        let training = self
-            .containers()
-            .find(|status| status.name == names::CONTAINER)
-            .and_then(ended);
-        let failed = |(_, end): &(&ContainerStatusView, TerminatedView)| end.exit_code != 0;
-        let exit_code = training.as_ref().map(|(_, end)| end.exit_code);
-        let culprit = training
-            .filter(failed)
-            .or_else(|| self.containers().filter_map(ended).find(failed));
-        let container = culprit.as_ref().map(|(status, end)| FailedContainer {
-            name: status.name.clone(),
-            exit_code: end.exit_code,
-        });
-        let (reason, message) = culprit.map(|(_, end)| (end.reason, end.message)).unwrap_or_default();
-        Failure {
-            exit_code,
-            container,
-            reason,
-            message: message.or_else(|| self.status.message.clone()),
-            node: self.spec.node_name.clone(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use crate::api::ChildKind;
+use crate::api::{ChildKind, FailureClass};
 use crate::planner::amount::Amount;
 
 /// Phase of a pod.
@@ -136,6 +136,12 @@ pub struct Failure {
     pub reason: Option<String>,
     /// Message from that container, or from the pod.
     pub message: Option<String>,
+    /// What it was, in one word.
+    pub class: FailureClass,
+    /// The words of the message that say so.
+    pub excerpt: Option<String>,
+    /// When that container was started.
+    pub started_at: Option<Timestamp>,
     /// The node that it ran on.
     pub node: Option<String>,
 }

@@ -16,6 +16,7 @@
 mod amount;
 pub(crate) mod build;
 mod child;
+mod classify;
 mod finished;
 #[cfg(test)]
 #[path = "../../tests/support/fixture.rs"]
@@ -38,6 +39,7 @@ pub use build::{Builder, child_labels, patch, template_hash};
 pub use child::{
     AutoscalerSpec, Child, Deletion, FailedContainer, Failure, Phase, Pod, PodGroup, PodGroupSpec, Trouble,
 };
+pub use classify::{Cause, End, classify};
 pub use gang::{Gang, GangScheduler};
 pub use init_container::InitContainer;
 pub use plan::{Action, Contents, Count, Event, Plan, StatusWrite, Urgency};

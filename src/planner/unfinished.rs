@@ -12,6 +12,7 @@ use crate::planner::policy::scheduling_policy::{self, Turn};
 use crate::planner::policy::{autoscaler, backoff_limit, clean_pod_policy, replicas, success, suspend};
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::status::conditions::{find, is_true, stored_time};
+use crate::planner::status::first_failure;
 use crate::planner::status::replica_statuses::{self, claims_more};
 use crate::planner::status::transition::Transition;
 use crate::planner::status::urgency::urgency;
@@ -125,10 +126,12 @@ impl<'a> Draft<'a> {
         self.status.completed_indexes = self.completed.to_status();
 
         let failures = restart_policy::failures(self.world, &self.status);
-        if let Some(pod) = failures.first {
-            restart_policy::remember(self.world, &mut self.status, pod);
-            self.plan.counts.push(Count::PodsFailed(failures.new));
+        let failed: Vec<_> = failures.replace.iter().map(|(_, pod)| *pod).collect();
+        if !failed.is_empty() {
+            first_failure::remember(self.world, &mut self.status, &failed);
+            self.plan.counts.push(Count::PodsFailed(failed.len()));
         }
+        first_failure::correct(self.world, &mut self.status);
         let decision = self.decide(&failures);
         if matches!(decision, Decision::Restart(_)) {
             restart_policy::count(self.world, &mut self.status, &failures);

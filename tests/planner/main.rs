@@ -5,6 +5,7 @@ use pytorchjob_planner::{api, planner};
 mod autoscaler;
 mod clean_up;
 mod conditions;
+mod first_failure;
 mod laws;
 mod limits;
 mod parity;

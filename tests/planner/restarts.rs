@@ -1,7 +1,7 @@
 //! `restartPolicy`: every policy, every way to fail, and the two steps in which a failed replica is replaced.
 
 use crate::api::names::reason;
-use crate::api::{FirstFailure, JobStep, ReplicaType};
+use crate::api::{FailureClass, FirstFailure, JobStep, ReplicaType};
 use crate::planner::{Count, Failure, Phase, Plan, Urgency};
 use crate::support::fixture::{Scene, actions, master, master_and_workers, time, workers};
 
@@ -235,6 +235,8 @@ fn the_first_failure_is_remembered_with_what_the_kubelet_said_and_never_replaced
         **failure = Failure {
             reason: Some("OOMKilled".into()),
             message: Some("out of memory".into()),
+            class: FailureClass::OOMKilled,
+            excerpt: Some("out of memory".into()),
             node: Some("n1".into()),
             ..(**failure).clone()
         };
@@ -250,6 +252,9 @@ fn the_first_failure_is_remembered_with_what_the_kubelet_said_and_never_replaced
         exit_code: Some(137),
         reason: Some("OOMKilled".into()),
         message: Some("out of memory".into()),
+        class: Some("OOMKilled".into()),
+        excerpt: Some("out of memory".into()),
+        finished_at: None,
     };
     assert_eq!(scene.status().first_failure, Some(first.clone()));
     scene.exit("job-worker-0", 1);

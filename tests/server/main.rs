@@ -19,6 +19,7 @@ mod definitions;
 mod differential;
 mod editing;
 mod faults;
+mod first_failure;
 mod forged_children;
 mod installing;
 mod job;

@@ -43,10 +43,12 @@ async fn under_never_a_failed_replica_fails_the_job() {
         ]
     );
     assert!(job.second("completionTime") >= job.second("startTime"));
+    let mut first = job.status["firstFailure"].clone();
+    assert!(first["finishedAt"].take().is_string());
     assert_eq!(
-        job.status["firstFailure"],
+        first,
         json!({ "pod": "never-worker-1", "replicaType": "Worker", "index": 1, "rank": 2, "container": "pytorch", "exitCode": 1,
-            "reason": "Error" })
+            "reason": "Error", "class": "Unknown", "finishedAt": null })
     );
     rig.wait_event("never", "Warning", "PyTorchJobFailed").await;
 }

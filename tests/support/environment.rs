@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::api::names;
 use crate::planner::{FailedContainer, Failure, Phase, Pod};
+use crate::support::fixture::class;
 
 /// Something that happens to a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +59,9 @@ fn fail(pod: &mut Pod, exit_code: Option<i32>, reason: &str) {
         exit_code,
         container,
         reason: Some(reason.into()),
+        class: class(exit_code, reason),
         message: exit_code.is_none().then(|| "thrown out".into()),
-        node: None,
+        ..Failure::default()
     }));
 }
 

@@ -7,10 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::{ChildKind, ChildRef, JobCondition, JobStatus, PyTorchJob, Replica, ReplicaType, names};
+use crate::api::{ChildKind, ChildRef, FailureClass, JobCondition, JobStatus, PyTorchJob, Replica, ReplicaType, names};
 use crate::planner::{
-    self, Action, AutoscalerSpec, Builder, Child, Contents, Deletion, FailedContainer, Failure, Gang, GangScheduler,
-    Phase, Plan, Pod, PodGroup, Settings, World, template_hash,
+    self, Action, AutoscalerSpec, Builder, Child, Contents, Deletion, End, FailedContainer, Failure, Gang,
+    GangScheduler, Phase, Plan, Pod, PodGroup, Settings, World, classify, template_hash,
 };
 
 /// Name of every job that is not named otherwise.
@@ -437,8 +437,27 @@ impl Scene {
                 exit_code: code,
             }),
             reason: Some("Error".into()),
+            class: class(Some(code), "Error"),
             ..Failure::default()
         }));
+    }
+
+    /// Lets the pod fail with code 1, after it has run since the start of the scene, with this end of its log.
+    pub fn exit_saying(&mut self, name: &str, second: i64, message: &str) {
+        self.exit(name, 1);
+        let pod = self.pod(name);
+        pod.finished_at = Some(at(second));
+        let end = End {
+            exit_code: Some(1),
+            message: Some(message),
+            ..End::default()
+        };
+        let cause = classify(&end);
+        if let Some(failure) = &mut pod.failure {
+            failure.started_at = Some(at(0));
+            failure.message = Some(message.to_owned());
+            (failure.class, failure.excerpt) = (cause.class, cause.excerpt);
+        }
     }
 
     /// Lets the pod fail without an exit code.
@@ -447,6 +466,7 @@ impl Scene {
         pod.phase = Phase::Failed;
         pod.failure = Some(Box::new(Failure {
             reason: Some("Evicted".into()),
+            class: class(None, "Evicted"),
             ..Failure::default()
         }));
     }
@@ -548,6 +568,16 @@ impl Scene {
             .build(ChildRef::of_replica(ChildKind::Service, Replica::new(role, index)))
             .expect("every replica has a service")
     }
+}
+
+/// What an end was that says no more than this.
+pub fn class(exit_code: Option<i32>, reason: &str) -> FailureClass {
+    let end = End {
+        exit_code,
+        reason: Some(reason),
+        message: None,
+    };
+    classify(&end).class
 }
 
 /// What decisions need to know of an autoscaler.

@@ -16,6 +16,8 @@ pub(super) fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Val
     spec["restartPolicy"] = json!(builder.job.spec.restart_policy_of_pod(role));
     add_default_port(&mut spec, template);
     add_environment(builder, &mut spec, role, index);
+    let containers = spec["containers"].as_array_mut();
+    containers.into_iter().flatten().for_each(keep_the_end_of_the_log);
     if role == ReplicaType::Worker && builder.job.spec.replica(ReplicaType::Master).is_some() {
         for container in builder.settings.init_container.build(builder.name()) {
             push(&mut spec["initContainers"], container);
@@ -65,6 +67,15 @@ fn add_environment(builder: &Builder<'_>, spec: &mut Value, role: ReplicaType, i
         for (name, value) in &variables {
             push(&mut container["env"], json!({ "name": name, "value": value }));
         }
+    }
+}
+
+/// The kubelet then brings the end of the log of a container that failed and left no message of its own. In Kubeflow,
+/// only the exit code tells why a pod failed once it is gone.
+fn keep_the_end_of_the_log(container: &mut Value) {
+    let policy = &mut container["terminationMessagePolicy"];
+    if policy.is_null() || *policy == "" {
+        *policy = json!("FallbackToLogsOnError");
     }
 }
 
@@ -261,6 +272,17 @@ mod tests {
         assert_eq!(spec["initContainers"], json!([{ "name": "prepare", "image": "p" }]));
         let ranks: Vec<_> = train.iter().filter(|name| **name == "RANK").collect();
         assert_eq!(ranks.len(), 2, "the user's stays, the later one holds");
+    }
+
+    #[test]
+    fn a_container_that_fails_leaves_the_end_of_its_log_unless_the_template_says_otherwise() {
+        let policy = |written: Value| {
+            let job = master().container(ReplicaType::Master, "/terminationMessagePolicy", written);
+            pod(job, ReplicaType::Master, 0)["spec"]["containers"][0]["terminationMessagePolicy"].clone()
+        };
+        assert_eq!(policy(Value::Null), "FallbackToLogsOnError");
+        assert_eq!(policy(json!("")), "FallbackToLogsOnError");
+        assert_eq!(policy(json!("File")), "File");
     }
 
     #[test]

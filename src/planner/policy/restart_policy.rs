@@ -5,8 +5,7 @@
 //! stored, the pod is deleted, so that a crash in between can neither lose nor repeat a count.
 
 use crate::api::names::{self, reason};
-use crate::api::{FirstFailure, JobStatus, PyTorchJob, Replica, ReplicaType, RestartPolicy};
-use crate::planner::build::env::rank;
+use crate::api::{JobStatus, PyTorchJob, Replica, ReplicaType, RestartPolicy};
 use crate::planner::build::template;
 use crate::planner::child::{FailedContainer, Failure, Pod};
 use crate::planner::plan::{Action, Event};
@@ -22,10 +21,6 @@ pub(crate) struct Failures<'a> {
     pub fatal: Option<String>,
     /// Pods to replace, Master first.
     pub replace: Vec<(ReplicaType, &'a Pod)>,
-    /// The failure to remember, if it is the first of the job.
-    pub first: Option<&'a Pod>,
-    /// Number of new failures.
-    pub new: usize,
 }
 
 /// Sorts the failed pods of wanted replicas into those that end the job and those to be replaced.
@@ -41,8 +36,6 @@ pub(crate) fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a
     for role in ReplicaType::ALL {
         let of_role = new.iter().filter(|(replica, _)| replica.type_ == role);
         let failed: Vec<&Pod> = of_role.map(|(_, pod)| *pod).collect();
-        found.new += failed.len();
-        found.first = found.first.or_else(|| failed.first().copied());
         found.fatal = found.fatal.or_else(|| fatal(world, role, &failed));
         found.replace.extend(failed.into_iter().map(|pod| (role, pod)));
     }
@@ -105,24 +98,6 @@ pub(crate) fn count(world: &World<'_>, status: &mut JobStatus, failures: &Failur
     status
         .replaced_pods
         .extend(failures.replace.iter().map(|(_, pod)| pod.uid.clone()));
-}
-
-/// Remembers the first failure of the job.
-pub(crate) fn remember(world: &World<'_>, status: &mut JobStatus, pod: &Pod) {
-    let failure = pod.failure.as_deref().cloned().unwrap_or_default();
-    let replica = world.replica_of(&pod.name);
-    let number = |number: u32| i32::try_from(number).ok();
-    status.first_failure.get_or_insert_with(|| FirstFailure {
-        pod: pod.name.clone(),
-        replica_type: replica.map(|replica| replica.type_.key().to_owned()),
-        index: replica.and_then(|replica| number(replica.index)),
-        rank: replica.and_then(|replica| number(rank(replica.type_, replica.index))),
-        node: failure.node,
-        exit_code: failure.container.as_ref().map(|container| container.exit_code),
-        container: failure.container.map(|container| container.name),
-        reason: failure.reason,
-        message: failure.message,
-    });
 }
 
 /// Deletions of pods whose failure the stored status has counted. Of replicas that are still wanted: the others go as

@@ -1,0 +1,102 @@
+//! How a pod failed, from its status.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::{names, shortened};
+use crate::cache::parts::{ContainerStatusView, StatusView, TerminatedView};
+use crate::planner::{End, FailedContainer, Failure, classify};
+
+/// Most that is kept of a message. What it says is found in all of it before.
+const MESSAGE_BYTES: usize = 1_024;
+
+/// Who ended the pod as a whole, as in an eviction, knows why: the exit codes of its containers are then those of the
+/// signal. Otherwise the container that trains says best why it failed, if it did; then the first one that did.
+#[must_use]
+pub(super) fn of(status: &StatusView, node: Option<String>) -> Failure {
+    let failure = match status.reason {
+        Some(_) => Failure {
+            reason: status.reason.clone(),
+            message: status.message.clone(),
+            ..Failure::default()
+        },
+        None => of_containers(status),
+    };
+    let cause = classify(&End {
+        exit_code: failure.container.as_ref().map(|container| container.exit_code),
+        reason: failure.reason.as_deref(),
+        message: failure.message.as_deref(),
+    });
+    Failure {
+        message: failure.message.map(|message| shortened(message, MESSAGE_BYTES)),
+        class: cause.class,
+        excerpt: cause.excerpt,
+        node,
+        ..failure
+    }
+}
+
+fn of_containers(status: &StatusView) -> Failure {
+    let terminated = |status: &ContainerStatusView| status.state.as_ref()?.terminated.clone();
+    let ended = |status| Some((status, terminated(status)?));
+    let training = status
+        .containers()
+        .find(|status| status.name == names::CONTAINER)
+        .and_then(ended);
+    let failed = |(_, end): &(&ContainerStatusView, TerminatedView)| end.exit_code != 0;
+    let exit_code = training.as_ref().map(|(_, end)| end.exit_code);
+    let culprit = training
+        .filter(failed)
+        .or_else(|| status.containers().filter_map(ended).find(failed));
+    let Some((container, end)) = culprit else {
+        return Failure {
+            exit_code,
+            message: status.message.clone(),
+            ..Failure::default()
+        };
+    };
+    Failure {
+        exit_code,
+        container: Some(FailedContainer {
+            name: container.name.clone(),
+            exit_code: end.exit_code,
+        }),
+        reason: end.reason,
+        message: end.message.or_else(|| status.message.clone()),
+        started_at: end.started_at.map(|Time(time)| time),
+        ..Failure::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::FailureClass;
+
+    #[test]
+    fn what_the_whole_message_says_is_known_and_little_of_it_is_kept() {
+        let log = format!("ImportError: a\n{}", "b".repeat(3_000));
+        let status = json!({ "phase": "Failed", "containerStatuses": [{ "name": "pytorch", "state": { "terminated": {
+            "exitCode": 1, "reason": "Error", "message": log,
+            "startedAt": "2027-01-15T08:00:00Z", "finishedAt": "2027-01-15T08:00:05Z" } } }] });
+        let failure = of(&serde_json::from_value(status).unwrap(), Some("n".to_owned()));
+        assert_eq!(
+            (failure.class, failure.node.as_deref()),
+            (FailureClass::ImportError, Some("n"))
+        );
+        assert_eq!(failure.excerpt.as_deref(), Some("ImportError: a"));
+        assert!(failure.message.unwrap().len() <= MESSAGE_BYTES);
+        assert_eq!(failure.started_at, "2027-01-15T08:00:00Z".parse().ok());
+    }
+
+    #[test]
+    fn an_eviction_is_one_whatever_the_containers_wrote() {
+        let status = json!({ "phase": "Failed", "reason": "Evicted", "message": "The disk is full.",
+            "containerStatuses": [{ "name": "pytorch", "state": { "terminated": {
+                "exitCode": 1, "message": "ImportError: a" } } }] });
+        let failure = of(&serde_json::from_value(status).unwrap(), None);
+        assert_eq!(failure.class, FailureClass::Evicted);
+        assert_eq!(failure.excerpt.as_deref(), Some("The disk is full."));
+    }
+}

@@ -1,0 +1,184 @@
+//! `status.firstFailure`: the rank that caused the others to fail, however late it is seen.
+
+use crate::planner::{Phase, Plan};
+use crate::support::fixture::{JobBuilder, Scene, at, master_and_workers, time};
+
+const OOM: &str = "step 7\n[rank2]: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.";
+const PEER: &str = "RuntimeError: [../gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.7]:40312";
+const TIMEOUT: &str = "[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=4)";
+
+fn job() -> JobBuilder {
+    master_and_workers(2)
+}
+
+/// The pod and the class of the first failure.
+fn first(scene: &Scene) -> (String, String) {
+    let failure = scene.status().first_failure.unwrap_or_default();
+    (failure.pod, failure.class.unwrap_or_default())
+}
+
+fn is(pod: &str, class: &str) -> (String, String) {
+    (pod.to_owned(), class.to_owned())
+}
+
+#[test]
+fn it_says_which_rank_failed_what_it_was_and_in_which_words() {
+    let mut scene = job().running();
+    scene.exit_saying("job-worker-1", 7, OOM);
+    scene.reconcile();
+    let failure = scene.status().first_failure.expect("a failure is remembered");
+    assert_eq!(failure.class.as_deref(), Some("CudaOutOfMemory"));
+    assert_eq!(
+        failure.excerpt.as_deref(),
+        Some("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.")
+    );
+    assert_eq!((failure.rank, failure.finished_at), (Some(2), Some(time(7))));
+}
+
+#[test]
+fn of_failures_seen_together_it_is_the_one_that_explains_the_others_and_then_the_one_that_ended_first() {
+    for (master, worker_0, worker_1, expected) in [
+        ((5, PEER), (6, PEER), (7, OOM), is("job-worker-1", "CudaOutOfMemory")),
+        ((5, TIMEOUT), (4, PEER), (9, ""), is("job-worker-1", "Unknown")),
+        ((5, TIMEOUT), (4, PEER), (9, PEER), is("job-master-0", "NcclTimeout")),
+        ((5, PEER), (4, PEER), (4, PEER), is("job-worker-0", "PeerFailure")),
+        (
+            (5, ""),
+            (5, "ValueError: x"),
+            (5, OOM),
+            is("job-worker-1", "CudaOutOfMemory"),
+        ),
+        ((4, ""), (5, OOM), (5, OOM), is("job-master-0", "Unknown")),
+    ] {
+        let mut scene = job().running();
+        for (name, (second, message)) in [
+            ("job-master-0", master),
+            ("job-worker-0", worker_0),
+            ("job-worker-1", worker_1),
+        ] {
+            scene.exit_saying(name, second, message);
+        }
+        scene.reconcile();
+        assert_eq!(first(&scene), expected);
+    }
+}
+
+/// A job of this kind of which the master was seen to lose its connections at 10 s, worker 1 having failed as
+/// `fails` says, which is seen only then.
+fn seen_late(job: JobBuilder, fails: impl Fn(&mut Scene)) -> Scene {
+    let mut scene = job.running();
+    scene.exit_saying("job-master-0", 10, PEER);
+    scene.reconcile();
+    assert_eq!(first(&scene), is("job-master-0", "PeerFailure"));
+    fails(&mut scene);
+    scene.settle();
+    scene
+}
+
+#[test]
+fn the_cause_takes_the_place_of_what_followed_from_it_when_it_is_seen_later() {
+    let cause = |scene: &mut Scene| scene.exit_saying("job-worker-1", 12, OOM);
+    let never = || job().restart(crate::api::ReplicaType::Master, "Never");
+    for job in [job(), job().policy("restartScope", "Job"), never()] {
+        let scene = seen_late(job.clone(), cause);
+        assert_eq!(first(&scene), is("job-worker-1", "CudaOutOfMemory"), "{job:?}");
+        assert_eq!(
+            scene.plan(),
+            Plan {
+                requeue: scene.plan().requeue,
+                ..Plan::default()
+            },
+            "it is told once"
+        );
+    }
+}
+
+#[test]
+fn what_came_too_late_or_ended_by_a_deletion_or_did_not_run_then_is_no_cause() {
+    type Change = fn(&mut Scene);
+    let cases: [(&str, Change, bool); 7] = [
+        ("as it is", |_| {}, true),
+        (
+            "ended a minute later",
+            |scene| scene.pod("job-worker-1").finished_at = Some(at(71)),
+            false,
+        ),
+        ("asked to end before", |scene| terminate(scene, 11), false),
+        ("asked to end in that second", |scene| terminate(scene, 12), true),
+        ("disrupted", |scene| scene.pod("job-worker-1").disrupted = true, false),
+        (
+            "started after it",
+            |scene| scene.pod("job-worker-1").failure.as_mut().unwrap().started_at = Some(at(11)),
+            false,
+        ),
+        (
+            "nobody knows when it ended",
+            |scene| scene.pod("job-worker-1").finished_at = None,
+            false,
+        ),
+    ];
+    for (name, change, replaces) in cases {
+        let whole = job().policy("restartScope", "Job");
+        let scene = seen_late(whole, |scene| {
+            scene.exit_saying("job-worker-1", 12, OOM);
+            change(scene);
+        });
+        let expected = if replaces { "job-worker-1" } else { "job-master-0" };
+        assert_eq!(first(&scene).0, expected, "{name}");
+    }
+}
+
+fn terminate(scene: &mut Scene, second: i64) {
+    let pod = scene.pod("job-worker-1");
+    (pod.terminating, pod.deletion_requested) = (true, Some(at(second)));
+}
+
+#[test]
+fn a_process_that_is_killed_in_the_second_of_its_deletion_was_killed_by_it() {
+    let scene = seen_late(job().policy("restartScope", "Job"), |scene| {
+        scene.exit("job-worker-1", 137);
+        scene.pod("job-worker-1").finished_at = Some(at(12));
+        scene.pod("job-worker-1").failure.as_mut().unwrap().started_at = Some(at(0));
+        terminate(scene, 12);
+    });
+    assert_eq!(first(&scene).0, "job-master-0");
+}
+
+#[test]
+fn a_cause_stays_whatever_fails_later() {
+    let mut scene = job().running();
+    scene.exit_saying("job-worker-1", 7, OOM);
+    scene.settle();
+    for (second, message) in [(8, PEER), (8, TIMEOUT), (8, OOM), (8, "")] {
+        scene.exit_saying("job-worker-0", second, message);
+        scene.settle();
+        scene.run();
+        assert_eq!(first(&scene), is("job-worker-1", "CudaOutOfMemory"), "{message}");
+    }
+}
+
+#[test]
+fn a_later_attempt_does_not_change_what_failed_first() {
+    let mut scene = seen_late(job().policy("restartScope", "Job"), |_| {});
+    scene.bury();
+    scene.settle();
+    scene.run();
+    assert!(scene.pods.iter().all(|pod| pod.phase == Phase::Running));
+    scene.exit_saying("job-worker-1", 20, OOM);
+    scene.pod("job-worker-1").failure.as_mut().unwrap().started_at = Some(at(15));
+    scene.settle();
+    assert_eq!(first(&scene).0, "job-master-0");
+}
+
+#[test]
+fn what_an_earlier_version_remembered_stays() {
+    let mut scene = job().running();
+    scene.exit_saying("job-master-0", 10, PEER);
+    scene.reconcile();
+    let mut old = scene.status().first_failure.unwrap();
+    (old.class, old.excerpt, old.finished_at) = (None, None, None);
+    scene.job.status.as_mut().unwrap().first_failure = Some(old.clone());
+    scene.exit_saying("job-worker-1", 10, OOM);
+    scene.settle();
+    assert_eq!(scene.status().first_failure, Some(old));
+}
