@@ -5,7 +5,7 @@ KIND ?= kind
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-trainer test-oldest test-timeline screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test worlds test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-trainer test-oldest test-timeline screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ build: ## Build the operator for release, and with it kubectl-pytorchjob
 test: control-plane ## Run all tests, those against a real API server included, those that look at a clock first and alone
 	cargo test --locked --workspace --test server -- $(TIMED)
 	cargo test --locked --workspace -- $(addprefix --skip ,$(TIMED))
+
+worlds: ## Search small worlds to their end, larger ones than in the tests, and say how many states they have (minutes)
+	SMALL_WORLDS=$${SMALL_WORLDS:-1} cargo test --locked --release --package pytorchjob-planner --test planner worlds:: -- --nocapture
 
 test-kind: control-plane ## Run the tests that a foreign cluster allows against the one of KUBECONFIG; kind gets the image if it has been built
 	[ ! -f target/image.tar ] || ! command -v kind || kind load image-archive target/image.tar --name "$(KIND)"

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
 use crate::api::ConditionType::{self, Failed, Running, Succeeded, Suspended};
-use crate::api::{ChildKind, ChildRef, CleanPodPolicy, JobStatus, PyTorchJob, Replica, ReplicaType};
+use crate::api::{ChildKind, ChildRef, CleanPodPolicy, JobStatus, PyTorchJob, Replica, ReplicaType, RestartScope};
 use crate::planner::{Action, Phase, Plan, Pod, finished, is_true, template_hash};
 use crate::support::cluster::{Cluster, Objects, Outcome, Step, Written};
 use crate::support::fixture::{JobBuilder, child, elastic_workers, master, master_and_workers, workers};
@@ -42,7 +42,8 @@ struct History {
     restarts: i32,
 }
 
-type Ending = (String, Option<String>, Option<String>, Timestamp);
+/// Type, reason, message and time of an outcome.
+pub(crate) type Ending = (String, Option<String>, Option<String>, Timestamp);
 
 impl History {
     fn new(job: PyTorchJob) -> Self {
@@ -75,23 +76,7 @@ impl History {
     fn operate(&mut self, first: usize, outcomes: &[Outcome]) -> Plan {
         let (seen, now) = (self.cluster.seen.clone(), self.cluster.now);
         let plan = seen.plan(now);
-        if let Some(job) = &seen.job {
-            let told = Told {
-                job,
-                seen: &seen,
-                plan: &plan,
-                now,
-            };
-            told.same_again();
-            told.touches_only_what_it_has_seen();
-            told.outcomes_are_final_and_complete();
-            told.failures_are_counted_before_pods_are_replaced();
-            told.clean_up_obeys_its_policy();
-            told.nothing_is_created_while_suspended();
-            told.deadlines_are_exact();
-            told.active_is_what_exists_and_what_is_about_to();
-            settles(seen.clone(), now);
-        }
+        hold(&seen, &plan, now);
         let finished = self.cluster.stored.finished();
         for written in self.cluster.carry_out(&plan, first, outcomes) {
             match written {
@@ -171,36 +156,49 @@ impl History {
                 pod.phase = Phase::Running;
             }
             if plan.actions.is_empty() && plan.status.is_none() && before == self.cluster.stored.pods {
-                self.settled(&plan);
+                settled(&self.cluster.stored, &plan, self.cluster.now);
                 return;
             }
         }
         unreachable!("L1: does not settle: {:#?}", self.cluster.stored.plan(self.cluster.now));
     }
+}
 
-    /// S9: silent until the next timer, and then not.
-    fn settled(&mut self, plan: &Plan) {
-        assert!(
-            plan.events.is_empty() && plan.counts.is_empty(),
-            "S9: a settled job says nothing: {plan:?}"
-        );
-        goal(&self.cluster.stored);
-        let Some(timer) = plan.requeue else { return };
-        let timer = SignedDuration::try_from(timer).expect("timers fit");
-        let Ok(due) = self.cluster.now.checked_add(timer) else {
-            return;
-        };
-        let early = self.cluster.stored.plan(due - SignedDuration::from_millis(1));
-        assert!(
-            early.actions.is_empty() && early.status.is_none(),
-            "S7, S8: {early:?} is early"
-        );
-        let on_time = self.cluster.stored.plan(due);
-        assert!(
-            !on_time.actions.is_empty() || on_time.status.is_some(),
-            "S7, S8: nothing happens when the time has come"
-        );
-    }
+/// Holds the plan for what an operator sees against the laws.
+pub(crate) fn hold(seen: &Objects, plan: &Plan, now: Timestamp) {
+    let Some(job) = &seen.job else { return };
+    let told = Told { job, seen, plan, now };
+    told.same_again();
+    told.touches_only_what_it_has_seen();
+    told.outcomes_are_final_and_complete();
+    told.failures_are_counted_before_pods_are_replaced();
+    told.clean_up_obeys_its_policy();
+    told.nothing_is_created_while_suspended();
+    told.deadlines_are_exact();
+    told.active_is_what_exists_and_what_is_about_to();
+    settles(seen.clone(), now);
+}
+
+/// S9: a job at rest has arrived where it should, and is silent until the next timer, and then not.
+pub(crate) fn settled(stored: &Objects, plan: &Plan, now: Timestamp) {
+    assert!(
+        plan.events.is_empty() && plan.counts.is_empty(),
+        "S9: a settled job says nothing: {plan:?}"
+    );
+    goal(stored);
+    let Some(timer) = plan.requeue else { return };
+    let timer = SignedDuration::try_from(timer).expect("timers fit");
+    let Ok(due) = now.checked_add(timer) else { return };
+    let early = stored.plan(due - SignedDuration::from_millis(1));
+    assert!(
+        early.actions.is_empty() && early.status.is_none(),
+        "S7, S8: {early:?} is early"
+    );
+    let on_time = stored.plan(due);
+    assert!(
+        !on_time.actions.is_empty() || on_time.status.is_some(),
+        "S7, S8: nothing happens when the time has come"
+    );
 }
 
 /// What a plan was made from, and what it says.
@@ -326,8 +324,11 @@ impl Told<'_> {
         }
         for pod in self.deleted_pods() {
             let wanted = slot(self.job, &pod.name).is_some_and(|slot| self.wants(slot));
+            let counted = |pod: &Pod| pod.failed() && self.stored().replaced_pods.contains(&pod.uid);
+            // One failure that is counted ends them all, if the spec says so.
+            let whole = self.job.spec.restart_scope() == RestartScope::Job && self.seen.pods.values().any(counted);
             assert!(
-                !wanted || (pod.failed() && self.stored().replaced_pods.contains(&pod.uid)),
+                !wanted || whole || counted(pod) || pod.is_disrupted_remnant(),
                 "S4: {pod:?} is deleted"
             );
         }
@@ -580,7 +581,8 @@ fn goes(job: &PyTorchJob, status: &JobStatus, pod: &Pod) -> bool {
     }
 }
 
-fn stored_outcome(status: &JobStatus) -> Option<Ending> {
+/// The outcome in a status, which comes with its time.
+pub(crate) fn stored_outcome(status: &JobStatus) -> Option<Ending> {
     let entry = status.conditions.iter().find(|entry| {
         entry.status == "True" && [Succeeded.as_str(), Failed.as_str()].contains(&entry.type_.as_str())
     })?;

@@ -17,6 +17,7 @@ mod scheduling_policy;
 mod stopped_pods;
 mod suspension;
 mod waiting;
+mod worlds;
 
 /// What other test binaries use too, as far as it needs no admission.
 #[allow(dead_code, reason = "this binary uses the part it needs")]
