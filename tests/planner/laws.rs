@@ -174,6 +174,7 @@ pub(crate) fn hold(seen: &Objects, plan: &Plan, now: Timestamp) {
     told.failures_are_counted_before_pods_are_replaced();
     told.clean_up_obeys_its_policy();
     told.nothing_is_created_while_suspended();
+    told.generations_do_not_meet();
     told.deadlines_are_exact();
     told.active_is_what_exists_and_what_is_about_to();
     settles(seen.clone(), now);
@@ -366,11 +367,34 @@ impl Told<'_> {
             "S6: {:?}",
             self.plan.actions
         );
+        let told = is_suspended(&self.stored()) || finished(&self.stored());
+        assert!(
+            told || !self.suspended() || self.plan.actions.is_empty(),
+            "S6: {:?} before the suspension is stored",
+            self.plan.actions
+        );
         let left = self.seen.pods.values().any(|pod| !pod.terminating);
         let resumed = is_suspended(&self.stored()) && !is_suspended(&self.status());
         assert!(
             !(resumed && left) || finished(&self.status()),
             "S6: resumed with pods of before: {:?}",
+            self.seen.pods
+        );
+    }
+
+    /// New pods wait until the old ones are gone: two generations never meet in one rendezvous.
+    fn generations_do_not_meet(&self) {
+        let mut ours = self
+            .seen
+            .pods
+            .values()
+            .filter(|pod| slot(self.job, &pod.name).is_some());
+        let only_old = !self.seen.pods.is_empty() && ours.all(|pod| pod.terminating);
+        let creates = self.creations().any(|child| child.kind == ChildKind::Pod);
+        assert!(
+            !(only_old && creates),
+            "{:?} beside {:?}",
+            self.plan.actions,
             self.seen.pods
         );
     }
@@ -571,14 +595,17 @@ fn goal(stored: &Objects) {
     }
 }
 
-/// Whether the clean-up of a finished job takes this pod.
+/// Whether the clean-up of a finished job takes this pod. One that no replica needs and that works goes whatever the
+/// policy says.
 fn goes(job: &PyTorchJob, status: &JobStatus, pod: &Pod) -> bool {
-    match job.spec.clean_pod_policy() {
-        Some(CleanPodPolicy::All) => true,
-        Some(CleanPodPolicy::Running) => !pod.finished(),
-        Some(CleanPodPolicy::None) => false,
-        None => is_true(status, Failed) && !pod.finished(),
-    }
+    let left_over = || slot(job, &pod.name).is_some_and(|(role, index)| index >= job.spec.replicas(role));
+    let kept = match job.spec.clean_pod_policy() {
+        Some(CleanPodPolicy::All) => return true,
+        Some(CleanPodPolicy::Running) => false,
+        Some(CleanPodPolicy::None) => true,
+        None => !is_true(status, Failed),
+    };
+    !pod.finished() && (!kept || left_over())
 }
 
 /// The outcome in a status, which comes with its time.
