@@ -53,6 +53,41 @@ fn a_job_that_cannot_run_fails_with_a_condition_and_a_warning_that_name_the_fiel
 }
 
 #[test]
+fn a_suspended_job_that_is_edited_is_looked_at_again() {
+    for (says, bad) in decodable(true) {
+        if !says.starts_with("spec.") {
+            continue;
+        }
+        let mut scene = master_and_workers(1).policy("suspend", true).scene();
+        scene.settle();
+        scene.edit(|job| job.spec = bad.build().spec);
+        scene.reconcile();
+        assert!(scene.says("Failed=True(InvalidPyTorchJobSpec)"), "{says}");
+    }
+}
+
+#[test]
+fn pods_or_a_start_time_alone_say_that_a_job_has_started() {
+    for (says, bad) in decodable(true) {
+        let mut timed = bad.clone().scene();
+        timed.job.status = Some(JobStatus {
+            start_time: Some(time(0)),
+            ..JobStatus::default()
+        });
+        let mut populated = bad.scene();
+        populated.add_pod("job-worker-0").phase = Phase::Running;
+        for mut scene in [timed, populated] {
+            let plan = scene.reconcile();
+            assert!(!scene.says("Failed"), "{says}");
+            assert!(
+                plan.events.iter().any(|event| event.reason == reason::INVALID),
+                "{says}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_job_that_can_run_all_the_same_runs_with_one_warning() {
     for (says, job) in decodable(false) {
         let mut scene = job.scene();

@@ -34,6 +34,19 @@ fn ended(policy: &str, end: End) -> Scene {
 }
 
 #[test]
+fn the_message_names_the_container_that_failed_unless_it_is_the_training() {
+    let mut scene = ended("Never", End::Exit(1));
+    let failure = scene.pod("job-worker-1").failure.as_mut().unwrap();
+    failure.container.as_mut().unwrap().name = "fetch-data".into();
+    scene.reconcile();
+    let message = scene.message("Failed");
+    assert!(
+        message.ends_with(" Container fetch-data of job-worker-1 exited with code 1 (Error)."),
+        "{message}"
+    );
+}
+
+#[test]
 fn each_policy_decides_what_each_end_of_a_worker_means() {
     let (fails, restarts, goes_on) = ("Failed", "Restarting", "Running");
     for (policy, end, expected) in [

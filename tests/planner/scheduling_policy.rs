@@ -369,6 +369,7 @@ fn w21_a_job_whose_group_is_pending_again_ends_and_fails_as_any_other() {
         scene.pod_group().pod_group.as_mut().expect("a PodGroup").pending = true;
         scene
     };
+    assert!(pending().plan().is_idle(), "nothing waits for the group");
     let mut scene = pending();
     scene.phase("job-master-0", Phase::Succeeded);
     scene.settle();

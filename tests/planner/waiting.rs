@@ -65,6 +65,28 @@ fn several_pods_that_stay_are_counted() {
 }
 
 #[test]
+fn the_message_follows_the_number_of_pods_that_are_waited_for() {
+    let mut scene = master_and_workers(2).running();
+    for name in ["job-worker-0", "job-worker-1"] {
+        scene.terminate_on(name, "n1");
+    }
+    scene.now = at(60);
+    scene.reconcile();
+    assert!(
+        state(&scene).ends_with(" The same is true of 1 more."),
+        "{}",
+        state(&scene)
+    );
+    scene.remove("job-worker-1");
+    scene.settle();
+    assert!(
+        state(&scene).ends_with(&format!("Waiting: {STUCK}")),
+        "{}",
+        state(&scene)
+    );
+}
+
+#[test]
 fn a_suspended_job_and_one_that_is_resumed_say_which_pod_they_wait_for() {
     let mut scene = workers(1).policy("suspend", true).scene();
     scene.add_pod("job-worker-0");

@@ -163,6 +163,17 @@ mod tests {
     }
 
     #[test]
+    fn the_state_is_the_newest_condition_that_is_true() {
+        assert_eq!(state(&JobStatus::default()), None);
+        for condition in ConditionType::ALL {
+            assert_eq!(state(&after(&[Created, condition])), Some(condition));
+        }
+        let mut status = after(&[Created, Suspended]);
+        clear(&mut status, Suspended, "Resumed", "m".into(), at(20));
+        assert_eq!(state(&status), Some(Created));
+    }
+
+    #[test]
     fn a_changed_entry_moves_to_the_end_and_running_and_restarting_replace_each_other() {
         for (written, expected) in [
             (&[Created][..], &["Created=True(Created)"][..]),
