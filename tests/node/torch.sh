@@ -21,10 +21,12 @@ if [ ! -f "$cache/torch.tar" ]; then
   ln -s python3 "$root/usr/bin/python"
   printf '#!/bin/sh\nexec python3 -m torch.distributed.run "$@"\n' >"$root/usr/local/bin/torchrun"
   chmod 755 "$root/usr/local/bin/torchrun"
-  # Debian's PyTorch has no libuv. What is said by USE_LIBUV is not passed on by the rendezvous of torchrun, and the store
-  # that it would share with the training is one of libuv.
+  # Debian's PyTorch has no libuv. What is said by USE_LIBUV is not passed on by the rendezvous of torchrun, nor to the store of
+  # its own that it shares with the training.
+  distributed=$root/usr/lib/python3/dist-packages/torch/distributed
   sed -i 's/multi_tenant=True/multi_tenant=True, use_libuv=False/' \
-    "$root"/usr/lib/python3/dist-packages/torch/distributed/elastic/rendezvous/{c10d_rendezvous_backend,dynamic_rendezvous,static_tcp_rendezvous}.py
+    "$distributed"/elastic/rendezvous/{c10d_rendezvous_backend,dynamic_rendezvous,static_tcp_rendezvous}.py
+  sed -i 's/is_master=False,/is_master=False, use_libuv=use_libuv,/' "$distributed/rendezvous.py"
   rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,man,locale}/*
   ./oci.sh "$root" docker.io/local/torch:1 "$cache/torch.tar" \
     '{"Env":["PATH=/usr/local/bin:/usr/bin:/bin","USE_LIBUV=0","TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1","PYTHONUNBUFFERED=1"]}'
