@@ -19,6 +19,7 @@ stated() {
 chart=config/helm/pytorchjob-operator/Chart.yaml
 stated $chart '^version: \([^ ]*\)'
 stated $chart '^appVersion: \([^ ]*\)'
+stated config/krew/pytorchjob.yaml '^  version: v\([^ ]*\)'
 for page in README.md Dockerfile docs/install.md docs/operations.md; do
   stated $page '.*pytorchjob-operator:\([0-9][0-9A-Za-z.-]*\)'
 done

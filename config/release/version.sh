@@ -18,5 +18,6 @@ sed -i "s/^\(version\|appVersion\): .*/\1: $new/; s/^\(  artifacthub.io\/prerele
   config/helm/pytorchjob-operator/Chart.yaml
 sed -i "s/pytorchjob-operator:$old/pytorchjob-operator:$new/; s/ref=v$old/ref=v$new/; s/newTag: $old/newTag: $new/; s/image.tag=$old/image.tag=$new/" \
   README.md Dockerfile docs/*.md
+sed -i "s/v$old/v$new/g" config/krew/pytorchjob.yaml
 sed -i "s/^## Unreleased\$/## Unreleased\n\n## $new - $(date -u +%Y-%m-%d)/" CHANGELOG.md
 echo "release: $old is $new now; read the diff, then config/release/check.sh"

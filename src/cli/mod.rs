@@ -1,5 +1,6 @@
 //! The command line. Without a subcommand the operator runs, as Kubeflow's does.
 
+mod completion;
 mod convert;
 mod files;
 mod flags;
@@ -50,6 +51,8 @@ enum Command {
     Convert(Convert),
     /// Check the jobs in files. Needs no cluster. Exits with 1 when a job is invalid and 2 when a file cannot be read.
     Validate(Validate),
+    /// Print the script by which a shell completes the command line.
+    Completion(completion::Completion),
 }
 
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -124,13 +127,10 @@ struct Validate {
 }
 
 /// Does what the command line of the process says, as the operator, or as the plugin `kubectl pytorchjob` when it is
-/// called by its name.
+/// called by its name, or by the name under which kubectl looks for completions.
 #[must_use]
 pub fn main() -> ExitCode {
-    match kubectl::Plugin::of_process() {
-        Some(plugin) => plugin.execute(),
-        None => Cli::of_process().execute(),
-    }
+    kubectl::main().unwrap_or_else(|| Cli::of_process().execute())
 }
 
 impl Cli {
@@ -153,6 +153,10 @@ impl Cli {
             Some(Command::Plan(arguments)) => plan(&arguments),
             Some(Command::Convert(arguments)) => convert(&arguments),
             Some(Command::Validate(arguments)) => validate(&arguments),
+            Some(Command::Completion(completion)) => Ok(Report {
+                output: completion.script(Self::command(), env!("CARGO_PKG_NAME")),
+                ..Report::default()
+            }),
         };
         match result.and_then(|report| print(&report)) {
             Ok(code) => code,

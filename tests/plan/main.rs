@@ -5,6 +5,7 @@ use pytorchjob_operator::{api, planner};
 
 mod architecture;
 mod command_line;
+mod completion;
 mod crd;
 mod differential;
 mod docs;

@@ -1,11 +1,13 @@
 //! `kubectl pytorchjob`: what a user wants to know of a job, read with the user's own kubeconfig and nothing more.
 
 mod age;
+mod completion;
 mod get;
 mod logs;
 mod observation;
 mod read;
 mod stage;
+mod target;
 mod terminal;
 mod timeline;
 mod why;
@@ -14,11 +16,11 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::cli::completion::Completion;
 use crate::cli::kubectl::observation::Observation;
+use crate::cli::kubectl::target::Target;
 use crate::cli::offline::Report;
 use crate::cli::{files, print};
 use crate::platform::clock;
@@ -29,16 +31,9 @@ const PLUGIN: &str = "kubectl-pytorchjob";
 /// Look at PyTorchJobs. Reads with your own kubeconfig and changes nothing.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl pytorchjob", bin_name = "kubectl pytorchjob", version)]
-pub(super) struct Plugin {
-    /// Namespace of the jobs; the one of the context by default.
-    #[arg(short, long, global = true)]
-    namespace: Option<String>,
-    /// Context of the kubeconfig; the current one by default.
-    #[arg(long, global = true)]
-    context: Option<String>,
-    /// Path of the kubeconfig; KUBECONFIG or ~/.kube/config by default.
-    #[arg(long, global = true, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+struct Plugin {
+    #[command(flatten)]
+    target: Target,
     #[command(subcommand)]
     command: Command,
 }
@@ -76,18 +71,33 @@ enum Command {
         /// What `record` printed; `-` reads standard input.
         file: PathBuf,
     },
+    /// Print the script by which a shell completes `kubectl-pytorchjob`. For `kubectl pytorchjob`, link this program as
+    /// `kubectl_complete-pytorchjob` in a directory of PATH.
+    Completion(Completion),
+}
+
+/// Does what the command line of the process says if that was called by the name of the plugin, or by the one under which
+/// kubectl looks for its completions; ends it after help or an error.
+pub(super) fn main() -> Option<ExitCode> {
+    let mut words = std::env::args_os();
+    let called = words.next()?;
+    let name = Path::new(&called).file_stem()?;
+    if name == completion::NAME {
+        let output = completion::candidates(Plugin::command(), &words.collect::<Vec<_>>());
+        return Some(
+            print(&Report {
+                output,
+                ..Report::default()
+            })
+            .unwrap_or(ExitCode::FAILURE),
+        );
+    }
+    (name == PLUGIN).then(|| Plugin::parse().execute())
 }
 
 impl Plugin {
-    /// Reads the command line if the process was called by the plugin's name; ends it after help or an error.
-    pub(super) fn of_process() -> Option<Self> {
-        let called = std::env::args_os().next()?;
-        let name = Path::new(&called).file_stem()?;
-        (name == PLUGIN).then(Self::parse)
-    }
-
     /// Does what the command line says. Errors go to standard error.
-    pub(super) fn execute(self) -> ExitCode {
+    fn execute(self) -> ExitCode {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let result = runtime
             .map_err(Box::<dyn Error>::from)
@@ -101,7 +111,7 @@ impl Plugin {
     async fn run(self) -> Result<Report, Box<dyn Error>> {
         let output = match &self.command {
             Command::Get(get) => {
-                let (client, namespace) = self.connect().await?;
+                let (client, namespace) = self.target.connect().await?;
                 return Ok(get.run(&client, &namespace).await?);
             }
             Command::Why { job } => explain(&self.observe(job).await?),
@@ -110,6 +120,7 @@ impl Plugin {
                 observation.blank();
                 Ok(format!("{:#}\n", serde_json::to_value(&observation)?))
             }
+            Command::Completion(completion) => Ok(completion.script(Self::command(), PLUGIN)),
             Command::Replay { file } => explain(&recorded(file)?),
             Command::Timeline(show) => {
                 let observation = match (&show.filename, &show.job) {
@@ -119,7 +130,7 @@ impl Plugin {
                 Ok(show.of(&observation)?)
             }
             Command::Logs { job, follow, tail } => {
-                let (client, namespace) = self.connect().await?;
+                let (client, namespace) = self.target.connect().await?;
                 logs::print(&client, &namespace, job, *follow, *tail).await?;
                 Ok(String::new())
             }
@@ -131,25 +142,8 @@ impl Plugin {
     }
 
     async fn observe(&self, job: &str) -> Result<Observation, Box<dyn Error>> {
-        let (client, namespace) = self.connect().await?;
+        let (client, namespace) = self.target.connect().await?;
         Ok(read::observe(&client, &namespace, job, clock::now()).await?)
-    }
-
-    /// A client, and the namespace to look in.
-    async fn connect(&self) -> Result<(Client, String), Box<dyn Error>> {
-        let options = KubeConfigOptions {
-            context: self.context.clone(),
-            ..KubeConfigOptions::default()
-        };
-        let config = match &self.kubeconfig {
-            Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
-            None => Config::from_kubeconfig(&options).await?,
-        };
-        let namespace = self
-            .namespace
-            .clone()
-            .unwrap_or_else(|| config.default_namespace.clone());
-        Ok((Client::try_from(config)?, namespace))
     }
 }
 

@@ -6,6 +6,7 @@ mod api;
 mod examples;
 mod fields;
 mod flags;
+mod krew;
 mod metrics;
 mod operations;
 mod references;
