@@ -1,5 +1,6 @@
 //! `kubectl pytorchjob`, as its users call it: by its name, with their own kubeconfig.
 
+mod completion;
 mod get;
 mod timeline;
 
