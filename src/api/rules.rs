@@ -6,8 +6,8 @@
 //! The API server evaluates every rule on every write, also of labels and status, so each costs all users time: a rule
 //! opens with what is cheap and usually decides. Each step into an object costs it a copy of the schema of that object,
 //! so what compares pods first asks whether this is a write of the status, of which there are most. What concerns one
-//! object alone stands at the root for new objects, where no edit of a job that was stored without the rule can meet it,
-//! or at the smallest part that it is about, where a write that leaves this part alone passes.
+//! object alone stands at the root for new objects, where no edit of a job that was stored without the rule can meet
+//! it, or at the smallest part that it is about, where a write that leaves this part alone passes.
 
 use std::sync::LazyLock;
 
