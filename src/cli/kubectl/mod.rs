@@ -76,8 +76,8 @@ enum Command {
     Completion(Completion),
 }
 
-/// Does what the command line of the process says if that was called by the name of the plugin, or by the one under which
-/// kubectl looks for its completions; ends it after help or an error.
+/// Does what the command line of the process says if that was called by the name of the plugin, or by the one under
+/// which kubectl looks for its completions; ends it after help or an error.
 pub(super) fn main() -> Option<ExitCode> {
     let mut words = std::env::args_os();
     let called = words.next()?;
