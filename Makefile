@@ -37,7 +37,7 @@ test-kind: control-plane ## Run the tests that a foreign cluster allows against 
 test-memory: control-plane ## Show that 200 jobs of 1 MB stay within the memory limit of the Deployment
 	cargo test --locked --test server two_hundred_jobs -- --ignored --nocapture
 
-faults: control-plane ## Let each request of an operator meet each fault (a quarter of an hour; FAULT_PLAN=NAME is one plan, FAULT_PLANS=N so many)
+faults: control-plane ## Let each request of an operator meet each fault (an hour; FAULT_PLAN=NAME is one plan, FAULT_PLANS=N so many)
 	cargo test --locked --test faults at_any_request -- --ignored --nocapture
 
 soak: control-plane ## Let jobs come and go with faults at random, and see that nothing is left behind (SOAK_MINUTES=30, SOAK_SEED=1)

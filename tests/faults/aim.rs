@@ -22,15 +22,20 @@ pub enum Aim {
     /// One request.
     At(Step, Fault),
     /// One in so many meets one of these faults. What is asked of the lease meets none.
-    AtRandom(Box<Mutex<Dice>>, usize, &'static [Fault]),
+    AtRandom(Box<Mutex<Dice>>, usize, Vec<Fault>),
 }
 
 impl Aim {
-    /// The fault that this request meets.
-    pub fn fault(&self, step: &Step) -> Option<Fault> {
+    /// Faults at random by this seed.
+    pub fn at_random(seed: u64, one_in: usize, faults: Vec<Fault>) -> Self {
+        Self::AtRandom(Box::new(Mutex::new(Dice::new(seed))), one_in, faults)
+    }
+
+    /// The fault that this request meets. There are none at random when all is `over`.
+    pub fn fault(&self, step: &Step, over: bool) -> Option<Fault> {
         match self {
             Self::At(target, fault) if target == step => Some(*fault),
-            Self::AtRandom(dice, times, faults) if !step.is_of_lease() => {
+            Self::AtRandom(dice, times, faults) if !over && !step.is_of_lease() => {
                 let mut dice = dice.lock().unwrap_or_else(PoisonError::into_inner);
                 dice.one_in(*times).then(|| dice.pick(faults))
             }

@@ -32,6 +32,8 @@ pub enum Fault {
     Overtaken,
     /// The operator dies, and its request arrives when all is over.
     Belated,
+    /// The operator dies, and its creation arrives when what the next one created under the name is gone.
+    Misplaced,
     /// The operator is stopped until a second replica leads, and goes on then.
     Frozen,
     /// The watch of jobs is late.
@@ -47,7 +49,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [(Self, &str); 19] = [
+    pub const ALL: [(Self, &str); 20] = [
         (Self::Refused, "refused"),
         (Self::CutBefore, "cut-before"),
         (Self::CutAfter, "cut-after"),
@@ -61,6 +63,7 @@ impl Fault {
         (Self::KilledAfter, "killed-after"),
         (Self::Overtaken, "overtaken"),
         (Self::Belated, "belated"),
+        (Self::Misplaced, "misplaced"),
         (Self::Frozen, "frozen"),
         (Self::JobsHeld, "jobs-held"),
         (Self::PodsHeld, "pods-held"),

@@ -18,7 +18,8 @@ pub fn violations(history: &[Record], strays: &BTreeSet<String>) -> Vec<String> 
     };
     for record in history {
         match record.kind {
-            Kind::Job if !record.gone => replay.job(record),
+            Kind::Job if record.gone => replay.deleted(record),
+            Kind::Job => replay.job(record),
             Kind::Pod => replay.pod(record),
             _ => {}
         }
@@ -70,6 +71,16 @@ impl Replay<'_> {
                 object,
                 replaced: BTreeSet::new(),
             });
+    }
+
+    fn deleted(&mut self, record: &Record) {
+        let job = record.object.as_ref();
+        let ttl = job["spec"]["runPolicy"]["ttlSecondsAfterFinished"].as_i64();
+        if let (Some(ttl), Some(end)) = (ttl, second(&job["status"]["completionTime"]))
+            && record.heard < end + ttl
+        {
+            self.report(record, "S8: the job is deleted too early");
+        }
     }
 
     fn pod(&mut self, record: &Record) {
@@ -245,4 +256,152 @@ fn is_wanted(job: &Value, pod: &Value) -> bool {
 
 fn is_unfinished(pod: &Value) -> bool {
     !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::job::with;
+
+    /// A history of versions of a job and its pods, one after the other; `null` for the end of an object.
+    fn history(versions: &[(Kind, &str, Value)]) -> Vec<Record> {
+        let mut last = BTreeMap::new();
+        let record = |(version, (kind, name, object)): (u64, &(Kind, &str, Value))| {
+            let gone = object.is_null();
+            if !gone {
+                last.insert((*name).to_owned(), object.clone());
+            }
+            Record {
+                version,
+                kind: *kind,
+                name: (*name).to_owned(),
+                gone,
+                heard: 1000,
+                object: Arc::new(last[*name].clone()),
+            }
+        };
+        (1..).zip(versions).map(record).collect()
+    }
+
+    /// A job of one master, with this status and these fields beside it.
+    fn job(status: &Value, rest: &Value) -> (Kind, &'static str, Value) {
+        let job = json!({
+            "metadata": { "name": "job", "uid": "u", "generation": 1 },
+            "spec": { "pytorchReplicaSpecs": { "Master": { "replicas": 1 } }, "runPolicy": { "backoffLimit": 1 } },
+            "status": { "observedGeneration": 1, "replicaStatuses": { "Master": { "active": 1 } } },
+        });
+        let job = with(with(job, &json!({ "status": status })), rest);
+        (Kind::Job, "job", job)
+    }
+
+    fn is_true(condition: &str) -> Value {
+        json!([{ "type": condition, "status": "True" }])
+    }
+
+    fn pod(uid: &str, index: &str, phase: &str, deleted: bool) -> (Kind, &'static str, Value) {
+        let labels =
+            json!({ "training.kubeflow.org/replica-type": "master", "training.kubeflow.org/replica-index": index });
+        let deletion = deleted.then_some("1970-01-01T00:10:00Z");
+        let pod = json!({
+            "metadata": { "name": uid, "uid": uid, "labels": labels, "deletionTimestamp": deletion,
+                "ownerReferences": [{ "uid": "u", "controller": true }] },
+            "status": { "phase": phase },
+        });
+        (Kind::Pod, if uid == "p" { "p" } else { "q" }, pod)
+    }
+
+    /// What a history does against the laws, by the marks of these.
+    fn broken(versions: &[(Kind, &str, Value)]) -> Vec<String> {
+        let found = violations(&history(versions), &BTreeSet::new());
+        found
+            .iter()
+            .filter_map(|law| Some(law.split_once(':')?.0.to_owned()))
+            .collect()
+    }
+
+    fn ended(rest: &Value) -> Value {
+        with(
+            json!({ "conditions": is_true("Succeeded"), "completionTime": "1970-01-01T00:16:00Z" }),
+            rest,
+        )
+    }
+
+    #[test]
+    fn a_life_as_it_should_be_breaks_no_law() {
+        let (created, none) = (job(&json!({}), &json!({})), json!({}));
+        let counted = job(&json!({ "restarts": 1 }), &none);
+        let life = [
+            created,
+            pod("p", "0", "Pending", false),
+            pod("p", "0", "Failed", false),
+            counted,
+            pod("p", "0", "Failed", true),
+            (Kind::Pod, "p", Value::Null),
+            pod("q", "0", "Running", false),
+            pod("q", "0", "Succeeded", false),
+            job(&ended(&json!({ "restarts": 1 })), &none),
+            (Kind::Job, "job", Value::Null),
+        ];
+        assert_eq!(broken(&life), [""; 0]);
+    }
+
+    #[test]
+    fn each_law_is_broken_by_a_history() {
+        let none = json!({});
+        let plain = || job(&none, &none);
+        let suspended = json!({ "spec": { "runPolicy": { "suspend": true } } });
+        let deadline = json!({ "spec": { "runPolicy": { "activeDeadlineSeconds": 9 } } });
+        let ttl = json!({ "spec": { "runPolicy": { "ttlSecondsAfterFinished": 41 } } });
+        let at = |second: u32| json!({ "startTime": format!("1970-01-01T00:00:{second:02}Z") });
+        let late = json!({ "conditions": is_true("Failed"), "startTime": "1970-01-01T00:15:52Z" });
+        let rows = [
+            (
+                "S1",
+                vec![
+                    plain(),
+                    pod("p", "0", "Running", false),
+                    pod("q", "0", "Pending", false),
+                ],
+            ),
+            ("S1", vec![plain(), pod("p", "1", "Succeeded", false)]),
+            ("S2", vec![pod("p", "0", "Succeeded", false)]),
+            ("S3", vec![job(&ended(&none), &none), pod("p", "0", "Pending", false)]),
+            ("S3", vec![job(&ended(&none), &none), plain()]),
+            ("S3", vec![job(&json!({ "conditions": is_true("Failed") }), &none)]),
+            (
+                "S4",
+                vec![plain(), pod("p", "0", "Failed", false), pod("p", "0", "Failed", true)],
+            ),
+            ("S4", vec![job(&json!({ "restarts": 2 }), &none)]),
+            ("S4", vec![job(&json!({ "restarts": 1 }), &none), plain()]),
+            (
+                "S6",
+                vec![
+                    job(&json!({ "conditions": is_true("Suspended") }), &suspended),
+                    pod("p", "0", "Pending", false),
+                ],
+            ),
+            ("S7", vec![job(&ended(&late), &deadline)]),
+            ("S7", vec![job(&at(1), &none), job(&at(2), &none)]),
+            ("S8", vec![job(&ended(&none), &ttl), (Kind::Job, "job", Value::Null)]),
+            ("S11", vec![plain(), job(&json!({ "observedGeneration": 0 }), &none)]),
+            (
+                "claim",
+                vec![
+                    job(&json!({ "replicaStatuses": null }), &none),
+                    pod("p", "0", "Pending", false),
+                ],
+            ),
+        ];
+        for (law, versions) in rows {
+            assert!(
+                broken(&versions).iter().any(|broken| broken == law),
+                "{law}: {versions:?}"
+            );
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! each fault, on a real API server, behind a proxy. What comes of it is held against the laws in every version that is
 //! stored, and against the run in which nothing goes wrong.
 //!
-//! `FAULT_PLAN=suspend/delete-pods-worker-0/cut-after make faults` runs one plan again.
+//! `FAULT_PLAN=suspend/delete-pods-worker-0/cut-after make faults` runs one plan again, and `*` in it stands for each.
 #![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod aim;
@@ -25,6 +25,7 @@ mod replica;
 #[allow(dead_code, reason = "what the tests of the server need is more")]
 mod rig;
 mod scenarios;
+mod seen;
 mod soak;
 mod stage;
 
@@ -45,6 +46,8 @@ const FEW: usize = 60;
 /// Runs at once. Most of the time of a run is waiting.
 const AT_ONCE: usize = 12;
 
+/// Plans of several faults at random for each scenario, of `make faults`.
+const SEEDS: u64 = 30;
 /// A run that takes longer is told.
 const SLOW: Duration = Duration::from_secs(30);
 
@@ -115,22 +118,31 @@ async fn no_fault_at_any_of_some_requests_breaks_a_law_or_changes_the_end() {
     }
     let campaign = Campaign::start().await;
     let (expected, plans) = enumerate(&campaign, scenarios::ALL).await;
-    run(&campaign, &plan::choose(plans, FEW), &expected).await;
+    let mut plans = plan::choose(plans, FEW);
+    plans.extend(Plan::at_random(scenarios::ALL, 1));
+    run(&campaign, &plans, &expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "make faults: an hour"]
 async fn no_fault_at_any_request_breaks_a_law_or_changes_the_end() {
     let campaign = Campaign::start().await;
-    let asked = env::var("FAULT_PLAN").ok();
-    if let Some(plan) = asked.filter(|plan| !plan.is_empty()) {
-        let plan: Plan = plan.parse().unwrap();
+    let asked = env::var("FAULT_PLAN").unwrap_or_default();
+    if !asked.is_empty() && !asked.contains('*') {
+        let plan: Plan = asked.parse().unwrap();
         let (expected, _) = enumerate(&campaign, &[plan.scenario]).await;
         return run(&campaign, &[plan], &expected).await;
     }
-    let (expected, plans) = enumerate(&campaign, scenarios::ALL).await;
+    let (expected, mut plans) = enumerate(&campaign, scenarios::ALL).await;
+    plans.retain(|plan| asked.is_empty() || plan.is_one_of(&asked));
     let number = env::var("FAULT_PLANS").ok().and_then(|number| number.parse().ok());
-    let plans = plan::choose(plans, number.unwrap_or(usize::MAX));
+    let mut plans = plan::choose(plans, number.unwrap_or(usize::MAX));
+    let seeds = Plan::at_random(scenarios::ALL, SEEDS);
+    plans.extend(
+        seeds
+            .into_iter()
+            .filter(|plan| asked.is_empty() || plan.is_one_of(&asked)),
+    );
     run(&campaign, &plans, &expected).await;
 }
 

@@ -1,6 +1,7 @@
 //! Carries out the fault of a plan when its request comes, and keeps what was sent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -17,8 +18,10 @@ use tokio_util::task::TaskTracker;
 use crate::aim::{Aim, Guard};
 use crate::fault::Fault;
 use crate::job::Job;
+use crate::observer::Space;
 use crate::proxy::{Answer, Cut, Flow, Handler, Proxy, Request, Step, detached};
 use crate::replica::Replica;
+use crate::seen::Seen;
 use crate::stage::JOB;
 
 /// How long the API server is away.
@@ -35,6 +38,8 @@ pub struct Meddler {
     aim: Aim,
     without: Option<Guard>,
     client: Client,
+    /// What is stored, if it is one namespace.
+    space: Option<Arc<Space>>,
     replicas: OnceLock<Vec<Arc<Replica>>>,
     seen: Mutex<Seen>,
     /// Tells of answers.
@@ -45,31 +50,13 @@ pub struct Meddler {
     pub over: CancellationToken,
 }
 
-/// What has been sent and answered so far.
-#[derive(Default)]
-struct Seen {
-    counts: BTreeMap<String, usize>,
-    /// All requests, in the order of their arrival.
-    steps: Vec<Step>,
-    mutating: usize,
-    answered: BTreeMap<String, usize>,
-    /// The replica that has written the lease.
-    leads: Option<usize>,
-    /// Faults so far.
-    met: usize,
-    /// UIDs of what requests created that nobody waited for any more.
-    strays: BTreeSet<String>,
-    /// A replica that was frozen, and has been thawed when another led.
-    thawed: Option<usize>,
-    violations: Vec<String>,
-}
-
 impl Meddler {
-    pub fn new(client: Client, aim: Aim, without: Option<Guard>) -> Arc<Self> {
+    pub fn new(client: Client, space: Option<Arc<Space>>, aim: Aim, without: Option<Guard>) -> Arc<Self> {
         Arc::new(Self {
             aim,
             without,
             client,
+            space,
             replicas: OnceLock::new(),
             seen: Mutex::default(),
             answered: watch::Sender::new(()),
@@ -136,7 +123,7 @@ impl Meddler {
             request.strip(guard);
         }
         let step = self.arrived(replica, &request);
-        match self.aim.fault(&step) {
+        match self.aim.fault(&step, self.over.is_cancelled()) {
             Some(fault) => {
                 self.seen().met += 1;
                 detached(self.meet(fault, replica, proxy, request)).await
@@ -218,13 +205,16 @@ impl Meddler {
                 itself.kill().await;
                 return Err(Cut);
             }
-            Fault::Overtaken | Fault::Belated => {
+            Fault::Overtaken | Fault::Belated | Fault::Misplaced => {
                 self.background
                     .spawn(self.clone().stray(fault, replica, proxy, request));
                 itself.kill().await;
                 return Err(Cut);
             }
-            Fault::Frozen => return self.freeze(replica, &itself, pass().await).await,
+            Fault::Frozen => {
+                let answer = pass().await;
+                return self.clone().freeze(replica, itself, answer).await;
+            }
             Fault::JobsHeld => self.disturb(proxy.clone(), Some("pytorchjobs"), Flow::Held, LATE),
             Fault::PodsHeld => self.disturb(proxy.clone(), Some("pods"), Flow::Held, LATE),
             Fault::AllHeld => self.disturb(proxy.clone(), None, Flow::Held, LATE),
@@ -256,34 +246,49 @@ impl Meddler {
     async fn stray(self: Arc<Self>, fault: Fault, replica: usize, proxy: Arc<Proxy>, request: Request) {
         let name = request.step().expect("others are not handled");
         let before = self.seen().answered.get(&name).copied().unwrap_or_default();
-        if fault == Fault::Overtaken {
-            let again = self.wait(|seen| seen.answered.get(&name).copied().unwrap_or_default() > before);
-            tokio::select! {
-                _ = again => {}
-                () = self.over.cancelled() => {}
+        let moment = async {
+            match (fault, request.created(), &self.space) {
+                (Fault::Overtaken, ..) => {
+                    let again = |seen: &Seen| seen.answered.get(&name).copied().unwrap_or_default() > before;
+                    self.wait(again).await;
+                }
+                (Fault::Misplaced, Some((kind, name)), Some(space)) => {
+                    space.wait(PATIENCE, |state| state.get(kind, &name).is_some()).await;
+                    space.wait(PATIENCE, |state| state.get(kind, &name).is_none()).await;
+                }
+                _ => pending().await,
             }
-        } else {
-            self.over.cancelled().await;
+        };
+        tokio::select! {
+            () = moment => {}
+            () = self.over.cancelled() => {}
         }
         if let Ok(answer) = self.pass(replica, &proxy, &request).await
-            && let Some(uid) = answer.uid().filter(|_| request.creates())
+            && let Some(uid) = answer.uid().filter(|_| request.created().is_some())
         {
             self.seen().strays.insert(uid);
         }
     }
 
-    /// Stops a replica until another one leads.
-    async fn freeze(&self, replica: usize, itself: &Replica, answer: Result<Answer, Cut>) -> Result<Answer, Cut> {
+    /// Stops a replica until another one leads. The answer lies ready when it wakes.
+    async fn freeze(
+        self: Arc<Self>,
+        replica: usize,
+        itself: Arc<Replica>,
+        answer: Result<Answer, Cut>,
+    ) -> Result<Answer, Cut> {
         let Some(operator) = itself.operator() else {
             return answer;
         };
         operator.pause();
         let other = self.wait(|seen| seen.leads.is_some_and(|leads| leads != replica)).await;
-        sleep(ASLEEP).await;
         if other {
             self.seen().thawed = Some(replica);
         }
-        operator.resume();
+        self.background.clone().spawn(async move {
+            sleep(ASLEEP).await;
+            operator.resume();
+        });
         answer
     }
 }

@@ -8,6 +8,7 @@ use futures::StreamExt as _;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
+use pytorchjob_operator::platform::clock;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -59,6 +60,8 @@ pub struct Record {
     pub kind: Kind,
     pub name: String,
     pub gone: bool,
+    /// When the observer heard of it, in seconds since the epoch.
+    pub heard: i64,
     pub object: Arc<Value>,
 }
 
@@ -204,6 +207,7 @@ fn record(kind: Kind, mut object: DynamicObject, gone: bool) -> Record {
         kind,
         name: object.name_any(),
         gone,
+        heard: clock::now().as_second(),
         object: Arc::new(serde_json::to_value(object).unwrap()),
     }
 }

@@ -7,17 +7,55 @@ use crate::fault::Fault;
 use crate::proxy::Step;
 use crate::scenarios::{self, Scenario};
 
-/// A fault at a request of a scenario: `suspend/status-Running/cut-after`.
+/// What goes wrong in a scenario.
 #[derive(Clone)]
 pub struct Plan {
     pub scenario: Scenario,
-    pub step: Step,
-    pub fault: Fault,
+    pub what: Disturbance,
+}
+
+/// What goes wrong.
+#[derive(Clone)]
+pub enum Disturbance {
+    /// A fault at a request: `suspend/status-Running/cut-after`.
+    Fault(Step, Fault),
+    /// Several faults at random, by this seed: `suspend/seed/17`.
+    Seed(u64),
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.scenario.name, self.step, self.fault)
+        let scenario = self.scenario.name;
+        match &self.what {
+            Disturbance::Fault(step, fault) => write!(f, "{scenario}/{step}/{fault}"),
+            Disturbance::Seed(seed) => write!(f, "{scenario}/seed/{seed}"),
+        }
+    }
+}
+
+/// In place of a request.
+const SEED: &str = "seed";
+
+impl Plan {
+    /// So many plans of several faults at random for each scenario.
+    pub fn at_random(scenarios: &[Scenario], number: u64) -> Vec<Self> {
+        let seeds = (1..=number).flat_map(|seed| scenarios.iter().map(move |&scenario| (scenario, seed)));
+        let plan = |(scenario, seed)| Self {
+            scenario,
+            what: Disturbance::Seed(seed),
+        };
+        seeds.map(plan).collect()
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        matches!(&self.what, Disturbance::Fault(_, own) if *own == fault)
+    }
+
+    /// Whether this is one of those that `SCENARIO/REQUEST/FAULT` names, where `*` is each.
+    pub fn is_one_of(&self, pattern: &str) -> bool {
+        let name = self.to_string();
+        let parts = pattern.split('/').zip(name.split('/'));
+        parts.into_iter().all(|(wanted, part)| wanted == "*" || wanted == part)
     }
 }
 
@@ -32,8 +70,12 @@ impl FromStr for Plan {
         let named = scenarios::ALL.iter().find(|known| known.name == scenario);
         Ok(Self {
             scenario: *named.ok_or_else(|| format!("{scenario} is no scenario"))?,
-            step: step.parse().map_err(|_| format!("{step} is no request"))?,
-            fault: fault.parse()?,
+            what: if step == SEED {
+                Disturbance::Seed(fault.parse().map_err(|_| format!("{fault} is no seed"))?)
+            } else {
+                let parsed = step.parse().map_err(|_| format!("{step} is no request"))?;
+                Disturbance::Fault(parsed, fault.parse()?)
+            },
         })
     }
 }
@@ -45,18 +87,13 @@ const LEASES: usize = 2;
 pub fn all(scenario: Scenario, steps: &[Step]) -> Vec<Plan> {
     let mut plans = Vec::new();
     for step in steps {
-        let of_lease = step.is_of_lease();
-        if of_lease && (step.number > LEASES || step.name.starts_with("get-")) {
+        if step.is_of_lease() && (step.number > LEASES || step.name.starts_with("get-")) {
             continue;
         }
         for (fault, _) in Fault::ALL {
-            let plan = Plan {
-                scenario,
-                step: step.clone(),
-                fault,
-            };
-            if is_worth_it(&plan, of_lease) {
-                plans.push(plan);
+            if is_worth_it(step, fault) {
+                let what = Disturbance::Fault(step.clone(), fault);
+                plans.push(Plan { scenario, what });
             }
         }
     }
@@ -64,13 +101,14 @@ pub fn all(scenario: Scenario, steps: &[Step]) -> Vec<Plan> {
 }
 
 /// Events tell, and nothing depends on them: how one is lost makes no difference.
-fn is_worth_it(plan: &Plan, of_lease: bool) -> bool {
-    let of_event = plan.step.name.starts_with("create-events-");
-    match plan.fault {
+fn is_worth_it(step: &Step, fault: Fault) -> bool {
+    let (of_event, of_lease) = (step.name.starts_with("create-events-"), step.is_of_lease());
+    match fault {
         Fault::CutAfter | Fault::KilledBefore | Fault::KilledAfter | Fault::Late => true,
+        Fault::Misplaced => step.name.starts_with("create-") && !of_event && !of_lease,
         Fault::Belated | Fault::Overtaken => !of_event && !of_lease,
-        Fault::Frozen => !of_event && plan.step.number == 1,
-        Fault::Conflict => plan.step.name.starts_with("status-") || plan.step.name.starts_with("delete-"),
+        Fault::Frozen => !of_event && step.number == 1,
+        Fault::Conflict => step.name.starts_with("status-") || step.name.starts_with("delete-"),
         _ => !of_event,
     }
 }
@@ -91,10 +129,10 @@ pub fn choose(plans: Vec<Plan>, number: usize) -> Vec<Plan> {
             if plans.is_empty() || chosen.len() == number {
                 continue;
             }
-            // The next fault of which this scenario has a plan left, at a request in the middle of those.
+            // The next fault of which this scenario has a plan left, not always at its first request.
             let next = (0..Fault::ALL.len()).find_map(|offset| {
                 let wanted = Fault::ALL[(fault + offset) % Fault::ALL.len()].0;
-                let having: Vec<usize> = (0..plans.len()).filter(|&at| plans[at].fault == wanted).collect();
+                let having: Vec<usize> = (0..plans.len()).filter(|&at| plans[at].has(wanted)).collect();
                 having.get(chosen.len() * 7 % having.len().max(1)).copied()
             });
             if let Some(at) = next {

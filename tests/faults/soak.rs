@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -229,8 +229,8 @@ pub async fn soak() {
     let (time, seed) = (time(), seed());
     println!("{time:?} with seed {seed}");
     let campaign = Campaign::start().await;
-    let aim = Aim::AtRandom(Box::new(Mutex::new(Dice::new(seed))), ONE_IN, FAULTS);
-    let meddler = Meddler::new(campaign.cluster.admin(), aim, None);
+    let aim = Aim::at_random(seed, ONE_IN, FAULTS.to_vec());
+    let meddler = Meddler::new(campaign.cluster.admin(), None, aim, None);
     let replicas = replicas(&campaign, &meddler).await;
     let mut lanes = Vec::new();
     for lane in 0..LANES {

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use serde_json::Value;
 
 use crate::aim::Guard;
+use crate::observer::Kind;
 
 /// A request that has arrived completely.
 #[derive(Clone, Debug)]
@@ -92,9 +93,17 @@ impl Request {
         watches.then(|| self.head.uri.path().rsplit('/').next()).flatten()
     }
 
-    /// Whether it makes an object.
-    pub fn creates(&self) -> bool {
-        self.head.method == Method::POST
+    /// The object that it creates, if it is of a job.
+    pub fn created(&self) -> Option<(Kind, String)> {
+        let target = self.target().filter(|_| self.head.method == Method::POST)?;
+        let kind = match target.resource {
+            "pods" => Kind::Pod,
+            "services" => Kind::Service,
+            "podgroups" => Kind::Group,
+            _ => return None,
+        };
+        let body: Value = serde_json::from_slice(&self.body).ok()?;
+        Some((kind, body["metadata"]["name"].as_str()?.to_owned()))
     }
 
     /// Takes a guard out, if it has it.
