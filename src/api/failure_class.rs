@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 /// What a failure was, told from the exit code, the reason and the message of the container. Ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum FailureClass {
-    /// A program that the operating system ended by a signal of its own fault, such as SIGSEGV or SIGABRT.
-    Crashed,
     /// A checkpoint cannot be read, or does not fit the model.
     CheckpointError,
+    /// A program that the operating system ended by a signal of its own fault, such as SIGSEGV or SIGABRT.
+    Crashed,
     /// An error of CUDA or one of its libraries that is none of the others.
     CudaError,
     /// The memory of the GPU is exhausted.
@@ -75,8 +75,8 @@ pub enum Standing {
 impl FailureClass {
     /// All of them.
     pub const ALL: [Self; 25] = [
-        Self::Crashed,
         Self::CheckpointError,
+        Self::Crashed,
         Self::CudaError,
         Self::CudaOutOfMemory,
         Self::DataError,

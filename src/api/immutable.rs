@@ -38,6 +38,18 @@ pub(crate) fn immutable() -> Vec<Rule> {
         ),
         rule(
             Scope::RunPolicy,
+            ".failurePolicy",
+            same("failurePolicy"),
+            "spec.runPolicy.failurePolicy is immutable: create a new job",
+        ),
+        rule(
+            Scope::RunPolicy,
+            ".gracefulStopSeconds",
+            same("gracefulStopSeconds"),
+            "spec.runPolicy.gracefulStopSeconds is immutable: create a new job",
+        ),
+        rule(
+            Scope::RunPolicy,
             ".restartScope",
             format!("{} == {}", scope("self"), scope("oldSelf")),
             "spec.runPolicy.restartScope is immutable: create a new job",

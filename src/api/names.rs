@@ -19,6 +19,9 @@ pub const LABEL_JOB_ROLE: &str = "training.kubeflow.org/job-role";
 /// Hash of that part of the spec a pod is built from that can change only while the job is suspended. Pods only. An
 /// addition to Kubeflow's labels.
 pub const LABEL_POD_TEMPLATE_HASH: &str = "training.kubeflow.org/pod-template-hash";
+/// Annotation of a pod: the number of the attempt it is of, from 1, of a job with restartScope Job. An addition to
+/// Kubeflow's.
+pub const ANNOTATION_ATTEMPT: &str = "training.kubeflow.org/attempt";
 /// Value of [`LABEL_JOB_ROLE`].
 pub const JOB_ROLE_MASTER: &str = "master";
 
@@ -45,6 +48,9 @@ pub const COSCHEDULING_GROUP: &str = "scheduling.x-k8s.io/pod-group";
 pub const SCHEDULER_PLUGINS: &str = "scheduler-plugins-scheduler";
 /// Annotation that `kubectl apply` keeps the whole of an object in.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Condition of a pod that is preempted, evicted by a taint or through the API, or whose node shuts down or is gone.
+pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
 
 /// The value of `runPolicy.managedBy` that leaves a job to this operator; so does an absent field.
 pub const MANAGED_BY_SELF: &str = "kubeflow.org/training-operator";
@@ -109,6 +115,8 @@ pub mod reason {
     pub const FAILED_DELETE_JOB: &str = "FailedDeletePyTorchJob";
     /// Event: a pod is still terminating though its grace period is over.
     pub const STUCK_POD: &str = "PodStuckTerminating";
+    /// Event: all pods that were asked to stop have ended.
+    pub const STOPPED_PODS: &str = "PodsStopped";
     /// Event: the definition in the cluster drops fields of the status.
     pub const STATUS_PRUNED: &str = "StatusFieldsPruned";
     /// Event: a container of the job fails again and again.
@@ -163,6 +171,10 @@ pub mod env {
     pub const PET_RDZV_CONF: &str = "PET_RDZV_CONF";
     /// Restarts torchrun makes of its worker processes.
     pub const PET_MAX_RESTARTS: &str = "PET_MAX_RESTARTS";
+    /// Seconds that torchrun waits for its processes after it was told to stop.
+    pub const TORCH_ELASTIC_SHUTDOWN_TIMEOUT: &str = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT";
+    /// Number of the attempt, from 1, of a job with restartScope Job. An addition to Kubeflow's.
+    pub const TRAINING_ATTEMPT: &str = "TRAINING_ATTEMPT";
     /// Rendezvous on the pod itself.
     pub const PET_STANDALONE: &str = "PET_STANDALONE";
 }

@@ -9,8 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::api::elastic_policy::ElasticPolicy;
 use crate::api::replica::{ReplicaSpec, RestartPolicy};
 use crate::api::replica_type::ReplicaType;
-use crate::api::run_policy::{CleanPodPolicy, RestartScope, RunPolicy, Word};
+use crate::api::run_policy::{CleanPodPolicy, RestartScope, RunPolicy};
 use crate::api::status::JobStatus;
+use crate::api::word::Word;
 
 /// A distributed PyTorch training job.
 ///
@@ -157,13 +158,14 @@ impl PyTorchJobSpec {
         scope.and_then(Word::known).unwrap_or_default()
     }
 
-    /// `restartPolicy` of the pods of a role. Where the whole job starts again, no container may do so by itself.
+    /// `restartPolicy` of the pods of a role. Where the whole job starts again, or what becomes of a failure depends on
+    /// what it was, no container may start again by itself.
     #[must_use]
     pub fn restart_policy_of_pod(&self, role: ReplicaType) -> &'static str {
-        match self.restart_scope() {
-            RestartScope::Replica => self.restart_policy(role).of_pod(),
-            RestartScope::Job => RestartPolicy::Never.of_pod(),
+        if self.restart_scope() == RestartScope::Job || self.run_policy.failure_policy.is_some() {
+            return RestartPolicy::Never.of_pod();
         }
+        self.restart_policy(role).of_pod()
     }
 
     /// Pods wanted of all types.

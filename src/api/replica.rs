@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::api::raw::RawJson;
-use crate::api::run_policy::Word;
+use crate::api::word::Word;
 
 /// What happens when a pod fails: Always, OnFailure, Never or ExitCode. Default: OnFailure. Overrides the template's
 /// own. Immutable.

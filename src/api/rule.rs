@@ -11,6 +11,8 @@ pub enum Scope {
     ElasticPolicy,
     /// `spec.runPolicy`.
     RunPolicy,
+    /// `spec.runPolicy.failurePolicy`.
+    FailurePolicy,
     /// `spec.runPolicy.schedulingPolicy`.
     SchedulingPolicy,
     /// `spec.pytorchReplicaSpecs`.

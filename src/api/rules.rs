@@ -34,6 +34,8 @@ pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         .into_iter()
         .flatten()
         .chain(two_spellings)
+        .chain([failure_policy()])
+        .chain(restart_window())
         .chain([multikueue()])
         .chain(only_while_suspended().into_iter().map(Rule::forbidden))
         .chain([unfinished().forbidden()])
@@ -70,6 +72,41 @@ fn names() -> Vec<Rule> {
             ),
             "metadata.name is too long for so many workers: NAME-worker-INDEX must fit in 63 characters, \
              the limit of service names: take fewer workers, or create a new job with a shorter name",
+        ),
+    ]
+}
+
+/// A rule without a condition would fit nothing, and one with two would leave open how they add up.
+fn failure_policy() -> Rule {
+    let given = ["class", "exitCodes", "onPodConditions"].map(|field| format!("(has(rule.{field}) ? 1 : 0)"));
+    rule(
+        Scope::FailurePolicy,
+        ".rules",
+        format!("!has(self.rules) || self.rules.all(rule, {} == 1)", given.join(" + ")),
+        "failurePolicy.rules: each rule needs one of class, exitCodes and onPodConditions, and no other",
+    )
+}
+
+/// Restarts of containers in place have no time that is stored.
+fn restart_window() -> [Rule; 2] {
+    const NEEDS: &str =
+        "restartWindow needs restartScope Job: otherwise the kubelet restarts containers by itself; use backoffLimit";
+    let fits = |policy: &str| {
+        let scope = or_else(&format!("{policy}.restartScope"), "'Replica'");
+        format!("!has({policy}.restartWindow) || {scope} == 'Job'")
+    };
+    [
+        rule(
+            Scope::Root,
+            ".spec.runPolicy.restartWindow",
+            of_a_new_object(&fits("self.spec.runPolicy")),
+            NEEDS,
+        ),
+        rule(
+            Scope::RunPolicy,
+            ".restartWindow",
+            format!("has(oldSelf.restartWindow) || {}", fits("self")),
+            NEEDS,
         ),
     ]
 }

@@ -6,6 +6,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::failure_policy::FailurePolicy;
+use crate::api::word::Word;
+
 /// What to delete when the job has finished: All, Running (what has not finished) or None. Unset: keep the pods of a
 /// job that succeeded; of one that failed, stop what still runs and keep what has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -26,32 +29,6 @@ pub enum RestartScope {
     Replica,
     /// All replicas.
     Job,
-}
-
-/// A policy as it is stored: the definitions of Kubeflow take any word.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(untagged, expecting = "expected a string")]
-pub enum Word<T> {
-    /// One that has a meaning.
-    Known(T),
-    /// Any other. It counts as unset, and is a reason to refuse a job that has not started.
-    Other(String),
-}
-
-impl<T> From<T> for Word<T> {
-    fn from(value: T) -> Self {
-        Self::Known(value)
-    }
-}
-
-impl<T: Copy> Word<T> {
-    /// The meaning, if it has one.
-    pub(crate) const fn known(&self) -> Option<T> {
-        match self {
-            Self::Known(value) => Some(*value),
-            Self::Other(_) => None,
-        }
-    }
 }
 
 /// Policies about the job as a whole, in the place where Kubeflow 1.3 to 1.9 has them.
@@ -75,6 +52,18 @@ pub struct RunPolicy {
     #[schemars(with = "Option<CleanPodPolicy>")]
     pub clean_pod_policy: Option<Word<CleanPodPolicy>>,
 
+    /// What becomes of a failed replica, by what its failure was. With it the kubelet restarts no container in place.
+    /// Immutable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_policy: Option<FailurePolicy>,
+
+    /// Seconds that a pod has to end by itself after SIGTERM, to save a checkpoint for example: when the job is
+    /// suspended, starts again as a whole, is scaled down or has ended. The grace period of the pods, in place of the
+    /// template's, and five less for what torchrun waits for its processes. Immutable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub graceful_stop_seconds: Option<i32>,
+
     /// Who runs the job: absent or kubeflow.org/training-operator for this operator, kueue.x-k8s.io/multikueue to leave
     /// it alone. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +76,12 @@ pub struct RunPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<RestartScope>")]
     pub restart_scope: Option<Word<RestartScope>>,
+
+    /// How many restarts there may be in how long: the job fails with the next one. A limit that refills, for training
+    /// that runs for weeks, beside backoffLimit, which counts over the whole life of the job. Needs restartScope Job.
+    /// May be edited at any time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart_window: Option<RestartWindow>,
 
     /// What a gang scheduler is told. Immutable but for minAvailable.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,6 +97,30 @@ pub struct RunPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub ttl_seconds_after_finished: Option<i32>,
+}
+
+/// What torchrun needs, after it has waited for its processes, to end before the kubelet ends it.
+const STOP_MARGIN: i32 = 5;
+
+impl RunPolicy {
+    /// The grace period of the pods, and the time that torchrun waits for its processes, in seconds.
+    #[must_use]
+    pub fn stop_periods(&self) -> Option<(i32, i32)> {
+        let grace = self.graceful_stop_seconds.filter(|grace| *grace > 0)?;
+        Some((grace, grace.saturating_sub(STOP_MARGIN).max(1)))
+    }
+}
+
+/// So many restarts within so many seconds. Ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RestartWindow {
+    /// Number of restarts.
+    #[schemars(range(min = 0, max = 100), required)]
+    pub restarts: i32,
+    /// Length of the window.
+    #[schemars(range(min = 1, max = 2_147_483_647), required)]
+    pub seconds: i32,
 }
 
 /// What a gang scheduler is told of the job. Has an effect only where the operator runs with --gang-scheduler-name.

@@ -166,6 +166,9 @@ fn add_rules(root: &mut Value) {
             Scope::Spec => &mut root["properties"]["spec"],
             Scope::ElasticPolicy => &mut root["properties"]["spec"]["properties"]["elasticPolicy"],
             Scope::RunPolicy => &mut root["properties"]["spec"]["properties"]["runPolicy"],
+            Scope::FailurePolicy => {
+                &mut root["properties"]["spec"]["properties"]["runPolicy"]["properties"]["failurePolicy"]
+            }
             Scope::SchedulingPolicy => {
                 &mut root["properties"]["spec"]["properties"]["runPolicy"]["properties"]["schedulingPolicy"]
             }

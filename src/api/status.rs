@@ -44,6 +44,10 @@ pub struct JobStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<i32>,
 
+    /// When the restarts were counted that `runPolicy.restartWindow` looks at. An addition to Kubeflow's status.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    pub restart_times: Vec<Time>,
+
     /// UIDs of failed pods that are in `restarts` already and not yet gone. An addition to Kubeflow's status.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     pub replaced_pods: Vec<String>,
@@ -58,10 +62,22 @@ pub struct JobStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_failure: Option<FirstFailure>,
 
+    /// The attempts of a job with restartScope Job, the last ten, the newest last. An addition to Kubeflow's status.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    pub attempts: Vec<Attempt>,
+
     /// What another version of the operator has written. A status is replaced as a whole, so it is kept here.
     #[serde(flatten)]
     #[schemars(skip)]
     pub unknown: BTreeMap<String, Value>,
+}
+
+impl JobStatus {
+    /// The number of the newest attempt; 0 before the first.
+    #[must_use]
+    pub fn attempt(&self) -> i32 {
+        self.attempts.last().map_or(0, |attempt| attempt.number)
+    }
 }
 
 /// Type of a condition.
@@ -187,6 +203,32 @@ pub struct FirstFailure {
     /// When the container ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+}
+
+/// One attempt to train: from the creation of all pods to the end of them all.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Attempt {
+    /// Its number, from 1. Pods have it as an annotation and as `TRAINING_ATTEMPT`.
+    pub number: i32,
+    /// When its pods were about to be created.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<Time>,
+    /// When the job was first seen to run in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running_since: Option<Time>,
+    /// When it was decided to end; absent while it goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Time>,
+    /// The condition that ended it: Restarting, Suspended, Succeeded or Failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The failure that came first in it, without its message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_failure: Option<FirstFailure>,
+    /// The nodes that its pods ran on, sorted, 64 at most.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    pub nodes: Vec<String>,
 }
 
 /// The Go operators write an empty list or map as `null`.

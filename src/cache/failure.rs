@@ -9,6 +9,16 @@ use crate::planner::{End, FailedContainer, Failure, classify};
 /// Most that is kept of a message. What it says is found in all of it before.
 const MESSAGE_BYTES: usize = 1_024;
 
+/// The conditions that every pod has, and the one that [`crate::planner::Pod::disrupted`] tells.
+const STANDARD: [&str; 6] = [
+    "ContainersReady",
+    names::DISRUPTION_TARGET,
+    "Initialized",
+    "PodReadyToStartContainers",
+    "PodScheduled",
+    "Ready",
+];
+
 /// Who ended the pod as a whole, as in an eviction, knows why: the exit codes of its containers are then those of the
 /// signal. Otherwise the container that trains says best why it failed, if it did; then the first one that did.
 #[must_use]
@@ -30,9 +40,19 @@ pub(super) fn of(status: &StatusView, node: Option<String>) -> Failure {
         message: failure.message.map(|message| shortened(message, MESSAGE_BYTES)),
         class: cause.class,
         excerpt: cause.excerpt,
+        conditions: conditions(status),
         node,
         ..failure
     }
+}
+
+/// The conditions that others than the kubelet and the scheduler have given the pod. There are seldom any.
+fn conditions(status: &StatusView) -> Vec<(String, String)> {
+    let conditions = status.conditions.iter().flatten();
+    let foreign = conditions.filter(|condition| !STANDARD.contains(&condition.type_.as_str()));
+    foreign
+        .map(|condition| (condition.type_.clone(), condition.status.clone()))
+        .collect()
 }
 
 fn of_containers(status: &StatusView) -> Failure {
@@ -88,6 +108,17 @@ mod tests {
         assert_eq!(failure.excerpt.as_deref(), Some("ImportError: a"));
         assert!(failure.message.unwrap().len() <= MESSAGE_BYTES);
         assert_eq!(failure.started_at, "2027-01-15T08:00:00Z".parse().ok());
+    }
+
+    #[test]
+    fn a_condition_is_kept_if_it_is_not_one_that_every_pod_has() {
+        let status = json!({ "phase": "Failed", "conditions": [
+            { "type": "Ready", "status": "False" }, { "type": "example.com/bad-disk", "status": "True" }] });
+        let failure = of(&serde_json::from_value(status).unwrap(), None);
+        assert_eq!(
+            failure.conditions,
+            [("example.com/bad-disk".to_owned(), "True".to_owned())]
+        );
     }
 
     #[test]

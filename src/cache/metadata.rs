@@ -29,7 +29,8 @@ struct MetadataView {
 }
 
 /// Labels and annotations that are read.
-const KEPT: [&str; 4] = [
+const KEPT: [&str; 5] = [
+    names::ANNOTATION_ATTEMPT,
     names::LABEL_OPERATOR_NAME,
     names::LABEL_POD_TEMPLATE_HASH,
     names::COSCHEDULING_GROUP,

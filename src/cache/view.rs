@@ -79,6 +79,7 @@ impl ObjectView {
                 .containers()
                 .map(|status| status.restart_count)
                 .fold(0, i32::saturating_add),
+            node: self.node(),
             template_hash: built_from.map(|(hash, _)| hash),
             generation: built_from.and_then(|(_, generation)| generation),
             group: self.group(),
@@ -128,7 +129,7 @@ impl ObjectView {
     }
 
     fn disrupted(&self) -> bool {
-        self.status.condition("DisruptionTarget", "True").is_some()
+        self.status.condition(names::DISRUPTION_TARGET, "True").is_some()
     }
 
     /// What the scheduler says of a pod without a node, and the kubelet of a container that waits for more than its
@@ -192,6 +193,12 @@ impl ObjectView {
         } else {
             None
         }
+    }
+
+    fn node(&self) -> Option<String> {
+        let annotations = self.metadata.annotations.as_ref()?;
+        let _attempt = annotations.get(names::ANNOTATION_ATTEMPT)?;
+        self.spec.node_name.clone()
     }
 
     fn built_from(&self) -> Option<(u64, Option<i64>)> {

@@ -46,6 +46,8 @@ pub struct Pod {
     pub finished_at: Option<Timestamp>,
     /// Container restarts in place, init containers included.
     pub restarts: i32,
+    /// The node that it runs on, of a pod that says which attempt it is of: of other pods nobody asks.
+    pub node: Option<String>,
     /// What it was built from, as [`crate::planner::build::template_hash`] has it; nothing for a pod that is not ours.
     pub template_hash: Option<u64>,
     /// `metadata.generation` of the job that it was built from; nothing for a pod that is not ours, or of an earlier
@@ -98,6 +100,15 @@ impl Pod {
         self.finished() && self.disrupted && !self.terminating
     }
 
+    /// What its failure was, in one word. A disruption goes before what the containers made of it.
+    #[must_use]
+    pub fn failure_class(&self) -> FailureClass {
+        if self.disrupted {
+            return FailureClass::Preempted;
+        }
+        self.failure.as_ref().map(|failure| failure.class).unwrap_or_default()
+    }
+
     /// Running and not terminating.
     #[must_use]
     pub fn running(&self) -> bool {
@@ -140,6 +151,8 @@ pub struct Failure {
     pub class: FailureClass,
     /// The words of the message that say so.
     pub excerpt: Option<String>,
+    /// The conditions of the pod that others than the kubelet and the scheduler have set, with their status.
+    pub conditions: Vec<(String, String)>,
     /// When that container was started.
     pub started_at: Option<Timestamp>,
     /// The node that it ran on.

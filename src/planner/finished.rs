@@ -7,7 +7,7 @@ use crate::api::{CleanPodPolicy, ConditionType, JobStatus};
 use crate::planner::plan::{Action, Plan, StatusWrite, Urgency};
 use crate::planner::policy::{autoscaler, clean_pod_policy, replicas, scheduling_policy, ttl_seconds_after_finished};
 use crate::planner::status::conditions::is_true;
-use crate::planner::status::{first_failure, replica_statuses};
+use crate::planner::status::{attempts, replica_statuses};
 use crate::planner::world::World;
 
 /// What remains to be done after the outcome in `stored`.
@@ -32,8 +32,8 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     if ours {
         status.observed_generation = world.job.metadata.generation;
     }
-    first_failure::correct(world, &mut status);
-    let corrected = status.first_failure != stored.first_failure;
+    attempts::remember(world, &mut status, &[]);
+    let corrected = status.first_failure != stored.first_failure || status.attempts != stored.attempts;
     let acted_on = status.observed_generation != stored.observed_generation;
     // The pods of a finished job end one by one; the last count is the one worth a write.
     let settled = status.replica_statuses.values().all(|counts| counts.active.is_none());

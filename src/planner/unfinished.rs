@@ -10,9 +10,9 @@ use crate::planner::policy::active_deadline_seconds::{self, overdue, remaining};
 use crate::planner::policy::restart_policy::{self, Failures};
 use crate::planner::policy::scheduling_policy::{self, Turn};
 use crate::planner::policy::{autoscaler, backoff_limit, clean_pod_policy, replicas, success, suspend};
+use crate::planner::status::attempts;
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::status::conditions::{find, is_true, stored_time};
-use crate::planner::status::first_failure;
 use crate::planner::status::replica_statuses::{self, claims_more};
 use crate::planner::status::transition::Transition;
 use crate::planner::status::urgency::urgency;
@@ -128,10 +128,9 @@ impl<'a> Draft<'a> {
         let failures = restart_policy::failures(self.world, &self.status);
         let failed: Vec<_> = failures.replace.iter().map(|(_, pod)| *pod).collect();
         if !failed.is_empty() {
-            first_failure::remember(self.world, &mut self.status, &failed);
             self.plan.counts.push(Count::PodsFailed(failed.len()));
         }
-        first_failure::correct(self.world, &mut self.status);
+        attempts::remember(self.world, &mut self.status, &failed);
         let decision = self.decide(&failures);
         if matches!(decision, Decision::Restart(_)) {
             restart_policy::count(self.world, &mut self.status, &failures);
@@ -181,13 +180,13 @@ impl<'a> Draft<'a> {
     }
 
     fn out_of_restarts(&self, failures: &Failures<'_>) -> Option<String> {
-        let limit = self.world.job.spec.backoff_limit()?;
+        let spec = &self.world.job.spec;
+        if spec.backoff_limit().is_none() && spec.run_policy.restart_window.is_none() {
+            return None;
+        }
         let mut status = self.status.clone();
         restart_policy::count(self.world, &mut status, failures);
-        let living = self.world.pods.iter();
-        let living = living.filter(|pod| !status.replaced_pods.contains(&pod.uid));
-        let restarts = backoff_limit::exceeded(limit, status.restarts.unwrap_or(0), living)?;
-        Some(backoff_limit::message(self.world.name(), limit, restarts))
+        backoff_limit::message(self.world, &status)
     }
 
     /// Writes what the decision does to the status, and plans its actions.
@@ -250,6 +249,9 @@ impl<'a> Draft<'a> {
     fn work(&mut self) {
         self.plan.requeue = self.deadline();
         self.plan.actions = replicas::reconcile(self.world, &self.completed);
+        if self.plan.actions.iter().any(|action| action.creates(ChildKind::Pod)) {
+            attempts::begin(self.world, &mut self.status);
+        }
         self.plan.actions.extend(autoscaler::reconcile(self.world));
         self.plan.actions.extend(scheduling_policy::reconcile(self.world));
         self.plan.actions.extend(template_hash::relabel(self.world));
@@ -267,14 +269,16 @@ impl<'a> Draft<'a> {
             // Before the resumption is stored, new pods would be taken for what the suspension left.
             actions.clear();
         }
+        let begins = self.stored.attempt() != self.status.attempt();
         let ending = self.world.restarts_as_a_whole() && !self.status.replaced_pods.is_empty();
-        if turn != Turn::Pods || ending || claims_more(self.world, self.stored, &self.status) {
+        if turn != Turn::Pods || begins || ending || claims_more(self.world, self.stored, &self.status) {
             actions.retain(|action| !action.creates(ChildKind::Pod));
         }
     }
 
     fn turn(&mut self, transition: Transition, message: &str) {
         transition.apply(&mut self.status, &mut self.plan, message, self.world.now);
+        attempts::turn(self.world, &mut self.status, transition);
     }
 
     fn count_pods(&mut self, works: bool) {

@@ -10,7 +10,7 @@ use crate::api::{ConditionType, JobCondition, JobStatus};
 use crate::planner::child::{Deletion, Pod};
 use crate::planner::gang::GangScheduler;
 use crate::planner::plan::{Action, Event, Plan};
-use crate::planner::policy::scheduling_policy;
+use crate::planner::policy::{graceful_stop_seconds, scheduling_policy};
 use crate::planner::status::conditions::{TRUE, stored_time};
 use crate::planner::world::World;
 
@@ -108,6 +108,7 @@ pub(crate) fn tell(world: &World<'_>, status: &mut JobStatus, plan: &mut Plan, h
     let later = ends
         .min()
         .and_then(|ends| Duration::try_from(ends.duration_since(world.now)).ok());
+    plan.events.extend(graceful_stop_seconds::told(world, status));
     plan.requeue = [plan.requeue, next_stuck(world), later].into_iter().flatten().min();
 }
 

@@ -180,7 +180,7 @@ fn w24_every_number_of_our_own_has_bounds() {
             numbers += 1;
         }
     });
-    assert_eq!(numbers, 14);
+    assert_eq!(numbers, 18);
 }
 
 #[test]
@@ -364,11 +364,29 @@ fn creations() -> Vec<Case> {
             &json!(2),
         ),
         create(
+            "each rule needs one of class, exitCodes and onPodConditions",
+            failure_rule(&json!({ "class": "ImportError", "action": "FailJob" })),
+            failure_rule(&json!({ "class": "Evicted", "onPodConditions": [{ "type": "Bad" }], "action": "FailJob" })),
+        ),
+        create(
+            "restartWindow needs restartScope Job",
+            window().policy("restartScope", "Job"),
+            window(),
+        ),
+        create(
             "MultiKueue loses the policies",
             multikueue().policy("backoffLimit", 3),
             multikueue().flat("backoffLimit", 3),
         ),
     ]
+}
+
+fn failure_rule(rule: &Value) -> JobBuilder {
+    master().policy("failurePolicy", json!({ "rules": [rule] }))
+}
+
+fn window() -> JobBuilder {
+    master().policy("restartWindow", json!({ "restarts": 3, "seconds": 3_600 }))
 }
 
 fn multikueue() -> JobBuilder {
@@ -413,6 +431,27 @@ fn scope() -> Case {
         &job,
         job.clone().policy("restartScope", "Replica"),
         job.clone().policy("restartScope", "Job"),
+    )
+}
+
+fn failure_policy() -> Case {
+    let rule = |action: &str| failure_rule(&json!({ "class": "ImportError", "action": action }));
+    let job = rule("FailJob");
+    edit(
+        "spec.runPolicy.failurePolicy is immutable",
+        &job,
+        job.clone().policy("backoffLimit", 1),
+        rule("Ignore"),
+    )
+}
+
+fn graceful_stop() -> Case {
+    let job = master().policy("gracefulStopSeconds", 60);
+    edit(
+        "spec.runPolicy.gracefulStopSeconds is immutable",
+        &job,
+        job.clone().policy("backoffLimit", 1),
+        master(),
     )
 }
 
@@ -552,7 +591,11 @@ fn refusals(old: Option<&Value>, new: &Value) -> Vec<String> {
 #[test]
 fn every_rule_accepts_one_object_and_refuses_another_with_its_message_alone() {
     let mut covered = BTreeSet::new();
-    for case in creations().into_iter().chain(edits()).chain([scope()]) {
+    for case in creations()
+        .into_iter()
+        .chain(edits())
+        .chain([scope(), failure_policy(), graceful_stop()])
+    {
         let (old, new) = (case.accepted.0.map(JobBuilder::json), case.accepted.1.json());
         assert_eq!(refusals(old.as_ref(), &new), [""; 0], "{}", case.message);
         let (old, new) = (case.refused.0.map(JobBuilder::json), case.refused.1.json());

@@ -131,6 +131,10 @@ impl History {
             "S4: {restarts} restarts of at most {:?}",
             self.limit
         );
+        assert!(
+            status.attempts.is_empty() && status.restart_times.is_empty(),
+            "a field that is not set leaves no trace: {status:?}"
+        );
         self.restarts = restarts;
         self.counted.extend(status.replaced_pods);
         assert!(

@@ -2,16 +2,20 @@
 
 use pytorchjob_planner::{api, planner};
 
+mod attempts;
 mod autoscaler;
 mod clean_up;
 mod conditions;
+mod failure_policy;
 mod first_failure;
+mod graceful_stop;
 mod laws;
 mod limits;
 mod parity;
 mod refusals;
 mod replicas;
 mod restart_scope;
+mod restart_window;
 mod restarts;
 mod scheduling_policy;
 mod stopped_pods;

@@ -164,6 +164,12 @@ fn restarts(job: Option<&PyTorchJob>) -> i32 {
     status.and_then(|status| status.restarts).unwrap_or(0)
 }
 
+fn attempt(job: Option<&PyTorchJob>) -> i32 {
+    let status: Option<&JobStatus> = job.and_then(|job| job.status.as_ref());
+    let newest = status.and_then(|status| status.attempts.last());
+    newest.map_or(0, |attempt| attempt.number)
+}
+
 /// What happens next to a cluster. Answers are not lost: a pod that was created and that nobody saw is of the attempt in
 /// which it is found.
 fn step(dice: &mut Dice) -> Step {
@@ -191,6 +197,7 @@ fn two_attempts_never_overlap_whatever_happens_in_between() {
         let mut dice = Dice::new(seed);
         let mut cluster = Cluster::new(whole(workers(3)).build());
         let (mut counted, mut old) = (0, BTreeSet::new());
+        let mut newest = 0;
         for number in 0..80 {
             let step = step(&mut dice);
             let Step::Operate(first, outcomes) = &step else {
@@ -206,7 +213,17 @@ fn two_attempts_never_overlap_whatever_happens_in_between() {
                     assert!(left.is_none(), "seed {seed}, step {number}: {child:?} beside {left:?}");
                 }
             }
+            let attempt = attempt(cluster.stored.job.as_ref());
+            assert!(
+                attempt >= newest,
+                "seed {seed}, step {number}: attempt {attempt} after {newest}"
+            );
+            newest = attempt;
             let now = restarts(cluster.stored.job.as_ref());
+            assert!(
+                attempt <= now + 1,
+                "seed {seed}, step {number}: attempt {attempt} after {now} restarts"
+            );
             if now > counted {
                 restarted += 1;
                 counted = now;

@@ -11,13 +11,15 @@ use crate::job::{job, with};
 use crate::rig::{End, Rig, install_identity, own_cluster};
 
 /// Fields of ours in the status.
-const OURS: [&str; 6] = [
+const OURS: [&str; 8] = [
+    "attempts",
     "completedIndexes",
     "firstFailure",
     "observedGeneration",
     "ready",
     "replacedPods",
     "restarts",
+    "restartTimes",
 ];
 
 fn definition() -> Value {

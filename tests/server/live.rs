@@ -143,9 +143,11 @@ impl Live {
             law::mask_environment(&mut spec, masked);
             let mut labels = json!(pod.labels());
             law::mask_generation(&mut labels);
+            let mut annotations = json!(pod.annotations());
+            law::mask_attempt(&mut annotations);
             (
                 pod.name_any(),
-                json!({ "labels": labels, "annotations": pod.annotations(), "spec": spec }),
+                json!({ "labels": labels, "annotations": annotations, "spec": spec }),
             )
         });
         let pods: BTreeMap<_, _> = pods.collect();
@@ -335,7 +337,9 @@ async fn compare_with_new(cluster: &Cluster, live: &Live, sim: &Simulation<'_>) 
     if !sim.elsewhere() {
         let seen = |job: &PyTorchJob| job.status.is_some();
         wait_for(&new.jobs(), JOB, SOON, seen).await.map_err(text)?;
-        let history = json!({ "restarts": sim.status().restarts, "firstFailure": sim.status().first_failure });
+        let status = sim.status();
+        let history = json!({ "restarts": status.restarts, "restartTimes": status.restart_times,
+            "firstFailure": status.first_failure });
         let history = Patch::Merge(json!({ "status": history }));
         let given = new.jobs().patch_status(JOB, &PatchParams::default(), &history).await;
         given.map_err(text)?;

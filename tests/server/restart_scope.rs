@@ -52,6 +52,18 @@ async fn one_failure_ends_all_pods_and_brings_all_back_as_one_restart_over_a_cra
         .wait("whole", |job| job.is("Running") && job.status["ready"] == "3/3")
         .await;
     assert_eq!(running.status["restarts"], 1);
+    let attempts = running.status["attempts"].as_array().unwrap();
+    assert_eq!((&attempts[0]["number"], &attempts[1]["number"]), (&json!(1), &json!(2)));
+    assert_eq!(
+        (&attempts[0]["why"], &attempts[0]["nodes"]),
+        (&json!("Restarting"), &json!(["node"]))
+    );
+    assert_eq!(attempts[0]["firstFailure"]["pod"], "whole-worker-1");
+    assert!(attempts[0]["ended"].is_string() && attempts[1]["runningSince"].is_string());
+    assert_eq!(attempts[1]["ended"], json!(null));
+    let attempt = |pod: &Pod| pod.annotations().get("training.kubeflow.org/attempt").cloned();
+    assert!(before.iter().all(|pod| attempt(pod).as_deref() == Some("1")));
+    assert!(after.iter().all(|pod| attempt(pod).as_deref() == Some("2")));
     assert_eq!(running.status["firstFailure"]["pod"], "whole-worker-1");
     rig.wait_event("whole", "Warning", "PyTorchJobRestarting").await;
 }

@@ -49,7 +49,16 @@ fn runs(says: &str) -> Stored {
 
 /// All of them, each with a name of its own.
 pub fn bad_jobs() -> Vec<Bad> {
-    let rows = [values(), numbers(), spellings(), replicas(), templates(), elastic()];
+    let rows = [
+        values(),
+        numbers(),
+        spellings(),
+        failure_rules(),
+        windows(),
+        replicas(),
+        templates(),
+        elastic(),
+    ];
     let mut all: Vec<Bad> = rows.into_iter().flatten().collect();
     for (number, bad) in all.iter_mut().enumerate() {
         bad.job = bad.job.clone().named(&format!("bad-{number:02}"));
@@ -158,6 +167,88 @@ fn spellings() -> Vec<Bad> {
     ]
     .map(twice)
     .into()
+}
+
+/// A rule about failures that has no condition, has two, or has a word that means nothing.
+fn failure_rules() -> Vec<Bad> {
+    let rules = "spec.runPolicy.failurePolicy.rules";
+    let one = "each rule needs one of class, exitCodes and onPodConditions, and no other";
+    let in_one = json!({ "operator": "In", "values": [1] });
+    let in_some = json!({ "operator": "Some", "values": [1] });
+    [
+        (json!({ "action": "FailJob" }), rules.to_owned(), one, ": needs one of"),
+        (
+            json!({ "action": "FailJob", "class": "ImportError", "exitCodes": in_one }),
+            rules.to_owned(),
+            one,
+            ": needs one of",
+        ),
+        (
+            json!({ "action": "Count", "class": "ImportError" }),
+            format!("{rules}[0].action"),
+            r#"supported values: "FailJob", "Restart", "Ignore""#,
+            ".action: is \"Count\" and must be",
+        ),
+        (
+            json!({ "action": "Ignore", "class": "Gremlins" }),
+            format!("{rules}[0].class"),
+            r#""CudaOutOfMemory""#,
+            ".class: is \"Gremlins\"",
+        ),
+        (
+            json!({ "action": "Ignore", "exitCodes": in_some }),
+            format!("{rules}[0].exitCodes.operator"),
+            r#"supported values: "In", "NotIn""#,
+            ".exitCodes.operator: is \"Some\" and must be",
+        ),
+    ]
+    .into_iter()
+    .map(|(rule, field, says, operator)| {
+        bad(
+            master().policy("failurePolicy", json!({ "rules": [rule] })),
+            &field,
+            says,
+            fails(&format!("{rules}[0]{operator}")),
+        )
+    })
+    .collect()
+}
+
+/// A window for restarts that the kubelet would make by itself, and times that have no length.
+fn windows() -> Vec<Bad> {
+    let field = "spec.runPolicy.restartWindow";
+    let window = |restarts: i32, seconds: i32| {
+        let window = json!({ "restarts": restarts, "seconds": seconds });
+        master().policy("restartWindow", window)
+    };
+    let whole = |job: JobBuilder| job.policy("restartScope", "Job");
+    let stop = "spec.runPolicy.gracefulStopSeconds";
+    vec![
+        bad(
+            master().policy("gracefulStopSeconds", 0),
+            stop,
+            "greater than or equal to 1",
+            runs(&format!("{stop}: must be between 1 and 86400")),
+        ),
+        bad(
+            window(3, 60),
+            field,
+            "restartWindow needs restartScope Job",
+            runs(&format!("{field}: needs")),
+        ),
+        bad(
+            whole(window(3, 0)),
+            &format!("{field}.seconds"),
+            "greater than or equal to 1",
+            runs(&format!("{field}.seconds: must be")),
+        ),
+        bad(
+            whole(window(-1, 60)),
+            &format!("{field}.restarts"),
+            "greater than or equal to 0",
+            runs(&format!("{field}.restarts: must be")),
+        ),
+    ]
 }
 
 fn replicas() -> Vec<Bad> {

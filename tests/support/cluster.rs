@@ -141,7 +141,7 @@ pub enum Written {
     /// A new child.
     Created(ChildRef),
     /// This pod began to be deleted; as it was before.
-    Deleted(Pod),
+    Deleted(Box<Pod>),
     /// The job is gone.
     Job,
 }
@@ -329,7 +329,7 @@ impl Cluster {
             ChildKind::Pod => {
                 let before = self.stored.pods.get(name).filter(|pod| pod.uid == uid)?.clone();
                 self.delete_pod(name);
-                Some(Written::Deleted(before))
+                Some(Written::Deleted(Box::new(before)))
             }
             ChildKind::Service => {
                 self.stored.services.get(name).filter(|service| service.uid == uid)?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{ChildRef, PyTorchJob, Replica, ReplicaType, names};
+use crate::api::{ChildRef, JobStatus, PyTorchJob, Replica, ReplicaType, RestartScope, names};
 use crate::planner::build::{template, template_hash};
 use crate::planner::world::Settings;
 
@@ -13,6 +13,8 @@ pub struct Builder<'a> {
     pub(super) settings: &'a Settings,
     templates: [Option<Value>; 2],
     pub(super) template_hash: u64,
+    /// The number of the attempt that the pods are of, of a job that starts again as a whole.
+    pub(super) attempt: Option<i32>,
 }
 
 impl<'a> Builder<'a> {
@@ -25,6 +27,7 @@ impl<'a> Builder<'a> {
             settings,
             template_hash: template_hash::of(&job.spec, &templates),
             templates,
+            attempt: attempt(job),
         }
     }
 
@@ -69,6 +72,12 @@ impl<'a> Builder<'a> {
     pub fn name(&self) -> &str {
         self.job.metadata.name.as_deref().unwrap_or_default()
     }
+}
+
+/// A job that is not stored yet is about to make its first attempt.
+fn attempt(job: &PyTorchJob) -> Option<i32> {
+    let number = job.status.as_ref().map_or(0, JobStatus::attempt);
+    (job.spec.restart_scope() == RestartScope::Job).then_some(number.max(1))
 }
 
 /// Labels of a child of any kind of the job of this name.

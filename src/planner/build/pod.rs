@@ -14,6 +14,9 @@ pub(super) fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Val
     let template = builder.template(role);
     let mut spec = template.get("spec").cloned().unwrap_or_else(|| json!({}));
     spec["restartPolicy"] = json!(builder.job.spec.restart_policy_of_pod(role));
+    if let Some((grace, _)) = builder.job.spec.run_policy.stop_periods() {
+        spec["terminationGracePeriodSeconds"] = json!(grace);
+    }
     add_default_port(&mut spec, template);
     add_environment(builder, &mut spec, role, index);
     let containers = spec["containers"].as_array_mut();
@@ -54,6 +57,10 @@ fn metadata(builder: &Builder<'_>, template: &Value, role: ReplicaType, index: u
             metadata.insert(kept.into(), value.clone());
         }
     }
+    if let Some(attempt) = builder.attempt {
+        let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+        annotations[names::ANNOTATION_ATTEMPT] = json!(attempt.to_string());
+    }
     metadata
 }
 
@@ -62,7 +69,14 @@ fn add_environment(builder: &Builder<'_>, spec: &mut Value, role: ReplicaType, i
         master: template::rendezvous_port(builder.template(ReplicaType::Master)),
         worker: template::rendezvous_port(builder.template(ReplicaType::Worker)),
     };
-    let variables = env::variables(builder.name(), &builder.job.spec, role, index, ports);
+    let mut variables = env::variables(builder.name(), &builder.job.spec, role, index, ports);
+    let stop = builder.job.spec.run_policy.stop_periods();
+    variables.extend(stop.map(|(_, wait)| (names::env::TORCH_ELASTIC_SHUTDOWN_TIMEOUT, wait.to_string())));
+    variables.extend(
+        builder
+            .attempt
+            .map(|attempt| (names::env::TRAINING_ATTEMPT, attempt.to_string())),
+    );
     for container in spec["containers"].as_array_mut().into_iter().flatten() {
         for (name, value) in &variables {
             push(&mut container["env"], json!({ "name": name, "value": value }));
@@ -283,6 +297,57 @@ mod tests {
         assert_eq!(policy(Value::Null), "FallbackToLogsOnError");
         assert_eq!(policy(json!("")), "FallbackToLogsOnError");
         assert_eq!(policy(json!("File")), "File");
+    }
+
+    #[test]
+    fn a_pod_of_a_job_that_starts_again_as_a_whole_says_which_attempt_it_is_of_and_no_other_does() {
+        let attempt = |job: JobBuilder| {
+            let pod = pod(job, ReplicaType::Master, 0);
+            let env = pod["spec"]["containers"][0]["env"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let variable = env.iter().find(|entry| entry["name"] == "TRAINING_ATTEMPT");
+            let variable = variable.map(|entry| entry["value"].clone()).unwrap_or_default();
+            (
+                pod["metadata"]["annotations"]["training.kubeflow.org/attempt"].clone(),
+                variable,
+            )
+        };
+        let whole = || master().policy("restartScope", "Job");
+        assert_eq!(attempt(master()), (Value::Null, Value::Null));
+        assert_eq!(attempt(whole()), (json!("1"), json!("1")), "it is not stored yet");
+        let third = whole().field("/status/attempts", json!([{ "number": 3 }]));
+        let annotated = third.template(ReplicaType::Master, "/metadata/annotations", json!({ "note": "a" }));
+        assert_eq!(attempt(annotated), (json!("3"), json!("3")));
+    }
+
+    #[test]
+    fn the_grace_period_goes_to_the_pod_and_five_seconds_less_to_torchrun() {
+        let of = |job: JobBuilder| {
+            let pod = pod(job, ReplicaType::Master, 0);
+            let env = pod["spec"]["containers"][0]["env"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let wait = env
+                .iter()
+                .find(|entry| entry["name"] == "TORCH_ELASTIC_SHUTDOWN_TIMEOUT");
+            let wait = wait.map(|entry| entry["value"].clone()).unwrap_or_default();
+            (pod["spec"]["terminationGracePeriodSeconds"].clone(), wait)
+        };
+        let with = |seconds: i64| {
+            let job = master().policy("gracefulStopSeconds", seconds);
+            job.template(ReplicaType::Master, "/spec/terminationGracePeriodSeconds", json!(7))
+        };
+        assert_eq!(of(with(120)), (json!(120), json!("115")));
+        assert_eq!(of(with(3)), (json!(3), json!("1")));
+        assert_eq!(
+            of(with(-1)),
+            (json!(7), Value::Null),
+            "a stored value that means nothing"
+        );
+        assert_eq!(of(master()), (Value::Null, Value::Null));
     }
 
     #[test]

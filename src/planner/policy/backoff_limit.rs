@@ -4,7 +4,10 @@
 //! replaces. Kubeflow 1.9 counts only the first, only in pods that run, and forgets them with the pod. Here a replaced
 //! pod is counted in `status.restarts` before it is deleted, together with the container restarts it takes with it.
 
+use crate::api::JobStatus;
 use crate::planner::child::Pod;
+use crate::planner::policy::restart_window;
+use crate::planner::world::World;
 
 /// The number of restarts, if the job has had all it may have.
 ///
@@ -16,19 +19,28 @@ use crate::planner::child::Pod;
 /// a Kubernetes Job with restartPolicy OnFailure. With replaced pods in the sum it fails beyond the limit, as a
 /// Kubernetes Job counts failed pods: a limit of 1 allows one replacement.
 #[must_use]
-pub(crate) fn exceeded<'a>(limit: i32, counted: i32, pods: impl Iterator<Item = &'a Pod>) -> Option<i32> {
+fn exceeded<'a>(limit: i32, counted: i32, pods: impl Iterator<Item = &'a Pod>) -> Option<i32> {
     let in_place = pods.map(|pod| pod.restarts).fold(0, i32::saturating_add);
     let restarts = in_place.saturating_add(counted);
     (in_place >= limit.max(1) || restarts > limit).then_some(restarts)
 }
 
-/// The message of the Failed condition: Kubeflow's, with the numbers.
+/// The message of the Failed condition, if the job has had all restarts that it may have, in its life or within its
+/// `restartWindow`. `status` has counted the failures seen now.
 #[must_use]
-pub(crate) fn message(job: &str, limit: i32, restarts: i32) -> String {
-    let plural = if restarts == 1 { "" } else { "s" };
-    format!(
+pub(crate) fn message(world: &World<'_>, status: &JobStatus) -> Option<String> {
+    in_all(world, status).or_else(|| restart_window::exceeded(world, status))
+}
+
+/// Kubeflow's message, with the numbers.
+fn in_all(world: &World<'_>, status: &JobStatus) -> Option<String> {
+    let limit = world.job.spec.backoff_limit()?;
+    let living = world.pods.iter().filter(|pod| !status.replaced_pods.contains(&pod.uid));
+    let restarts = exceeded(limit, status.restarts.unwrap_or(0), living)?;
+    let (job, plural) = (world.name(), if restarts == 1 { "" } else { "s" });
+    Some(format!(
         "Job {job} has failed because it has reached the specified backoff limit ({limit}): {restarts} restart{plural}"
-    )
+    ))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::api::{ChildKind, ChildRef, Replica};
 use crate::planner::child::Pod;
 use crate::planner::plan::Action;
-use crate::planner::policy::{restart_policy, restart_scope};
+use crate::planner::policy::{failure_policy, restart_policy, restart_scope};
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::world::World;
 
@@ -72,6 +72,7 @@ fn disrupted(world: &World<'_>, completed: &CompletedIndexes) -> Vec<Action> {
     let mut remnants: Vec<_> = world
         .desired_pods()
         .filter(|(replica, pod)| pod.is_disrupted_remnant() && !completed.contains(*replica))
+        .filter(|(_, pod)| !failure_policy::is_failure(world.job, pod))
         .collect();
     remnants.sort_by_key(|(replica, _)| *replica);
     remnants.into_iter().map(|(_, pod)| Action::delete_pod(pod)).collect()

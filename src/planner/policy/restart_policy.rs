@@ -5,10 +5,12 @@
 //! stored, the pod is deleted, so that a crash in between can neither lose nor repeat a count.
 
 use crate::api::names::{self, reason};
-use crate::api::{JobStatus, PyTorchJob, Replica, ReplicaType, RestartPolicy};
+use crate::api::{FailureAction, JobStatus, PyTorchJob, Replica, ReplicaType, RestartPolicy};
 use crate::planner::build::template;
 use crate::planner::child::{FailedContainer, Failure, Pod};
 use crate::planner::plan::{Action, Event};
+use crate::planner::policy::failure_policy::{self, Verdict};
+use crate::planner::policy::{restart_scope, restart_window};
 use crate::planner::world::World;
 
 /// Exit codes from here on are signals (128 + n): not the program's own decision, so worth another try.
@@ -35,11 +37,26 @@ pub(crate) fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a
     new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid));
     for role in ReplicaType::ALL {
         let of_role = new.iter().filter(|(replica, _)| replica.type_ == role);
-        let failed: Vec<&Pod> = of_role.map(|(_, pod)| *pod).collect();
-        found.fatal = found.fatal.or_else(|| fatal(world, role, &failed));
-        found.replace.extend(failed.into_iter().map(|pod| (role, pod)));
+        let judged = of_role.map(|(_, pod)| (failure_policy::verdict(world.job, pod), *pod));
+        let judged: Vec<_> = judged
+            .filter(|(verdict, _)| !says(*verdict, FailureAction::Ignore))
+            .collect();
+        let undecided = judged.iter().filter(|(verdict, _)| verdict.is_none());
+        let undecided: Vec<&Pod> = undecided.map(|(_, pod)| *pod).collect();
+        let forbidden = judged
+            .iter()
+            .find(|(verdict, _)| says(*verdict, FailureAction::FailJob));
+        let forbidden = forbidden.and_then(|(verdict, pod)| Some(((*verdict)?, *pod)));
+        let forbidden =
+            forbidden.map(|(verdict, pod)| failure_policy::message(world.name(), verdict, pod, &cause(pod)));
+        found.fatal = found.fatal.or(forbidden).or_else(|| fatal(world, role, &undecided));
+        found.replace.extend(judged.into_iter().map(|(_, pod)| (role, pod)));
     }
     found
+}
+
+fn says(verdict: Option<Verdict>, action: FailureAction) -> bool {
+    verdict.is_some_and(|verdict| verdict.action == action)
 }
 
 /// The message of the Failed condition, if failures of these pods end the job.
@@ -92,21 +109,25 @@ pub(crate) fn count(world: &World<'_>, status: &mut JobStatus, failures: &Failur
         replaced = 1;
         // What has succeeded runs again too.
         status.completed_indexes = None;
+        restart_window::count(world, status);
     }
     let restarts = in_place.chain(i32::try_from(replaced).ok());
     status.restarts = Some(restarts.fold(status.restarts.unwrap_or(0), i32::saturating_add));
+    let mut marks: Vec<&Pod> = failures.replace.iter().map(|(_, pod)| *pod).collect();
+    marks.extend(restart_scope::further_mark(world, &marks));
     status
         .replaced_pods
-        .extend(failures.replace.iter().map(|(_, pod)| pod.uid.clone()));
+        .extend(marks.into_iter().map(|pod| pod.uid.clone()));
 }
 
-/// Deletions of pods whose failure the stored status has counted. Of replicas that are still wanted: the others go as
-/// surplus.
+/// Deletions of pods whose failure the stored status has counted, or that a rule says to ignore. Of replicas that are
+/// still wanted: the others go as surplus.
 #[must_use]
 pub(crate) fn replacements(world: &World<'_>) -> Vec<Action> {
+    let ignored = |pod: &Pod| says(failure_policy::verdict(world.job, pod), FailureAction::Ignore);
     failed_replicas(world)
         .into_iter()
-        .filter(|(_, pod)| world.is_counted(pod))
+        .filter(|(_, pod)| !pod.terminating && (world.is_counted(pod) || ignored(pod)))
         .map(|(_, pod)| Action::delete_pod(pod))
         .collect()
 }
@@ -143,9 +164,10 @@ fn cause(pod: &Pod) -> String {
     }
 }
 
-/// The failed pods of wanted replicas, in the order of the replicas.
+/// The failed pods of wanted replicas, in the order of the replicas, and those whose disruption a rule calls a failure.
 fn failed_replicas<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod)> {
-    let failed = world.desired_pods().filter(|(_, pod)| pod.failed());
+    let failed = |pod: &Pod| pod.failed() || failure_policy::is_failure(world.job, pod);
+    let failed = world.desired_pods().filter(|(_, pod)| failed(pod));
     let mut replicas: Vec<_> = failed.collect();
     replicas.sort_by_key(|(replica, _)| *replica);
     replicas

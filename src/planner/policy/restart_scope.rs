@@ -7,8 +7,19 @@
 //! on their way out, so an operator that stops in between finds the mark. Until they are gone, failures are those of
 //! the restart and count no more, and nothing is created. Then new pods wait until the old ones are gone.
 
+use crate::planner::child::Pod;
 use crate::planner::plan::Action;
 use crate::planner::world::World;
+
+/// One more pod that marks the restart, if these are all on their way out: a disrupted pod, which a rule may call a
+/// failure, goes by itself and leaves no mark.
+#[must_use]
+pub(crate) fn further_mark<'a>(world: &World<'a>, marks: &[&Pod]) -> Option<&'a Pod> {
+    if !world.restarts_as_a_whole() || marks.is_empty() || marks.iter().any(|pod| !pod.terminating) {
+        return None;
+    }
+    world.desired_pods().map(|(_, pod)| pod).find(|pod| !pod.terminating)
+}
 
 /// The deletions of a restart of the whole job: the pods that mark it when no other is left to be asked to go.
 #[must_use]

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::{FailureClass, FirstFailure, JobStatus, Standing};
+use crate::api::{FailureClass, FirstFailure, Standing};
 use crate::planner::build::env::rank;
 use crate::planner::child::{Failure, Pod};
 use crate::planner::status::conditions::stored_time;
@@ -27,35 +27,34 @@ fn order(class: FailureClass, ended: Option<Timestamp>) -> Order {
     (class.standing(), Reverse(ended.map(Reverse)), class.is_vague())
 }
 
-/// Remembers the first of these failures, of pods in the order of their replicas, unless the job has one already.
-pub(crate) fn remember(world: &World<'_>, status: &mut JobStatus, failed: &[&Pod]) {
+/// Remembers the first of these failures, of pods in the order of their replicas, unless one is known already.
+pub(crate) fn remember(world: &World<'_>, known: &mut Option<FirstFailure>, failed: &[&Pod]) {
     let first = failed.iter().min_by_key(|pod| order_of(pod));
-    if let Some(first) = first.filter(|_| status.first_failure.is_none()) {
-        status.first_failure = Some(describe(world, first));
+    if let Some(first) = first.filter(|_| known.is_none()) {
+        *known = Some(describe(world, first));
     }
 }
 
 /// Puts the failure that caused the remembered one in its place, if it is seen only now: it ran at that time, it was
 /// not ended by a deletion, and it ended earlier, or explains more and ended soon after.
-pub(crate) fn correct(world: &World<'_>, status: &mut JobStatus) {
-    let Some(known) = &status.first_failure else { return };
-    let class = known.class.as_deref().and_then(FailureClass::parse);
-    let (Some(class), Some(Time(ended))) = (class, known.finished_at.clone()) else {
+pub(crate) fn correct(world: &World<'_>, known: &mut Option<FirstFailure>) {
+    let Some(first) = known else { return };
+    let class = first.class.as_deref().and_then(FailureClass::parse);
+    let (Some(class), Some(Time(ended))) = (class, first.finished_at.clone()) else {
         return;
     };
     let candidates = world
         .pods
         .iter()
-        .filter(|pod| pod.name != known.pod && caused(pod, class, ended));
+        .filter(|pod| pod.name != first.pod && caused(pod, class, ended));
     let cause = candidates.min_by_key(|pod| order_of(pod));
     if let Some(pod) = cause {
-        status.first_failure = Some(describe(world, pod));
+        *known = Some(describe(world, pod));
     }
 }
 
 fn order_of(pod: &Pod) -> Order {
-    let class = pod.failure.as_ref().map(|failure| failure.class);
-    order(class.unwrap_or_default(), pod.finished_at)
+    order(pod.failure_class(), pod.finished_at)
 }
 
 /// Whether the failure of this pod came before one of this class that ended at this time.
@@ -93,7 +92,7 @@ fn describe(world: &World<'_>, pod: &Pod) -> FirstFailure {
         container: failure.container.map(|container| container.name),
         reason: failure.reason,
         message: failure.message,
-        class: Some(failure.class.to_string()),
+        class: Some(pod.failure_class().to_string()),
         excerpt: failure.excerpt,
         finished_at: pod.finished_at.map(stored_time),
     }

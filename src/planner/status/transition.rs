@@ -30,7 +30,9 @@ pub(crate) enum Transition {
 }
 
 impl Transition {
-    const fn condition(self) -> ConditionType {
+    /// The condition that it is about.
+    #[must_use]
+    pub(crate) const fn condition(self) -> ConditionType {
         match self {
             Self::Created => ConditionType::Created,
             Self::Running => ConditionType::Running,

@@ -18,7 +18,8 @@ pub(crate) fn urgency(world: &World<'_>, stored: &JobStatus, new: &JobStatus) ->
     }
     let first = find(stored, ConditionType::Created).is_none();
     let claims = claims_more(world, stored, new);
-    if first || claims || suspended(stored) != suspended(new) || stored.restarts != new.restarts {
+    let begins = stored.attempt() != new.attempt();
+    if first || claims || begins || suspended(stored) != suspended(new) || stored.restarts != new.restarts {
         return Urgency::Now;
     }
     // Kueue frees quota by the counts of a suspended job.

@@ -3,11 +3,12 @@
 //! A test feeds the same objects to this module and to a real API server.
 
 mod template;
+mod words;
 
 use std::fmt;
 
 use crate::api::bounds::{MAX_NAME, MAX_REPLICAS, MAX_SECONDS};
-use crate::api::{LOST_BY_MULTIKUEUE, PyTorchJob, Replica, ReplicaType, Word, names};
+use crate::api::{LOST_BY_MULTIKUEUE, PyTorchJob, Replica, ReplicaType, names};
 
 /// Something wrong with a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub fn problems(job: &PyTorchJob) -> Vec<Problem> {
     check_name(job, &mut found);
     check_replica_types(job, &mut found);
     check_elastic(job, &mut found);
-    check_words(job, &mut found);
+    words::check(job, &mut found);
     check_numbers(job, &mut found);
     check_hints(job, &mut found);
     check_processes(job, &mut found);
@@ -144,34 +145,6 @@ fn check_elastic(job: &PyTorchJob, found: &mut Found) {
     }
 }
 
-fn check_words(job: &PyTorchJob, found: &mut Found) {
-    for (field, policy) in [
-        ("spec.cleanPodPolicy", &job.spec.clean_pod_policy),
-        ("spec.runPolicy.cleanPodPolicy", &job.spec.run_policy.clean_pod_policy),
-    ] {
-        if let Some(Word::Other(word)) = policy {
-            found.fatal(field, format!("is {word:?} and must be All, Running or None"));
-        }
-    }
-    if let Some(Word::Other(word)) = &job.spec.run_policy.restart_scope {
-        let must = format!("is {word:?} and must be Replica or Job");
-        found.fatal("spec.runPolicy.restartScope", must);
-    }
-    for role in ReplicaType::ALL {
-        if let Some(Word::Other(word)) = job
-            .spec
-            .replica(role)
-            .and_then(|replica| replica.restart_policy.as_ref())
-        {
-            let field = format!("spec.pytorchReplicaSpecs.{role}.restartPolicy");
-            found.fatal(
-                field,
-                format!("is {word:?} and must be Always, OnFailure, Never or ExitCode"),
-            );
-        }
-    }
-}
-
 fn check_numbers(job: &PyTorchJob, found: &mut Found) {
     let (spec, run) = (&job.spec, &job.spec.run_policy);
     for (field, value) in [
@@ -200,12 +173,25 @@ fn check_numbers(job: &PyTorchJob, found: &mut Found) {
 fn check_hints(job: &PyTorchJob, found: &mut Found) {
     let elastic = job.spec.elastic_policy.clone().unwrap_or_default();
     let scheduling = job.spec.run_policy.scheduling_policy.clone().unwrap_or_default();
+    let window = job.spec.run_policy.restart_window;
+    let (restarts, seconds) = (
+        window.map(|window| window.restarts),
+        window.map(|window| window.seconds),
+    );
     for (field, value, min, max) in [
         ("spec.elasticPolicy.maxRestarts", elastic.max_restarts, 0, i32::MAX),
         ("spec.elasticPolicy.maxReplicas", elastic.max_replicas, 1, MAX_REPLICAS),
         ("spec.elasticPolicy.minReplicas", elastic.min_replicas, 1, MAX_REPLICAS),
         ("spec.elasticPolicy.nProcPerNode", elastic.n_proc_per_node, 1, 1_024),
         ("spec.elasticPolicy.rdzvPort", elastic.rdzv_port, 1, 65_535),
+        (
+            "spec.runPolicy.gracefulStopSeconds",
+            job.spec.run_policy.graceful_stop_seconds,
+            1,
+            86_400,
+        ),
+        ("spec.runPolicy.restartWindow.restarts", restarts, 0, 100),
+        ("spec.runPolicy.restartWindow.seconds", seconds, 1, i32::MAX),
         (
             "spec.runPolicy.schedulingPolicy.minAvailable",
             scheduling.min_available,

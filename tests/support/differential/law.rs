@@ -8,7 +8,8 @@
 //! * The conditions `Suspended=False`, `Running=False` by a suspension, and `Restarting`: history. A job created in the
 //!   same state has not been suspended and has not lost a pod.
 //! * `restarts` and `firstFailure` are history as well, but `backoffLimit` is judged by them: the new job is given the
-//!   old one's. So is `Running=True`, which says that a job has run since its start: all pods of the new job run for a
+//!   old one's; so are `restartTimes` for `restartWindow`. `attempts` are history that nothing is judged by, and so is the
+//!   number of the attempt in pods. So is `Running=True`, which says that a job has run since its start: all pods of the new job run for a
 //!   moment.
 //! * `WORLD_SIZE` in an elastic job with a Master: running pods keep the number of their start when the job is scaled.
 //!   Those who join by the elastic rendezvous get the number from torchrun, which overwrites the variable; Kubeflow's
@@ -33,6 +34,7 @@ pub fn image(sim: &Simulation<'_>) -> Value {
             let (mut built, pod) = (built.clone(), &sim.pods()[name]);
             mask_environment(&mut built["spec"], masked);
             mask_generation(&mut built["metadata"]["labels"]);
+            mask_attempt(&mut built["metadata"]["annotations"]);
             let state = format!("{:?}, {} restarts", pod.phase, pod.restarts);
             (name.to_owned(), json!({ "built": built, "state": state }))
         })
@@ -62,10 +64,19 @@ pub fn mask_generation(labels: &mut Value) {
     }
 }
 
+/// Takes the number of the attempt out of the annotations: it is history.
+pub fn mask_attempt(annotations: &mut Value) {
+    if let Some(number) = annotations.get_mut(names::ANNOTATION_ATTEMPT) {
+        number.take();
+    }
+}
+
 /// The status without history and times.
 pub fn status(mut status: JobStatus) -> Value {
     (status.start_time, status.completion_time) = (None, None);
     status.observed_generation = None;
+    status.restart_times.clear();
+    status.attempts.clear();
     status.conditions.retain(|entry| {
         let by_suspension = entry.reason.as_deref() == Some(reason::SUSPENDED);
         let ended = entry.status == "False";
@@ -86,9 +97,9 @@ pub fn status(mut status: JobStatus) -> Value {
 pub fn unsteady_variables(spec: &Value) -> &'static [&'static str] {
     let elastic = !spec["elasticPolicy"].is_null();
     if elastic && !spec["pytorchReplicaSpecs"]["Master"].is_null() {
-        &[env::WORLD_SIZE]
+        &[env::WORLD_SIZE, env::TRAINING_ATTEMPT]
     } else {
-        &[]
+        &[env::TRAINING_ATTEMPT]
     }
 }
 
@@ -114,6 +125,7 @@ pub fn twin<'a>(sim: &Simulation<'a>) -> Result<Simulation<'a>, String> {
     if twin.stored().get("status").is_some() {
         let mut status = twin.status();
         status.restarts = sim.status().restarts;
+        status.restart_times = sim.status().restart_times;
         status.first_failure = sim.status().first_failure;
         twin.set_status(&status);
     }

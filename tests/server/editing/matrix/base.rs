@@ -17,6 +17,8 @@ pub enum Base {
     Flat,
     /// `managedBy`, a whole `schedulingPolicy`, and restart policies that are not the default.
     Gang,
+    /// `restartScope: Job` and what needs it.
+    Whole,
     /// Workers with an empty `elasticPolicy`.
     ElasticBare,
     /// Workers with a whole `elasticPolicy`.
@@ -31,7 +33,7 @@ impl Base {
     /// Its replicas.
     pub const fn replicas(self) -> &'static [&'static str] {
         match self {
-            Self::Bare | Self::Nested | Self::Flat | Self::Gang => &["master-0", "worker-0"],
+            Self::Bare | Self::Nested | Self::Flat | Self::Gang | Self::Whole => &["master-0", "worker-0"],
             Self::ElasticBare | Self::Elastic | Self::Workers => &["worker-0", "worker-1"],
             Self::Master => &["master-0"],
         }
@@ -45,6 +47,14 @@ impl Base {
         }
     }
 
+    /// The replicas that start again when those fail whose state is the state of the job.
+    pub const fn restarted(self) -> &'static [&'static str] {
+        match self {
+            Self::Whole => self.replicas(),
+            _ => self.deciding(),
+        }
+    }
+
     /// Its spec.
     pub fn spec(self) -> Value {
         let workers = json!({ "pytorchReplicaSpecs": { "Worker": { "replicas": 2, "template": template() } } });
@@ -53,6 +63,7 @@ impl Base {
             Self::Nested => with(bare(), &nested()),
             Self::Flat => with(bare(), &policies()),
             Self::Gang => with(bare(), &gang()),
+            Self::Whole => with(bare(), &whole()),
             Self::Workers => workers,
             Self::ElasticBare => with(workers, &json!({ "elasticPolicy": {} })),
             Self::Elastic => with(workers, &json!({ "elasticPolicy": elastic_policy() })),
@@ -89,6 +100,12 @@ fn gang() -> Value {
         },
         "pytorchReplicaSpecs": { "Master": { "restartPolicy": "Always" }, "Worker": { "restartPolicy": "ExitCode" } },
     })
+}
+
+/// A window that lets nothing happen for hours.
+fn whole() -> Value {
+    let window = json!({ "restarts": 3, "seconds": 7200 });
+    json!({ "runPolicy": { "restartScope": "Job", "restartWindow": window } })
 }
 
 fn elastic_policy() -> Value {

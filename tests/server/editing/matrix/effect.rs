@@ -24,6 +24,8 @@ pub enum Effect {
     DeadlineLifted,
     LimitHolds,
     LimitLifted,
+    WindowHolds,
+    WindowLifted,
     CleansAll,
     CleansAsUnset,
     Expires,
@@ -45,7 +47,8 @@ pub enum Effect {
 
 use Effect::{
     CleansAll, CleansAsUnset, DeadlineHolds, DeadlineLifted, EndsDeletion, Expires, HoldsDeletion, LimitHolds,
-    LimitLifted, NeverExpires, PoliciesGone, Rebuilds, RebuildsMaster, Resizes, Resumes, Scales, Suspends,
+    LimitLifted, NeverExpires, PoliciesGone, Rebuilds, RebuildsMaster, Resizes, Resumes, Scales, Suspends, WindowHolds,
+    WindowLifted,
 };
 
 impl Effect {
@@ -57,7 +60,8 @@ impl Effect {
             }
             DeadlineLifted => "the timer is disarmed at once",
             LimitHolds => "the restarts so far and the next ones are measured by the new limit at once",
-            LimitLifted => "the next restart is not measured by it any more",
+            WindowHolds => "the restarts of late and the next ones are measured by the new window at once",
+            LimitLifted | WindowLifted => "the next restart is not measured by it any more",
             CleansAll if phase.finished() => "all pods are deleted at once, and then their services",
             CleansAll => "when the job has finished, all pods are deleted, and then their services",
             CleansAsUnset if phase.finished() => {
@@ -111,8 +115,9 @@ impl Effect {
         match self {
             DeadlineHolds => deadline_holds(rig, job).await,
             DeadlineLifted => deadline_lifted(rig, job).await,
-            LimitHolds => limit_holds(rig, base, phase, job).await,
-            LimitLifted => limit_lifted(rig, base, phase, job).await,
+            LimitHolds => limit_holds(rig, base, phase, job, "reached the specified backoff limit (").await,
+            WindowHolds => limit_holds(rig, base, phase, job, "than restartWindow allows (0 in 7200 s)").await,
+            LimitLifted | WindowLifted => limit_lifted(rig, base, phase, job).await,
             CleansAll => cleans_all(rig, base, phase, job).await,
             CleansAsUnset => cleans_as_unset(rig, base, phase, job).await,
             Expires => expires(rig, base, phase, job).await,
@@ -207,17 +212,14 @@ async fn deadline_lifted(rig: &Rig, job: &str) {
     );
 }
 
-async fn limit_holds(rig: &Rig, base: Base, phase: Phase, job: &str) {
+async fn limit_holds(rig: &Rig, base: Base, phase: Phase, job: &str, why: &str) {
     if phase != Phase::Restarting {
         running(rig, base, phase, job).await;
         rig.fail(job, "worker-0").await;
     }
     let failed = rig.until(job, finished).await;
     let last = status(&failed).conditions.last().unwrap().message.clone().unwrap();
-    assert!(
-        last.contains("because it has reached the specified backoff limit ("),
-        "{job}: {last}"
-    );
+    assert!(last.contains(why), "{job}: {last}");
 }
 
 /// Two restarts more than before: one more than the limit allowed that was removed.

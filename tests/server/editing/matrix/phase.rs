@@ -193,7 +193,7 @@ async fn restart(rig: &Rig, base: Base, job: &str) {
                 .iter()
                 .filter(|pod: &&k8s_openapi::api::core::v1::Pod| old.contains(&pod.metadata.uid))
                 .count()
-                == base.replicas().len() - base.deciding().len()
+                == base.replicas().len() - base.restarted().len()
     })
     .await
     .unwrap();

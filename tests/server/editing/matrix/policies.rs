@@ -1,12 +1,13 @@
 //! Edits of the policies about the job as a whole, in both spellings.
 
-use super::base::Base::{Bare, Flat, Gang, Nested};
+use super::base::Base::{Bare, Flat, Gang, Nested, Whole};
 use super::effect::Effect;
 use super::phase::Phase;
 use super::reasons::{
-    BELOW_0, CANNOT_RUN_AGAIN, DEFAULT, DELETING, ELSEWHERE, FINISHED, MANAGED_BY, MIN_RESOURCES, MULTIKUEUE, NO_GANG,
-    PRIORITY_CLASS, QUEUE, REQUIRED, RESTART_SCOPE, SAME, SCHEDULE_TIMEOUT, SCHEDULING_POLICY, TWO_SPELLINGS_CLEAN,
-    TWO_SPELLINGS_DEADLINE, TWO_SPELLINGS_LIMIT, TWO_SPELLINGS_TTL, UNSET_KEEPS,
+    BELOW_0, BELOW_1, CANNOT_RUN_AGAIN, DEFAULT, DELETING, ELSEWHERE, FAILURE_POLICY, FINISHED, GRACEFUL_STOP,
+    MANAGED_BY, MIN_RESOURCES, MULTIKUEUE, NO_GANG, PRIORITY_CLASS, QUEUE, REQUIRED, RESTART_SCOPE, RESTART_WINDOW,
+    SAME, SCHEDULE_TIMEOUT, SCHEDULING_POLICY, TWO_SPELLINGS_CLEAN, TWO_SPELLINGS_DEADLINE, TWO_SPELLINGS_LIMIT,
+    TWO_SPELLINGS_TTL, UNSET_KEEPS,
 };
 use super::{Cell, Group, Row};
 
@@ -156,6 +157,23 @@ pub const RUN_POLICY: Group = Group {
         nested!("cleanPodPolicy", "set", Bare, r#""All""#, clean),
         nested!("cleanPodPolicy", "change", Nested, r#""All""#, clean),
         nested!("cleanPodPolicy", "remove", Nested, "null", unset_clean),
+        nested!(
+            "failurePolicy",
+            "set",
+            Bare,
+            r#"{"rules":[{"class":"ImportError","action":"FailJob"}]}"#,
+            |_| Cell::Refused(FAILURE_POLICY)
+        ),
+        Row::new(
+            "spec.runPolicy.failurePolicy.rules",
+            "set",
+            Bare,
+            r#"{"spec":{"runPolicy":{"failurePolicy":{"rules":[{"class":"GpuFault","action":"Restart"}]}}}}"#,
+            |_| Cell::Refused(FAILURE_POLICY),
+        ),
+        nested!("gracefulStopSeconds", "set", Bare, "60", |_| Cell::Refused(
+            GRACEFUL_STOP
+        )),
         nested!("restartScope", "set to Replica", Bare, r#""Replica""#, |phase| {
             Cell::NoEffect(match phase {
                 Phase::Succeeded | Phase::Failed => FINISHED,
@@ -167,6 +185,32 @@ pub const RUN_POLICY: Group = Group {
         nested!("restartScope", "set to Job", Bare, r#""Job""#, |_| Cell::Refused(
             RESTART_SCOPE
         )),
+        nested!(
+            "restartWindow",
+            "set, without restartScope Job",
+            Bare,
+            r#"{"restarts":3,"seconds":3600}"#,
+            |_| Cell::Refused(RESTART_WINDOW)
+        ),
+        nested!("restartWindow", "remove", Whole, "null", |phase| unfinished(
+            phase,
+            Effect::WindowLifted
+        ))
+        .given(r#"{"spec":{"runPolicy":{"restartWindow":{"restarts":1}}}}"#),
+        Row::new(
+            "spec.runPolicy.restartWindow.restarts",
+            "change",
+            Whole,
+            r#"{"spec":{"runPolicy":{"restartWindow":{"restarts":0}}}}"#,
+            |phase| unfinished(phase, Effect::WindowHolds),
+        ),
+        Row::new(
+            "spec.runPolicy.restartWindow.seconds",
+            "set below 1",
+            Whole,
+            r#"{"spec":{"runPolicy":{"restartWindow":{"seconds":0}}}}"#,
+            |_| Cell::Refused(BELOW_1),
+        ),
         nested!("ttlSecondsAfterFinished", "set", Bare, "1", ttl),
         nested!("ttlSecondsAfterFinished", "change", Nested, "1", ttl),
         nested!("ttlSecondsAfterFinished", "remove", Nested, "null", no_ttl)

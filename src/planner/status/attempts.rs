@@ -1,0 +1,84 @@
+//! `status.attempts`: what became of each attempt of a job that starts again as a whole. Ours.
+//!
+//! An attempt is stored before its pods are created, so pods and status agree about its number, and the number only
+//! rises.
+
+use std::collections::BTreeSet;
+
+use crate::api::{Attempt, JobStatus};
+use crate::planner::child::Pod;
+use crate::planner::status::conditions::stored_time;
+use crate::planner::status::first_failure;
+use crate::planner::status::transition::Transition;
+use crate::planner::world::World;
+
+/// Most attempts that are kept.
+const KEPT: usize = 10;
+/// Most nodes that are named of one.
+const NODES: usize = 64;
+
+/// Begins one, unless one is under way or pods of the last one are still to end. Called when pods are about to be
+/// created.
+pub(crate) fn begin(world: &World<'_>, status: &mut JobStatus) {
+    let ending = !status.replaced_pods.is_empty();
+    if !world.restarts_as_a_whole() || ending || under_way(status).is_some() {
+        return;
+    }
+    status.attempts.push(Attempt {
+        number: status.attempt().saturating_add(1),
+        started: Some(stored_time(world.now)),
+        ..Attempt::default()
+    });
+    let surplus = status.attempts.len().saturating_sub(KEPT);
+    status.attempts.drain(..surplus);
+}
+
+/// What this turning point means for the attempt that is under way.
+pub(crate) fn turn(world: &World<'_>, status: &mut JobStatus, transition: Transition) {
+    let now = || Some(stored_time(world.now));
+    let Some(attempt) = under_way(status) else { return };
+    match transition {
+        Transition::Created | Transition::Resumed => {}
+        Transition::Running if attempt.running_since.is_some() => {}
+        Transition::Running => {
+            attempt.running_since = now();
+            attempt.nodes = nodes(world);
+        }
+        Transition::Restarting
+        | Transition::Suspended
+        | Transition::Succeeded
+        | Transition::Failed
+        | Transition::Refused => {
+            attempt.ended = now();
+            attempt.why = Some(transition.condition().as_str().to_owned());
+            // A pod that has gone since has no node any more.
+            let nodes = nodes(world);
+            if nodes.len() > attempt.nodes.len() {
+                attempt.nodes = nodes;
+            }
+        }
+    }
+}
+
+/// Remembers the first failure, of the job and of its newest attempt, and the cause of it when that is seen later.
+pub(crate) fn remember(world: &World<'_>, status: &mut JobStatus, failed: &[&Pod]) {
+    let attempt = status.attempts.last_mut().map(|attempt| &mut attempt.first_failure);
+    for known in [Some(&mut status.first_failure), attempt].into_iter().flatten() {
+        first_failure::remember(world, known, failed);
+        first_failure::correct(world, known);
+    }
+    // The message stands once in the status.
+    let attempt = status.attempts.last_mut();
+    if let Some(failure) = attempt.and_then(|attempt| attempt.first_failure.as_mut()) {
+        failure.message = None;
+    }
+}
+
+fn under_way(status: &mut JobStatus) -> Option<&mut Attempt> {
+    status.attempts.last_mut().filter(|attempt| attempt.ended.is_none())
+}
+
+fn nodes(world: &World<'_>) -> Vec<String> {
+    let nodes: BTreeSet<&String> = world.desired_pods().filter_map(|(_, pod)| pod.node.as_ref()).collect();
+    nodes.into_iter().take(NODES).cloned().collect()
+}

@@ -1,0 +1,72 @@
+//! The words of policies, which the definitions of Kubeflow take as any text, and the rules about failures.
+
+use crate::api::{PyTorchJob, ReplicaType, RestartScope, Word};
+use crate::planner::validate::Found;
+
+/// What is said of a rule about failures with no condition, or with several.
+const ONE_CONDITION: &str = "needs one of class, exitCodes and onPodConditions, and no other";
+
+/// Checks the words of policies, and the rules about failures.
+pub(crate) fn check(job: &PyTorchJob, found: &mut Found) {
+    for (field, policy) in [
+        ("spec.cleanPodPolicy", &job.spec.clean_pod_policy),
+        ("spec.runPolicy.cleanPodPolicy", &job.spec.run_policy.clean_pod_policy),
+    ] {
+        if let Some(Word::Other(word)) = policy {
+            found.fatal(field, format!("is {word:?} and must be All, Running or None"));
+        }
+    }
+    if let Some(Word::Other(word)) = &job.spec.run_policy.restart_scope {
+        let must = format!("is {word:?} and must be Replica or Job");
+        found.fatal("spec.runPolicy.restartScope", must);
+    }
+    for role in ReplicaType::ALL {
+        if let Some(Word::Other(word)) = job
+            .spec
+            .replica(role)
+            .and_then(|replica| replica.restart_policy.as_ref())
+        {
+            let field = format!("spec.pytorchReplicaSpecs.{role}.restartPolicy");
+            found.fatal(
+                field,
+                format!("is {word:?} and must be Always, OnFailure, Never or ExitCode"),
+            );
+        }
+    }
+    if job.spec.run_policy.restart_window.is_some() && job.spec.restart_scope() != RestartScope::Job {
+        let needs = "needs restartScope Job: otherwise the kubelet restarts containers by itself; use backoffLimit";
+        found.tolerable("spec.runPolicy.restartWindow", needs);
+    }
+    check_failure_policy(job, found);
+}
+
+fn check_failure_policy(job: &PyTorchJob, found: &mut Found) {
+    let policy = job.spec.run_policy.failure_policy.iter();
+    for (place, rule) in policy.flat_map(|policy| policy.rules.iter().enumerate()) {
+        let field = format!("spec.runPolicy.failurePolicy.rules[{place}]");
+        let given = [
+            rule.class.is_some(),
+            rule.exit_codes.is_some(),
+            !rule.on_pod_conditions.is_empty(),
+        ];
+        if given.into_iter().filter(|given| *given).count() != 1 {
+            found.fatal(field.clone(), ONE_CONDITION);
+        }
+        match &rule.action {
+            None => found.fatal(format!("{field}.action"), "is required: FailJob, Restart or Ignore"),
+            Some(Word::Other(word)) => {
+                let must = format!("is {word:?} and must be FailJob, Restart or Ignore");
+                found.fatal(format!("{field}.action"), must);
+            }
+            Some(Word::Known(_)) => {}
+        }
+        if let Some(Word::Other(word)) = &rule.class {
+            let must = format!("is {word:?}, which is no class of failures");
+            found.fatal(format!("{field}.class"), must);
+        }
+        if let Some(Word::Other(word)) = rule.exit_codes.as_ref().and_then(|codes| codes.operator.as_ref()) {
+            let must = format!("is {word:?} and must be In or NotIn");
+            found.fatal(format!("{field}.exitCodes.operator"), must);
+        }
+    }
+}
