@@ -104,6 +104,19 @@ fn every_link_between_the_pages_leads_somewhere() {
     }
 }
 
+#[test]
+fn every_page_of_the_documentation_is_on_its_map() {
+    let map = page("docs/README.md");
+    for page in pages() {
+        if let Some(name) = page.path.strip_prefix("docs/").filter(|name| *name != "README.md") {
+            assert!(
+                map.text.contains(&format!("]({name}")),
+                "docs/README.md does not lead to {name}"
+            );
+        }
+    }
+}
+
 /// GitHub Pages reads a page as a template of Liquid first, and leaves out what it takes for a variable.
 #[test]
 fn no_page_has_braces_that_the_site_would_leave_out() {
