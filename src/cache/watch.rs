@@ -18,6 +18,7 @@ use crate::cache::index::Index;
 use crate::cache::key::NamespacedName;
 use crate::cache::stored_job::{StoredJob, Undecodable};
 use crate::cache::view::ObjectView;
+use crate::platform::logs::with_causes;
 use crate::platform::metrics::Metrics;
 
 /// Jobs fetched by one request of a list. While it is decoded, a page takes three times its size, and each of its
@@ -163,7 +164,8 @@ async fn run<K>(
             Err(error) if is_unknown(&error) && on_event(None) => {}
             Err(error) => {
                 metrics.watch_error(kind);
-                warn!(kind, %error, hint = hint(&error), "watch failed; trying again");
+                let hint = hint(&error).map(|hint| format!("{hint}: ")).unwrap_or_default();
+                warn!(kind, error = with_causes(&error), "{hint}watch failed; trying again");
             }
         }
     }
@@ -172,8 +174,8 @@ async fn run<K>(
 /// What to do about an error that does not go away by itself.
 fn hint(error: &watcher::Error) -> Option<&'static str> {
     match code(error)? {
-        404 => Some("is the CustomResourceDefinition installed? kubectl apply -k config/crd"),
-        403 => Some("is the role of the operator bound? kubectl apply -k config/rbac"),
+        404 => Some("install the CustomResourceDefinition with kubectl apply --server-side -k config/crd"),
+        403 => Some("bind the role of the operator with kubectl apply -k config/rbac"),
         _ => None,
     }
 }

@@ -1,8 +1,8 @@
 //! Which files `plan`, `validate` and `convert` read, and what is in them.
 
-use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ pub(super) enum Error {
         source: std::io::Error,
     },
     /// A text is not YAML.
-    #[error("cannot read {}: it is not YAML: {source}", path.display())]
+    #[error("cannot read {}: it is not YAML: {}", path.display(), of_user(source, path))]
     Yaml {
         /// The file.
         path: PathBuf,
@@ -40,6 +40,20 @@ pub(super) enum Error {
         /// The files and directories.
         paths: Vec<PathBuf>,
     },
+}
+
+/// What the YAML library says, to somebody who does not program with it.
+fn of_user(error: &serde_saphyr::Error, path: &Path) -> String {
+    error
+        .to_string()
+        .trim_start_matches("error: ")
+        .replace(", set DuplicateKeyPolicy in Options if acceptable", "")
+        .replace("<input>", &path.display().to_string())
+}
+
+/// Writes a line to standard error. What cannot be said there can be said nowhere.
+pub(super) fn complain(line: &dyn fmt::Display) {
+    let _written = writeln!(std::io::stderr(), "{line}");
 }
 
 fn names(paths: &[PathBuf]) -> String {

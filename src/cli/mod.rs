@@ -144,8 +144,8 @@ impl Cli {
     #[must_use]
     pub fn execute(self) -> ExitCode {
         let result = match self.command {
-            None => return operate(self.run),
-            Some(Command::Run(flags)) => return operate(*flags),
+            None => return run::run(self.run),
+            Some(Command::Run(flags)) => return run::run(*flags),
             Some(Command::Crd(definition)) => Ok(Report {
                 output: api::crd_yaml(definition.unknown()),
                 ..Report::default()
@@ -161,19 +161,9 @@ impl Cli {
         match result.and_then(|report| print(&report)) {
             Ok(code) => code,
             Err(error) => {
-                eprintln!("{error}");
+                files::complain(&error);
                 ExitCode::from(UNREADABLE)
             }
-        }
-    }
-}
-
-fn operate(flags: flags::Flags) -> ExitCode {
-    match run::run(flags) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
         }
     }
 }
@@ -196,8 +186,7 @@ fn validate(arguments: &Validate) -> Result<Report, Box<dyn Error>> {
 /// Prints a report. A reader that has seen enough, such as `head`, is no error.
 fn print(report: &Report) -> Result<ExitCode, Box<dyn Error>> {
     for remark in &report.remarks {
-        // What cannot be said there can be said nowhere.
-        let _written = writeln!(std::io::stderr(), "{remark}");
+        files::complain(remark);
     }
     let mut output = std::io::stdout().lock();
     let written = output.write_all(report.output.as_bytes()).and_then(|()| output.flush());

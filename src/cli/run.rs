@@ -1,20 +1,39 @@
 //! `run`: the process around the operator.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use crate::cli::files::complain;
 use crate::cli::flags::Flags;
 use crate::controller;
 use crate::platform::logs;
 
-/// Runs the operator until SIGTERM or SIGINT.
-pub(super) fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
+/// Runs the operator until SIGTERM or SIGINT. Why it ends otherwise is said once: in the log, or where there is none
+/// yet on standard error.
+pub(super) fn run(flags: Flags) -> ExitCode {
     let (format, level) = flags.log();
     let filter = std::env::var(logs::FILTER_ENV).ok().filter(|filter| !filter.is_empty());
-    logs::init(format, Some(filter.as_deref().unwrap_or(level)))?;
+    if let Err(error) = logs::init(format, Some(filter.as_deref().unwrap_or(level))) {
+        complain(&error);
+        return ExitCode::FAILURE;
+    }
+    match operate(flags) {
+        Ok(()) => {
+            info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            error!("{}", logs::with_causes(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn operate(flags: Flags) -> Result<(), Box<dyn Error>> {
     for warning in flags.warnings() {
         warn!("{warning}");
     }
@@ -22,7 +41,7 @@ pub(super) fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     // One thread: a job takes some milliseconds of work and otherwise waits for the API server, which needs twenty
     // times as much for it. More threads would mostly wake each other.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(async {
+    runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let asked = shutdown.clone();
@@ -32,7 +51,5 @@ pub(super) fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
             asked.cancel();
         });
         controller::run(options, shutdown).await.map_err(Box::<dyn Error>::from)
-    });
-    info!(error = result.as_ref().err().map(tracing::field::display), "stopped");
-    result
+    })
 }

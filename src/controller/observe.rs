@@ -11,6 +11,7 @@ use crate::cache::{ObjectView, StoredJob};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::job_ref::JobRef;
+use crate::platform::logs::with_causes;
 
 /// Objects of one job that are read at once.
 const READS: usize = 4;
@@ -48,7 +49,9 @@ pub(super) async fn read_overdue(context: &Context, job: &JobRef<'_>) {
                 Err(kube::Error::Api(status)) if status.is_not_found() => {
                     context.index.not_found(kind, &job.id(), &name, &uid);
                 }
-                Err(error) => debug!(%kind, namespace = job.namespace, name, %error, "cannot read"),
+                Err(error) => {
+                    debug!(%kind, namespace = job.namespace, name, error = with_causes(&error), "cannot read");
+                }
             }
         })
         .await;

@@ -12,6 +12,7 @@ use kube::{Api, Client, ResourceExt};
 use tracing::warn;
 
 use crate::controller::context::Context;
+use crate::platform::logs::with_causes;
 
 /// Watches them for ever. Without the right to, as in an operator of one namespace, pods have no priorities.
 pub(super) async fn watch(client: Client, context: Arc<Context>) {
@@ -34,7 +35,10 @@ pub(super) async fn watch(client: Client, context: Arc<Context>) {
                 context.settings.set_priorities(&classes);
             }
             Err(error) if !told => {
-                warn!(%error, "cannot watch priority classes; minResources of gangs counts the Master first");
+                warn!(
+                    error = with_causes(&error),
+                    "cannot watch priority classes; minResources of gangs counts the Master first"
+                );
                 told = true;
             }
             Err(_) => {}

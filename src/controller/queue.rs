@@ -22,6 +22,7 @@ use crate::cache::{self, NamespacedName, StoredJob};
 use crate::controller::context::Context;
 use crate::controller::error::{Error, ReconcileError};
 use crate::controller::reconcile::reconcile;
+use crate::platform::logs::with_causes;
 use crate::platform::metrics::Outcome;
 
 /// The kind that is always watched. What jobs own depends on the settings.
@@ -135,7 +136,7 @@ pub(super) async fn run(context: Arc<Context>, queue: &JobQueue, threads: NonZer
     };
     tokio::select! {
         () = done => {}
-        () = drained => warn!("some reconciles did not end within {DRAIN:?} and were given up"),
+        () = drained => warn!(seconds = DRAIN.as_secs(), "some reconciles did not end in time and were given up"),
     }
 }
 
@@ -186,13 +187,21 @@ fn back_off(job: Arc<StoredJob>, failed: &ReconcileError, context: Arc<Context>)
 /// The one place where the outcome of a reconcile is logged.
 fn report(context: &Context, result: Result<(ObjectRef<StoredJob>, Action), QueueError<ReconcileError, Infallible>>) {
     match result {
-        Ok((job, _)) => debug!(%job, "reconciled"),
+        Ok((job, _)) => debug!(namespace = job.namespace, name = job.name, "reconciled"),
         Err(QueueError::ObjectNotFound(job)) => {
             let namespace = job.namespace.as_deref().unwrap_or_default();
             context.workqueue.take(&NamespacedName::new(namespace, &job.name));
-            debug!(%job, "job is gone");
+            debug!(namespace, name = job.name, "job is gone");
         }
-        Err(QueueError::ReconcilerFailed(error, job)) => warn!(%job, %error, "reconcile failed; trying again later"),
-        Err(error) => error!(%error, "queue failed"),
+        Err(QueueError::ReconcilerFailed(error, job)) => {
+            let (namespace, name) = (job.namespace, job.name);
+            warn!(
+                namespace,
+                name,
+                error = with_causes(&error),
+                "reconcile failed; trying again later"
+            );
+        }
+        Err(error) => error!(error = with_causes(&error), "queue failed"),
     }
 }

@@ -22,6 +22,7 @@ use crate::controller::pacing::Templates;
 use crate::controller::store_status::store_status;
 use crate::planner::{self, Count, Event, Plan, StatusWrite, World};
 use crate::platform::clock;
+use crate::platform::logs::with_causes;
 
 /// When a job is looked at again although nothing happened and nothing is due: a safety net below the watches, which
 /// costs no request.
@@ -44,7 +45,13 @@ pub(super) async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> 
             Ok(Action::requeue(next))
         }
         Err(ReconcileError { error, retry_by }) if error.is_benign() => {
-            debug!(%error, "trying again");
+            let key = stored.key();
+            debug!(
+                namespace = key.namespace,
+                name = key.name,
+                error = with_causes(&error),
+                "trying again"
+            );
             let pause = match error {
                 // It may take as long as its grace period, or forever; its deletion may be watched, and may not be.
                 Error::NameTaken { .. } => context.pacing.failed(stored.uid(), false, Instant::now()),

@@ -21,6 +21,7 @@ use crate::platform::events::EventSink;
 use crate::platform::health::Health;
 use crate::platform::http::{self, Server};
 use crate::platform::lease::{self, Elector, Fence};
+use crate::platform::logs::with_causes;
 use crate::platform::metrics::Metrics;
 
 /// Time for events, and again for requests of probes and metrics, to end on shutdown.
@@ -86,7 +87,7 @@ pub(crate) async fn run(options: Options, shutdown: CancellationToken) -> Result
     if let Some(elector) = elector
         && let Err(error) = elector.release().await
     {
-        tracing::warn!(%error, "Lease not released; it will expire");
+        tracing::warn!(error = with_causes(&error), "Lease not released; it will expire");
     }
     stop.cancel();
     // A connection that does not end must not keep the process.

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use crate::api::names;
 use crate::controller::options::Options;
 use crate::planner::{Gang, GangScheduler, InitContainer, Settings};
+use crate::platform::logs::with_causes;
 
 /// Pause before the API server is asked again what it serves.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
@@ -78,7 +79,7 @@ async fn discover(client: &Client) -> Option<Gang> {
     for scheduler in candidates {
         let kind = scheduler.kind();
         if serves(client, &kind.api_version(), kind.plural()).await {
-            info!(?scheduler, "found the gang scheduler");
+            info!(pod_groups = kind.api_version(), "found the gang scheduler");
             return Some(Gang {
                 scheduler,
                 served: true,
@@ -95,7 +96,10 @@ async fn serves(client: &Client, group_version: &str, plural: &str) -> bool {
             Ok(list) => return list.resources.iter().any(|resource| resource.name == plural),
             // Of a group that it does not know the API server says so in plain text.
             Err(kube::Error::Api(status)) if status.code == 404 => return false,
-            Err(error) => warn!(%error, group_version, "cannot ask what the API server serves; trying again"),
+            Err(error) => warn!(
+                error = with_causes(&error),
+                group_version, "cannot ask what the API server serves; trying again"
+            ),
         }
         tokio::time::sleep(ASK_AGAIN).await;
     }

@@ -13,6 +13,7 @@ use crate::cache::{Jobs, NamespacedName, ObjectView};
 use crate::controller::context::Context;
 use crate::controller::options::Options;
 use crate::planner::{child_labels, finished};
+use crate::platform::logs::with_causes;
 
 /// Autoscalers of one page of a list.
 const PAGE: u32 = 500;
@@ -27,7 +28,10 @@ pub(crate) async fn doubt_what_is_older(options: &Options, context: &Context) {
     let version = match options.jobs(&context.client).list_metadata(&now).await {
         Ok(list) => list.metadata.resource_version.and_then(|version| version.parse().ok()),
         Err(error) => {
-            warn!(%error, "cannot ask for the present resourceVersion; jobs are read before they are worked on");
+            warn!(
+                error = with_causes(&error),
+                "cannot ask for the present resourceVersion; jobs are read before they are worked on"
+            );
             None
         }
     };
@@ -40,7 +44,10 @@ pub(crate) async fn doubt_what_is_older(options: &Options, context: &Context) {
 pub(crate) async fn label_children(options: &Options, context: &Context) {
     let jobs = context.index.jobs();
     while let Err(error) = label_all(&context.client, options.namespace.as_deref(), jobs).await {
-        warn!(%error, "cannot look for what operators before this one made; trying again");
+        warn!(
+            error = with_causes(&error),
+            "cannot look for what operators before this one made; trying again"
+        );
         tokio::time::sleep(TRY_AGAIN).await;
     }
 }
@@ -87,7 +94,7 @@ async fn label(client: &Client, kind: ChildKind, object: &ObjectMeta, jobs: &Job
     let api = Api::<ObjectView>::namespaced_with(client.clone(), namespace, &kind);
     match api.patch_metadata(name, &PatchParams::default(), &patch).await {
         Ok(_) => info!(%kind, namespace, name, "labelled what an operator before this one made"),
-        Err(error) if is_final(&error) => warn!(%kind, namespace, name, %error, "cannot label"),
+        Err(error) if is_final(&error) => warn!(%kind, namespace, name, error = with_causes(&error), "cannot label"),
         Err(error) => return Err(error),
     }
     Ok(())

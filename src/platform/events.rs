@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::names::CONTROLLER_NAME;
+use crate::platform::logs::with_causes;
 use crate::platform::metrics::{EventFate, Metrics};
 
 /// Events that wait to be published: the transitions of some hundred jobs.
@@ -71,7 +72,12 @@ impl EventSink {
         event.note = event.note.map(|note| cut(note, NOTE_BYTES));
         if let Err(refused) = self.queue.try_send(Item { event, about }) {
             let (mpsc::error::TrySendError::Full(item) | mpsc::error::TrySendError::Closed(item)) = refused;
-            tracing::debug!(reason = item.event.reason, about = ?item.about.name, "event dropped");
+            tracing::debug!(
+                reason = item.event.reason,
+                namespace = item.about.namespace,
+                name = item.about.name,
+                "event dropped"
+            );
             self.metrics.events(EventFate::Dropped, 1);
         }
     }
@@ -150,7 +156,7 @@ async fn publish_all(mut items: Receiver<Item>, mut recorders: Recorders, stop: 
 async fn publish(recorder: &Recorder, Item { event, about }: &Item, metrics: &Metrics) {
     let problem = match timeout(PUBLISH_TIMEOUT, recorder.publish(event, about)).await {
         Ok(Ok(())) => return metrics.events(EventFate::Published, 1),
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => with_causes(&error),
         Err(_) => format!("no answer from the API server within {PUBLISH_TIMEOUT:?}"),
     };
     metrics.events(EventFate::Failed, 1);

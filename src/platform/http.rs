@@ -93,11 +93,23 @@ impl fmt::Display for BindAddress {
 
 /// An address could not be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for {what}: {source}")]
+#[error(
+    "set {} to another address: cannot listen on {address} for {what}: {source}",
+    flag(what)
+)]
 pub(crate) struct Error {
     address: BindAddress,
     what: &'static str,
     source: io::Error,
+}
+
+/// The flag for what is to be served; metrics stand for both where both share an address.
+fn flag(what: &str) -> &'static str {
+    if what == "probes" {
+        "--health-probe-bind-address"
+    } else {
+        "--metrics-bind-address"
+    }
 }
 
 /// Sockets that are bound and do not answer yet.
@@ -364,7 +376,9 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            error.starts_with(&format!("cannot listen on {taken} for metrics: ")),
+            error.starts_with(&format!(
+                "set --metrics-bind-address to another address: cannot listen on {taken} for metrics: "
+            )),
             "{error}"
         );
     }

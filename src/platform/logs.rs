@@ -37,6 +37,23 @@ pub(crate) enum Error {
     Installed(#[from] TryInitError),
 }
 
+/// Targets under which kube repeats errors that it also returns.
+const REPEATED: [&str; 2] = ["kube_client::client::builder", "kube_runtime::watcher"];
+/// Where kube's text for an answer of the API server has said what it is, and goes on with a dump of all its fields.
+const DUMP: &str = " (Status {";
+
+/// An error and the errors behind it, as far as it does not name them itself, in one line for people.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    for cause in causes.map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text.split(DUMP).next().unwrap_or_default().to_owned()
+}
+
 /// Sends the log of the whole process to standard error. `filter` is the value of [`FILTER_ENV`]; where it names no
 /// level, everything from `info` up is logged. Call once, before anything else logs.
 pub(crate) fn init(format: Format, filter: Option<&str>) -> Result<(), Error> {
@@ -54,6 +71,12 @@ fn parse(filter: Option<&str>) -> Result<Targets, Error> {
     });
     let targets: Targets = targets.transpose()?.unwrap_or_default();
     let default = targets.default_level().unwrap_or(LevelFilter::INFO);
+    let asks_for_kube = filter.is_some_and(|text| text.contains("kube"));
+    let targets = if asks_for_kube {
+        targets
+    } else {
+        targets.with_targets(REPEATED.map(|target| (target, LevelFilter::OFF)))
+    };
     Ok(targets.with_default(default))
 }
 
@@ -96,7 +119,7 @@ mod tests {
         let writer = out.clone();
         let subscriber = subscriber(format, parse(filter).unwrap(), false, move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(job = "default/train", "created 4 pods");
+            tracing::info!(namespace = "default", name = "train", "created 4 pods");
             tracing::debug!("nothing to do");
         });
         String::from_utf8(out.0.lock().unwrap().clone()).unwrap()
@@ -107,13 +130,19 @@ mod tests {
         let line: serde_json::Value = serde_json::from_str(&logged(Format::Json, None)).unwrap();
         assert_eq!(line["level"], "INFO");
         assert_eq!(line["message"], "created 4 pods");
-        assert_eq!(line["job"], "default/train");
+        assert_eq!(
+            (&line["namespace"], &line["name"]),
+            (&"default".into(), &"train".into())
+        );
     }
 
     #[test]
     fn text_is_plain_when_it_does_not_go_to_a_terminal() {
         let text = logged(Format::Text, None);
-        assert!(text.contains("created 4 pods job=\"default/train\""), "{text}");
+        assert!(
+            text.contains("created 4 pods namespace=\"default\" name=\"train\""),
+            "{text}"
+        );
         assert!(!text.contains('\u{1b}'), "{text}");
     }
 
@@ -126,6 +155,35 @@ mod tests {
         }
         assert!(logged(Format::Text, Some("debug")).contains("nothing to do"));
         assert!(!logged(Format::Text, Some("off")).contains("created"));
+    }
+
+    #[test]
+    fn what_kube_repeats_is_logged_only_where_kube_is_asked_for() {
+        for target in REPEATED {
+            let logs = |filter| parse(filter).unwrap().would_enable(target, &tracing::Level::ERROR);
+            assert!(!logs(None) && !logs(Some("debug")) && logs(Some("info,kube=debug")));
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_with_what_is_behind_it_and_nothing_twice() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot connect")]
+        struct Connect(#[source] io::Error);
+        #[derive(Debug, thiserror::Error)]
+        #[error("request: {0}")]
+        struct Request(#[source] Connect);
+        let error = Request(Connect(io::Error::other("refused")));
+        assert_eq!(with_causes(&error), "request: cannot connect: refused");
+    }
+
+    #[test]
+    fn an_answer_of_the_api_server_is_told_with_its_message_alone() {
+        let status = kube::core::Status::failure("pods is forbidden", "Forbidden");
+        let error = kube::Error::Api(Box::new(status));
+        assert!(error.to_string().contains(DUMP), "what is cut: {error}");
+        let text = with_causes(&error);
+        assert!(text.contains("pods is forbidden") && !text.contains('{'), "{text}");
     }
 
     #[test]

@@ -571,3 +571,28 @@ fn convert_prints_nothing_for_an_invalid_job_and_has_another_exit_code_for_what_
     );
     assert_eq!(code, Some(2));
 }
+
+#[test]
+fn what_cannot_even_be_said_ends_with_the_same_exit_code() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(BINARY);
+    let status = command
+        .args(["validate", "/nowhere.yaml"])
+        .stderr(full)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
+#[test]
+fn a_place_in_a_text_that_is_no_yaml_is_a_place_in_the_users_file() {
+    let text = "kind: ConfigMap\n---\n# A job.\nmetadata:\n  name: a\n  name: b\n";
+    let file = directory("places", &[("jobs.yaml", text.into())]).join("jobs.yaml");
+    let file = file.to_str().unwrap();
+    let (_, error, _) = said(&["validate", file]);
+    let start = format!("cannot read {file}: it is not YAML: line 6 column 3: duplicate mapping key: name\n");
+    assert!(
+        error.starts_with(&start) && error.contains(&format!("--> {file}:6:3")),
+        "{error}"
+    );
+}

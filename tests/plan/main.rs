@@ -12,5 +12,6 @@ mod docs;
 mod faults;
 mod imports;
 mod kubernetes_version;
+mod logs;
 #[path = "../support/mod.rs"]
 mod support;

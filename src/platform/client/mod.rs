@@ -53,7 +53,7 @@ const QUEUE: usize = 1024;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The kubeconfig that was asked for cannot be used.
-    #[error("cannot use the kubeconfig {path}: {source}")]
+    #[error("give --kubeconfig another file: cannot use the kubeconfig {path}: {source}")]
     Kubeconfig {
         /// The file.
         path: String,
@@ -61,7 +61,7 @@ pub(crate) enum Error {
         source: Box<KubeconfigError>,
     },
     /// Neither a kubeconfig nor a service account was found.
-    #[error("no way to reach an API server: {0}; give --kubeconfig, set KUBECONFIG or run in a pod")]
+    #[error("give --kubeconfig, set KUBECONFIG or run in a pod: there is no way to reach an API server: {0}")]
     Infer(#[from] Box<InferConfigError>),
     /// The configuration was read, and a client cannot be built from it.
     #[error("cannot set up the connection to the API server: {0}")]

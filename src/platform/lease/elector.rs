@@ -13,6 +13,7 @@ use crate::platform::clock::{self, Clock, jittered};
 use crate::platform::lease::decide::{Decision, Observation, Timing, decide, held, released};
 use crate::platform::lease::error::{Error, LeadershipLost};
 use crate::platform::lease::fence::Fence;
+use crate::platform::logs::with_causes;
 use crate::platform::metrics::Metrics;
 
 /// Pauses are shortened at random by up to this part.
@@ -101,7 +102,7 @@ impl Elector {
                 Ok(_) if self.fence.check().is_ok() => break,
                 Ok(_) => Duration::ZERO,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot acquire the Lease");
+                    tracing::warn!(error = with_causes(&error), "cannot acquire the Lease");
                     jittered(self.config.timing.retry_period, JITTER)
                 }
             };
@@ -127,7 +128,9 @@ impl Elector {
         let last = Instant::now() + RELEASE_PATIENCE;
         loop {
             match self.try_release().await {
-                Err(error) if Instant::now() < last => tracing::debug!(%error, "lease not released; trying again"),
+                Err(error) if Instant::now() < last => {
+                    tracing::debug!(error = with_causes(&error), "lease not released; trying again");
+                }
                 done => return done,
             }
             sleep(self.config.timing.poll_period).await;
@@ -168,7 +171,7 @@ impl Elector {
                     };
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "lease not renewed");
+                    tracing::warn!(error = with_causes(&error), "lease not renewed");
                     cause = Some(error.to_string());
                 }
                 Err(_) => cause = Some("the API server did not answer".to_owned()),

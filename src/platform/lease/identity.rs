@@ -12,8 +12,8 @@ const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 /// No namespace was given and none could be found.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the namespace of the leader lease is unknown: not in a pod ({SERVICE_ACCOUNT_NAMESPACE} is missing); \
-     set POD_NAMESPACE or switch leader election off"
+    "set POD_NAMESPACE or switch leader election off: the namespace of the leader lease is unknown outside of a pod \
+     ({SERVICE_ACCOUNT_NAMESPACE} is missing)"
 )]
 pub(crate) struct NamespaceUnknown;
 
