@@ -1,5 +1,5 @@
-# What the build scripts in the directories beside this file share: programs of the Go modules that the go.mod of the
-# working directory pins, and Debian's packages. What is built goes to a per-user cache keyed by what it is built from, so
+# What the build scripts in the directories beside this file, and that of the image, share: programs of the Go modules
+# that the go.mod of the working directory pins, and Debian's packages. What is built goes to a per-user cache keyed by what it is built from, so
 # clones share it, and a link in target/ leads there.
 
 # version MODULE: the version that go.mod pins.
@@ -27,12 +27,14 @@ cache_modules() {
   cache "$1" < <(cat go.mod go.sum; echo "$2")
 }
 
-# build PROGRAM PACKAGE: moved into place only when whole, so an interrupted build is not mistaken for a finished one.
+# build PROGRAM PACKAGE: says which of $programs it is, if that is set. Moved into place only when whole, so an
+# interrupted build is not mistaken for a finished one.
 build() {
+  number=$((${number:-0} + 1))
   if [ ! -x "$cache/$1" ]; then
-    printf '%s: building %-24s' "$name" "$1"
+    printf '%s: building %s%-24s' "$name" "${programs:+$number of $programs, }" "$1"
     local start=$SECONDS
-    CGO_ENABLED=0 go build -trimpath -ldflags "$flags" -o "$cache/.$1.$$" "$2"
+    CGO_ENABLED=0 go build -trimpath -ldflags "$flags" -o "$cache/.$1.$$" "$2" 2> >(grep -v '^go: downloading ' >&2)
     mv "$cache/.$1.$$" "$cache/$1"
     echo " $((SECONDS - start)) s"
   fi

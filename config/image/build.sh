@@ -16,13 +16,8 @@ directory=${CARGO_TARGET_DIR:-target}
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 revision=${REVISION:-$(git describe --always --abbrev=40 --dirty)}
 
-# need COMMAND PACKAGE
-need() {
-  command -v "$1" >/dev/null && return
-  echo "image: installing $2 for $1"
-  { apt-get update && apt-get install --yes --no-install-recommends "$2"; } >/dev/null 2>&1 && command -v "$1" >/dev/null ||
-    { echo "image: $1 is missing and could not be installed: install $2 (Debian's name)" >&2; exit 1; }
-}
+name=image
+. tests/build.sh
 need musl-gcc musl-tools
 need buildah buildah
 rustup target add "$target" 2>/dev/null

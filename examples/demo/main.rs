@@ -1,9 +1,10 @@
-//! `make demo`: one job and four edits of it, on a real API server.
+//! `make demo`: a job and edits of it, one of them refused, and an elastic job that is scaled, on a real API server.
 //!
 //! Starts a control plane with a simulated node, installs `config/default`, runs the operator under the account and the
 //! rights that are shipped with it, and does with `kubectl` what a user would do. Ends with an error if anything does
 //! not happen, or not in time. `KEEP=1` leaves the cluster and the operator running.
 
+mod edits;
 mod stage;
 mod story;
 mod terminal;
@@ -44,7 +45,22 @@ async fn play(terminal: Terminal) -> Result<(), Failure> {
     if env::var("KEEP").is_ok_and(|keep| keep == "1") {
         keep(&stage)?;
     }
+    if told.is_ok() {
+        next(terminal);
+    }
     told
+}
+
+fn next(terminal: Terminal) {
+    terminal.heading("next:");
+    for line in [
+        "make demo KEEP=1                                     the same, and a cluster to try your own jobs on",
+        "make demo-real                                       real PyTorch on a real node; Debian, as root",
+        "target/debug/pytorchjob-operator validate -f FILE    what the API server would say of your job",
+        "docs/tutorial.md                                     a training of your own, step by step",
+    ] {
+        println!("  {line}");
+    }
 }
 
 fn keep(stage: &Stage) -> Result<(), Failure> {
@@ -53,6 +69,12 @@ fn keep(stage: &Stage) -> Result<(), Failure> {
     println!("  export KUBECONFIG={}", stage.kubeconfig().display());
     println!("  export PATH={}:$PATH    # kubectl", kubectl_directory().display());
     println!("  kubectl apply -f examples/seed.yaml");
+    stage
+        .terminal
+        .say("The node is simulated: pods are said to run, and no container does, so there are no logs.");
+    stage
+        .terminal
+        .say("`make node`, on Debian as root, gives a cluster with a real node; `make demo-real` trains on one.");
     stage.terminal.say("To end them:");
     println!("  {stop}");
     Ok(())

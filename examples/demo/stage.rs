@@ -1,6 +1,7 @@
 //! What the story is played on: a control plane, the operator in it, and `kubectl`.
 
 use std::env;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -137,6 +138,52 @@ impl Stage {
         Ok(job.map_err(|error| format!("{what}: {error}"))?)
     }
 
+    /// The same of another job.
+    pub async fn until_of(
+        &self,
+        job: &str,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&PyTorchJob) -> bool,
+    ) -> Result<PyTorchJob, Failure> {
+        let jobs = self.jobs();
+        let found = self
+            .terminal
+            .during(what, None, wait_for(&jobs, job, limit, wanted))
+            .await;
+        Ok(found.map_err(|error| format!("{what}: {error}"))?)
+    }
+
+    /// A command that is to be refused. Returns what the user is told.
+    pub async fn refused(&self, arguments: &[&str]) -> Result<String, Failure> {
+        match self.kubectl(arguments).await {
+            Ok(_) => Err(format!("`kubectl {}` must be refused", arguments.join(" ")).into()),
+            // Behind the whole command.
+            Err(refusal) => Ok(refusal.to_string().lines().skip(1).collect::<Vec<_>>().join("\n")),
+        }
+    }
+
+    /// `kubectl pytorchjob`, which is the operator's binary under the name by which kubectl finds plugins.
+    pub async fn plugin(&self, arguments: &[&str]) -> Result<String, Failure> {
+        self.terminal
+            .command(&format!("kubectl pytorchjob {}", arguments.join(" ")), &[]);
+        let plugin = self.cluster.directory().join("kubectl-pytorchjob");
+        if !plugin.exists() {
+            symlink(binary()?, &plugin)?;
+        }
+        let kubeconfig = self.kubeconfig();
+        let output = tokio::process::Command::new(plugin)
+            .args(arguments)
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .output()
+            .await?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     /// Waits by watching until the job is gone, which should happen at `end`, and at most `limit` longer.
     pub async fn until_gone(&self, what: &str, end: Instant, limit: Duration) -> Result<(), Failure> {
         let jobs = self.jobs();
@@ -152,8 +199,14 @@ impl Stage {
 
     /// Names and UIDs of the job's pods, by name.
     pub async fn pods(&self) -> Result<Vec<(String, String)>, Failure> {
+        self.pods_of(JOB).await
+    }
+
+    /// The same of another job.
+    pub async fn pods_of(&self, job: &str) -> Result<Vec<(String, String)>, Failure> {
         let pods: Api<Pod> = Api::namespaced(self.cluster.admin(), NAMESPACE);
-        let list = pods.list(&of_the_job()).await?;
+        let of_the_job = ListParams::default().labels(&format!("{}={job}", names::LABEL_JOB_NAME));
+        let list = pods.list(&of_the_job).await?;
         Ok(list
             .iter()
             .map(|pod| (pod.name_any(), pod.uid().unwrap_or_default()))

@@ -10,12 +10,12 @@ use pytorchjob_operator::platform::clock;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::Failure;
 use crate::stage::{JOB, Stage};
 use crate::terminal::seconds;
+use crate::{Failure, edits};
 
 /// What needs no timer happens within this, on a busy machine too.
-const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(30);
 /// The operator's promise about deadlines and TTLs: never early, and at most so late.
 const PUNCTUAL: Duration = Duration::from_secs(1);
 /// How long to wait for what is late already, to be able to say how late.
@@ -34,9 +34,13 @@ pub async fn tell(stage: &mut Stage) -> Result<(), Failure> {
     stage.start_operator().await?;
     create(stage).await?;
     label(stage).await?;
-    let due = deadline(stage).await?;
+    edits::refusal(stage).await?;
+    edits::suspension(stage).await?;
+    let failed = deadline(stage).await?;
+    look(stage).await?;
     clean_up(stage).await?;
-    expire(stage, &due).await?;
+    expire(stage, &failed).await?;
+    edits::scale(stage).await?;
     sum_up(stage)
 }
 
@@ -96,7 +100,7 @@ async fn label(stage: &Stage) -> Result<(), Failure> {
 
 /// Returns the job with its outcome.
 async fn deadline(stage: &Stage) -> Result<PyTorchJob, Failure> {
-    stage.terminal.heading("3  A deadline: the job fails on time");
+    stage.terminal.heading("5  A deadline: the job fails on time");
     let before = stage.job().await?;
     let start = before.status.clone().unwrap_or_default().start_time;
     let start = start.ok_or("the running job has no status.startTime")?;
@@ -135,10 +139,21 @@ async fn deadline(stage: &Stage) -> Result<PyTorchJob, Failure> {
     Ok(job)
 }
 
+async fn look(stage: &Stage) -> Result<(), Failure> {
+    stage
+        .terminal
+        .heading("6  kubectl pytorchjob: what became of it, and what comes next");
+    for arguments in [["why", JOB], ["timeline", JOB]] {
+        let said = stage.plugin(&arguments).await?;
+        stage.terminal.output(&said);
+    }
+    Ok(())
+}
+
 async fn clean_up(stage: &Stage) -> Result<(), Failure> {
     stage
         .terminal
-        .heading("4  cleanPodPolicy: the pods of the finished job go");
+        .heading("7  cleanPodPolicy: the pods of the finished job go");
     let (pods, services) = (stage.pods().await?, stage.services().await?);
     if pods.len() != 2 {
         return Err(format!("cleanPodPolicy None must keep 2 pods, and there are {}", pods.len()).into());
@@ -155,7 +170,7 @@ async fn clean_up(stage: &Stage) -> Result<(), Failure> {
 }
 
 async fn expire(stage: &Stage, finished: &PyTorchJob) -> Result<(), Failure> {
-    stage.terminal.heading("5  ttlSecondsAfterFinished: the job goes");
+    stage.terminal.heading("8  ttlSecondsAfterFinished: the job goes");
     let completion = finished.status.clone().unwrap_or_default().completion_time;
     let completion = completion.ok_or("the failed job has no status.completionTime")?;
     let kept = seconds_since(&completion) + AHEAD;
@@ -199,7 +214,7 @@ fn sum_up(stage: &Stage) -> Result<(), Failure> {
         return Err(format!("the shipped RBAC is not enough: {refused:?}").into());
     }
     stage.terminal.say(&format!(
-        "{} writes over the whole life of the job, {} of them refused; lease renewals not counted.",
+        "{} writes over the whole life of both jobs, {} of them refused; lease renewals not counted.",
         writes.len(),
         refused.len()
     ));
@@ -252,7 +267,7 @@ fn seconds_since(time: &Time) -> i64 {
     clock::now().duration_since(time.0).as_secs() + 1
 }
 
-fn holds(job: &PyTorchJob, condition: ConditionType) -> bool {
+pub fn holds(job: &PyTorchJob, condition: ConditionType) -> bool {
     find(job, condition).is_some_and(|entry| entry.status == "True")
 }
 
@@ -261,7 +276,7 @@ fn find(job: &PyTorchJob, condition: ConditionType) -> Option<&JobCondition> {
     conditions.iter().find(|entry| entry.type_ == condition.as_str())
 }
 
-fn ready(job: &PyTorchJob) -> &str {
+pub fn ready(job: &PyTorchJob) -> &str {
     let status = job.status.as_ref();
     status.and_then(|status| status.ready.as_deref()).unwrap_or_default()
 }
@@ -276,7 +291,7 @@ fn generation(job: &PyTorchJob) -> String {
     job.metadata.generation.unwrap_or_default().to_string()
 }
 
-fn names(pods: &[(String, String)]) -> String {
+pub fn names(pods: &[(String, String)]) -> String {
     let names: Vec<&str> = pods.iter().map(|(name, _)| name.as_str()).collect();
     names.join(", ")
 }

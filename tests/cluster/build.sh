@@ -19,7 +19,9 @@ fi
 
 kubernetes=$(version k8s.io/kubernetes)
 cache_modules control-plane "$(kubernetes_flags "$kubernetes")"
-[ -x "$cache/kubectl" ] || echo "control-plane: building Kubernetes $kubernetes and etcd from source, once for this machine; about ten minutes on two cores"
+programs=6
+[ -x "$cache/kubectl" ] ||
+  echo "control-plane: building Kubernetes $kubernetes and etcd from source, once for this machine: about $((20 / $(nproc) + 1)) minutes with its $(nproc) cores to themselves"
 build etcd go.etcd.io/etcd/server/v3
 build kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
 build kube-controller-manager k8s.io/kubernetes/cmd/kube-controller-manager
