@@ -109,7 +109,7 @@ impl Index {
             // The garbage collector may have removed it, because the job is gone and the watch of jobs is late.
             // What went because we asked for it says nothing of the job.
             for job in &jobs {
-                self.jobs.doubt(job);
+                let _ = self.jobs.doubt(job);
             }
         }
         jobs
@@ -232,7 +232,8 @@ mod tests {
         let key = NamespacedName::new("ns", "job");
         let (owner, asked) = (JobId::new("ns", "u"), [Some(true), Some(false), None]);
         for asked in asked {
-            index.jobs().trust(&key);
+            let answer = index.jobs().get(&key).unwrap();
+            index.jobs().answered(answer.as_ref().clone());
             index.feed(ChildKind::Pod, Event::Apply(pod.clone()));
             if let Some(begun) = asked {
                 index.set_deleting(ChildKind::Pod, &owner, "pod", "p", true);

@@ -6,7 +6,7 @@
 //! answer of the API server about it ends the doubt. The watch does not: what it shows may be older than the cause of
 //! the doubt.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::runtime::reflector::store::Writer;
@@ -29,11 +29,18 @@ pub(crate) struct Jobs {
 #[derive(Debug)]
 struct State {
     writer: Writer<StoredJob>,
-    doubted: HashSet<NamespacedName>,
+    /// Each with the number of its last doubt.
+    doubted: HashMap<NamespacedName, u64>,
+    doubts: u64,
     /// What is older was written before this replica led.
     led_from: u64,
     listing: Option<Listing>,
 }
+
+/// A doubt that whoever has raised it may end. One that was there before, or has come since, stays.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Doubt(Option<u64>);
 
 /// What an event of the watch changed.
 #[derive(Debug, Default, PartialEq)]
@@ -53,7 +60,8 @@ impl Default for Jobs {
             store: writer.as_reader(),
             state: Mutex::new(State {
                 writer,
-                doubted: HashSet::new(),
+                doubted: HashMap::new(),
+                doubts: 0,
                 led_from: 0,
                 listing: None,
             }),
@@ -99,22 +107,23 @@ impl Jobs {
     }
 
     /// What is kept of this job may not be what is stored.
-    pub(crate) fn doubt(&self, key: &NamespacedName) {
+    pub(crate) fn doubt(&self, key: &NamespacedName) -> Doubt {
         let mut state = self.state();
-        if self.get(key).is_some() {
-            state.doubted.insert(key.clone());
-        }
+        Doubt(self.get(key).and_then(|_| state.doubt(key.clone())))
     }
 
-    /// What is kept of this job is what is stored after all.
-    pub(crate) fn trust(&self, key: &NamespacedName) {
-        self.state().doubted.remove(key);
+    /// There was no reason for this doubt: what is kept of the job is what was stored when it was raised.
+    pub(crate) fn trust(&self, key: &NamespacedName, doubt: &Doubt) {
+        let mut state = self.state();
+        if doubt.0.is_some() && state.doubted.get(key).copied() == doubt.0 {
+            state.doubted.remove(key);
+        }
     }
 
     /// Whether there is no reason to believe that something else is stored.
     #[must_use]
     pub(crate) fn is_certain(&self, key: &NamespacedName) -> bool {
-        !self.state().doubted.contains(key)
+        !self.state().doubted.contains_key(key)
     }
 
     /// This replica leads since the API server had this resourceVersion. How late the watch is, nobody knows.
@@ -126,7 +135,9 @@ impl Jobs {
             .state()
             .into_iter()
             .filter(|job| is_newer(Some(version), job.version()));
-        state.doubted.extend(older.map(|job| job.key()));
+        for job in older {
+            let _ = state.doubt(job.key());
+        }
     }
 
     /// The job as kept.
@@ -158,7 +169,7 @@ impl Jobs {
         if listed {
             state.doubted.remove(&key);
         } else if is_newer(Some(state.led_from), job.version()) {
-            state.doubted.insert(key.clone());
+            let _ = state.doubt(key.clone());
         }
         let replaced = old.filter(|old| old.uid() != job.uid());
         state.writer.apply_watcher_event(&Event::Apply(job));
@@ -200,6 +211,13 @@ impl Jobs {
 }
 
 impl State {
+    /// The number of the doubt, if the job was not doubted before.
+    fn doubt(&mut self, key: NamespacedName) -> Option<u64> {
+        self.doubts += 1;
+        let before = self.doubted.insert(key, self.doubts);
+        before.is_none().then_some(self.doubts)
+    }
+
     fn remove(&mut self, key: &NamespacedName, job: StoredJob) {
         self.doubted.remove(key);
         self.writer.apply_watcher_event(&Event::Delete(job));
@@ -282,7 +300,7 @@ mod tests {
     fn an_answer_ends_a_doubt_and_the_watch_does_not() {
         let jobs = Jobs::default();
         jobs.feed(Event::Apply(job("u", 5)));
-        jobs.doubt(&key());
+        let _ = jobs.doubt(&key());
         jobs.feed(Event::Apply(job("u", 6)));
         assert!(!jobs.is_certain(&key()));
         jobs.answered(job("u", 6));
@@ -290,13 +308,29 @@ mod tests {
     }
 
     #[test]
+    fn a_doubt_is_ended_by_whoever_raised_it_and_one_before_or_since_is_not() {
+        let jobs = Jobs::default();
+        jobs.feed(Event::Apply(job("u", 5)));
+        let doubt = jobs.doubt(&key());
+        jobs.trust(&key(), &doubt);
+        assert!(jobs.is_certain(&key()));
+
+        let before = jobs.doubt(&key());
+        let later = jobs.doubt(&key());
+        jobs.trust(&key(), &later);
+        assert!(!jobs.is_certain(&key()), "it was doubted before");
+        jobs.trust(&key(), &before);
+        assert!(!jobs.is_certain(&key()), "it has been doubted since");
+    }
+
+    #[test]
     fn an_answer_does_not_bring_back_a_job_that_is_gone_and_nothing_is_kept_of_it() {
         let jobs = Jobs::default();
         jobs.feed(Event::Apply(job("u", 5)));
-        jobs.doubt(&key());
+        let _ = jobs.doubt(&key());
         assert_eq!(jobs.feed(Event::Delete(job("u", 7))).gone, ["u"]);
         jobs.answered(job("u", 6));
-        jobs.doubt(&key());
+        let _ = jobs.doubt(&key());
         assert_eq!(version(&jobs), None);
         assert!(jobs.state().doubted.is_empty());
     }

@@ -39,7 +39,7 @@ pub(super) async fn store_status(context: &Context, metadata: &ObjectMeta, statu
     let _permit = context.permit().await;
     let (jobs, key) = (context.index.jobs(), NamespacedName::new(&namespace, &name));
     // Should this never return, because of a deadline or a panic, nobody knows what is stored.
-    jobs.doubt(&key);
+    let doubt = jobs.doubt(&key);
     match context.client.request::<StoredJob>(request).await {
         Ok(stored) => {
             jobs.answered(with_pruned(context, stored, status));
@@ -50,7 +50,7 @@ pub(super) async fn store_status(context: &Context, metadata: &ObjectMeta, statu
         }
         Err(source) => {
             if is_answer(&source) {
-                jobs.trust(&key);
+                jobs.trust(&key, &doubt);
             }
             Err(failed(source))
         }
