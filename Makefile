@@ -5,7 +5,7 @@ KIND ?= kind
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test worlds mutants fuzz test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-trainer test-oldest test-timeline screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test simulate worlds mutants fuzz test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-trainer test-oldest test-timeline screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,7 @@ build: ## Build the operator for release, and with it kubectl-pytorchjob
 
 test: control-plane ## Run all tests, those against a real API server included, those that look at a clock first and alone
 	cargo test --locked --workspace --test server -- $(TIMED)
+	cargo test --locked --lib simulation::every_defect -- --ignored
 	cargo test --locked --workspace -- $(addprefix --skip ,$(TIMED))
 
 worlds: ## Search small worlds to their end, larger ones than in the tests, and say how many states they have (minutes)
@@ -32,6 +33,9 @@ mutants: ## Change the planner in one place at a time and see that a test fails 
 
 fuzz: ## Feed the planner arbitrary worlds for a minute, or FUZZ_SECONDS (needs cargo-fuzz)
 	cargo fuzz run -s none planner -- -max_total_time=$${FUZZ_SECONDS:-60}
+
+simulate: ## Run a million schedules of the simulation, or SCHEDULES of them
+	SCHEDULES="$${SCHEDULES:-1000000}" cargo test --locked --profile simulation --lib simulation::every_schedule -- --nocapture
 
 test-kind: control-plane ## Run the tests that a foreign cluster allows against the one of KUBECONFIG; kind gets the image if it has been built
 	[ ! -f target/image.tar ] || ! command -v kind || kind load image-archive target/image.tar --name "$(KIND)"

@@ -16,6 +16,10 @@
 mod cache;
 pub mod cli;
 mod controller;
+mod defects;
 pub mod platform;
+#[cfg(test)]
+#[path = "../tests/simulation/mod.rs"]
+mod simulation;
 
 pub use pytorchjob_planner::{api, planner};

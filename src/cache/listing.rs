@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::cache::key::NamespacedName;
+use crate::defects::{Defect, back};
 
 /// What is known of a list that has begun and is not complete.
 #[derive(Debug, Default)]
@@ -18,7 +19,7 @@ impl Listing {
     /// of etcd.
     pub(super) fn shows(&mut self, key: &NamespacedName) -> bool {
         self.exists.insert(key.clone());
-        !self.written.contains(key)
+        !self.written.contains(key) && !back(Defect::Ghosts)
     }
 
     /// We wrote an object.

@@ -18,6 +18,7 @@ use crate::cache::index::Index;
 use crate::cache::key::NamespacedName;
 use crate::cache::stored_job::{StoredJob, Undecodable};
 use crate::cache::view::ObjectView;
+use crate::defects::{Defect, back};
 use crate::platform::logs::with_causes;
 use crate::platform::metrics::Metrics;
 
@@ -122,7 +123,12 @@ fn events<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = watcher
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    watch(api, config.timeout(WATCH_SECONDS)).backoff(WatchBackoff::default())
+    let seconds = if back(Defect::HalfOpenWatch) {
+        290
+    } else {
+        WATCH_SECONDS
+    };
+    watch(api, config.timeout(seconds)).backoff(WatchBackoff::default())
 }
 
 /// The pauses of client-go's reflector, up to our longest.

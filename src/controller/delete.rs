@@ -14,6 +14,7 @@ use crate::controller::applied::{Applied, Budget, JOB_CONCURRENCY};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::job_ref::JobRef;
+use crate::defects::{Defect, back};
 use crate::planner::Action;
 
 /// Carries out the deletions among `actions`, also when one of them fails.
@@ -109,7 +110,7 @@ where
     K: Resource + Clone + DeserializeOwned + Debug,
 {
     let preconditions = Preconditions {
-        uid: Some(uid.to_owned()),
+        uid: (!back(Defect::DeletionByName)).then(|| uid.to_owned()),
         resource_version: version.map(ToOwned::to_owned),
     };
     let parameters = DeleteParams {

@@ -27,4 +27,6 @@ mod take_over;
 mod update;
 
 pub(crate) use options::{Election, Options};
+#[cfg(test)]
+pub(crate) use run::operate;
 pub(crate) use run::run;

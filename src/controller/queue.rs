@@ -135,6 +135,7 @@ pub(super) async fn run(context: Arc<Context>, queue: &JobQueue, threads: NonZer
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
+        biased;
         () = done => {}
         () = drained => warn!(seconds = DRAIN.as_secs(), "some reconciles did not end in time and were given up"),
     }

@@ -20,6 +20,7 @@ use crate::controller::job_ref::JobRef;
 use crate::controller::observe::{read, read_overdue};
 use crate::controller::pacing::Templates;
 use crate::controller::store_status::store_status;
+use crate::defects::{Defect, back};
 use crate::planner::{self, Count, Event, Plan, StatusWrite, World};
 use crate::platform::clock;
 use crate::platform::logs::with_causes;
@@ -177,7 +178,8 @@ async fn store_status_when_due(context: &Context, job: &JobRef<'_>, plan: &Plan)
 fn next(plan: &Plan, owned: &Snapshot, status: Option<Duration>) -> Duration {
     let unconfirmed = owned.unconfirmed.then_some(CONFIRMED_WITHIN);
     let resync = clock::jittered(RESYNC, RESYNC_JITTER);
-    [plan.requeue, status, unconfirmed]
+    let timer = plan.requeue.filter(|_| !back(Defect::NoTimer));
+    [timer, status, unconfirmed]
         .into_iter()
         .flatten()
         .fold(resync, Duration::min)

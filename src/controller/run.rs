@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
+use kube::{Api, Client};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -55,7 +55,7 @@ pub(crate) enum RunError {
 pub(crate) async fn run(options: Options, shutdown: CancellationToken) -> Result<(), RunError> {
     let metrics = Metrics::new()?;
     let config = client::configuration(options.kubeconfig.as_deref()).await?;
-    let mut elector = options
+    let elector = options
         .election
         .as_ref()
         .map(|election| elector(&options, election, &config, &metrics))
@@ -68,8 +68,25 @@ pub(crate) async fn run(options: Options, shutdown: CancellationToken) -> Result
     let stop = CancellationToken::new();
     let _stop_everything = stop.clone().drop_guard();
     let serving = tokio::spawn(server.run(metrics.clone(), health.clone(), stop.clone()));
+    let result = operate(&options, client, elector, metrics, health, &shutdown).await;
+    stop.cancel();
+    // A connection that does not end must not keep the process.
+    let _ended = tokio::time::timeout(SHUTDOWN_GRACE, serving).await;
+    result
+}
+
+/// [`run`] on connections that are there already. The fence of `client` is that of `elector`.
+pub(crate) async fn operate(
+    options: &Options,
+    client: Client,
+    mut elector: Option<Elector>,
+    metrics: Metrics,
+    health: Health,
+    shutdown: &CancellationToken,
+) -> Result<(), RunError> {
     let settings = tokio::select! {
-        settings = settings(&options, &client) => settings,
+        biased;
+        settings = settings(options, &client) => settings,
         () = shutdown.cancelled() => return Ok(()),
     };
     let (events, publisher) = EventSink::start(client.clone(), options.pod_name.clone(), metrics.clone());
@@ -77,10 +94,11 @@ pub(crate) async fn run(options: Options, shutdown: CancellationToken) -> Result
     let index = context.index.clone();
     context.metrics.count_jobs(move || index.jobs().by_state())?;
     let mut watches = JoinSet::new();
-    let queue = start_watches(&mut watches, &options, &context);
+    let queue = start_watches(&mut watches, options, &context);
 
     let result = tokio::select! {
-        result = lead(&options, &context, &queue, elector.as_mut(), &shutdown) => result,
+        biased;
+        result = lead(options, &context, &queue, elector.as_mut(), shutdown) => result,
         _ = watches.join_next() => Err(RunError::WatchEnded),
     };
     publisher.drain(SHUTDOWN_GRACE).await;
@@ -89,9 +107,6 @@ pub(crate) async fn run(options: Options, shutdown: CancellationToken) -> Result
     {
         tracing::warn!(error = with_causes(&error), "Lease not released; it will expire");
     }
-    stop.cancel();
-    // A connection that does not end must not keep the process.
-    let _ended = tokio::time::timeout(SHUTDOWN_GRACE, serving).await;
     result
 }
 
@@ -159,6 +174,7 @@ async fn lead(
         }
     };
     tokio::select! {
+        biased;
         () = ready => {}
         () = shutdown.cancelled() => return Ok(()),
     }

@@ -25,6 +25,10 @@ const BOOTTIME: ClockId = ClockId::Monotonic;
     reason = "this is the one door through which wall-clock time enters"
 )]
 pub fn now() -> Timestamp {
+    #[cfg(test)]
+    if let Some(now) = simulation::now() {
+        return now;
+    }
     Timestamp::now()
 }
 
@@ -32,6 +36,10 @@ pub fn now() -> Timestamp {
 /// while the process is stopped or the machine is suspended.
 #[must_use]
 pub fn boottime() -> Duration {
+    #[cfg(test)]
+    if let Some(time) = simulation::boottime() {
+        return time;
+    }
     let time = clock_gettime(BOOTTIME);
     // Both parts are non-negative on a clock that starts at zero and never goes back.
     Duration::new(
@@ -44,10 +52,20 @@ pub fn boottime() -> Duration {
 /// stay in step.
 #[must_use]
 pub fn jittered(base: Duration, spread: f64) -> Duration {
-    // The standard library keys each of these hashers from the system's random numbers.
-    let random = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or_default();
-    base.mul_f64(1.0 - spread * f64::from(random) / f64::from(u32::MAX))
+    base.mul_f64(1.0 - spread * f64::from(random()) / f64::from(u32::MAX))
 }
+
+fn random() -> u32 {
+    #[cfg(test)]
+    if let Some(random) = simulation::random() {
+        return random;
+    }
+    // The standard library keys each of these hashers from the system's random numbers.
+    u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or_default()
+}
+
+#[cfg(test)]
+pub(crate) mod simulation;
 
 #[cfg(test)]
 mod tests {

@@ -144,6 +144,7 @@ impl Drop for Publisher {
 async fn publish_all(mut items: Receiver<Item>, mut recorders: Recorders, stop: CancellationToken, metrics: Metrics) {
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled(), if !items.is_closed() => items.close(),
             item = items.recv() => match item {
                 Some(item) => publish(&recorders.recorder_for(&item.event, Instant::now()), &item, &metrics).await,

@@ -42,8 +42,8 @@ pub(crate) const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("planner", &["api"]),
     ("platform", &["api"]),
-    ("cache", &["api", "planner", "platform"]),
-    ("controller", &["api", "planner", "platform", "cache"]),
+    ("cache", &["api", "planner", "platform", "defects"]),
+    ("controller", &["api", "planner", "platform", "cache", "defects"]),
     ("cli", &["api", "planner", "platform", "cache", "controller"]),
 ];
 

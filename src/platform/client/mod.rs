@@ -126,6 +126,18 @@ where
     Retry::new(TooManyRequests::default(), Limited::new(shared, limit))
 }
 
+/// A client with all layers but kube's own.
+#[cfg(test)]
+pub(crate) fn on<S, B>(service: S, metrics: &Metrics, fence: &Fence, limit: Option<RateLimit>) -> Client
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = BoxError> + Send + 'static,
+    S::Future: Send + 'static,
+    B: hyper::body::Body<Data = hyper::body::Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    Client::new(stack(service, metrics, fence, limit), "default")
+}
+
 /// Whether a request failed because this replica must not write, [`Fenced`]: not an error of the request, and nothing
 /// to retry.
 #[must_use]

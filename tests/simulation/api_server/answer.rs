@@ -1,0 +1,123 @@
+//! Answers.
+
+use serde_json::{Value, json};
+
+use super::store::Key;
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    /// Seconds after which to try again.
+    pub(crate) retry_after: Option<u64>,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) fn ok(body: Value) -> Self {
+        Self {
+            code: 200,
+            retry_after: None,
+            body,
+        }
+    }
+
+    pub(crate) fn created(body: Value) -> Self {
+        Self {
+            code: 201,
+            ..Self::ok(body)
+        }
+    }
+
+    /// A failure, in the form of `Status`.
+    pub(crate) fn failure(code: u16, reason: &str, message: &str, details: Value) -> Self {
+        let mut body = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": message, "reason": reason, "code": code });
+        if !details.is_null() {
+            body["details"] = details;
+        }
+        Self { code, ..Self::ok(body) }
+    }
+
+    pub(crate) fn not_found(key: &Key) -> Self {
+        let message = format!("{} \"{}\" not found", qualified(key), key.name);
+        Self::failure(404, "NotFound", &message, details(key))
+    }
+
+    /// The answer to a path that is not served, which is plain text.
+    pub(crate) fn page_not_found() -> Self {
+        let body = Value::String("404 page not found\n".into());
+        Self {
+            code: 404,
+            ..Self::ok(body)
+        }
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self::failure(405, "MethodNotAllowed", message, json!({}))
+    }
+
+    pub(crate) fn already_exists(key: &Key) -> Self {
+        let message = format!("{} \"{}\" already exists", qualified(key), key.name);
+        Self::failure(409, "AlreadyExists", &message, details(key))
+    }
+
+    pub(crate) fn conflict(key: &Key, why: &str) -> Self {
+        let message = format!(
+            "Operation cannot be fulfilled on {} \"{}\": {why}",
+            qualified(key),
+            key.name
+        );
+        Self::failure(409, "Conflict", &message, details(key))
+    }
+
+    pub(crate) fn invalid(key: &Key, why: &str) -> Self {
+        let message = format!("{} \"{}\" is invalid: {why}", key.resource.kind, key.name);
+        Self::failure(422, "Invalid", &message, details(key))
+    }
+
+    pub(crate) fn bad_request(why: &str) -> Self {
+        Self::failure(400, "BadRequest", why, Value::Null)
+    }
+
+    pub(crate) fn forbidden(key: &Key, why: &str) -> Self {
+        let message = format!("{} \"{}\" is forbidden: {why}", qualified(key), key.name);
+        Self::failure(403, "Forbidden", &message, details(key))
+    }
+
+    pub(crate) fn expired(why: &str) -> Self {
+        Self::failure(410, "Expired", why, Value::Null)
+    }
+
+    /// The server is in trouble: one of 429, 500, 503 and 504.
+    pub(crate) fn trouble(code: u16) -> Self {
+        let (reason, retry_after) = match code {
+            429 => ("TooManyRequests", Some(1)),
+            503 => ("ServiceUnavailable", Some(1)),
+            504 => ("Timeout", None),
+            _ => ("InternalError", None),
+        };
+        Self {
+            retry_after,
+            ..Self::failure(code, reason, "the server is in trouble", json!({}))
+        }
+    }
+}
+
+fn qualified(key: &Key) -> String {
+    let resource = key.resource;
+    if resource.group.is_empty() {
+        resource.plural.to_owned()
+    } else {
+        format!("{}.{}", resource.plural, resource.group)
+    }
+}
+
+fn details(key: &Key) -> Value {
+    let mut details = json!({ "name": key.name, "kind": key.resource.plural });
+    if !key.resource.group.is_empty() {
+        details["group"] = json!(key.resource.group);
+    }
+    details
+}

@@ -1,0 +1,458 @@
+//! The steps of a schedule: what users, nodes and the garbage collector do to the objects.
+
+use serde_json::{Value, json};
+
+use super::api_server::{Key, Request, Resource, finished};
+use super::laws::replica_of;
+use super::nodes::{End, alive, bound, deleting, evicted, exited, owner, pods, running, started, uid};
+use super::process::{Millis, wall};
+use super::schedule::{Schedule, Shape, Step};
+use super::world::{Event, World};
+
+/// Namespace of the job, and another one.
+pub(super) const NAMESPACE: &str = "team-a";
+pub(super) const OTHER_NAMESPACE: &str = "team-b";
+/// Name of the job.
+pub(super) const JOB: &str = "train";
+
+/// The job of a schedule.
+pub(super) fn job(shape: &Shape) -> Value {
+    let replica = |replicas: u32| {
+        json!({ "replicas": replicas, "restartPolicy": shape.restart_policy,
+            "template": { "spec": { "containers": [{ "name": "pytorch", "image": "training:1" }] } } })
+    };
+    let mut run_policy = json!({});
+    for (field, value) in [
+        ("backoffLimit", json!(shape.backoff_limit)),
+        ("cleanPodPolicy", json!(shape.clean_pod_policy)),
+        ("activeDeadlineSeconds", json!(shape.deadline)),
+        ("ttlSecondsAfterFinished", json!(shape.ttl)),
+        ("restartScope", json!(shape.restart_scope_job.then_some("Job"))),
+        ("suspend", json!(shape.suspended.then_some(true))),
+    ] {
+        if !value.is_null() {
+            run_policy[field] = value;
+        }
+    }
+    let mut spec = json!({ "runPolicy": run_policy, "pytorchReplicaSpecs": {} });
+    if shape.master {
+        spec["pytorchReplicaSpecs"]["Master"] = replica(1);
+    }
+    if shape.workers > 0 {
+        spec["pytorchReplicaSpecs"]["Worker"] = replica(shape.workers);
+    }
+    if shape.elastic {
+        spec["elasticPolicy"] = json!({ "minReplicas": 1, "maxReplicas": 5 });
+    }
+    json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
+        "metadata": { "name": JOB, "namespace": NAMESPACE }, "spec": spec })
+}
+
+/// What an event says.
+pub(super) fn note(event: &[u8]) -> String {
+    let event: Value = serde_json::from_slice(event).unwrap_or_default();
+    format!("{} {}", event["reason"], event["note"])
+}
+
+fn job_key() -> Key {
+    Key::new(Resource::named("pytorchjobs"), NAMESPACE, JOB)
+}
+
+impl World {
+    /// The job as stored.
+    pub(super) fn job(&self) -> Option<&Value> {
+        self.server.store.get(&job_key()).map(AsRef::as_ref)
+    }
+
+    /// Somebody asks the API server for something.
+    fn ask(&mut self, method: &str, url: String, body: &Value) -> u16 {
+        let request = Request {
+            method: method.into(),
+            path: url,
+            content_type: "application/merge-patch+json".into(),
+            body: if body.is_null() {
+                Vec::new()
+            } else {
+                body.to_string().into_bytes()
+            },
+            ..Request::default()
+        };
+        let code = self.server.handle(&request, wall(self.now)).code;
+        self.changes();
+        code
+    }
+
+    pub(super) fn create_job(&mut self) {
+        let job = job(&self.schedule.shape);
+        let path = format!("/apis/kubeflow.org/v1/namespaces/{NAMESPACE}/pytorchjobs");
+        self.ask("POST", path, &job);
+    }
+
+    fn edit(&mut self, patch: &Value) {
+        // What has finished takes no edit that would have to act.
+        if self.job().is_none_or(super::laws::terminal) {
+            return;
+        }
+        let url = format!("/apis/kubeflow.org/v1/namespaces/{NAMESPACE}/pytorchjobs/{JOB}");
+        self.ask("PATCH", url, patch);
+    }
+
+    pub(super) fn step(&mut self, at: usize) {
+        let (number, _, step) = self.schedule.steps[at];
+        self.tell(|| format!("step {number}: {step}"));
+        let snapshot = self.snapshot();
+        self.snapshots.push(snapshot);
+        let of_policy = |name: &str, value: Value| json!({ "spec": { "runPolicy": { name: value } } });
+        match step {
+            Step::Suspend(suspend) => self.edit(&of_policy("suspend", json!(suspend))),
+            Step::Scale(workers) => {
+                self.edit(&json!({ "spec": { "pytorchReplicaSpecs": { "Worker": { "replicas": workers } } } }));
+            }
+            Step::Deadline(seconds) => self.edit(&of_policy("activeDeadlineSeconds", json!(seconds))),
+            Step::Ttl(seconds) => self.edit(&of_policy("ttlSecondsAfterFinished", json!(seconds))),
+            Step::BackoffLimit(limit) => self.edit(&of_policy("backoffLimit", json!(limit))),
+            Step::Label => self.edit(&json!({ "metadata": { "labels": { "step": number.to_string() } } })),
+            Step::Delete(propagation) => {
+                let url = format!("/apis/kubeflow.org/v1/namespaces/{NAMESPACE}/pytorchjobs/{JOB}");
+                self.ask("DELETE", url, &json!({ "propagationPolicy": propagation }));
+            }
+            Step::Recreate => self.create_job(),
+            Step::Exit(pod, code) => self.exit(pod, code),
+            Step::RestartContainer(pod) => self.exit_in_place(pod),
+            Step::Evict(pod) => self.evict(pod),
+            Step::Disrupt(pod) => self.disrupt(pod),
+            Step::DeletePod(pod, forced) => self.delete_pod(pod, forced),
+            Step::DeleteService(service) => self.delete_service(service),
+            Step::Forge(pod) => self.forge(pod),
+            step => self.trouble(step),
+        }
+    }
+
+    /// What happens to machines and connections.
+    fn trouble(&mut self, step: Step) {
+        let now = self.now;
+        match step {
+            Step::NodeLost(node, time) => {
+                self.nodes.back.insert(node, now + time);
+            }
+            Step::Quota(pods, time) => {
+                self.server.admission.pods = Some(pods);
+                self.refuses_until = now + time;
+            }
+            Step::Deny(time) => {
+                self.server.admission.denies = true;
+                self.refuses_until = now + time;
+            }
+            Step::Meet(replica, kind, fault) => self.replicas[replica].faults.push((kind, fault)),
+            Step::Slow(latency, time) => self.slow = (latency, now + time),
+            Step::Partition(replica, time) => self.replicas[replica].partitioned = now + time,
+            Step::WatchLate(replica, plural, late, time) => {
+                self.replicas[replica].late.insert(plural, (now + time, late));
+            }
+            Step::WatchDeaf(replica, plural) => self.deafen(replica, plural),
+            Step::WatchCut(plural) => self.cut_watches(Some(plural)),
+            Step::Compact => {
+                self.changes();
+                self.server.compact();
+                self.cut_watches(None);
+            }
+            Step::Restore(back) => self.restore(back),
+            Step::Crash(replica, pause) => self.crash(replica, pause),
+            Step::Freeze(replica, time) => {
+                let slot = &mut self.replicas[replica];
+                if slot.process.is_some() && !slot.frozen {
+                    slot.frozen = true;
+                    self.at(now + time, Event::Thaw(replica));
+                }
+            }
+            Step::Terminate(replica) => {
+                let slot = &self.replicas[replica];
+                if let Some(process) = slot.process.as_ref().filter(|_| !slot.frozen) {
+                    process.terminate();
+                }
+            }
+            _ => unreachable!("{step} is a step of somebody else"),
+        }
+    }
+
+    /// The pod of the job that a number picks among those it may mean.
+    fn pick(&self, number: usize, eligible: impl Fn(&Value) -> bool) -> Option<(Key, Value)> {
+        let pods: Vec<_> = pods(&self.server.store, NAMESPACE)
+            .filter(|(_, pod)| eligible(pod))
+            .collect();
+        let (key, pod) = pods.get(number % pods.len().max(1))?;
+        Some(((*key).clone(), (*pod).clone()))
+    }
+
+    fn find(&self, pod: &str) -> Option<(Key, Value)> {
+        let namespaces = [NAMESPACE, OTHER_NAMESPACE];
+        let mut found = namespaces
+            .iter()
+            .flat_map(|namespace| pods(&self.server.store, namespace));
+        found
+            .find(|(_, known)| uid(known) == pod)
+            .map(|(key, pod)| (key.clone(), pod.clone()))
+    }
+
+    fn put(&mut self, key: Key, pod: Value) {
+        self.server.store.put(key, pod);
+        self.changes();
+    }
+
+    fn exit(&mut self, number: usize, code: i32) {
+        let Some((key, pod)) = self.pick(number, running) else {
+            return;
+        };
+        self.end_container(key, pod, code);
+    }
+
+    /// A container ends by itself.
+    pub(super) fn end_container(&mut self, key: Key, mut pod: Value, code: i32) {
+        let (now, may_restart) = (self.now, !deleting(&pod));
+        if exited(&mut pod, code, now, may_restart) {
+            if let Some(job) = owner(&pod).and_then(|job| self.laws.jobs.get_mut(job)) {
+                job.in_place += 1;
+            }
+        } else if let Some(life) = self.nodes.lives.get_mut(uid(&pod)) {
+            life.ended = Some(End::Exited(code));
+        }
+        self.put(key, pod);
+    }
+
+    fn exit_in_place(&mut self, number: usize) {
+        let restartable = |pod: &Value| running(pod) && pod["spec"]["restartPolicy"] != "Never" && !deleting(pod);
+        if let Some((key, pod)) = self.pick(number, restartable) {
+            self.end_container(key, pod, 1);
+        }
+    }
+
+    fn evict(&mut self, number: usize) {
+        let Some((key, mut pod)) = self.pick(number, |pod| running(pod) && !deleting(pod)) else {
+            return;
+        };
+        evicted(&mut pod, false);
+        if let Some(life) = self.nodes.lives.get_mut(uid(&pod)) {
+            life.ended = Some(End::Evicted);
+        }
+        self.put(key, pod);
+    }
+
+    fn disrupt(&mut self, number: usize) {
+        let Some((key, mut pod)) = self.pick(number, |pod| running(pod) && !deleting(pod)) else {
+            return;
+        };
+        if number.is_multiple_of(2) {
+            evicted(&mut pod, true);
+        } else {
+            pod["status"]["conditions"] = json!([{ "type": "DisruptionTarget", "status": "True" }]);
+        }
+        self.nodes.stop(&pod);
+        self.put(key.clone(), pod);
+        if !number.is_multiple_of(2) {
+            self.delete(&key, false);
+        }
+    }
+
+    fn delete(&mut self, key: &Key, forced: bool) {
+        let resource = key.resource;
+        let path = format!(
+            "{}/namespaces/{}/{}/{}",
+            resource.prefix(),
+            key.namespace,
+            resource.plural,
+            key.name
+        );
+        let grace = forced.then_some(0);
+        self.ask("DELETE", path, &json!({ "gracePeriodSeconds": grace }));
+    }
+
+    fn delete_pod(&mut self, number: usize, forced: bool) {
+        if let Some((key, _)) = self.pick(number, |_| true) {
+            self.delete(&key, forced);
+        }
+    }
+
+    fn delete_service(&mut self, number: usize) {
+        let services: Vec<Key> = self
+            .server
+            .store
+            .entries(Resource::named("services"), NAMESPACE)
+            .map(|(key, _)| key.clone())
+            .collect();
+        if let Some(key) = services.get(number % services.len().max(1)) {
+            self.delete(key, false);
+        }
+    }
+
+    /// Somebody in another namespace makes a pod that says it is the job's, and ends well at once.
+    fn forge(&mut self, number: usize) {
+        let Some((key, pod)) = self.pick(number, |_| true) else {
+            return;
+        };
+        let metadata = json!({ "name": key.name, "namespace": OTHER_NAMESPACE, "labels": pod["metadata"]["labels"],
+            "ownerReferences": pod["metadata"]["ownerReferences"] });
+        let forged = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+            "spec": { "containers": [{ "name": "pytorch", "image": "mine" }], "restartPolicy": "Never" } });
+        self.ask("POST", format!("/api/v1/namespaces/{OTHER_NAMESPACE}/pods"), &forged);
+        let key = Key::new(key.resource, OTHER_NAMESPACE, &key.name);
+        if let Some(mut pod) = self.server.store.get(&key).map(|pod| pod.as_ref().clone()) {
+            started(&mut pod, self.now);
+            exited(&mut pod, 0, self.now, false);
+            if let Some(life) = self.nodes.lives.get_mut(uid(&pod)) {
+                // It is nobody's.
+                life.job.clear();
+            }
+            self.put(key, pod);
+        }
+    }
+
+    pub(super) fn bind(&mut self, pod: &str) {
+        let Some((key, mut pod)) = self.find(pod) else { return };
+        if let Some(back) = self.nodes.lost_until(&pod, self.now) {
+            return self.at(back, Event::Bind(uid(&pod).to_owned()));
+        }
+        if pod["spec"]["nodeName"].is_null() && !finished(&pod) && !deleting(&pod) {
+            bound(&mut pod);
+            self.within(50..700, Event::Run(uid(&pod).to_owned()));
+            self.put(key, pod);
+        }
+    }
+
+    pub(super) fn start_pod(&mut self, pod: &str) {
+        let Some((key, mut pod)) = self.find(pod) else { return };
+        if let Some(back) = self.nodes.lost_until(&pod, self.now) {
+            return self.at(back, Event::Run(uid(&pod).to_owned()));
+        }
+        if pod["status"]["phase"] == "Pending" && !deleting(&pod) && !pod["spec"]["nodeName"].is_null() {
+            started(&mut pod, self.now);
+            self.put(key, pod);
+        }
+    }
+
+    /// The kubelet has stopped what it was told to stop.
+    pub(super) fn stop_pod(&mut self, pod: &str) {
+        let Some((key, mut pod)) = self.find(pod) else { return };
+        if let Some(back) = self.nodes.lost_until(&pod, self.now) {
+            return self.at(back, Event::Stop(uid(&pod).to_owned()));
+        }
+        if running(&pod) {
+            let code = if self.random.once_in(3) { 0 } else { 143 };
+            exited(&mut pod, code, self.now, false);
+            let life = self.nodes.lives.entry(uid(&pod).to_owned()).or_default();
+            life.ended = life.ended.or(Some(End::Exited(code)));
+            self.put(key, pod.clone());
+        }
+        self.within(10..300, Event::Remove(uid(&pod).to_owned()));
+    }
+
+    pub(super) fn remove_pod(&mut self, pod: &str) {
+        if let Some((key, _)) = self.find(pod) {
+            self.server.store.remove(&key);
+            self.changes();
+        }
+    }
+
+    /// The garbage collector.
+    pub(super) fn collect(&mut self) {
+        self.lift_quota();
+        let jobs: Vec<(Key, Value)> = self
+            .server
+            .store
+            .entries(Resource::named("pytorchjobs"), "")
+            .map(|(key, job)| (key.clone(), job.as_ref().clone()))
+            .collect();
+        let mut children = Vec::new();
+        for plural in ["pods", "services", "horizontalpodautoscalers"] {
+            let entries = self.server.store.entries(Resource::named(plural), "");
+            let owned =
+                entries.filter_map(|(key, child)| Some((key.clone(), owner(child)?.to_owned(), deleting(child))));
+            children.extend(owned);
+        }
+        for (key, owner, going) in &children {
+            let job = jobs
+                .iter()
+                .find(|(job, object)| job.namespace == key.namespace && uid(object) == *owner);
+            let foreground = |job: &Value| has_finalizer(job, "foregroundDeletion");
+            if !going && job.is_none_or(|(_, job)| foreground(job)) {
+                self.delete(key, false);
+            }
+        }
+        for (key, job) in jobs {
+            let own: Vec<&Key> = children
+                .iter()
+                .filter(|(_, owner, _)| *owner == uid(&job))
+                .map(|(key, ..)| key)
+                .collect();
+            if has_finalizer(&job, "orphan") {
+                for key in own {
+                    self.disown(key);
+                }
+                self.release(&key);
+            } else if has_finalizer(&job, "foregroundDeletion") && own.is_empty() {
+                self.release(&key);
+            }
+        }
+    }
+
+    fn disown(&mut self, key: &Key) {
+        if let Some(mut child) = self.server.store.get(key).map(|child| child.as_ref().clone()) {
+            child["metadata"]["ownerReferences"] = json!([]);
+            self.put(key.clone(), child);
+        }
+    }
+
+    fn release(&mut self, key: &Key) {
+        let path = format!(
+            "/apis/kubeflow.org/v1/namespaces/{}/pytorchjobs/{}",
+            key.namespace, key.name
+        );
+        self.ask("PATCH", path, &json!({ "metadata": { "finalizers": null } }));
+    }
+
+    fn lift_quota(&mut self) {
+        if self.now >= self.refuses_until {
+            (self.server.admission.pods, self.server.admission.denies) = (None, false);
+        }
+    }
+
+    /// The user takes away what a deleted job was told to leave behind.
+    pub(super) fn remove_orphans(&mut self) {
+        for plural in ["pods", "services"] {
+            let entries = self.server.store.entries(Resource::named(plural), NAMESPACE);
+            let orphans: Vec<Key> = entries
+                .filter(|(_, object)| owner(object).is_none())
+                .map(|(key, _)| key.clone())
+                .collect();
+            for key in &orphans {
+                self.delete(key, true);
+            }
+        }
+    }
+
+    /// All pods that decide about the job end well.
+    pub(super) fn finish_job(&mut self) {
+        let role = if self.schedule.shape.master { "Master" } else { "Worker" };
+        let deciding: Vec<_> = pods(&self.server.store, NAMESPACE)
+            .filter(|(_, pod)| alive(pod) && running(pod) && !deleting(pod))
+            .filter(|(_, pod)| replica_of(pod).is_some_and(|(of, _)| of == role))
+            .map(|(key, pod)| (key.clone(), pod.clone()))
+            .collect();
+        for (key, mut pod) in deciding {
+            exited(&mut pod, 0, self.now, false);
+            if let Some(life) = self.nodes.lives.get_mut(uid(&pod)) {
+                life.ended = Some(End::Exited(0));
+            }
+            self.put(key, pod);
+        }
+    }
+}
+
+fn has_finalizer(job: &Value, name: &str) -> bool {
+    let finalizers = job["metadata"]["finalizers"].as_array();
+    finalizers.is_some_and(|finalizers| finalizers.iter().any(|finalizer| finalizer == name))
+}
+
+/// When the user creates the job.
+pub(super) fn born(schedule: &Schedule) -> Millis {
+    100 + schedule.seed % 700
+}

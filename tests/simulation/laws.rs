@@ -1,0 +1,535 @@
+//! The laws that every write of an operator is held to as it reaches the API server.
+//!
+//! A request may be the fruit of what is no longer so. It is excused when the operator could not know: nothing that
+//! says so was delivered to it early enough before it sent the request. What early enough means is said by
+//! [`PASS`]: the longest that a plan is carried out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
+
+use super::api_server::request::Target;
+use super::api_server::{Change, Object, Request, Store};
+use super::nodes::{Life, Nodes, deleting, owner, running, uid};
+use super::process::{Millis, wall};
+
+/// The longest that requests of one plan are sent: five seconds for the last to begin, five to wait for its turn.
+const PASS: Millis = 10_500;
+/// How often an object may be created again for a job that is gone before the operator has to ask itself why it goes.
+const FOR_A_GHOST: u32 = 2;
+/// A leader sends nothing later than this after it sent its last renewal.
+const RENEW_DEADLINE: Millis = 10_000;
+
+/// A request that an operator has sent, and what came of it.
+pub(super) struct Sent<'a> {
+    pub(super) replica: usize,
+    pub(super) at: Millis,
+    pub(super) now: Millis,
+    pub(super) request: &'a Request,
+    pub(super) target: &'a Target,
+    /// What was stored there before.
+    pub(super) before: Option<Object>,
+    pub(super) code: u16,
+}
+
+/// What is known of the jobs and of what the operators know.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Laws {
+    pub(super) jobs: BTreeMap<String, Job>,
+    pub(super) knowledge: Vec<Knowledge>,
+    /// When etcd was last restored.
+    pub(super) restored: Option<Millis>,
+    pub(super) broken: Option<String>,
+}
+
+/// What is known of a job that is or was.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Job {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    /// Since when it is to have no new pods, and from which version on.
+    unwanted: Option<(Millis, u64)>,
+    gone: bool,
+    /// Since when it has so many replicas of a role, and from which version on.
+    sizes: BTreeMap<&'static str, (u64, Millis, u64)>,
+    /// Whether its spec was ever edited.
+    edited: bool,
+    restarts: i64,
+    /// Containers that were restarted in place.
+    pub(super) in_place: i64,
+    created_for_ghost: BTreeMap<String, u32>,
+    /// Pods whose deletion an operator has asked for.
+    asked_to_go: BTreeSet<String>,
+    /// Writes of operators for it.
+    pub(super) writes: u32,
+}
+
+/// What has been delivered to an operator.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Knowledge {
+    /// When its process began, or its leadership: it reads before it acts on anything that is older.
+    base: Millis,
+    /// The newest version of a job, by UID, and when it was delivered.
+    told: BTreeMap<String, Vec<(Millis, u64)>>,
+    /// When it sent the last renewal of the lease that was carried out.
+    renewed: Option<Millis>,
+}
+
+impl Knowledge {
+    pub(super) fn begin(now: Millis) -> Self {
+        Self {
+            base: now,
+            ..Self::default()
+        }
+    }
+
+    fn told(&mut self, now: Millis, job: &Value) {
+        let versions = self.told.entry(uid(job).to_owned()).or_default();
+        let newest = versions.last().map_or(0, |(_, version)| *version);
+        if version(job) > newest {
+            versions.push((now, version(job)));
+        }
+    }
+
+    /// Whether a request sent then has to reckon with what is so since that time, and from that version on.
+    fn has_to_know(&self, job: &str, since: Millis, version: u64, sent: Millis) -> bool {
+        if sent < since {
+            return false;
+        }
+        let told = || {
+            let versions = self.told.get(job).into_iter().flatten();
+            let mut early = versions.filter(|(at, _)| at + PASS < sent);
+            early.any(|(_, told)| *told >= version)
+        };
+        since < self.base || told()
+    }
+}
+
+fn version(object: &Value) -> u64 {
+    let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    version.parse().unwrap_or(0)
+}
+
+fn condition<'a>(job: &'a Value, type_: &str) -> Option<&'a Value> {
+    let conditions = job["status"]["conditions"].as_array()?;
+    conditions.iter().find(|condition| condition["type"] == type_)
+}
+
+pub(super) fn is_true(job: &Value, type_: &str) -> bool {
+    condition(job, type_).is_some_and(|condition| condition["status"] == "True")
+}
+
+/// Whether the job has an outcome.
+pub(super) fn terminal(job: &Value) -> bool {
+    is_true(job, "Succeeded") || is_true(job, "Failed")
+}
+
+pub(super) fn suspended(job: &Value) -> bool {
+    job["spec"]["runPolicy"]["suspend"] == true
+}
+
+pub(super) fn replicas(job: &Value, role: &str) -> u64 {
+    let spec = &job["spec"]["pytorchReplicaSpecs"][role];
+    if spec.is_null() {
+        return 0;
+    }
+    spec["replicas"].as_u64().unwrap_or(1)
+}
+
+/// A policy in either spelling.
+pub(super) fn policy<'a>(job: &'a Value, name: &str) -> &'a Value {
+    let flat = &job["spec"][name];
+    if flat.is_null() {
+        &job["spec"]["runPolicy"][name]
+    } else {
+        flat
+    }
+}
+
+/// Role and index of a pod.
+pub(super) fn replica_of(object: &Value) -> Option<(&'static str, u64)> {
+    let labels = &object["metadata"]["labels"];
+    let role = match labels["training.kubeflow.org/replica-type"].as_str()? {
+        "master" => "Master",
+        "worker" => "Worker",
+        _ => return None,
+    };
+    let index = labels["training.kubeflow.org/replica-index"].as_str()?.parse().ok()?;
+    Some((role, index))
+}
+
+impl Laws {
+    fn breaks(&mut self, law: String) {
+        self.broken.get_or_insert(law);
+    }
+
+    /// Something was delivered to an operator that shows a job.
+    pub(super) fn told(&mut self, replica: usize, now: Millis, body: &Value) {
+        let knowledge = &mut self.knowledge[replica];
+        match body["kind"].as_str() {
+            Some("PyTorchJob") => knowledge.told(now, body),
+            Some("PyTorchJobList") => {
+                for job in body["items"].as_array().into_iter().flatten() {
+                    knowledge.told(now, job);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An operator has been told that it leads, by the answer to what it sent then.
+    pub(super) fn leads(&mut self, replica: usize, sent: Millis, now: Millis) {
+        let knowledge = &mut self.knowledge[replica];
+        let lapsed = knowledge.renewed.is_none_or(|renewed| renewed + RENEW_DEADLINE < sent);
+        if lapsed {
+            knowledge.base = now;
+        }
+        knowledge.renewed = Some(sent);
+    }
+
+    /// Takes in a change of a job, whoever made it.
+    pub(super) fn changed(&mut self, change: &Change, now: Millis) {
+        let job = &change.after;
+        let known = self.jobs.entry(uid(job).to_owned()).or_default();
+        known.namespace.clone_from(&change.key.namespace);
+        known.name.clone_from(&change.key.name);
+        known.gone = change.gone;
+        known.edited |= change
+            .before
+            .as_ref()
+            .is_some_and(|before| before["spec"] != job["spec"]);
+        known.take_in(job, change.version, now, change.gone);
+    }
+
+    /// etcd was restored: what was is again.
+    pub(super) fn restored(&mut self, jobs: &BTreeMap<String, Job>, store: &Store, now: Millis) {
+        self.restored = Some(now);
+        for knowledge in &mut self.knowledge {
+            knowledge.told.clear();
+        }
+        let writes: BTreeMap<_, _> = self.jobs.iter().map(|(uid, job)| (uid.clone(), job.writes)).collect();
+        let mut known = jobs.clone();
+        for (uid, job) in &self.jobs {
+            // What was created since has never been.
+            known.entry(uid.clone()).or_insert_with(|| Job {
+                gone: true,
+                ..job.clone()
+            });
+        }
+        for (uid, job) in &mut known {
+            job.writes = writes.get(uid).copied().unwrap_or_default();
+            job.edited = true;
+            job.created_for_ghost.clear();
+            job.unwanted = job.unwanted.map(|(_, version)| (now, version));
+            if job.gone {
+                job.unwanted = Some((now, store.version()));
+            }
+        }
+        self.jobs = known;
+    }
+
+    /// Holds what an operator has sent to the laws.
+    pub(super) fn sent(&mut self, sent: &Sent<'_>, store: &Store, nodes: &Nodes) {
+        let plural = sent.target.key.resource.plural;
+        if plural == "events" {
+            return;
+        }
+        if matches!(sent.code, 400 | 405 | 415 | 422) {
+            self.breaks(format!(
+                "a request is malformed: {} {}",
+                sent.request.method, sent.request.path
+            ));
+        }
+        if plural == "leases" || !sent.request.mutates() {
+            return;
+        }
+        self.is_fenced(sent);
+        if sent.code >= 300 {
+            return;
+        }
+        let created = sent.request.method == "POST";
+        let result = match (sent.request.method.as_str(), plural) {
+            ("PATCH", "pytorchjobs") if sent.target.status => self.status(sent, store, nodes),
+            ("DELETE", "pytorchjobs") => deleted_job(sent),
+            (_, "pytorchjobs") => Err("an operator writes a job beside its status".to_owned()),
+            ("POST", _) => self.created(sent, store),
+            ("DELETE", _) => self.deleted(sent, store, nodes),
+            _ => Ok(()),
+        };
+        let about = if created {
+            store.get(&created_key(sent))
+        } else {
+            sent.before.as_ref()
+        };
+        let job = about.map(|object| {
+            if plural == "pytorchjobs" {
+                uid(object)
+            } else {
+                owner(object).unwrap_or("")
+            }
+        });
+        if let Some(job) = job.and_then(|job| self.jobs.get_mut(job)) {
+            job.writes += 1;
+        }
+        if let Err(law) = result {
+            self.breaks(law);
+        }
+    }
+
+    fn is_fenced(&mut self, sent: &Sent<'_>) {
+        let renewed = self.knowledge[sent.replica].renewed;
+        if renewed.is_some_and(|renewed| sent.at > renewed + RENEW_DEADLINE) {
+            self.breaks(format!(
+                "{} {} was sent after the renew deadline",
+                sent.request.method, sent.request.path
+            ));
+        }
+    }
+
+    fn created(&mut self, sent: &Sent<'_>, store: &Store) -> Result<(), String> {
+        let key = created_key(sent);
+        let object = store.get(&key).cloned().ok_or("nothing was created")?;
+        let what = format!("{} {}", key.resource.plural, key.name);
+        let job_uid = owner(&object)
+            .ok_or_else(|| format!("{what} was created without an owner"))?
+            .to_owned();
+        let knowledge = &self.knowledge[sent.replica];
+        let Some(job) = self.jobs.get_mut(&job_uid) else {
+            return Err(format!("{what} was created for a job that never was"));
+        };
+        if job.namespace != key.namespace {
+            return Err(format!("{what} was created for a job of another namespace"));
+        }
+        if job.gone {
+            let created = job.created_for_ghost.entry(what.clone()).or_default();
+            *created += 1;
+            if *created > FOR_A_GHOST {
+                return Err(format!("{what} is created again and again for a job that is gone"));
+            }
+        } else if let Some((since, version)) = job.unwanted
+            && knowledge.has_to_know(&job_uid, since, version, sent.at)
+        {
+            return Err(format!(
+                "{what} was created {} ms after its job was suspended, ended or was deleted, and the operator knew",
+                sent.at - since
+            ));
+        }
+        if let Some((role, index)) = replica_of(&object)
+            && let Some((size, since, version)) = job.sizes.get(role)
+            && index >= *size
+            && knowledge.has_to_know(&job_uid, *since, *version, sent.at)
+        {
+            return Err(format!("{what} was created although there are only {size} of its role"));
+        }
+        let stored = store.all(super::api_server::Resource::named("pytorchjobs"), &key.namespace);
+        let stored = stored.into_iter().find(|job| uid(job) == job_uid);
+        let whole = stored.is_some_and(|job| job["spec"]["runPolicy"]["restartScope"] == "Job");
+        if whole && key.resource.plural == "pods" {
+            let pods = store.all(key.resource, &key.namespace);
+            let mut left = pods.filter(|pod| running(pod) && job.asked_to_go.contains(uid(pod)));
+            if let Some(left) = left.next() {
+                let left = &left["metadata"]["name"];
+                return Err(format!(
+                    "{what} was created while {left} of the attempt before still runs"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn deleted(&mut self, sent: &Sent<'_>, store: &Store, nodes: &Nodes) -> Result<(), String> {
+        let object = sent.before.as_ref().ok_or("what is not there was deleted")?;
+        let what = format!("{} {}", sent.target.key.resource.plural, sent.target.key.name);
+        let options: Value = serde_json::from_slice(&sent.request.body).unwrap_or_default();
+        if options["preconditions"]["uid"].is_null() {
+            return Err(format!("{what} was deleted without its UID"));
+        }
+        let Some(job_uid) = owner(object) else {
+            return Err(format!("{what} was deleted although no job controls it"));
+        };
+        let restored = self.restored.is_some();
+        let Some(job) = self
+            .jobs
+            .get_mut(job_uid)
+            .filter(|job| job.namespace == sent.target.key.namespace)
+        else {
+            return Err(format!(
+                "{what} was deleted although a job of another namespace controls it"
+            ));
+        };
+        job.asked_to_go.insert(uid(object).to_owned());
+        if sent.target.key.resource.plural != "pods" || job.edited || job.unwanted.is_some() || restored {
+            return Ok(());
+        }
+        let stored = store.all(super::api_server::Resource::named("pytorchjobs"), &job.namespace);
+        let Some(stored) = stored.into_iter().find(|stored| uid(stored) == job_uid) else {
+            return Ok(());
+        };
+        let life = nodes.lives.get(uid(object)).cloned().unwrap_or_default();
+        needed(object, stored, &life).map_err(|why| format!("{what} was deleted {why}"))
+    }
+
+    fn status(&mut self, sent: &Sent<'_>, store: &Store, nodes: &Nodes) -> Result<(), String> {
+        let before = sent
+            .before
+            .as_ref()
+            .ok_or("a status was written for what is not there")?;
+        let Some(after) = store.get(&sent.target.key) else {
+            return Ok(());
+        };
+        let patch: Value = serde_json::from_slice(&sent.request.body).unwrap_or_default();
+        let bound = patch.as_array().into_iter().flatten();
+        if !bound
+            .into_iter()
+            .any(|part| part["path"] == "/metadata/resourceVersion")
+        {
+            return Err("a status was written without a resourceVersion".into());
+        }
+        ends_once(before, after, sent.now)?;
+        let job = self.jobs.entry(uid(after).to_owned()).or_default();
+        if !terminal(after) && after["status"]["observedGeneration"] == after["metadata"]["generation"] {
+            // A suspension that has begun is carried out although the job is resumed.
+            let may_be_told = suspended(after) || is_true(before, "Suspended") || job.edited;
+            let told = is_true(after, "Suspended");
+            if (suspended(after) && !told) || (told && !may_be_told) {
+                return Err(format!(
+                    "the job is suspended: {}, and its status says {told}",
+                    suspended(after)
+                ));
+            }
+            if suspended(after) && is_true(after, "Running") {
+                return Err("the status says that a suspended job runs".into());
+            }
+        }
+        let counted = after["status"]["restarts"].as_i64().unwrap_or(0);
+        if counted < job.restarts {
+            return Err(format!("restarts go back from {} to {counted}", job.restarts));
+        }
+        job.restarts = counted;
+        let lives = nodes.lives.values().filter(|life| life.job == uid(after));
+        let failed = i64::try_from(lives.filter(|life| life.failed()).count()).unwrap();
+        if counted > failed + job.in_place {
+            return Err(format!(
+                "{counted} restarts are counted after {failed} failed pods and {} restarts in place",
+                job.in_place
+            ));
+        }
+        if is_true(after, "Succeeded") && !is_true(before, "Succeeded") {
+            succeeded(after, nodes)?;
+        }
+        Ok(())
+    }
+}
+
+fn created_key(sent: &Sent<'_>) -> super::api_server::Key {
+    let mut key = sent.target.key.clone();
+    let object: Value = serde_json::from_slice(&sent.request.body).unwrap_or_default();
+    object["metadata"]["name"]
+        .as_str()
+        .unwrap_or_default()
+        .clone_into(&mut key.name);
+    key
+}
+
+impl Job {
+    fn take_in(&mut self, job: &Value, version: u64, now: Millis, gone: bool) {
+        let wanted = !gone && !suspended(job) && !terminal(job) && !deleting(job);
+        self.unwanted = match (wanted, self.unwanted) {
+            (true, _) => None,
+            (false, Some(known)) => Some(known),
+            (false, None) => Some((now, version)),
+        };
+        for role in ["Master", "Worker"] {
+            let size = replicas(job, role);
+            let known = self.sizes.entry(role).or_insert((size, now, version));
+            if known.0 != size {
+                *known = (size, now, version);
+            }
+        }
+    }
+}
+
+/// A job ends once, with all that belongs to it in one write, and not before its deadline.
+fn ends_once(before: &Value, after: &Value, now: Millis) -> Result<(), String> {
+    if terminal(before) && outcome(before) != outcome(after) {
+        return Err(format!(
+            "an outcome was changed from {} to {}",
+            outcome(before),
+            outcome(after)
+        ));
+    }
+    if is_true(after, "Succeeded") && is_true(after, "Failed") {
+        return Err("a job has succeeded and failed".into());
+    }
+    if terminal(after) == after["status"]["completionTime"].is_null() {
+        return Err("an outcome and its completionTime do not come together".into());
+    }
+    let expired = condition(after, "Failed").filter(|condition| {
+        !terminal(before)
+            && condition["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("deadline"))
+    });
+    if expired.is_some() {
+        let start = time(&after["status"]["startTime"]).ok_or("a deadline without a startTime")?;
+        let seconds = policy(after, "activeDeadlineSeconds")
+            .as_i64()
+            .ok_or("a deadline that is not there")?;
+        if wall(now).as_second() < start.as_second() + seconds {
+            return Err("a deadline came early".into());
+        }
+    }
+    Ok(())
+}
+
+fn outcome(job: &Value) -> Value {
+    let word = |type_| condition(job, type_).cloned().unwrap_or_default();
+    serde_json::json!([word("Succeeded"), word("Failed"), job["status"]["completionTime"]])
+}
+
+fn time(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
+}
+
+/// Whether there was a reason to delete a pod of a job that works.
+fn needed(pod: &Value, job: &Value, life: &Life) -> Result<(), String> {
+    let status = &job["status"];
+    let replaced = status["replacedPods"].as_array().into_iter().flatten();
+    let counted = replaced.into_iter().any(|uid| *uid == pod["metadata"]["uid"]);
+    if life.failed() && pod["status"]["phase"] == "Failed" && !counted {
+        return Err("before its failure was counted".into());
+    }
+    let whole = job["spec"]["runPolicy"]["restartScope"] == "Job" && status["restarts"].as_i64().unwrap_or(0) > 0;
+    if !whole && life.ended.is_none() && !life.stopped {
+        return Err("for no reason".into());
+    }
+    Ok(())
+}
+
+/// A job has succeeded when its Master has, or without one all its workers, or any of them if it is elastic.
+fn succeeded(job: &Value, nodes: &Nodes) -> Result<(), String> {
+    let lives = nodes.lives.values();
+    let done = lives.filter(|life| life.job == uid(job) && life.succeeded()).count();
+    if done == 0 {
+        return Err("the job has succeeded, and no pod of it has".into());
+    }
+    Ok(())
+}
+
+fn deleted_job(sent: &Sent<'_>) -> Result<(), String> {
+    let job = sent.before.as_ref().ok_or("a job was deleted that is not there")?;
+    let options: Value = serde_json::from_slice(&sent.request.body).unwrap_or_default();
+    let bound = &options["preconditions"];
+    if bound["uid"].is_null() || bound["resourceVersion"].is_null() {
+        return Err("a job was deleted without preconditions".into());
+    }
+    let done = time(&job["status"]["completionTime"]).ok_or("a job was deleted before it had ended")?;
+    let seconds = policy(job, "ttlSecondsAfterFinished")
+        .as_i64()
+        .ok_or("a job without TTL was deleted")?;
+    if wall(sent.now).as_second() < done.as_second() + seconds {
+        return Err("a job was deleted before its TTL".into());
+    }
+    Ok(())
+}

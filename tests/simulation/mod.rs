@@ -1,0 +1,114 @@
+//! The whole operator in a deterministic simulation.
+//!
+//! The real watches, cache, queue, requests, lease and events run on a simulated clock, against a simulated API server,
+//! its garbage collector, nodes and users. A seed determines what happens: a job, what becomes of it, and which requests
+//! get lost, come late or twice, which operator stops, for how long, between which two requests. Every write is held to
+//! the laws when it reaches the server, and when all faults are over the job has to be as its spec says, and silent.
+//!
+//! A failure prints its seed and the few steps that it takes. To see what happens:
+//!
+//! ```text
+//! SEED=17 cargo test --lib simulation::replay -- --nocapture
+//! SEED=17 STEPS=2,5 cargo test --lib simulation::replay -- --nocapture
+//! RUST_LOG=debug SEED=17 cargo test --lib simulation::replay -- --nocapture
+//! DEFECT=Ghosts cargo test --lib simulation::every_defect -- --include-ignored --nocapture
+//! SCHEDULES=1000000 cargo test --lib simulation::every_schedule -- --nocapture
+//! ```
+
+pub(crate) mod api_server;
+mod explore;
+mod jobs;
+mod laws;
+mod nodes;
+mod process;
+mod random;
+mod run;
+mod schedule;
+mod wire;
+mod world;
+
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use self::explore::{explore, number, search};
+use self::run::run;
+use self::schedule::Schedule;
+use crate::defects::Defect;
+
+/// Schedules within which a defect has to be found.
+const BUDGET: u64 = 2_000;
+
+/// Schedules where `SCHEDULES` names no number: a build without optimization takes its time.
+const SCHEDULES: u64 = 200;
+
+#[test]
+fn every_schedule_obeys_the_laws_and_comes_to_rest() {
+    let schedules = number("SCHEDULES").unwrap_or(SCHEDULES);
+    let first = number("FIRST").unwrap_or(0);
+    if let Some(failure) = explore(first..first + schedules, None) {
+        panic!("{failure}");
+    }
+}
+
+/// What is brought back.
+const DEFECTS: [Defect; 5] = [
+    Defect::ForgedChild,
+    Defect::Ghosts,
+    Defect::HalfOpenWatch,
+    Defect::DeletionByName,
+    Defect::NoTimer,
+];
+
+#[test]
+#[ignore = "takes minutes; make test runs it"]
+fn every_defect_that_is_brought_back_is_found() {
+    let mut missed = Vec::new();
+    let only = std::env::var("DEFECT").unwrap_or_default();
+    for defect in DEFECTS
+        .into_iter()
+        .filter(|defect| format!("{defect:?}").contains(&only))
+    {
+        match search(0..BUDGET, Some(defect)).first() {
+            Some((seed, broken)) => eprintln!("{defect:?} is found by seed {seed}: {broken}"),
+            None => missed.push(defect),
+        }
+    }
+    assert!(missed.is_empty(), "not found within {BUDGET} schedules: {missed:?}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in [3, 1_000, 77_777] {
+        let schedule = Schedule::draw(seed);
+        let [one, other] = [(); 2].map(|()| run(&schedule, true, false).trace);
+        assert!(one.len() > 20, "{one:?}");
+        let differs = one.iter().zip(&other).find(|(one, other)| one != other);
+        assert_eq!(differs, None, "seed {seed}");
+        assert_eq!(one.len(), other.len());
+    }
+}
+
+/// Shows a run step by step: `SEED`, and `STEPS` if not all of them.
+#[test]
+fn replay() {
+    let Some(seed) = number("SEED") else { return };
+    let schedule = Schedule::draw(seed);
+    let schedule = match std::env::var("STEPS") {
+        Ok(steps) => schedule.only(
+            &steps
+                .split(',')
+                .filter_map(|step| step.parse().ok())
+                .collect::<Vec<_>>(),
+        ),
+        Err(_) => schedule,
+    };
+    eprint!("{schedule}");
+    let filter: Targets = std::env::var("RUST_LOG").unwrap_or_default().parse().unwrap();
+    let log = tracing_subscriber::fmt::layer()
+        .without_time()
+        .with_writer(std::io::stderr);
+    let log = tracing_subscriber::registry().with(log.with_filter(filter));
+    let outcome = tracing::subscriber::with_default(log, || run(&schedule, true, true));
+    assert_eq!(outcome.broken, None);
+}

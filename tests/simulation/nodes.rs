@@ -1,0 +1,157 @@
+//! The nodes: a scheduler, kubelets and what ends pods. What a pod really did is kept here, for the laws to compare with
+//! what the operator makes of it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::api_server::{Key, Resource, Store, finished, whole_second};
+use super::process::{Millis, wall};
+
+/// Number of nodes.
+pub(super) const NODES: u64 = 2;
+
+/// What a pod really did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Life {
+    /// UID of the job that made it.
+    pub(super) job: String,
+    /// Whether it was told to stop before it ended.
+    pub(super) stopped: bool,
+    /// How it ended.
+    pub(super) ended: Option<End>,
+}
+
+/// How a pod ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Its container did, with this code.
+    Exited(i32),
+    /// As a whole.
+    Evicted,
+}
+
+impl Life {
+    /// Whether it did its work to the end.
+    pub(super) fn succeeded(&self) -> bool {
+        !self.stopped && self.ended == Some(End::Exited(0))
+    }
+
+    /// Whether it failed by itself.
+    pub(super) fn failed(&self) -> bool {
+        !self.stopped && self.ended.is_some_and(|end| end != End::Exited(0))
+    }
+}
+
+/// All pods that ever were, by UID, and when nodes are back that are lost.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Nodes {
+    pub(super) lives: BTreeMap<String, Life>,
+    pub(super) back: BTreeMap<u64, Millis>,
+}
+
+impl Nodes {
+    /// Until when the node of a pod is lost.
+    pub(super) fn lost_until(&self, pod: &Value, now: Millis) -> Option<Millis> {
+        let back = self.back.get(&node_of(pod))?;
+        (*back > now).then_some(*back)
+    }
+
+    /// Takes in a pod that was created.
+    pub(super) fn born(&mut self, pod: &Value) {
+        let life = Life {
+            job: owner(pod).unwrap_or_default().to_owned(),
+            ..Life::default()
+        };
+        self.lives.insert(uid(pod).to_owned(), life);
+    }
+
+    /// A pod was told to stop.
+    pub(super) fn stop(&mut self, pod: &Value) {
+        let life = self.lives.entry(uid(pod).to_owned()).or_default();
+        life.stopped |= life.ended.is_none();
+    }
+}
+
+fn node_of(pod: &Value) -> u64 {
+    uid(pod).bytes().map(u64::from).sum::<u64>() % NODES
+}
+
+pub(super) fn uid(object: &Value) -> &str {
+    object["metadata"]["uid"].as_str().unwrap_or_default()
+}
+
+/// UID of the job that controls an object.
+pub(super) fn owner(object: &Value) -> Option<&str> {
+    let owners = object["metadata"]["ownerReferences"].as_array()?;
+    let controls = |owner: &&Value| owner["controller"] == true && owner["kind"] == "PyTorchJob";
+    owners.iter().find(controls)?["uid"].as_str()
+}
+
+/// Whether the deletion of an object has begun.
+pub(super) fn deleting(object: &Value) -> bool {
+    !object["metadata"]["deletionTimestamp"].is_null()
+}
+
+pub(super) fn running(pod: &Value) -> bool {
+    pod["status"]["phase"] == "Running"
+}
+
+/// The pods of a namespace.
+pub(super) fn pods<'a>(store: &'a Store, namespace: &'a str) -> impl Iterator<Item = (&'a Key, &'a Value)> {
+    let entries = store.entries(Resource::named("pods"), namespace);
+    entries.map(|(key, pod)| (key, pod.as_ref()))
+}
+
+/// The scheduler has found a node.
+pub(super) fn bound(pod: &mut Value) {
+    pod["spec"]["nodeName"] = json!(format!("node-{}", node_of(pod)));
+    pod["status"]["conditions"] = json!([{ "type": "PodScheduled", "status": "True" }]);
+}
+
+/// The containers run.
+pub(super) fn started(pod: &mut Value, now: Millis) {
+    let state = json!({ "running": { "startedAt": whole_second(wall(now)) } });
+    pod["status"]["phase"] = json!("Running");
+    pod["status"]["conditions"] = json!([{ "type": "Ready", "status": "True" }]);
+    pod["status"]["containerStatuses"] = json!([{ "name": "pytorch", "restartCount": 0, "state": state }]);
+}
+
+/// The container has ended. The kubelet starts it again where the pod's policy says so.
+pub(super) fn exited(pod: &mut Value, code: i32, now: Millis, may_restart: bool) -> bool {
+    let ended = json!({ "terminated": { "exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" },
+        "finishedAt": whole_second(wall(now)) } });
+    let restarts = may_restart
+        && match pod["spec"]["restartPolicy"].as_str() {
+            Some("Never") => false,
+            Some("OnFailure") => code != 0,
+            _ => true,
+        };
+    let container = &mut pod["status"]["containerStatuses"][0];
+    if restarts {
+        container["restartCount"] = json!(container["restartCount"].as_i64().unwrap_or(0) + 1);
+        container["lastState"] = ended;
+        container["state"] = json!({ "running": { "startedAt": whole_second(wall(now)) } });
+        return true;
+    }
+    container["state"] = ended;
+    container["name"] = json!("pytorch");
+    pod["status"]["phase"] = json!(if code == 0 { "Succeeded" } else { "Failed" });
+    pod["status"]["conditions"] = json!([{ "type": "Ready", "status": "False" }]);
+    false
+}
+
+/// The pod has failed as a whole.
+pub(super) fn evicted(pod: &mut Value, disruption: bool) {
+    pod["status"]["phase"] = json!("Failed");
+    pod["status"]["reason"] = json!("Evicted");
+    if disruption {
+        pod["status"]["conditions"] =
+            json!([{ "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet" }]);
+    }
+}
+
+/// Whether a pod holds resources.
+pub(super) fn alive(pod: &Value) -> bool {
+    !finished(pod)
+}

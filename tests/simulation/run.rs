@@ -1,0 +1,207 @@
+//! One run: a schedule from its begin to the rest after it, and what has to be so then.
+
+use serde_json::Value;
+
+use super::api_server::{Resource, finished};
+use super::jobs::{NAMESPACE, born};
+use super::laws::{is_true, policy, replica_of, replicas, suspended, terminal};
+use super::nodes::{deleting, owner, pods, running, uid};
+use super::process::{Millis, wall};
+use super::schedule::Schedule;
+use super::world::{QUIET, World};
+
+/// The latest that a job is as it should be after the last fault: a watch that hangs is noticed after a minute, and a
+/// quota that refused for half a minute is asked again within another one.
+const REST: Millis = QUIET + 150_000;
+/// How long nothing is written then.
+const SILENCE: Millis = 70_000;
+/// How long a job takes to end after its pods have.
+const END: Millis = 20_000;
+
+/// What came of a run.
+pub(super) struct Outcome {
+    /// The law that was broken.
+    pub(super) broken: Option<String>,
+    pub(super) trace: Vec<String>,
+}
+
+/// Runs a schedule.
+pub(super) fn run(schedule: &Schedule, traces: bool, prints: bool) -> Outcome {
+    let mut world = World::new(schedule, traces, prints);
+    let result = live(&mut world);
+    let trace = world.trace.take().unwrap_or_default();
+    Outcome {
+        broken: result.err().map(|law| format!("{law} (at {} ms)", world.now)),
+        trace,
+    }
+}
+
+fn live(world: &mut World) -> Result<(), String> {
+    world.run_until(born(&world.schedule))?;
+    world.create_job();
+    world.run_until(REST)?;
+    at_rest(world)?;
+    world.run_until(REST + SILENCE)?;
+    let begin = if expects_deadline(world) { REST + SILENCE } else { REST };
+    if let Some((at, write)) = &world.last_write
+        && *at > begin
+    {
+        return Err(format!("a settled job was written at {at} ms: {write}"));
+    }
+    if world.job().is_some_and(|job| !terminal(job) && !suspended(job)) {
+        world.finish_job();
+        world.run_until(REST + SILENCE + END)?;
+        if world.job().is_some_and(|job| !terminal(job)) {
+            return Err("the job has not ended, although its pods have".into());
+        }
+        at_rest(world)?;
+    }
+    within_budget(world)
+}
+
+/// Whether a deadline or a TTL may end the silence.
+fn expects_deadline(world: &World) -> bool {
+    let Some(job) = world.job() else { return false };
+    !policy(job, "activeDeadlineSeconds").is_null() && !terminal(job) && !suspended(job)
+}
+
+/// No schedule costs more writes than its job and its steps explain.
+fn within_budget(world: &World) -> Result<(), String> {
+    let shape = &world.schedule.shape;
+    let pods = shape.workers + 1;
+    let steps = u32::try_from(world.schedule.steps.len()).unwrap();
+    let budget = 12 + 6 * pods + steps * (10 + 5 * pods);
+    if world.writes > budget {
+        return Err(format!("{} writes, more than {budget}", world.writes));
+    }
+    Ok(())
+}
+
+/// What has to be so when nothing happens any more.
+fn at_rest(world: &World) -> Result<(), String> {
+    let Some(job) = world.job() else {
+        return nothing_is_left(world, None);
+    };
+    if deleting(job) {
+        return Err("the deletion of the job does not come to its end".into());
+    }
+    nothing_is_left(world, Some(uid(job)))?;
+    let own: Vec<&Value> = own_pods(world, uid(job));
+    let unfinished = own.iter().filter(|pod| !finished(pod)).count();
+    if own.iter().any(|pod| deleting(pod)) {
+        return Err("a pod does not go".into());
+    }
+    if terminal(job) {
+        return finished_job(world, job, own.len(), unfinished);
+    }
+    if active(job) != unfinished {
+        return Err(format!(
+            "{} pods are active, and the status says {}",
+            unfinished,
+            active(job)
+        ));
+    }
+    if suspended(job) {
+        return match (own.len(), is_true(job, "Suspended")) {
+            (0, true) => Ok(()),
+            (pods, told) => Err(format!("a suspended job has {pods} pods; Suspended: {told}")),
+        };
+    }
+    if let Some(seconds) = policy(job, "activeDeadlineSeconds").as_i64() {
+        let start = job["status"]["startTime"].as_str().and_then(|time| time.parse().ok());
+        let start: k8s_openapi::jiff::Timestamp = start.ok_or("a job that works has no startTime")?;
+        if wall(world.now).as_second() > start.as_second() + seconds + 1 {
+            return Err("the deadline has passed unnoticed".into());
+        }
+    }
+    works(job, &own)
+}
+
+fn works(job: &Value, own: &[&Value]) -> Result<(), String> {
+    let status = &job["status"];
+    let completed = !status["completedIndexes"].is_null();
+    for role in ["Master", "Worker"] {
+        for index in 0..replicas(job, role) {
+            let pod = own.iter().find(|pod| replica_of(pod) == Some((role, index)));
+            let runs = pod.is_some_and(|pod| running(pod) || pod["status"]["phase"] == "Succeeded");
+            if !runs && !completed {
+                return Err(format!(
+                    "{role} {index} does not run: {}",
+                    pod.map_or(&Value::Null, |pod| &pod["status"])
+                ));
+            }
+        }
+        let beyond = own
+            .iter()
+            .filter(|pod| replica_of(pod).is_some_and(|(of, index)| of == role && index >= replicas(job, role)));
+        if beyond.count() > 0 {
+            return Err(format!("there are more pods than {role} has replicas"));
+        }
+    }
+    if !is_true(job, "Running") {
+        return Err(format!("all pods run, and the job does not: {}", status["conditions"]));
+    }
+    if status["observedGeneration"] != job["metadata"]["generation"] {
+        return Err("an edit was not acted upon".into());
+    }
+    Ok(())
+}
+
+fn finished_job(world: &World, job: &Value, own: usize, unfinished: usize) -> Result<(), String> {
+    let done: k8s_openapi::jiff::Timestamp = job["status"]["completionTime"]
+        .as_str()
+        .and_then(|time| time.parse().ok())
+        .ok_or("an outcome without completionTime")?;
+    if let Some(seconds) = policy(job, "ttlSecondsAfterFinished").as_i64()
+        && wall(world.now).as_second() > done.as_second() + seconds + 1
+    {
+        return Err("the TTL has passed unnoticed".into());
+    }
+    let left = match policy(job, "cleanPodPolicy").as_str() {
+        Some("All") => own,
+        Some("Running") => unfinished,
+        None if is_true(job, "Failed") => unfinished,
+        _ => 0,
+    };
+    if left > 0 {
+        return Err(format!("{left} pods of a finished job are left"));
+    }
+    // Of pods that end one by one after the job only the last is worth a write.
+    // A restore may bring back pods of a job that has ended since, which are not counted.
+    let uncounted = active(job) < unfinished && world.laws.restored.is_none();
+    if uncounted || (unfinished == 0 && active(job) > 0) {
+        return Err(format!(
+            "{unfinished} pods are active after the end, and the status says {}",
+            active(job)
+        ));
+    }
+    Ok(())
+}
+
+fn active(job: &Value) -> usize {
+    let roles = job["status"]["replicaStatuses"].as_object().into_iter().flatten();
+    let active = roles.map(|(_, counts)| counts["active"].as_u64().unwrap_or(0));
+    usize::try_from(active.sum::<u64>()).unwrap()
+}
+
+fn own_pods<'a>(world: &'a World, job: &str) -> Vec<&'a Value> {
+    pods(&world.server.store, NAMESPACE)
+        .map(|(_, pod)| pod)
+        .filter(|pod| owner(pod) == Some(job))
+        .collect()
+}
+
+/// Of jobs that are gone nothing is left.
+fn nothing_is_left(world: &World, job: Option<&str>) -> Result<(), String> {
+    for plural in ["pods", "services", "horizontalpodautoscalers"] {
+        let mut objects = world.server.store.all(Resource::named(plural), "");
+        let left = objects.find(|object| owner(object).is_some_and(|owner| Some(owner) != job));
+        if let Some(left) = left {
+            return Err(format!(
+                "{plural} {} of a job that is gone is left",
+                left["metadata"]["name"]
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,725 @@
+//! The world of a run: one API server, its operators, and what happens to them, in the order of time.
+//!
+//! The world owns the time. An operator runs until the next event of the world or until it sends something, whichever
+//! comes first; what it sends becomes an event. So there is one order of everything, and it follows from the seed.
+
+use std::collections::BTreeMap;
+
+use super::api_server::request::Target;
+use super::api_server::{Answer, ApiServer, Request, Resource, Store, event_for, expired, finished};
+use super::jobs::{self, NAMESPACE, OTHER_NAMESPACE};
+use super::laws::{Job, Knowledge, Laws, Sent};
+use super::nodes::{Nodes, deleting, uid};
+use super::process::{Millis, Process, wall};
+use super::random::Random;
+use super::schedule::{Fault, Kind, Schedule};
+use super::wire::{self, Events, Outgoing, Reply};
+use crate::platform::clock::simulation;
+
+/// When nothing happens any more that a schedule has.
+pub(super) const QUIET: Millis = 45_000;
+
+/// What is to happen.
+pub(super) enum Event {
+    Step(usize),
+    /// A request arrives.
+    Arrive(Origin, Request, Option<Reply>, Option<Fault>),
+    /// An answer arrives.
+    Answer(Origin, Reply, Answer),
+    /// An event of a watch arrives, and says this of a job.
+    Chunk(usize, String, Option<serde_json::Value>),
+    Bookmark(usize),
+    WatchEnds(usize),
+    Boot(usize),
+    Thaw(usize),
+    Collect,
+    Bind(String),
+    Run(String),
+    Stop(String),
+    Remove(String),
+    /// All faults are over.
+    Quiet,
+    /// Nothing: up to here everybody runs.
+    Rest,
+}
+
+/// Which process sent a request, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub(super) replica: usize,
+    pub(super) incarnation: u64,
+    pub(super) sent: Millis,
+}
+
+/// A replica of the operator.
+pub(super) struct Replica {
+    pub(super) process: Option<Process>,
+    pub(super) incarnation: u64,
+    pub(super) frozen: bool,
+    /// What has arrived while it was frozen.
+    unread: Vec<serde_json::Value>,
+    pub(super) partitioned: Millis,
+    pub(super) faults: Vec<(Kind, Fault)>,
+    /// By plural: until when, and how late, the events of a watch are.
+    pub(super) late: BTreeMap<&'static str, (Millis, Millis)>,
+}
+
+/// A watch that is open.
+struct Watch {
+    origin: Origin,
+    resource: &'static Resource,
+    namespace: String,
+    selector: String,
+    events: Option<Events>,
+    last: Millis,
+    deaf: bool,
+}
+
+/// etcd at some time, and what was true then.
+#[derive(Clone)]
+pub(super) struct Snapshot {
+    store: Store,
+    jobs: BTreeMap<String, Job>,
+    nodes: Nodes,
+}
+
+pub(super) struct World {
+    pub(super) now: Millis,
+    pub(super) schedule: Schedule,
+    pub(super) random: Random,
+    pub(super) server: ApiServer,
+    pub(super) replicas: Vec<Replica>,
+    pub(super) nodes: Nodes,
+    pub(super) laws: Laws,
+    pub(super) snapshots: Vec<Snapshot>,
+    /// How long requests and answers take, and until when.
+    pub(super) slow: (Millis, Millis),
+    pub(super) refuses_until: Millis,
+    /// Requests that an operator has sent which change something, and when the last was.
+    pub(super) writes: u32,
+    pub(super) last_write: Option<(Millis, String)>,
+    queue: BTreeMap<(Millis, u64), Event>,
+    number: u64,
+    watches: Vec<Watch>,
+    /// Up to which version changes have been seen.
+    seen: u64,
+    /// What happened, if it is to be told.
+    pub(super) trace: Option<Vec<String>>,
+    prints: bool,
+}
+
+impl World {
+    pub(super) fn new(schedule: &Schedule, traces: bool, prints: bool) -> Self {
+        fastrand::seed(schedule.seed);
+        simulation::seed(Some(schedule.seed));
+        let replica = || Replica {
+            process: None,
+            incarnation: 0,
+            frozen: false,
+            unread: Vec::new(),
+            partitioned: 0,
+            faults: Vec::new(),
+            late: BTreeMap::new(),
+        };
+        let mut world = Self {
+            now: 0,
+            schedule: schedule.clone(),
+            random: Random::new(schedule.seed ^ 0x5eed),
+            server: ApiServer::default(),
+            replicas: (0..schedule.replicas).map(|_| replica()).collect(),
+            nodes: Nodes::default(),
+            laws: Laws {
+                knowledge: vec![Knowledge::default(); schedule.replicas],
+                ..Laws::default()
+            },
+            snapshots: Vec::new(),
+            slow: (0, 0),
+            refuses_until: 0,
+            writes: 0,
+            last_write: None,
+            queue: BTreeMap::new(),
+            number: 0,
+            watches: Vec::new(),
+            seen: 1,
+            trace: traces.then(Vec::new),
+            prints,
+        };
+        (0..schedule.replicas).for_each(|replica| world.at(1 + 7 * replica as u64, Event::Boot(replica)));
+        let steps: Vec<_> = schedule.steps.iter().map(|(_, time, _)| *time).collect();
+        for (at, time) in steps.into_iter().enumerate() {
+            world.at(time, Event::Step(at));
+        }
+        world.at(QUIET, Event::Quiet);
+        world
+    }
+
+    /// Something is to happen at this time.
+    pub(super) fn at(&mut self, time: Millis, event: Event) {
+        self.number += 1;
+        self.queue.insert((time.max(self.now), self.number), event);
+    }
+
+    /// Something is to happen within this time.
+    pub(super) fn within(&mut self, range: std::ops::Range<Millis>, event: Event) {
+        let after = self.random.within(range);
+        self.at(self.now + after, event);
+    }
+
+    pub(super) fn tell(&mut self, what: impl FnOnce() -> String) {
+        self.tell_if(true, what);
+    }
+
+    fn tell_if(&mut self, worth_it: bool, what: impl FnOnce() -> String) {
+        if !worth_it {
+            return;
+        }
+        if let Some(trace) = &mut self.trace {
+            let line = format!("{:>7} {}", self.now, what());
+            if self.prints {
+                eprintln!("{line}");
+            }
+            trace.push(line);
+        }
+    }
+
+    /// Lets time pass until `until`, or until a law is broken.
+    pub(super) fn run_until(&mut self, until: Millis) -> Result<(), String> {
+        self.at(until, Event::Rest);
+        while self.now < until {
+            self.run_replicas();
+            let Some(((time, _), event)) = self.queue.pop_first() else {
+                break;
+            };
+            self.now = time;
+            self.happen(event);
+            self.changes();
+            if let Some(law) = self.laws.broken.take() {
+                return Err(law);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets every operator run until the next event.
+    fn run_replicas(&mut self) {
+        for at in 0..self.replicas.len() {
+            loop {
+                let Some(((next, _), _)) = self.queue.first_key_value() else {
+                    return;
+                };
+                let next = *next;
+                let replica = &mut self.replicas[at];
+                let Some(process) = replica.process.as_mut().filter(|_| !replica.frozen) else {
+                    break;
+                };
+                if process.now() >= next {
+                    break;
+                }
+                let sent = process.run(next);
+                let now = process.now();
+                if let Some(why) = process.broken() {
+                    self.laws
+                        .broken
+                        .get_or_insert_with(|| format!("an operator is not live: {why}"));
+                }
+                if let Some(ended) = process.ended() {
+                    self.exited(at, now, &ended);
+                }
+                for outgoing in sent {
+                    self.send(at, now, outgoing);
+                }
+            }
+        }
+    }
+
+    fn exited(&mut self, replica: usize, now: Millis, ended: &Result<(), String>) {
+        self.tell(|| format!("operator {replica} exits: {ended:?}"));
+        if let Err(error) = ended
+            && (error.contains("panic") || error.contains("a watch ended"))
+        {
+            self.laws
+                .broken
+                .get_or_insert_with(|| format!("an operator ended: {error}"));
+        }
+        self.end_process(replica);
+        self.at(now + 1_000, Event::Boot(replica));
+    }
+
+    /// The process is gone, and its connections are closed.
+    pub(super) fn end_process(&mut self, replica: usize) {
+        self.replicas[replica].process = None;
+        self.replicas[replica].frozen = false;
+        self.replicas[replica].unread.clear();
+        let watches = self.watches.iter_mut().filter(|watch| watch.origin.replica == replica);
+        watches.for_each(|watch| watch.events = None);
+    }
+
+    fn send(&mut self, replica: usize, now: Millis, outgoing: Outgoing) {
+        let Outgoing { request, reply } = outgoing;
+        let slot = &mut self.replicas[replica];
+        let origin = Origin {
+            replica,
+            incarnation: slot.incarnation,
+            sent: now,
+        };
+        let kind = kind_of(&request);
+        let met = slot.faults.iter().position(|(known, _)| Some(*known) == kind);
+        let fault = met.map(|at| slot.faults.remove(at).1);
+        let held = slot.partitioned;
+        if let Some(fault) = fault {
+            self.tell(|| format!("! {fault:?}"));
+        }
+        let mut arrives = (now + self.latency()).max(held);
+        if let Some(Fault::Late(late)) = fault {
+            arrives += late;
+        }
+        match fault {
+            Some(Fault::KillBefore) => self.crash(replica, 500),
+            _ => self.at(arrives, Event::Arrive(origin, request, Some(reply), fault)),
+        }
+    }
+
+    /// How long a message takes.
+    fn latency(&mut self) -> Millis {
+        let (slow, until) = self.slow;
+        let extra = if self.now < until {
+            self.random.within(slow / 2..slow + 1)
+        } else {
+            0
+        };
+        self.random.within(1..5) + extra
+    }
+
+    pub(super) fn crash(&mut self, replica: usize, pause: Millis) {
+        if self.replicas[replica].process.is_some() {
+            self.tell(|| format!("operator {replica} is killed"));
+            self.end_process(replica);
+            self.at(self.now + pause, Event::Boot(replica));
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Step(at) => self.step(at),
+            Event::Arrive(origin, request, reply, fault) => self.arrive(origin, &request, reply, fault),
+            Event::Answer(origin, reply, answer) => self.answered(origin, reply, &answer),
+            Event::Chunk(watch, text, job) => self.chunk(watch, text, job),
+            Event::Bookmark(watch) => self.bookmark(watch),
+            Event::WatchEnds(watch) => self.watch_ends(watch),
+            Event::Boot(replica) => self.boot(replica),
+            Event::Thaw(replica) => self.thaw(replica),
+            Event::Collect => self.collect(),
+            Event::Bind(pod) => self.bind(&pod),
+            Event::Run(pod) => self.start_pod(&pod),
+            Event::Stop(pod) => self.stop_pod(&pod),
+            Event::Remove(pod) => self.remove_pod(&pod),
+            Event::Quiet => self.quiet(),
+            Event::Rest => {}
+        }
+    }
+
+    fn boot(&mut self, replica: usize) {
+        if self.replicas[replica].process.is_some() {
+            return;
+        }
+        self.tell(|| format!("operator {replica} starts"));
+        let (now, elects) = (self.now, self.replicas.len() > 1);
+        let slot = &mut self.replicas[replica];
+        slot.incarnation += 1;
+        let name = format!("operator-{replica}-{}", slot.incarnation);
+        slot.process = Some(Process::start(&name, now, elects));
+        self.laws.knowledge[replica] = Knowledge::begin(now);
+    }
+
+    pub(super) fn thaw(&mut self, replica: usize) {
+        let slot = &mut self.replicas[replica];
+        if !slot.frozen {
+            return;
+        }
+        slot.frozen = false;
+        if let Some(process) = &slot.process {
+            process.thaw(self.now);
+        }
+        for body in std::mem::take(&mut slot.unread) {
+            self.laws.told(replica, self.now, &body);
+        }
+        self.tell(|| format!("operator {replica} goes on"));
+    }
+
+    fn arrive(&mut self, origin: Origin, request: &Request, reply: Option<Reply>, fault: Option<Fault>) {
+        if fault == Some(Fault::CutBefore) {
+            return;
+        }
+        if request.watches() {
+            if let Some(reply) = reply.filter(|_| self.is_there(origin)) {
+                self.watch(origin, request, reply);
+            }
+            return;
+        }
+        let answer = match fault {
+            Some(Fault::Refused(code)) => Answer::trouble(code),
+            _ => self.serve(origin, request),
+        };
+        let lease = request.path.ends_with("/leases/lock") && answer.code == 200;
+        self.tell_if(!lease, || {
+            let body = String::from_utf8_lossy(&request.body);
+            let body: String = body
+                .chars()
+                .take(if request.path.ends_with("/status") { 900 } else { 200 })
+                .collect();
+            let body = if request.path.contains("/events") {
+                jobs::note(&request.body)
+            } else {
+                body
+            };
+            let (replica, sent) = (origin.replica, origin.sent);
+            format!(
+                "{replica} (at {sent}) {} {} {body} -> {}",
+                request.method, request.path, answer.code
+            )
+        });
+        if fault == Some(Fault::Kill) && self.is_there(origin) {
+            self.crash(origin.replica, 500);
+        }
+        match (fault, reply) {
+            (Some(Fault::Twice), Some(reply)) => {
+                let again = Event::Arrive(origin, request.clone(), Some(reply), None);
+                self.within(1..50, again);
+            }
+            // The connection breaks when the reply is dropped.
+            (Some(Fault::CutAfter | Fault::Kill), _) | (_, None) => {}
+            (Some(Fault::Silent), Some(reply)) => self.at(Millis::MAX, Event::Answer(origin, reply, answer)),
+            (_, Some(reply)) => {
+                let arrives = (self.now + self.latency()).max(self.replicas[origin.replica].partitioned);
+                self.at(arrives, Event::Answer(origin, reply, answer));
+            }
+        }
+    }
+
+    /// Whether the process that sent something still runs.
+    fn is_there(&self, origin: Origin) -> bool {
+        let slot = &self.replicas[origin.replica];
+        slot.process.is_some() && slot.incarnation == origin.incarnation
+    }
+
+    fn serve(&mut self, origin: Origin, request: &Request) -> Answer {
+        let Some(target) = request.target() else {
+            return self.server.handle(request, wall(self.now));
+        };
+        if target.key.resource.plural == "events" {
+            // Nobody reads them here.
+            return Answer::created(serde_json::from_slice(&request.body).unwrap_or_default());
+        }
+        let before = self.server.store.get(&target.key).cloned();
+        let answer = self.server.handle(request, wall(self.now));
+        if self.is_there(origin) || request.mutates() {
+            self.judge(origin, request, &target, before, answer.code);
+        }
+        answer
+    }
+
+    fn judge(
+        &mut self,
+        origin: Origin,
+        request: &Request,
+        target: &Target,
+        before: Option<super::api_server::Object>,
+        code: u16,
+    ) {
+        if request.mutates() && target.key.resource.plural != "leases" {
+            self.writes += 1;
+            self.last_write = Some((origin.sent, format!("{} {} -> {code}", request.method, request.path)));
+        }
+        if !self.is_there(origin) {
+            // Of what is known to a process that is gone nothing is kept.
+            return;
+        }
+        let sent = Sent {
+            replica: origin.replica,
+            at: origin.sent,
+            now: self.now,
+            request,
+            target,
+            before,
+            code,
+        };
+        self.laws.sent(&sent, &self.server.store, &self.nodes);
+    }
+
+    fn answered(&mut self, origin: Origin, reply: Reply, answer: &Answer) {
+        if !self.is_there(origin) {
+            return;
+        }
+        self.told(origin.replica, answer.body.clone());
+        let spec = &answer.body["spec"]["holderIdentity"];
+        let name = format!("operator-{}-{}", origin.replica, origin.incarnation);
+        if answer.body["kind"] == "Lease" && *spec == name {
+            self.laws.leads(origin.replica, origin.sent, self.now);
+        }
+        wire::answer(reply, answer);
+    }
+
+    /// Something arrives at a replica; one that is frozen reads it later.
+    fn told(&mut self, replica: usize, body: serde_json::Value) {
+        let slot = &mut self.replicas[replica];
+        if slot.frozen {
+            slot.unread.push(body);
+        } else {
+            self.laws.told(replica, self.now, &body);
+        }
+    }
+
+    fn watch(&mut self, origin: Origin, request: &Request, reply: Reply) {
+        let Some(target) = request.target() else { return };
+        let version: u64 = request
+            .query("resourceVersion")
+            .unwrap_or_default()
+            .parse()
+            .unwrap_or(0);
+        self.tell(|| {
+            format!(
+                "{} watches {} from {version}",
+                origin.replica, target.key.resource.plural
+            )
+        });
+        let watch = self.watches.len();
+        self.watches.push(Watch {
+            origin,
+            resource: target.key.resource,
+            namespace: target.key.namespace,
+            selector: request.query("labelSelector").unwrap_or_default().to_owned(),
+            events: Some(wire::begin_watch(reply)),
+            last: self.now,
+            deaf: false,
+        });
+        let backlog = self.server.store.since(version).map(<[_]>::to_vec);
+        let Some(backlog) = backlog else {
+            let error = expired(version, self.server.store.version());
+            self.show(watch, line("ERROR", &error), None);
+            let last = self.watches[watch].last;
+            self.at(last + 1, Event::WatchEnds(watch));
+            return;
+        };
+        for change in &backlog {
+            self.show_change(watch, change);
+        }
+        let seconds: u64 = request
+            .query("timeoutSeconds")
+            .unwrap_or_default()
+            .parse()
+            .unwrap_or(290);
+        self.at(self.now + seconds.saturating_sub(2) * 1_000, Event::Bookmark(watch));
+        self.at(self.now + seconds * 1_000, Event::WatchEnds(watch));
+    }
+
+    fn show_change(&mut self, watch: usize, change: &super::api_server::Change) {
+        let known = &self.watches[watch];
+        let concerns = known.resource == change.key.resource
+            && (known.namespace.is_empty() || known.namespace == change.key.namespace);
+        if !concerns || known.events.is_none() {
+            return;
+        }
+        if let Some((type_, object)) = event_for(change, &known.selector) {
+            let job = (object["kind"] == "PyTorchJob").then(|| object.clone());
+            self.show(watch, line(type_, &object), job);
+        }
+    }
+
+    /// Sends an event of a watch on its way, behind those before it.
+    fn show(&mut self, watch: usize, text: String, job: Option<serde_json::Value>) {
+        let mut arrives = self.now + self.latency();
+        let known = &self.watches[watch];
+        let replica = &self.replicas[known.origin.replica];
+        if let Some((until, late)) = replica.late.get(known.resource.plural)
+            && self.now < *until
+        {
+            arrives += late;
+        }
+        let arrives = arrives.max(known.last).max(replica.partitioned);
+        self.watches[watch].last = arrives;
+        self.at(arrives, Event::Chunk(watch, text, job));
+    }
+
+    fn chunk(&mut self, watch: usize, text: String, job: Option<serde_json::Value>) {
+        let known = &self.watches[watch];
+        let replica = known.origin.replica;
+        if known.deaf || known.events.is_none() || !self.is_there(known.origin) {
+            return;
+        }
+        if let Some(job) = job {
+            self.told(replica, job);
+        }
+        if let Some(events) = &self.watches[watch].events {
+            let _closed = events.unbounded_send(text.into());
+        }
+    }
+
+    fn bookmark(&mut self, watch: usize) {
+        let resource = self.watches[watch].resource;
+        let version = self.server.store.version().to_string();
+        let object = serde_json::json!({ "kind": resource.kind, "apiVersion": resource.api_version(),
+            "metadata": { "resourceVersion": version, "creationTimestamp": null } });
+        self.show(watch, line("BOOKMARK", &object), None);
+    }
+
+    fn watch_ends(&mut self, watch: usize) {
+        let known = &mut self.watches[watch];
+        if known.events.is_none() || known.deaf {
+            return;
+        }
+        // Not before what is on its way.
+        if known.last > self.now {
+            let last = known.last;
+            self.at(last, Event::WatchEnds(watch));
+            return;
+        }
+        known.events = None;
+    }
+
+    /// Cuts watches of a resource, or of all.
+    pub(super) fn cut_watches(&mut self, plural: Option<&str>) {
+        let of_kind = |watch: &&mut Watch| plural.is_none_or(|plural| watch.resource.plural == plural) && !watch.deaf;
+        self.watches
+            .iter_mut()
+            .filter(of_kind)
+            .for_each(|watch| watch.events = None);
+    }
+
+    /// The watches of a resource hang: nothing comes from them, not even their end.
+    pub(super) fn deafen(&mut self, replica: usize, plural: &str) {
+        let meant = |watch: &&mut Watch| watch.origin.replica == replica && watch.resource.plural == plural;
+        self.watches
+            .iter_mut()
+            .filter(meant)
+            .for_each(|watch| watch.deaf = true);
+    }
+
+    /// Tells the watches, the laws and the nodes what has changed.
+    pub(super) fn changes(&mut self) {
+        while self.seen < self.server.store.version() {
+            let changes = self
+                .server
+                .store
+                .since(self.seen)
+                .map(<[_]>::to_vec)
+                .unwrap_or_default();
+            self.seen = self.server.store.version();
+            for change in changes {
+                for watch in 0..self.watches.len() {
+                    self.show_change(watch, &change);
+                }
+                match change.key.resource.plural {
+                    "pytorchjobs" => {
+                        self.laws.changed(&change, self.now);
+                        if change.gone || deleting(&change.after) {
+                            self.within(10..300, Event::Collect);
+                        }
+                    }
+                    "pods" => self.pod_changed(&change),
+                    _ => self.within(10..300, Event::Collect),
+                }
+            }
+        }
+    }
+
+    fn pod_changed(&mut self, change: &super::api_server::Change) {
+        let pod = &change.after;
+        let id = uid(pod).to_owned();
+        if change.gone {
+            self.nodes.stop(pod);
+            self.within(10..100, Event::Collect);
+            return;
+        }
+        if change.before.is_none() {
+            self.nodes.born(pod);
+            self.within(5..100, Event::Bind(id.clone()));
+            let forged = change.key.namespace == OTHER_NAMESPACE;
+            let range = if forged { 4_000..5_000 } else { 100..500 };
+            self.within(range, Event::Collect);
+        }
+        if deleting(pod) && !change.before.as_ref().is_some_and(|before| deleting(before)) && !finished(pod) {
+            self.nodes.stop(pod);
+            let soon = if self.random.once_in(4) { 1_000..8_000 } else { 20..900 };
+            self.within(soon, Event::Stop(id));
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            store: self.server.store.clone(),
+            jobs: self.laws.jobs.clone(),
+            nodes: self.nodes.clone(),
+        }
+    }
+
+    pub(super) fn restore(&mut self, back: usize) {
+        let Some(at) = self.snapshots.len().checked_sub(back + 1) else {
+            return;
+        };
+        let earlier = self.snapshots[at].clone();
+        self.changes();
+        self.server.store.restore(&earlier.store);
+        self.server.compact();
+        self.seen = self.server.store.version();
+        let back = std::mem::take(&mut self.nodes.back);
+        self.nodes = earlier.nodes;
+        self.nodes.back = back;
+        self.laws.restored(&earlier.jobs, &self.server.store, self.now);
+        self.cut_watches(None);
+        self.revive();
+    }
+
+    /// After a restore every kubelet takes up the pods that there are.
+    fn revive(&mut self) {
+        let namespaces = [NAMESPACE, OTHER_NAMESPACE];
+        let pods: Vec<_> = namespaces
+            .iter()
+            .flat_map(|namespace| super::nodes::pods(&self.server.store, namespace))
+            .map(|(_, pod)| (uid(pod).to_owned(), deleting(pod)))
+            .collect();
+        for (pod, deleting) in pods {
+            self.within(5..100, Event::Bind(pod.clone()));
+            self.within(100..500, Event::Run(pod.clone()));
+            if deleting {
+                self.within(500..1_000, Event::Stop(pod));
+            }
+        }
+        self.within(10..300, Event::Collect);
+    }
+
+    fn quiet(&mut self) {
+        self.tell(|| "quiet".into());
+        self.slow = (0, 0);
+        self.nodes.back.clear();
+        (self.server.admission.pods, self.server.admission.denies) = (None, false);
+        for replica in 0..self.replicas.len() {
+            let slot = &mut self.replicas[replica];
+            slot.faults.clear();
+            slot.partitioned = 0;
+            slot.late.clear();
+            self.thaw(replica);
+            self.boot(replica);
+        }
+        self.remove_orphans();
+    }
+}
+
+/// An event of a watch as it is sent: the type comes first.
+fn line(type_: &str, object: &serde_json::Value) -> String {
+    format!("{{\"type\":\"{type_}\",\"object\":{object}}}\n")
+}
+
+/// Which faults may meet a request.
+fn kind_of(request: &Request) -> Option<Kind> {
+    let target = request.target()?;
+    let plural = target.key.resource.plural;
+    Some(match (request.method.as_str(), plural) {
+        (_, "events") => return None,
+        (_, "leases") => Kind::Lease,
+        ("PATCH", _) => Kind::Status,
+        ("POST", _) => Kind::Create,
+        ("DELETE", _) => Kind::Delete,
+        _ if !target.key.name.is_empty() => Kind::Read,
+        _ => Kind::List,
+    })
+}
