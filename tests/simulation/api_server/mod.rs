@@ -2,8 +2,7 @@
 //!
 //! One counter gives resourceVersions; every change is kept, so that a watch can resume from any version that is not
 //! compacted. The subtleties are those the operator meets: preconditions, graceful deletion of pods that run, finalizers
-//! of foreground deletion and orphaning, a status subresource, writes that change nothing. `tests/server` sends the same
-//! random requests to this one and to the real one and compares what they answer.
+//! of foreground deletion and orphaning, a status subresource, writes that change nothing.
 //!
 //! It has no clock and no network of its own: [`ApiServer::handle`] is a function of what is stored, the request and the
 //! time.
