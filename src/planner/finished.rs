@@ -35,8 +35,10 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     attempts::remember(world, &mut status, &[]);
     let corrected = status.first_failure != stored.first_failure || status.attempts != stored.attempts;
     let acted_on = status.observed_generation != stored.observed_generation;
-    // The pods of a finished job end one by one; the last count is the one worth a write.
+    // The pods of a finished job end one by one; the last count is the one worth a write. Pods that are seen only now,
+    // because their list came after the outcome, hold what quota gives.
     let settled = status.replica_statuses.values().all(|counts| counts.active.is_none());
+    let counted = settled || ours && replica_statuses::rises(world, stored, &status);
     let urgency = if acted_on { Urgency::Condition } else { Urgency::Counts };
     Plan {
         actions: clean_pod_policy::clean_up(world, policy)
@@ -45,7 +47,7 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
             .chain(autoscaler::delete(world))
             .chain(scheduling_policy::delete(world))
             .collect(),
-        status: (status != *stored && (settled || acted_on || corrected)).then_some(StatusWrite { status, urgency }),
+        status: (status != *stored && (counted || acted_on || corrected)).then_some(StatusWrite { status, urgency }),
         requeue: expires,
         ..Plan::default()
     }

@@ -71,6 +71,22 @@ fn a_pod_outside_of_the_replicas_does_not_go_on_in_a_finished_job_whatever_the_p
 }
 
 #[test]
+fn pods_that_are_seen_only_after_the_outcome_are_counted() {
+    let mut scene = finished("runPolicy", Some("None"), true);
+    scene.settle();
+    for counts in scene.job.status.as_mut().unwrap().replica_statuses.values_mut() {
+        counts.active = None;
+    }
+    let status = scene
+        .store()
+        .status
+        .expect("more pods are active than is stored")
+        .status;
+    assert_eq!(status.replica_statuses["Worker"].active, Some(2));
+    assert_eq!(scene.plan().status, None, "once");
+}
+
+#[test]
 fn a_job_that_kubeflows_operator_failed_keeps_what_that_left_running_unless_a_policy_says_otherwise() {
     for (policy, expected) in [
         (None, &[][..]),

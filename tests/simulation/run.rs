@@ -167,9 +167,7 @@ fn finished_job(world: &World, job: &Value, own: usize, unfinished: usize) -> Re
         return Err(format!("{left} pods of a finished job are left"));
     }
     // Of pods that end one by one after the job only the last is worth a write.
-    // A restore may bring back pods of a job that has ended since, which are not counted.
-    let uncounted = active(job) < unfinished && world.laws.restored.is_none();
-    if uncounted || (unfinished == 0 && active(job) > 0) {
+    if active(job) < unfinished || (unfinished == 0 && active(job) > 0) {
         return Err(format!(
             "{unfinished} pods are active after the end, and the status says {}",
             active(job)

@@ -54,13 +54,15 @@ fn fail(pod: &mut Pod, exit_code: Option<i32>, reason: &str) {
         name: names::CONTAINER.into(),
         exit_code,
     });
+    let message = exit_code.is_none().then(|| "thrown out".to_owned());
     pod.phase = Phase::Failed;
     pod.failure = Some(Box::new(Failure {
         exit_code,
         container,
         reason: Some(reason.into()),
         class: class(exit_code, reason),
-        message: exit_code.is_none().then(|| "thrown out".into()),
+        excerpt: message.clone(),
+        message,
         ..Failure::default()
     }));
 }

@@ -55,12 +55,19 @@ pub(crate) fn final_counts(
 /// away.
 #[must_use]
 pub(crate) fn claims_more(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> bool {
-    let active = |status: &JobStatus, role: ReplicaType| {
-        let counts = status.replica_statuses.get(role.key());
-        let active = counts.and_then(|counts| counts.active).unwrap_or(0);
-        usize::try_from(active).unwrap_or(0)
-    };
     roles(world).any(|role| active(new, role) > active(stored, role).max(existing(world, role)))
+}
+
+/// Whether `new` counts more pods as active than `stored`, of one type at least.
+#[must_use]
+pub(crate) fn rises(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> bool {
+    roles(world).any(|role| active(new, role) > active(stored, role))
+}
+
+fn active(status: &JobStatus, role: ReplicaType) -> usize {
+    let counts = status.replica_statuses.get(role.key());
+    let active = counts.and_then(|counts| counts.active).unwrap_or(0);
+    usize::try_from(active).unwrap_or(0)
 }
 
 /// Replicas that are ready or have succeeded, out of all.

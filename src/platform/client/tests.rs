@@ -254,7 +254,7 @@ async fn a_kubeconfig_that_cannot_be_read_is_named() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.starts_with("cannot use the kubeconfig /no/such/kubeconfig: "),
+        error.starts_with("give --kubeconfig another file: cannot use the kubeconfig /no/such/kubeconfig: "),
         "{error}"
     );
 }

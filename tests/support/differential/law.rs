@@ -77,6 +77,9 @@ pub fn status(mut status: JobStatus) -> Value {
     status.observed_generation = None;
     status.restart_times.clear();
     status.attempts.clear();
+    if let Some(failure) = &mut status.first_failure {
+        failure.finished_at = None;
+    }
     status.conditions.retain(|entry| {
         let by_suspension = entry.reason.as_deref() == Some(reason::SUSPENDED);
         let ended = entry.status == "False";
