@@ -109,7 +109,7 @@ impl Index {
             // The garbage collector may have removed it, because the job is gone and the watch of jobs is late.
             // What went because we asked for it says nothing of the job.
             for job in &jobs {
-                let _ = self.jobs.doubt(job);
+                self.jobs.doubt(job);
             }
         }
         jobs

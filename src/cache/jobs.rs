@@ -39,7 +39,6 @@ struct State {
 
 /// A doubt that whoever has raised it may end. One that was there before, or has come since, stays.
 #[derive(Debug)]
-#[must_use]
 pub(crate) struct Doubt(Option<u64>);
 
 /// What an event of the watch changed.
@@ -136,7 +135,7 @@ impl Jobs {
             .into_iter()
             .filter(|job| is_newer(Some(version), job.version()));
         for job in older {
-            let _ = state.doubt(job.key());
+            state.doubt(job.key());
         }
     }
 
@@ -169,7 +168,7 @@ impl Jobs {
         if listed {
             state.doubted.remove(&key);
         } else if is_newer(Some(state.led_from), job.version()) {
-            let _ = state.doubt(key.clone());
+            state.doubt(key.clone());
         }
         let replaced = old.filter(|old| old.uid() != job.uid());
         state.writer.apply_watcher_event(&Event::Apply(job));
@@ -300,7 +299,7 @@ mod tests {
     fn an_answer_ends_a_doubt_and_the_watch_does_not() {
         let jobs = Jobs::default();
         jobs.feed(Event::Apply(job("u", 5)));
-        let _ = jobs.doubt(&key());
+        jobs.doubt(&key());
         jobs.feed(Event::Apply(job("u", 6)));
         assert!(!jobs.is_certain(&key()));
         jobs.answered(job("u", 6));
@@ -327,10 +326,10 @@ mod tests {
     fn an_answer_does_not_bring_back_a_job_that_is_gone_and_nothing_is_kept_of_it() {
         let jobs = Jobs::default();
         jobs.feed(Event::Apply(job("u", 5)));
-        let _ = jobs.doubt(&key());
+        jobs.doubt(&key());
         assert_eq!(jobs.feed(Event::Delete(job("u", 7))).gone, ["u"]);
         jobs.answered(job("u", 6));
-        let _ = jobs.doubt(&key());
+        jobs.doubt(&key());
         assert_eq!(version(&jobs), None);
         assert!(jobs.state().doubted.is_empty());
     }

@@ -75,7 +75,7 @@ async fn passes(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration, 
         if !matches!(&result, Err(failed) if matches!(failed.error, Error::Conflict { .. })) {
             return result;
         }
-        let _ = context.index.jobs().doubt(&stored.key());
+        context.index.jobs().doubt(&stored.key());
         if tries == 0 {
             return result;
         }

@@ -39,7 +39,7 @@ async fn validate_says_the_same_without_a_cluster() {
         job, field, operator, ..
     } in bad_jobs()
     {
-        let output = validate(&job.clone().manifest());
+        let output = validate(&job.clone().manifest()).await;
         let said = String::from_utf8(output.stderr).unwrap();
         let says = match operator {
             Stored::Fails(says) | Stored::Runs(says) => says,
@@ -50,7 +50,7 @@ async fn validate_says_the_same_without_a_cluster() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let good = validate(&job("good", 1));
+    let good = validate(&job("good", 1)).await;
     assert_eq!(String::from_utf8(good.stdout).unwrap(), "pytorchjob/good is valid\n");
 }
 
@@ -63,12 +63,12 @@ async fn a_null_in_the_place_of_a_role_is_no_role_to_the_api_server_and_to_valid
     let stored = create(&cluster.admin(), &namespace, &job).await.unwrap();
     let roles = stored.spec["pytorchReplicaSpecs"].as_object().unwrap();
     assert_eq!(roles.keys().collect::<Vec<_>>(), ["Worker"]);
-    assert!(validate(&job).status.success());
+    assert!(validate(&job).await.status.success());
 }
 
 /// Runs `validate` on one job.
-fn validate(job: &Value) -> Output {
-    offline(&["validate", "-f", "-"], &job.to_string())
+async fn validate(job: &Value) -> Output {
+    offline(&["validate", "-f", "-"], &job.to_string()).await
 }
 
 /// A definition of the same kind that lets everything in.

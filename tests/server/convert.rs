@@ -69,7 +69,7 @@ async fn what_convert_writes_fits_the_definitions_of_trainer_and_comes_back() {
         .map(|name| fs::read_to_string(repository().join(format!("examples/{name}.yaml"))).unwrap());
     let jobs = jobs();
     for text in jobs.iter().map(Value::to_string).chain(examples) {
-        let converted = offline(&["convert", "-o", "json", "-"], &text);
+        let converted = offline(&["convert", "-o", "json", "-"], &text).await;
         assert!(
             converted.status.success(),
             "{}",
@@ -83,7 +83,7 @@ async fn what_convert_writes_fits_the_definitions_of_trainer_and_comes_back() {
         }
         // With the defaults of the API server.
         let stored = json!({ "kind": "List", "items": stored });
-        let back = offline(&["convert", "-"], &stored.to_string());
+        let back = offline(&["convert", "-"], &stored.to_string()).await;
         let said = String::from_utf8_lossy(&back.stderr);
         assert!(back.status.success(), "{said}");
         let other = said.lines().find(|line| !line.contains("successPolicy"));

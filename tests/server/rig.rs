@@ -2,10 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -20,6 +19,8 @@ use pytorchjob_test_cluster::{
     wait_for_all, wait_gone,
 };
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use crate::job::Job;
@@ -366,16 +367,23 @@ pub async fn create(client: &Client, namespace: &str, job: &Value) -> Result<Job
 }
 
 /// Runs a subcommand that needs no cluster, with this on its standard input.
-pub fn offline(arguments: &[&str], input: &str) -> Output {
-    let mut process = Command::new(BINARY)
+pub async fn offline(arguments: &[&str], input: &str) -> Output {
+    run(Path::new(BINARY), arguments, input).await
+}
+
+/// Runs a program to its end, with this on its standard input.
+pub async fn run(program: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    process.wait_with_output().unwrap()
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).await.unwrap();
+    drop(stdin);
+    child.wait_with_output().await.unwrap()
 }
 
 /// Clusters of single tests that run at once. More would take so much of a small machine that tests of times fail.

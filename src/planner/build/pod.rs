@@ -299,19 +299,20 @@ mod tests {
         assert_eq!(policy(json!("File")), "File");
     }
 
+    /// What the first container has in its environment under this name.
+    fn variable(pod: &Value, name: &str) -> Value {
+        let env = pod["spec"]["containers"][0]["env"].as_array();
+        let entry = env.into_iter().flatten().find(|entry| entry["name"] == name);
+        entry.map(|entry| entry["value"].clone()).unwrap_or_default()
+    }
+
     #[test]
     fn a_pod_of_a_job_that_starts_again_as_a_whole_says_which_attempt_it_is_of_and_no_other_does() {
         let attempt = |job: JobBuilder| {
             let pod = pod(job, ReplicaType::Master, 0);
-            let env = pod["spec"]["containers"][0]["env"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-            let variable = env.iter().find(|entry| entry["name"] == "TRAINING_ATTEMPT");
-            let variable = variable.map(|entry| entry["value"].clone()).unwrap_or_default();
             (
                 pod["metadata"]["annotations"]["training.kubeflow.org/attempt"].clone(),
-                variable,
+                variable(&pod, "TRAINING_ATTEMPT"),
             )
         };
         let whole = || master().policy("restartScope", "Job");
@@ -326,15 +327,10 @@ mod tests {
     fn the_grace_period_goes_to_the_pod_and_five_seconds_less_to_torchrun() {
         let of = |job: JobBuilder| {
             let pod = pod(job, ReplicaType::Master, 0);
-            let env = pod["spec"]["containers"][0]["env"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-            let wait = env
-                .iter()
-                .find(|entry| entry["name"] == "TORCH_ELASTIC_SHUTDOWN_TIMEOUT");
-            let wait = wait.map(|entry| entry["value"].clone()).unwrap_or_default();
-            (pod["spec"]["terminationGracePeriodSeconds"].clone(), wait)
+            (
+                pod["spec"]["terminationGracePeriodSeconds"].clone(),
+                variable(&pod, "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"),
+            )
         };
         let with = |seconds: i64| {
             let job = master().policy("gracefulStopSeconds", seconds);

@@ -6,18 +6,16 @@ mod timeline;
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::PostParams;
 use pytorchjob_test_cluster::User;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::job::{Job, job, with};
-use crate::rig::{BINARY, Rig, failed};
+use crate::rig::{BINARY, Rig, failed, run};
 
 /// The plugin in a directory of its own, and the namespace with the kubeconfig of somebody who may look at everything
 /// in it and nothing else.
@@ -79,20 +77,6 @@ pub fn plugin(directory: &Path) -> PathBuf {
     let path = directory.join("kubectl-pytorchjob");
     symlink(BINARY, &path).unwrap();
     path
-}
-
-pub async fn run(program: &Path, arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(input.as_bytes()).await.unwrap();
-    drop(stdin);
-    child.wait_with_output().await.unwrap()
 }
 
 pub fn text(bytes: &[u8]) -> &str {

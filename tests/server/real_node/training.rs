@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use crate::job::suspend;
-use crate::kubectl::{plugin, run, text};
+use crate::kubectl::{plugin, text};
 use crate::real_node::{IMAGE, node, site};
+use crate::rig::run;
 
 #[tokio::test]
 #[ignore = "needs a real node: make test-real"]
