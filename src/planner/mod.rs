@@ -17,6 +17,7 @@ mod amount;
 pub(crate) mod build;
 mod child;
 mod classify;
+mod decision;
 mod finished;
 #[cfg(test)]
 #[path = "../../tests/support/fixture.rs"]

@@ -1,15 +1,14 @@
 //! The plan for a job that has not finished.
 
-use std::time::Duration;
-
 use crate::api::names::reason;
 use crate::api::{ChildKind, CleanPodPolicy, ConditionType, JobStatus};
 use crate::planner::build::template_hash;
+use crate::planner::decision::{self, Decision};
 use crate::planner::plan::{Count, Event, Plan, StatusWrite};
-use crate::planner::policy::active_deadline_seconds::{self, overdue, remaining};
-use crate::planner::policy::restart_policy::{self, Failures};
 use crate::planner::policy::scheduling_policy::{self, Turn};
-use crate::planner::policy::{autoscaler, backoff_limit, clean_pod_policy, replicas, success, suspend};
+use crate::planner::policy::{
+    active_deadline_seconds, autoscaler, clean_pod_policy, replicas, restart_policy, success, suspend,
+};
 use crate::planner::status::attempts;
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::status::conditions::{find, is_true, stored_time};
@@ -19,24 +18,6 @@ use crate::planner::status::urgency::urgency;
 use crate::planner::world::World;
 use crate::planner::{refusal, validate, waiting};
 
-/// What becomes of the job.
-enum Decision {
-    /// It cannot run as it is stored: why.
-    Refuse(String),
-    /// It has to have no pods.
-    Suspend,
-    /// It is done: the message.
-    Succeed(String),
-    /// It has failed: the message.
-    Fail(String),
-    /// It has run for as long as it may.
-    Expire,
-    /// Replicas have failed and are replaced once that is stored: the message.
-    Restart(String),
-    /// It goes on: pods are created, and deleted, as the spec says.
-    Work,
-}
-
 /// Decides about a job that has not finished: refuse it, keep it suspended, or work on it.
 #[must_use]
 pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
@@ -45,7 +26,8 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     if let Some(problems) = draft.refusal() {
         draft.carry_out(Decision::Refuse(problems));
     } else if world.job.spec.suspended() || suspend::unfinished(world, stored) {
-        let decision = draft.ended_before_suspension().unwrap_or(Decision::Suspend);
+        let ended = decision::ended_before_suspension(world, stored, &draft.completed);
+        let decision = ended.unwrap_or(Decision::Suspend);
         draft.carry_out(decision);
     } else {
         draft.working();
@@ -131,62 +113,11 @@ impl<'a> Draft<'a> {
             self.plan.counts.push(Count::PodsFailed(failed.len()));
         }
         attempts::remember(self.world, &mut self.status, &failed);
-        let decision = self.decide(&failures);
+        let decision = decision::decide(self.world, &self.status, &self.completed, &failures);
         if matches!(decision, Decision::Restart(_)) {
             restart_policy::count(self.world, &mut self.status, &failures);
         }
         self.carry_out(decision);
-    }
-
-    /// What becomes of a job that may run.
-    fn decide(&self, failures: &Failures<'_>) -> Decision {
-        let world = self.world;
-        if let Some(message) = success::succeeded(world, &self.completed) {
-            Decision::Succeed(message)
-        } else if let Some(message) = failures.fatal.clone() {
-            Decision::Fail(message)
-        } else if let Some(message) = self.out_of_restarts(failures) {
-            Decision::Fail(message)
-        } else if self.deadline() == Some(Duration::ZERO) {
-            Decision::Expire
-        } else {
-            restart_policy::message(world, failures).map_or(Decision::Work, Decision::Restart)
-        }
-    }
-
-    /// What the end of its pods decided about a job before it was suspended. Nobody was there to see it, and the job
-    /// must not train again.
-    fn ended_before_suspension(&self) -> Option<Decision> {
-        if !self.world.job.spec.suspended() || is_true(self.stored, ConditionType::Suspended) {
-            return None;
-        }
-        let succeeded = success::succeeded(self.world, &self.completed).map(Decision::Succeed);
-        let failed = || {
-            restart_policy::failures(self.world, self.stored)
-                .fatal
-                .map(Decision::Fail)
-        };
-        succeeded.or_else(failed)
-    }
-
-    fn deadline(&self) -> Option<Duration> {
-        let seconds = self.world.job.spec.active_deadline_seconds()?;
-        remaining(self.status.start_time.as_ref()?, seconds, self.world.now)
-    }
-
-    /// How long ago the job had run, or waited, for so many seconds.
-    fn overdue(&self, seconds: i64) -> Option<Duration> {
-        overdue(self.status.start_time.as_ref()?, seconds, self.world.now)
-    }
-
-    fn out_of_restarts(&self, failures: &Failures<'_>) -> Option<String> {
-        let spec = &self.world.job.spec;
-        if spec.backoff_limit().is_none() && spec.run_policy.restart_window.is_none() {
-            return None;
-        }
-        let mut status = self.status.clone();
-        restart_policy::count(self.world, &mut status, failures);
-        backoff_limit::message(self.world, &status)
     }
 
     /// Writes what the decision does to the status, and plans its actions.
@@ -218,13 +149,16 @@ impl<'a> Draft<'a> {
     fn run(&mut self, message: &str) {
         let ran = |condition| is_true(self.stored, condition);
         if !ran(ConditionType::Running) && !ran(ConditionType::Restarting) {
-            self.plan.counts.extend(self.overdue(0).map(Count::Ran));
+            self.plan
+                .counts
+                .extend(decision::overdue(self.world, &self.status, 0).map(Count::Ran));
         }
         self.turn(Transition::Running, message);
     }
 
     fn expire(&mut self) {
-        let late = self.overdue(self.world.job.spec.active_deadline_seconds().unwrap_or_default());
+        let seconds = self.world.job.spec.active_deadline_seconds().unwrap_or_default();
+        let late = decision::overdue(self.world, &self.status, seconds);
         self.plan.counts.extend(late.map(Count::DeadlineExceeded));
         self.turn(Transition::Failed, &active_deadline_seconds::message(self.world));
     }
@@ -247,7 +181,7 @@ impl<'a> Draft<'a> {
 
     /// Replaces what failed, creates what is missing, deletes what is too much.
     fn work(&mut self) {
-        self.plan.requeue = self.deadline();
+        self.plan.requeue = decision::deadline(self.world, &self.status);
         self.plan.actions = replicas::reconcile(self.world, &self.completed);
         if self.plan.actions.iter().any(|action| action.creates(ChildKind::Pod)) {
             attempts::begin(self.world, &mut self.status);
