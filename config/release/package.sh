@@ -2,7 +2,8 @@
 # Makes the files of a release in target/published: config/release/package.sh REPOSITORY DIGEST
 #
 # install.yaml and the chart name the image by REPOSITORY and DIGEST, so what was signed is what runs. What target/*.cdx.json say of the
-# image is added, and the sums of all files. Needs helm, of PATH or of `make test-chart`.
+# image is added, the archives of plugin.sh with krew's manifest of them, and the sums of all files. Needs helm, of PATH or of
+# `make test-chart`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -31,6 +32,18 @@ cp README.md LICENSE "$work/pytorchjob-operator/"
 grep -q "image: \"\?$repository@$digest" "$work/rendered.yaml" || fail "the chart names another image"
 
 find target -maxdepth 1 -name '*.cdx.json' -exec cp {} target/published/ \;
+
+# The manifest has a checksum below each archive's address; the repository is the image's, without its registry.
+manifest=$(sed "s|github.com/OWNER/pytorchjob-operator|github.com/${repository#*/}|" config/krew/pytorchjob.yaml)
+for archive in $(sed -n 's|^ *uri: .*/||p' config/krew/pytorchjob.yaml); do
+  [ -f "target/$archive" ] || fail "target/$archive is missing: config/release/plugin.sh makes it"
+  cp "target/$archive" target/published/
+  sum=$(sha256sum "target/$archive" | cut -d ' ' -f 1)
+  manifest=$(sed "\|/$archive\$|,/sha256:/ s|sha256: \"0*\"|sha256: \"$sum\"|" <<<"$manifest")
+done
+cat >target/published/pytorchjob.yaml <<<"$manifest"
+! grep -q 'OWNER\|"00*"' target/published/pytorchjob.yaml || fail "krew's manifest is not filled in"
+
 config/release/notes.sh "$version" >"$work/notes"
 (cd target/published && sha256sum -- * >SHA256SUMS)
 cp "$work/notes" target/release-notes.md

@@ -42,6 +42,23 @@ refused config/release/index.sh "oci:$work/same:9.8.7" "$work/amd64.tar" "$work/
 
 refused config/release/package.sh ghcr.io/example/pytorchjob-operator latest
 echo '{}' >target/image-amd64.cdx.json
+refused config/release/plugin.sh amd64
+refused config/release/package.sh ghcr.io/example/pytorchjob-operator "$digest"
+mkdir target/image
+for architecture in amd64 arm64; do
+  printf '#!/bin/sh\necho %s\n' "$architecture" >target/image/pytorchjob-operator
+  chmod +x target/image/pytorchjob-operator
+  config/release/plugin.sh "$architecture"
+done
 config/release/package.sh ghcr.io/example/pytorchjob-operator "$digest"
 (cd target/published && sha256sum --quiet --check SHA256SUMS && ls install.yaml pytorchjob-operator-9.8.7.tgz image-amd64.cdx.json >/dev/null)
+
+# What krew does with its manifest: it takes the archive of a platform, compares the checksum and runs the program in it.
+for architecture in amd64 arm64; do
+  archive=kubectl-pytorchjob-linux-$architecture.tar.gz
+  sum=$(grep --after-context=1 "uri: https://github.com/example/pytorchjob-operator/releases/download/v9.8.7/$archive\$" \
+    target/published/pytorchjob.yaml | sed -n 's/.*sha256: "\(.*\)"/\1/p')
+  sha256sum --quiet --check <<<"$sum  target/published/$archive" || fail "krew would refuse $archive"
+  [ "$(tar -xzOf "target/published/$archive" kubectl-pytorchjob | sh)" = "$architecture" ] || fail "$archive has another program"
+done
 echo "release: the scripts do what they say; nothing was published"
