@@ -224,8 +224,7 @@ impl State {
 }
 
 /// The name by which the store knows a job.
-#[must_use]
-pub(crate) fn reference(job: &NamespacedName) -> ObjectRef<StoredJob> {
+fn reference(job: &NamespacedName) -> ObjectRef<StoredJob> {
     ObjectRef::new(&job.name).within(&job.namespace)
 }
 

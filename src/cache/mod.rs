@@ -19,7 +19,7 @@ pub(crate) mod watch;
 
 pub(crate) use children::CONFIRMED_WITHIN;
 pub(crate) use index::{Index, Snapshot};
-pub(crate) use jobs::{Jobs, reference};
+pub(crate) use jobs::Jobs;
 pub(crate) use key::{JobId, NamespacedName};
 pub(crate) use stored_job::{StoredJob, Undecodable};
 pub(crate) use view::ObjectView;

@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::cache::{Index, NamespacedName};
 use crate::controller::pacing::Pacing;
+use crate::controller::permits::{Permit, Permits};
 use crate::controller::settings::CurrentSettings;
 use crate::planner;
 use crate::platform::events::EventSink;
@@ -29,7 +29,7 @@ pub(crate) struct Context {
     pub metrics: Metrics,
     pub workqueue: Workqueue<NamespacedName>,
     events: EventSink,
-    requests: Semaphore,
+    requests: Arc<Permits>,
     pub health: Health,
     /// Set once it has been said that the definition prunes fields of the status.
     pub pruned: OnceLock<()>,
@@ -54,14 +54,13 @@ impl Context {
             health,
             pruned: OnceLock::new(),
             events,
-            requests: Semaphore::new(MAX_IN_FLIGHT),
+            requests: Permits::new(MAX_IN_FLIGHT),
         }
     }
 
-    /// Waits for one of the [`MAX_IN_FLIGHT`].
-    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed, so there is always a permit.
-        self.requests.acquire().await.ok()
+    /// Waits for one of the [`MAX_IN_FLIGHT`], in turn with the other namespaces.
+    pub(super) async fn permit(&self, namespace: &str) -> Option<Permit> {
+        self.requests.acquire(namespace).await
     }
 
     /// Publishes an event about a job.

@@ -110,7 +110,7 @@ async fn post(context: &Context, job: &JobRef<'_>, builder: &Builder<'_>, child:
         source: Box::new(source),
     };
     // Before the object is built: a thousand that wait for their turn would take the memory of a thousand.
-    let _permit = context.permit().await;
+    let _permit = context.permit(job.namespace).await;
     let Some(body) = builder.build(child).map(|object| serde_json::to_vec(&object)) else {
         return Ok(false);
     };

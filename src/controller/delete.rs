@@ -117,7 +117,7 @@ where
         preconditions: Some(preconditions),
         ..DeleteParams::background()
     };
-    let _permit = context.permit().await;
+    let _permit = context.permit(job.namespace).await;
     match api.delete(name, &parameters).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),

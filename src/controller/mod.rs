@@ -17,6 +17,7 @@ mod job_ref;
 mod observe;
 mod options;
 mod pacing;
+mod permits;
 mod priorities;
 mod queue;
 mod reconcile;
@@ -24,6 +25,7 @@ mod run;
 mod settings;
 mod store_status;
 mod take_over;
+mod turns;
 mod update;
 
 pub(crate) use options::{Election, Options};

@@ -19,7 +19,7 @@ const READS: usize = 4;
 /// Reads a job that is doubted.
 pub(super) async fn read(context: &Context, job: &JobRef<'_>) -> Result<Arc<StoredJob>, Error> {
     let api = Api::<StoredJob>::namespaced(context.client.clone(), job.namespace);
-    let _permit = context.permit().await;
+    let _permit = context.permit(job.namespace).await;
     match api.get(job.name).await {
         Ok(stored) if stored.uid() == job.uid => {
             context.index.jobs().answered(stored);
@@ -43,7 +43,7 @@ pub(super) async fn read_overdue(context: &Context, job: &JobRef<'_>) {
     stream::iter(overdue)
         .for_each_concurrent(READS, async |(kind, name, uid)| {
             let api = Api::<ObjectView>::namespaced_with(context.client.clone(), job.namespace, &kind);
-            let _permit = context.permit().await;
+            let _permit = context.permit(job.namespace).await;
             match api.get(&name).await {
                 Ok(object) => context.index.created(kind, object, Instant::now()),
                 Err(kube::Error::Api(status)) if status.is_not_found() => {

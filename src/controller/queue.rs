@@ -1,27 +1,27 @@
 //! The queue of jobs to be looked at, and the loop that empties it.
 
-use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use futures::{FutureExt, StreamExt};
-use kube::runtime::applier;
-use kube::runtime::controller::{Action, Config, Error as QueueError};
-use kube::runtime::reflector::ObjectRef;
+use futures::future::BoxFuture;
+use futures::stream::{self, FuturesUnordered};
+use futures::{FutureExt, Stream, StreamExt};
+use kube::runtime::scheduler::{ScheduleRequest, scheduler};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use crate::api::ChildKind;
 use crate::cache::watch::EventHandler;
-use crate::cache::{self, NamespacedName, StoredJob};
+use crate::cache::{NamespacedName, StoredJob};
 use crate::controller::context::Context;
 use crate::controller::error::{Error, ReconcileError};
 use crate::controller::reconcile::reconcile;
+use crate::controller::turns::Passes;
 use crate::platform::logs::with_causes;
 use crate::platform::metrics::Outcome;
 
@@ -35,7 +35,7 @@ const DRAIN: Duration = Duration::from_secs(15);
 /// The jobs to look at, as the watches name them. A standby drops them: it looks at all jobs when it begins to lead.
 pub(super) struct JobQueue {
     context: Arc<Context>,
-    sender: OnceLock<UnboundedSender<ObjectRef<StoredJob>>>,
+    sender: OnceLock<UnboundedSender<NamespacedName>>,
     unsynced: watch::Sender<Vec<&'static str>>,
 }
 
@@ -61,7 +61,7 @@ impl JobQueue {
         let _all = unsynced.wait_for(Vec::is_empty).await;
     }
 
-    fn listen(&self) -> Option<UnboundedReceiver<ObjectRef<StoredJob>>> {
+    fn listen(&self) -> Option<UnboundedReceiver<NamespacedName>> {
         let (sender, receiver) = unbounded();
         self.sender.set(sender).ok().map(|()| receiver)
     }
@@ -73,7 +73,7 @@ impl EventHandler for JobQueue {
             self.context.health.queued();
             self.context.workqueue.add(job.clone());
             // Fails only while the process ends.
-            let _sent = sender.unbounded_send(cache::reference(&job));
+            let _sent = sender.unbounded_send(job);
         }
     }
 
@@ -109,45 +109,125 @@ impl EventHandler for JobQueue {
     }
 }
 
-/// Reconciles all jobs once and then whichever changes, until `shutdown`; then ends the running ones.
+/// Reconciles all jobs once and then whichever changes, until `shutdown`; then ends the running ones. Up to `threads`
+/// at once, and of those that wait one of each namespace in turn.
 pub(super) async fn run(context: Arc<Context>, queue: &JobQueue, threads: NonZeroUsize, shutdown: CancellationToken) {
     let Some(changed) = queue.listen() else { return };
     let _running = context.health.reconciling();
-    let store = context.index.jobs().store();
-    let all = store.state();
+    let all: Vec<_> = context
+        .index
+        .jobs()
+        .store()
+        .state()
+        .iter()
+        .map(|job| job.key())
+        .collect();
     for job in &all {
-        context.workqueue.add(job.key());
+        context.workqueue.add(job.clone());
     }
-    let all: Vec<ObjectRef<StoredJob>> = all.iter().map(|job| ObjectRef::from_obj(job.as_ref())).collect();
-    let jobs = futures::stream::iter(all)
-        .chain(changed)
-        .map(Ok::<_, Infallible>)
-        .take_until(shutdown.clone().cancelled_owned());
-    let config = Config::default().concurrency(u16::try_from(threads.get()).unwrap_or(u16::MAX));
-    let shared = context.clone();
-    let done = applier(guarded, back_off, context, store, jobs, config).for_each(|result| {
-        shared.health.progress();
-        report(&shared, result);
-        std::future::ready(())
-    });
-    let drained = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
+    let (later, again) = unbounded();
+    let mut work = Work {
+        context,
+        passes: Passes::default(),
+        running: FuturesUnordered::new(),
+        later,
     };
-    tokio::select! {
-        biased;
-        () = done => {}
-        () = drained => warn!(seconds = DRAIN.as_secs(), "some reconciles did not end in time and were given up"),
+    let mut due = std::pin::pin!(scheduler(requests(all, changed, again)));
+    loop {
+        work.begin(threads.get());
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(ended) = work.running.next() => work.end(ended),
+            Some(job) = due.next() => work.passes.due(job),
+        }
+    }
+    let rest = async { while work.running.next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, rest).await.is_err() {
+        let seconds = DRAIN.as_secs();
+        warn!(seconds, "some reconciles did not end in time and were given up");
     }
 }
 
-/// One reconcile in a task of its own: it may panic or hang without harm to others, and dropping this ends it.
-fn guarded(
-    job: Arc<StoredJob>,
+/// When each job is to be looked at: those that are there and those that change at once, the others when they asked
+/// for it.
+fn requests(
+    all: Vec<NamespacedName>,
+    changed: UnboundedReceiver<NamespacedName>,
+    again: UnboundedReceiver<ScheduleRequest<NamespacedName>>,
+) -> impl Stream<Item = ScheduleRequest<NamespacedName>> {
+    let now = |message| ScheduleRequest {
+        message,
+        run_at: Instant::now(),
+    };
+    stream::select(stream::iter(all).chain(changed).map(now), again)
+}
+
+/// A job over which a pass has ended, and when to come back to it; never to one that is gone.
+type Ended = (NamespacedName, Option<Duration>);
+
+/// The passes under way, and the jobs that wait for one.
+struct Work {
     context: Arc<Context>,
-) -> futures::future::BoxFuture<'static, Result<Action, ReconcileError>> {
+    passes: Passes,
+    running: FuturesUnordered<BoxFuture<'static, Ended>>,
+    later: UnboundedSender<ScheduleRequest<NamespacedName>>,
+}
+
+impl Work {
+    fn begin(&mut self, threads: usize) {
+        while let Some(job) = self.passes.begin(threads) {
+            self.context.workqueue.take(&job);
+            self.running.push(pass(job, self.context.clone()).boxed());
+        }
+    }
+
+    fn end(&mut self, (job, pause): Ended) {
+        self.context.health.progress();
+        let again = self.passes.end(&job);
+        if let Some(pause) = pause.filter(|_| !again) {
+            let run_at = Instant::now() + pause;
+            // The receiver lives as long as the loop.
+            let _sent = self.later.unbounded_send(ScheduleRequest { message: job, run_at });
+        }
+    }
+}
+
+/// One pass over a job. The one place where its outcome is logged.
+async fn pass(job: NamespacedName, context: Arc<Context>) -> Ended {
+    let (namespace, name) = (job.namespace.as_str(), job.name.as_str());
+    let Some(stored) = context.index.jobs().get(&job) else {
+        debug!(namespace, name, "job is gone");
+        return (job, None);
+    };
+    let pause = match guarded(stored.clone(), context.clone()).await {
+        Ok(pause) => {
+            debug!(namespace, name, "reconciled");
+            pause
+        }
+        Err(failed) => {
+            warn!(
+                namespace,
+                name,
+                error = with_causes(&failed),
+                "reconcile failed; trying again later"
+            );
+            back_off(&context, &stored, &failed)
+        }
+    };
+    (job, Some(pause))
+}
+
+fn back_off(context: &Context, job: &StoredJob, failed: &ReconcileError) -> Duration {
+    context.workqueue.retry();
+    let outage = failed.error.is_outage();
+    let pause = context.pacing.failed(job.uid(), outage, Instant::now());
+    failed.retry_by.map_or(pause, |due| due.min(pause))
+}
+
+/// One reconcile in a task of its own: it may panic or hang without harm to others, and dropping this ends it.
+fn guarded(job: Arc<StoredJob>, context: Arc<Context>) -> BoxFuture<'static, Result<Duration, ReconcileError>> {
     context.pacing.begin(job.uid());
-    context.workqueue.take(&job.key());
     let task = async move {
         let _in_flight = context.health.reconcile();
         let measured = context.metrics.reconcile_started();
@@ -173,36 +253,5 @@ fn panic_message(error: tokio::task::JoinError) -> String {
                 .unwrap_or_else(|| "without a message".into())
         }
         Err(error) => error.to_string(),
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
-fn back_off(job: Arc<StoredJob>, failed: &ReconcileError, context: Arc<Context>) -> Action {
-    context.workqueue.retry();
-    let pause = context
-        .pacing
-        .failed(job.uid(), failed.error.is_outage(), Instant::now());
-    Action::requeue(failed.retry_by.map_or(pause, |due| due.min(pause)))
-}
-
-/// The one place where the outcome of a reconcile is logged.
-fn report(context: &Context, result: Result<(ObjectRef<StoredJob>, Action), QueueError<ReconcileError, Infallible>>) {
-    match result {
-        Ok((job, _)) => debug!(namespace = job.namespace, name = job.name, "reconciled"),
-        Err(QueueError::ObjectNotFound(job)) => {
-            let namespace = job.namespace.as_deref().unwrap_or_default();
-            context.workqueue.take(&NamespacedName::new(namespace, &job.name));
-            debug!(namespace, name = job.name, "job is gone");
-        }
-        Err(QueueError::ReconcilerFailed(error, job)) => {
-            let (namespace, name) = (job.namespace, job.name);
-            warn!(
-                namespace,
-                name,
-                error = with_causes(&error),
-                "reconcile failed; trying again later"
-            );
-        }
-        Err(error) => error!(error = with_causes(&error), "queue failed"),
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
-use kube::runtime::controller::Action;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -39,11 +38,11 @@ const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 const STATUS_WAITS: Duration = Duration::from_secs(1);
 
 /// One pass over one job. Says when to come back if nothing happens before.
-pub(super) async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+pub(super) async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> Result<Duration, ReconcileError> {
     match passes(&context, &stored).await {
         Ok(next) => {
             context.pacing.succeeded(stored.uid());
-            Ok(Action::requeue(next))
+            Ok(next)
         }
         Err(ReconcileError { error, retry_by }) if error.is_benign() => {
             let key = stored.key();
@@ -59,7 +58,7 @@ pub(super) async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> 
                 _ if error.is_end_of_namespace() => RESYNC,
                 _ => AFTER_CONFLICT,
             };
-            Ok(Action::requeue(retry_by.map_or(pause, |retry_by| retry_by.min(pause))))
+            Ok(retry_by.map_or(pause, |retry_by| retry_by.min(pause)))
         }
         Err(failed) => Err(failed),
     }

@@ -36,7 +36,7 @@ pub(super) async fn store_status(context: &Context, metadata: &ObjectMeta, statu
         .header(CONTENT_TYPE, "application/json-patch+json")
         .body(body)
         .map_err(|error| failed(kube::Error::HttpError(error)))?;
-    let _permit = context.permit().await;
+    let _permit = context.permit(&namespace).await;
     let (jobs, key) = (context.index.jobs(), NamespacedName::new(&namespace, &name));
     // Should this never return, because of a deadline or a panic, nobody knows what is stored.
     let doubt = jobs.doubt(&key);

@@ -49,7 +49,7 @@ async fn update_child(context: &Context, job: &JobRef<'_>, child: ChildRef, patc
         .header(CONTENT_TYPE, "application/json-patch+json")
         .body(body)
         .map_err(|error| failed(kube::Error::HttpError(error)))?;
-    let _permit = context.permit().await;
+    let _permit = context.permit(job.namespace).await;
     let object = context.client.request::<ObjectView>(request).await.map_err(failed)?;
     context.index.created(child.kind, object, Instant::now());
     Ok(())
