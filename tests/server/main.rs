@@ -47,6 +47,7 @@ mod scale;
 mod scheduling_policy;
 mod sdk;
 mod seed;
+mod simulated;
 mod status_codes;
 mod steady_state;
 mod stopped_pods;

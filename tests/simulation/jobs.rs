@@ -347,8 +347,7 @@ impl World {
 
     pub(super) fn remove_pod(&mut self, pod: &str) {
         if let Some((key, _)) = self.find(pod) {
-            self.server.store.remove(&key);
-            self.changes();
+            self.delete(&key, true);
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::api_server::request::Target;
-use super::api_server::{Answer, ApiServer, Request, Resource, Store, event_for, expired, finished};
+use super::api_server::{Answer, ApiServer, Key, Request, Store, expired, finished, shown};
 use super::jobs::{self, NAMESPACE, OTHER_NAMESPACE};
 use super::laws::{Job, Knowledge, Laws, Sent};
 use super::nodes::{Nodes, deleting, uid};
@@ -67,8 +67,8 @@ pub(super) struct Replica {
 /// A watch that is open.
 struct Watch {
     origin: Origin,
-    resource: &'static Resource,
-    namespace: String,
+    /// Without a name.
+    key: Key,
     selector: String,
     events: Option<Events>,
     last: Millis,
@@ -485,8 +485,7 @@ impl World {
         let watch = self.watches.len();
         self.watches.push(Watch {
             origin,
-            resource: target.key.resource,
-            namespace: target.key.namespace,
+            key: target.key,
             selector: request.query("labelSelector").unwrap_or_default().to_owned(),
             events: Some(wire::begin_watch(reply)),
             last: self.now,
@@ -514,12 +513,10 @@ impl World {
 
     fn show_change(&mut self, watch: usize, change: &super::api_server::Change) {
         let known = &self.watches[watch];
-        let concerns = known.resource == change.key.resource
-            && (known.namespace.is_empty() || known.namespace == change.key.namespace);
-        if !concerns || known.events.is_none() {
+        if known.events.is_none() {
             return;
         }
-        if let Some((type_, object)) = event_for(change, &known.selector) {
+        if let Some((type_, object)) = shown(change, &known.key, &known.selector) {
             let job = (object["kind"] == "PyTorchJob").then(|| object.clone());
             self.show(watch, line(type_, &object), job);
         }
@@ -530,7 +527,7 @@ impl World {
         let mut arrives = self.now + self.latency();
         let known = &self.watches[watch];
         let replica = &self.replicas[known.origin.replica];
-        if let Some((until, late)) = replica.late.get(known.resource.plural)
+        if let Some((until, late)) = replica.late.get(known.key.resource.plural)
             && self.now < *until
         {
             arrives += late;
@@ -555,7 +552,7 @@ impl World {
     }
 
     fn bookmark(&mut self, watch: usize) {
-        let resource = self.watches[watch].resource;
+        let resource = self.watches[watch].key.resource;
         let version = self.server.store.version().to_string();
         let object = serde_json::json!({ "kind": resource.kind, "apiVersion": resource.api_version(),
             "metadata": { "resourceVersion": version, "creationTimestamp": null } });
@@ -578,7 +575,8 @@ impl World {
 
     /// Cuts watches of a resource, or of all.
     pub(super) fn cut_watches(&mut self, plural: Option<&str>) {
-        let of_kind = |watch: &&mut Watch| plural.is_none_or(|plural| watch.resource.plural == plural) && !watch.deaf;
+        let of_kind =
+            |watch: &&mut Watch| plural.is_none_or(|plural| watch.key.resource.plural == plural) && !watch.deaf;
         self.watches
             .iter_mut()
             .filter(of_kind)
@@ -587,7 +585,7 @@ impl World {
 
     /// The watches of a resource hang: nothing comes from them, not even their end.
     pub(super) fn deafen(&mut self, replica: usize, plural: &str) {
-        let meant = |watch: &&mut Watch| watch.origin.replica == replica && watch.resource.plural == plural;
+        let meant = |watch: &&mut Watch| watch.origin.replica == replica && watch.key.resource.plural == plural;
         self.watches
             .iter_mut()
             .filter(meant)

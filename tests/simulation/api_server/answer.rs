@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::resource::Resource;
 use super::store::Key;
 
 /// An answer.
@@ -58,8 +59,9 @@ impl Answer {
         Self::failure(405, "MethodNotAllowed", message, json!({}))
     }
 
-    pub(crate) fn already_exists(key: &Key) -> Self {
-        let message = format!("{} \"{}\" already exists", qualified(key), key.name);
+    pub(crate) fn already_exists(key: &Key, deleting: bool) -> Self {
+        let prefix = if deleting { "object is being deleted: " } else { "" };
+        let message = format!("{prefix}{} \"{}\" already exists", qualified(key), key.name);
         Self::failure(409, "AlreadyExists", &message, details(key))
     }
 
@@ -70,6 +72,58 @@ impl Answer {
             key.name
         );
         Self::failure(409, "Conflict", &message, details(key))
+    }
+
+    /// A precondition of a deletion, `UID` or `ResourceVersion`, is not met. It is told of the kind, not of the resource.
+    pub(crate) fn precondition(key: &Key, field: &str, expected: &str, found: &str) -> Self {
+        let Resource { kind, group, .. } = key.resource;
+        let qualified = if group.is_empty() {
+            (*kind).to_owned()
+        } else {
+            format!("{kind}.{group}")
+        };
+        let happened = if field == "UID" {
+            "deleted and then recreated"
+        } else {
+            "modified"
+        };
+        let message = format!(
+            "Operation cannot be fulfilled on {qualified} \"{}\": the {field} in the precondition ({expected}) does not \
+             match the {field} in record ({found}). The object might have been {happened}",
+            key.name
+        );
+        let mut details = details(key);
+        details["kind"] = json!(kind);
+        Self::failure(409, "Conflict", &message, details)
+    }
+
+    /// An object is gone of which the answer shows nothing but its name.
+    pub(crate) fn deleted(key: &Key, uid: &Value) -> Self {
+        let mut details = details(key);
+        details["uid"] = uid.clone();
+        Self::ok(
+            json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details }),
+        )
+    }
+
+    /// A replacement does not say what it replaces.
+    pub(crate) fn unbound(key: &Key) -> Self {
+        let why = "Invalid value: 0: must be specified for an update";
+        let message = format!(
+            "{} \"{}\" is invalid: metadata.resourceVersion: {why}",
+            qualified(key),
+            key.name
+        );
+        let mut details = details(key);
+        details["causes"] =
+            json!([{ "reason": "FieldValueInvalid", "message": why, "field": "metadata.resourceVersion" }]);
+        Self::failure(422, "Invalid", &message, details)
+    }
+
+    /// A patch cannot be applied.
+    pub(crate) fn inapplicable() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        Self::failure(422, "Invalid", message, json!({}))
     }
 
     pub(crate) fn invalid(key: &Key, why: &str) -> Self {

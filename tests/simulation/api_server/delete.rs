@@ -25,48 +25,78 @@ impl ApiServer {
         let Some(object) = self.store.get(key).cloned() else {
             return Answer::not_found(key);
         };
-        for field in ["uid", "resourceVersion"] {
-            let expected = &options["preconditions"][field];
-            let found = &object["metadata"][field];
-            if !expected.is_null() && expected != found {
-                let why = format!("Precondition failed: {field} in precondition: {expected}, in object meta: {found}");
-                return Answer::conflict(key, &why);
+        for (field, called) in [("uid", "UID"), ("resourceVersion", "ResourceVersion")] {
+            let found = object["metadata"][field].as_str().unwrap_or_default();
+            if let Some(expected) = options["preconditions"][field].as_str()
+                && expected != found
+            {
+                return Answer::precondition(key, called, expected, found);
             }
         }
         let mut object = object.as_ref().clone();
-        let finalizer = match options["propagationPolicy"].as_str() {
-            Some("Foreground") => Some(FOREGROUND),
-            Some("Orphan") => Some(ORPHAN),
-            _ => None,
+        let graceful = key.resource.plural == "pods";
+        let begun = object["metadata"]["deletionGracePeriodSeconds"].as_i64();
+        let asked = options["gracePeriodSeconds"].as_i64();
+        let grace = match begun {
+            // A deletion that has begun can be made shorter, and nothing else.
+            Some(known) if graceful && known > 0 => match asked {
+                Some(sooner) if sooner < known => sooner,
+                _ => return Answer::ok(object),
+            },
+            None if graceful => grace_of(&object, asked),
+            _ => 0,
         };
-        let policies = [FOREGROUND, ORPHAN];
-        let mut finalizers: Vec<Value> = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-        finalizers.retain(|known| known.as_str().is_none_or(|known| !policies.contains(&known)));
-        finalizers.extend(finalizer.map(|finalizer| json!(finalizer)));
-        let grace = if key.resource.plural == "pods" {
-            grace_of(&object, options["gracePeriodSeconds"].as_i64())
-        } else {
-            0
-        };
-        if finalizers.is_empty() && grace == 0 {
-            self.store.remove(key);
+        let finalizers = finalizers(&object, options["propagationPolicy"].as_str());
+        let goes = finalizers.is_empty() && grace == 0;
+        if !goes || (graceful && begun != Some(0)) {
+            begin_deletion(key, &mut object, grace, now);
+            if !finalizers.is_empty() {
+                object["metadata"]["finalizers"] = json!(finalizers);
+            }
+            if Some(&object) != self.store.get(key).map(AsRef::as_ref) {
+                object = self.store.put(key.clone(), object).as_ref().clone();
+            }
+        }
+        if !goes {
             return Answer::ok(object);
         }
-        let metadata = &mut object["metadata"];
-        let sooner = metadata["deletionGracePeriodSeconds"]
-            .as_i64()
-            .is_none_or(|known| grace < known);
-        if sooner {
-            metadata["deletionTimestamp"] = json!(whole_second(now + SignedDuration::from_secs(grace)));
-            metadata["deletionGracePeriodSeconds"] = json!(grace);
+        let last = self.store.remove(key);
+        match last.filter(|_| ["pods", "services"].contains(&key.resource.plural)) {
+            Some(last) => Answer::ok(last.as_ref().clone()),
+            None => Answer::deleted(key, &object["metadata"]["uid"]),
         }
-        if !finalizers.is_empty() {
-            metadata["finalizers"] = json!(finalizers);
-        }
-        if Some(&object) != self.store.get(key).map(AsRef::as_ref) {
-            object = self.store.put(key.clone(), object).as_ref().clone();
-        }
-        Answer::ok(object)
+    }
+}
+
+/// The finalizers of an object that is deleted with this policy, or with the one of an earlier deletion.
+fn finalizers(object: &Value, policy: Option<&str>) -> Vec<Value> {
+    let known = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let chosen = match policy {
+        Some("Foreground") => Some(FOREGROUND),
+        Some("Orphan") => Some(ORPHAN),
+        Some(_) => None,
+        None => [ORPHAN, FOREGROUND]
+            .into_iter()
+            .find(|policy| known.contains(&json!(policy))),
+    };
+    let others = known
+        .into_iter()
+        .filter(|known| *known != FOREGROUND && *known != ORPHAN);
+    others.chain(chosen.map(|chosen| json!(chosen))).collect()
+}
+
+/// Says when an object is to go. That is an edit, for controllers to see.
+fn begin_deletion(key: &Key, object: &mut Value, grace: i64, now: Timestamp) {
+    let metadata = &mut object["metadata"];
+    if key.resource.custom && metadata["deletionTimestamp"].is_null() {
+        metadata["generation"] = json!(metadata["generation"].as_i64().unwrap_or(1) + 1);
+    }
+    if metadata["deletionGracePeriodSeconds"]
+        .as_i64()
+        .is_none_or(|known| grace < known)
+    {
+        metadata["deletionTimestamp"] = json!(whole_second(now + SignedDuration::from_secs(grace)));
+        metadata["deletionGracePeriodSeconds"] = json!(grace);
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) use answer::Answer;
 pub(crate) use request::Request;
 pub(crate) use resource::Resource;
 pub(crate) use store::{Change, Key, Object, Store};
-pub(crate) use watch::{event_for, expired};
+pub(crate) use watch::{expired, shown};
 
 /// What refuses new pods.
 #[derive(Clone, Debug, Default)]
@@ -79,26 +79,23 @@ impl ApiServer {
             let Some(at) = self.pages.iter().position(|(known, ..)| known == token) else {
                 return Answer::expired("The provided continue parameter is too old");
             };
-            let (_, version, items) = self.pages.remove(at);
+            let (_, version, items) = self.pages[at].clone();
             (version, items)
         } else {
-            let all = self.store.all(key.resource, &key.namespace);
-            let selected = all.filter(|object| request.selects(object)).cloned().collect();
-            (self.store.version().to_string(), selected)
+            let all = self.store.all(key.resource, &key.namespace).cloned();
+            (self.store.version().to_string(), all.collect())
         };
-        let limit = request
-            .query("limit")
-            .and_then(|limit| limit.parse().ok())
-            .filter(|limit| *limit > 0);
         let mut metadata = json!({ "resourceVersion": version });
-        if let Some(limit) = limit.filter(|limit| *limit < items.len()) {
-            let rest = items.split_off(limit);
+        if let Some(rest) = rest_of_page(request, &mut items) {
             self.tokens += 1;
             let token = format!("page-{}", self.tokens);
             metadata["continue"] = json!(token);
-            metadata["remainingItemCount"] = json!(rest.len());
+            if request.query("labelSelector").is_none() {
+                metadata["remainingItemCount"] = json!(rest.len());
+            }
             self.pages.push((token, version, rest));
         }
+        items.retain(|object| request.selects(object));
         let resource = key.resource;
         if request.metadata_only() {
             let items: Vec<_> = items.iter().map(metadata_of).collect();
@@ -107,7 +104,13 @@ impl ApiServer {
                 "metadata": metadata, "items": items }),
             );
         }
-        let items: Vec<_> = items.iter().map(|object| object.as_ref().clone()).collect();
+        let mut items: Vec<_> = items.iter().map(|object| object.as_ref().clone()).collect();
+        if !resource.custom {
+            // What they are is said by the list.
+            for fields in items.iter_mut().filter_map(Value::as_object_mut) {
+                fields.retain(|field, _| !["kind", "apiVersion"].contains(&field.as_str()));
+            }
+        }
         Answer::ok(
             json!({ "kind": format!("{}List", resource.kind), "apiVersion": resource.api_version(),
             "metadata": metadata, "items": items }),
@@ -129,8 +132,8 @@ impl ApiServer {
         {
             return refused;
         }
-        if self.store.get(&key).is_some() {
-            return Answer::already_exists(&key);
+        if let Some(stored) = self.store.get(&key) {
+            return Answer::already_exists(&key, !stored["metadata"]["deletionTimestamp"].is_null());
         }
         self.born += 1;
         metadata["namespace"] = json!(key.namespace);
@@ -167,6 +170,14 @@ impl ApiServer {
             Answer::forbidden(key, &message)
         })
     }
+}
+
+/// Takes from `items` what does not fit on the page: whatever comes after as many selected ones as the page may have.
+fn rest_of_page(request: &Request, items: &mut Vec<Object>) -> Option<Vec<Object>> {
+    let limit: usize = request.query("limit")?.parse().ok()?;
+    let mut selected = items.iter().enumerate().filter(|(_, object)| request.selects(object));
+    let (last, _) = selected.nth(limit.checked_sub(1)?)?;
+    Some(items.split_off(last + 1)).filter(|rest| !rest.is_empty())
 }
 
 /// The resources of an API group. There is nothing beside what is stored here.

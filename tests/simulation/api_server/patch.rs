@@ -9,10 +9,19 @@ use super::request::{Request, Target};
 use super::store::Key;
 
 impl ApiServer {
-    pub(super) fn replace(&mut self, request: &Request, target: &Target, _now: Timestamp) -> Answer {
+    pub(super) fn replace(&mut self, request: &Request, target: &Target, now: Timestamp) -> Answer {
         let Ok(object) = serde_json::from_slice::<Value>(&request.body) else {
             return Answer::bad_request("the body is not an object");
         };
+        if target.key.resource.plural == "leases" && self.store.get(&target.key).is_none() {
+            // The one kind that a replacement creates.
+            let mut key = target.key.clone();
+            key.name.clear();
+            return self.create(request, key, now);
+        }
+        if object["metadata"]["resourceVersion"].is_null() {
+            return Answer::unbound(&target.key);
+        }
         self.update(target, object)
     }
 
@@ -31,10 +40,7 @@ impl ApiServer {
                     return Answer::bad_request("the patch cannot be decoded");
                 };
                 if json_patch::patch(&mut object, &patch).is_err() {
-                    return Answer::invalid(
-                        &target.key,
-                        "the server rejected our request due to an error in our request",
-                    );
+                    return Answer::inapplicable();
                 }
             }
             other => {
@@ -90,8 +96,7 @@ impl ApiServer {
     fn stored_or_gone(&mut self, key: &Key, object: Value) -> Value {
         let metadata = &object["metadata"];
         let finalizers = metadata["finalizers"].as_array().is_some_and(|list| !list.is_empty());
-        let pod = key.resource.plural == "pods";
-        if !metadata["deletionTimestamp"].is_null() && !finalizers && !pod {
+        if metadata["deletionGracePeriodSeconds"] == 0 && !finalizers {
             self.store.remove(key);
             return object;
         }

@@ -104,19 +104,21 @@ impl Store {
         object
     }
 
-    /// Removes an object; its end has a version of its own.
-    pub(crate) fn remove(&mut self, key: &Key) {
-        let Some(before) = self.objects.remove(key) else { return };
+    /// Removes an object, and returns it as it was in the end, which has a version of its own.
+    pub(crate) fn remove(&mut self, key: &Key) -> Option<Object> {
+        let before = self.objects.remove(key)?;
         self.version += 1;
         let mut last = before.as_ref().clone();
         last["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let last = Arc::new(last);
         self.changes.push(Change {
             version: self.version,
             key: key.clone(),
             before: Some(before),
-            after: Arc::new(last),
+            after: last.clone(),
             gone: true,
         });
+        Some(last)
     }
 
     /// The changes after a version; nothing when they are compacted.

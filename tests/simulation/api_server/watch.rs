@@ -3,20 +3,30 @@
 use serde_json::{Value, json};
 
 use super::request::selects;
-use super::store::Change;
+use super::store::{Change, Key};
 
-/// The event of a change for a watch with this selector, if it has any: what begins or ceases to be selected comes and
-/// goes.
-pub(crate) fn event_for(change: &Change, selector: &str) -> Option<(&'static str, Value)> {
+/// The event of a change for a watch of a resource, in the namespace of `key` or in all, with this selector, if it has
+/// any: what begins or ceases to be selected comes and goes.
+pub(crate) fn shown(change: &Change, key: &Key, selector: &str) -> Option<(&'static str, Value)> {
+    let concerns =
+        key.resource == change.key.resource && (key.namespace.is_empty() || key.namespace == change.key.namespace);
+    if !concerns {
+        return None;
+    }
     let before = change.before.as_ref().is_some_and(|object| selects(selector, object));
     let after = !change.gone && selects(selector, &change.after);
-    let type_ = match (before, after) {
-        (false, true) => "ADDED",
-        (true, true) => "MODIFIED",
-        (true, false) => "DELETED",
+    let shown = change.after.as_ref().clone();
+    Some(match (before, after) {
+        (false, true) => ("ADDED", shown),
+        (true, true) => ("MODIFIED", shown),
+        // As it was when it was selected, under the version since which it is not.
+        (true, false) => {
+            let mut last = change.before.as_ref()?.as_ref().clone();
+            last["metadata"]["resourceVersion"] = shown["metadata"]["resourceVersion"].clone();
+            ("DELETED", last)
+        }
         (false, false) => return None,
-    };
-    Some((type_, change.after.as_ref().clone()))
+    })
 }
 
 /// The object of the event that ends a watch whose version is no longer kept.
