@@ -74,6 +74,8 @@ pub mod reason {
     pub const SUCCEEDED: &str = "PyTorchJobSucceeded";
     /// `runPolicy.suspend` is true.
     pub const SUSPENDED: &str = "PyTorchJobSuspended";
+    /// Pods did not run within `runPolicy.startupDeadlineSeconds`: the job is suspended. Also its event.
+    pub const STARTUP_DEADLINE: &str = "StartupDeadlineExceeded";
     /// `runPolicy.suspend` went back to false.
     pub const RESUMED: &str = "PyTorchJobResumed";
     /// The job failed; the message says why.

@@ -168,6 +168,18 @@ impl PyTorchJobSpec {
         self.restart_policy(role).of_pod()
     }
 
+    /// Pods of one type that the training cannot do without: all, or of the workers of an elastic job minReplicas.
+    #[must_use]
+    pub fn fewest_replicas(&self, role: ReplicaType) -> u32 {
+        let wanted = self.replicas(role);
+        let elastic = self.elastic_policy.as_ref().filter(|policy| policy.is_bounded());
+        let fewest = |policy: &ElasticPolicy| u32::try_from(policy.bounds(wanted).0).unwrap_or(wanted).min(wanted);
+        match role {
+            ReplicaType::Master => wanted,
+            ReplicaType::Worker => elastic.map_or(wanted, fewest),
+        }
+    }
+
     /// Pods wanted of all types.
     #[must_use]
     pub fn total_replicas(&self) -> u32 {

@@ -31,6 +31,19 @@ pub enum RestartScope {
     Job,
 }
 
+/// What becomes of a job whose pods do not all run in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum StartupDeadlineAction {
+    /// The job fails.
+    #[default]
+    Fail,
+    /// What restartScope says starts again: all pods, or those that do not run. It counts as a restart.
+    Restart,
+    /// The job is suspended as if runPolicy.suspend were true, which the operator does not write, until its spec is
+    /// edited.
+    Suspend,
+}
+
 /// Policies about the job as a whole, in the place where Kubeflow 1.3 to 1.9 has them.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -87,6 +100,19 @@ pub struct RunPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduling_policy: Option<SchedulingPolicy>,
 
+    /// What happens when startupDeadlineSeconds have passed and pods are missing: Fail, Restart (of what restartScope
+    /// says) or Suspend (until the spec is edited). Default: Fail. May be edited at any time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<StartupDeadlineAction>")]
+    pub startup_deadline_action: Option<Word<StartupDeadlineAction>>,
+
+    /// Seconds after the creation of pods by which all of them have to run, or of an elastic job the Master and
+    /// minReplicas workers. Otherwise the job gives its resources back: see startupDeadlineAction. Time spent suspended
+    /// does not count. Unset: it waits for ever. May be edited at any time; the new value holds at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub startup_deadline_seconds: Option<i32>,
+
     /// True stops the job: its pods and services go, and come back when it is false again. May be edited at any time
     /// until the job has finished.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,6 +129,13 @@ pub struct RunPolicy {
 const STOP_MARGIN: i32 = 5;
 
 impl RunPolicy {
+    /// What happens when pods do not run in time.
+    #[must_use]
+    pub fn startup_deadline_action(&self) -> StartupDeadlineAction {
+        let action = self.startup_deadline_action.as_ref().and_then(Word::known);
+        action.unwrap_or_default()
+    }
+
     /// The grace period of the pods, and the time that torchrun waits for its processes, in seconds.
     #[must_use]
     pub fn stop_periods(&self) -> Option<(i32, i32)> {

@@ -66,6 +66,11 @@ pub struct JobStatus {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     pub attempts: Vec<Attempt>,
 
+    /// Since when pods that the job needs are missing or do not run yet, of a job with
+    /// `runPolicy.startupDeadlineSeconds`. An addition to Kubeflow's status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starting_since: Option<Time>,
+
     /// What another version of the operator has written. A status is replaced as a whole, so it is kept here.
     #[serde(flatten)]
     #[schemars(skip)]

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use crate::api::{ConditionType, JobStatus};
 use crate::planner::policy::restart_policy::{self, Failures};
+use crate::planner::policy::startup_deadline_seconds::{self, Late};
 use crate::planner::policy::{active_deadline_seconds, backoff_limit, success};
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::status::conditions::is_true;
 use crate::planner::world::World;
 
 /// What becomes of the job.
-pub(super) enum Decision {
+pub(super) enum Decision<'a> {
     /// It cannot run as it is stored: why.
     Refuse(String),
     /// It has to have no pods.
@@ -21,41 +22,53 @@ pub(super) enum Decision {
     Fail(String),
     /// It has run for as long as it may.
     Expire,
-    /// Replicas have failed and are replaced once that is stored: the message.
-    Restart(String),
+    /// Its pods did not run in time, and it has none from now on: the message.
+    GiveUp(String),
+    /// These replicas have failed, or did not run in time, and are replaced once that is stored: the message.
+    Restart(String, Failures<'a>),
     /// It goes on: pods are created, and deleted, as the spec says.
     Work,
 }
 
 /// What becomes of a job that may run. `status` has its start.
 #[must_use]
-pub(super) fn decide(
-    world: &World<'_>,
+pub(super) fn decide<'a>(
+    world: &World<'a>,
     status: &JobStatus,
     completed: &CompletedIndexes,
-    failures: &Failures<'_>,
-) -> Decision {
+    failures: Failures<'a>,
+) -> Decision<'a> {
     if let Some(message) = success::succeeded(world, completed) {
         Decision::Succeed(message)
     } else if let Some(message) = failures.fatal.clone() {
         Decision::Fail(message)
-    } else if let Some(message) = out_of_restarts(world, status, failures) {
+    } else if let Some(message) = out_of_restarts(world, status, &failures) {
         Decision::Fail(message)
     } else if deadline(world, status) == Some(Duration::ZERO) {
         Decision::Expire
+    } else if let Some(message) = restart_policy::message(world, &failures) {
+        Decision::Restart(message, failures)
     } else {
-        restart_policy::message(world, failures).map_or(Decision::Work, Decision::Restart)
+        match startup_deadline_seconds::late(world, status, completed) {
+            Some(Late::Fail(message)) => Decision::Fail(message),
+            Some(Late::GiveUp(message)) => Decision::GiveUp(message),
+            Some(Late::Restart(message, late)) => {
+                let out_of_restarts = out_of_restarts(world, status, &late).map(Decision::Fail);
+                out_of_restarts.unwrap_or(Decision::Restart(message, late))
+            }
+            None => Decision::Work,
+        }
     }
 }
 
 /// What the end of its pods decided about a job before it was suspended. Nobody was there to see it, and the job must
 /// not train again.
 #[must_use]
-pub(super) fn ended_before_suspension(
+pub(super) fn ended_before_suspension<'a>(
     world: &World<'_>,
     stored: &JobStatus,
     completed: &CompletedIndexes,
-) -> Option<Decision> {
+) -> Option<Decision<'a>> {
     if !world.job.spec.suspended() || is_true(stored, ConditionType::Suspended) {
         return None;
     }

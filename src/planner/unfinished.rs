@@ -4,10 +4,11 @@ use crate::api::names::reason;
 use crate::api::{ChildKind, CleanPodPolicy, ConditionType, JobStatus};
 use crate::planner::build::template_hash;
 use crate::planner::decision::{self, Decision};
-use crate::planner::plan::{Count, Event, Plan, StatusWrite};
+use crate::planner::plan::{Action, Count, Event, Plan, StatusWrite};
 use crate::planner::policy::scheduling_policy::{self, Turn};
 use crate::planner::policy::{
-    active_deadline_seconds, autoscaler, clean_pod_policy, replicas, restart_policy, success, suspend,
+    active_deadline_seconds, autoscaler, clean_pod_policy, replicas, restart_policy, startup_deadline_seconds, success,
+    suspend,
 };
 use crate::planner::status::attempts;
 use crate::planner::status::completed_indexes::CompletedIndexes;
@@ -25,7 +26,7 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     draft.first_sight();
     if let Some(problems) = draft.refusal() {
         draft.carry_out(Decision::Refuse(problems));
-    } else if world.job.spec.suspended() || suspend::unfinished(world, stored) {
+    } else if world.job.spec.suspended() || suspend::goes_on(world, stored) {
         let ended = decision::ended_before_suspension(world, stored, &draft.completed);
         let decision = ended.unwrap_or(Decision::Suspend);
         draft.carry_out(decision);
@@ -113,23 +114,29 @@ impl<'a> Draft<'a> {
             self.plan.counts.push(Count::PodsFailed(failed.len()));
         }
         attempts::remember(self.world, &mut self.status, &failed);
-        let decision = decision::decide(self.world, &self.status, &self.completed, &failures);
-        if matches!(decision, Decision::Restart(_)) {
-            restart_policy::count(self.world, &mut self.status, &failures);
+        let decision = decision::decide(self.world, &self.status, &self.completed, failures);
+        if let Decision::Restart(_, replaced) = &decision {
+            restart_policy::count(self.world, &mut self.status, replaced);
+            // What is started again because of its deadline has all the time once more.
+            self.status.starting_since.take_if(|_| failed.is_empty());
         }
         self.carry_out(decision);
     }
 
     /// Writes what the decision does to the status, and plans its actions.
-    fn carry_out(&mut self, decision: Decision) {
-        let works = matches!(decision, Decision::Restart(_) | Decision::Work);
+    fn carry_out(&mut self, decision: Decision<'_>) {
+        let works = matches!(decision, Decision::Restart(..) | Decision::Work);
         match decision {
             Decision::Refuse(message) => self.turn(Transition::Refused, &message),
             Decision::Succeed(message) => self.turn(Transition::Succeeded, &message),
             Decision::Fail(message) => self.turn(Transition::Failed, &message),
             Decision::Expire => self.expire(),
             Decision::Suspend => return self.suspend(),
-            Decision::Restart(message) => {
+            Decision::GiveUp(message) => {
+                self.turn(Transition::GaveUp, &message);
+                return self.suspend();
+            }
+            Decision::Restart(message, _) => {
                 self.turn(Transition::Restarting, &message);
                 self.work();
             }
@@ -143,6 +150,9 @@ impl<'a> Draft<'a> {
         }
         let turn = scheduling_policy::turn(self.world);
         self.count_pods(works && turn != Turn::Scheduler);
+        if works {
+            self.watch_start(turn);
+        }
         self.hold_back(turn);
     }
 
@@ -164,7 +174,7 @@ impl<'a> Draft<'a> {
     }
 
     fn suspend(&mut self) {
-        if !is_true(&self.status, ConditionType::Suspended) {
+        if suspend::is_news(self.world, self.stored, &self.status) {
             self.turn(Transition::Suspended, &suspend::message(self.world));
         }
         self.completed = CompletedIndexes::default();
@@ -191,6 +201,15 @@ impl<'a> Draft<'a> {
         self.plan.actions.extend(template_hash::relabel(self.world));
     }
 
+    /// Keeps the time by which all pods have to run.
+    fn watch_start(&mut self, turn: Turn) {
+        let (world, creates) = (self.world, |action: &Action| action.creates(ChildKind::Pod));
+        let creates = turn != Turn::Scheduler && self.plan.actions.iter().any(creates);
+        startup_deadline_seconds::track(world, &mut self.status, &self.completed, creates);
+        let remaining = startup_deadline_seconds::remaining(world, &self.status).filter(|left| !left.is_zero());
+        self.plan.requeue = [self.plan.requeue, remaining].into_iter().flatten().min();
+    }
+
     /// Leaves out the actions that have to wait until the status is stored, or for a gang scheduler.
     fn hold_back(&mut self, turn: Turn) {
         let actions = &mut self.plan.actions;
@@ -213,6 +232,7 @@ impl<'a> Draft<'a> {
     fn turn(&mut self, transition: Transition, message: &str) {
         transition.apply(&mut self.status, &mut self.plan, message, self.world.now);
         attempts::turn(self.world, &mut self.status, transition);
+        startup_deadline_seconds::turn(&mut self.status, transition);
     }
 
     fn count_pods(&mut self, works: bool) {

@@ -10,7 +10,7 @@ use crate::api::{ConditionType, JobCondition, JobStatus};
 use crate::planner::child::{Deletion, Pod};
 use crate::planner::gang::GangScheduler;
 use crate::planner::plan::{Action, Event, Plan};
-use crate::planner::policy::{graceful_stop_seconds, scheduling_policy};
+use crate::planner::policy::{graceful_stop_seconds, scheduling_policy, startup_deadline_seconds};
 use crate::planner::status::conditions::{TRUE, stored_time};
 use crate::planner::world::World;
 
@@ -76,13 +76,10 @@ pub(crate) fn tell(world: &World<'_>, status: &mut JobStatus, plan: &mut Plan, h
     // What was told by a condition that is the state no longer is no news either.
     let messages: Vec<String> = messages(status).map(ToOwned::to_owned).collect();
     let told: Vec<&str> = messages.iter().flat_map(|message| parts(message).skip(1)).collect();
-    let causes = [
-        stuck(world),
-        refusal(world, plan),
-        gang(world, held),
-        trouble(world, &told),
-        no_gang(world),
-    ];
+    let mut causes = vec![stuck(world), refusal(world, plan)];
+    if !world.job.spec.suspended() && !startup_deadline_seconds::gave_up(status) {
+        causes.extend([gang(world, held), trouble(world, status, &told), no_gang(world)]);
+    }
     let causes: Vec<Cause> = causes.into_iter().flatten().collect();
     let state = status.conditions.iter().rposition(|entry| entry.status == TRUE);
     for (place, entry) in status.conditions.iter_mut().enumerate() {
@@ -156,11 +153,9 @@ fn refusal(world: &World<'_>, plan: &Plan) -> Option<Cause> {
 
 /// The first pod, Master before Worker, whose containers the scheduler or the kubelet cannot start, and whether it is
 /// alone.
-fn trouble(world: &World<'_>, told: &[&str]) -> Option<Cause> {
-    if world.job.spec.suspended() {
-        return None;
-    }
-    let pods = world.desired_pods().filter(|(_, pod)| !pod.terminating);
+fn trouble(world: &World<'_>, status: &JobStatus, told: &[&str]) -> Option<Cause> {
+    let stays = |pod: &Pod| !pod.terminating && !status.replaced_pods.contains(&pod.uid);
+    let pods = world.desired_pods().filter(|(_, pod)| stays(pod));
     // The scheduler says of a gang as a whole why it does not fit.
     let of_gang = scheduling_policy::unschedulable(world).is_some();
     let mut troubled: Vec<_> = pods
@@ -208,7 +203,7 @@ fn crash_loop_ends(world: &World<'_>, pod: &Pod, told: &[&str]) -> Option<Timest
 
 /// What keeps the gang scheduler from placing the pods, or from letting them be created.
 fn gang(world: &World<'_>, held: bool) -> Option<Cause> {
-    let gang = world.settings.gang.as_ref().filter(|_| !world.job.spec.suspended())?;
+    let gang = world.settings.gang.as_ref()?;
     let (name, kind) = (world.name(), gang.scheduler.kind());
     let (subject, text, event) = if let Some(message) = scheduling_policy::unschedulable(world) {
         let text = format!(": {}.", message.trim_end_matches('.'));
@@ -240,7 +235,7 @@ fn gang(world: &World<'_>, held: bool) -> Option<Cause> {
 
 /// That the pods are no gang although they should be one.
 fn no_gang(world: &World<'_>) -> Option<Cause> {
-    let why = scheduling_policy::not_in_force(world).filter(|_| !world.job.spec.suspended())?;
+    let why = scheduling_policy::not_in_force(world)?;
     let subject = "no gang is in force";
     Some(Cause {
         text: format!("{subject}: {why}."),

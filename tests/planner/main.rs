@@ -18,6 +18,7 @@ mod restart_scope;
 mod restart_window;
 mod restarts;
 mod scheduling_policy;
+mod startup_deadline;
 mod stopped_pods;
 mod suspension;
 mod waiting;

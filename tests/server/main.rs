@@ -48,6 +48,7 @@ mod scheduling_policy;
 mod sdk;
 mod seed;
 mod simulated;
+mod startup_deadline;
 mod status_codes;
 mod steady_state;
 mod stopped_pods;

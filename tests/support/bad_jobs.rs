@@ -223,7 +223,21 @@ fn windows() -> Vec<Bad> {
     };
     let whole = |job: JobBuilder| job.policy("restartScope", "Job");
     let stop = "spec.runPolicy.gracefulStopSeconds";
+    let start = "spec.runPolicy.startupDeadlineSeconds";
+    let action = "spec.runPolicy.startupDeadlineAction";
     vec![
+        bad(
+            master().policy("startupDeadlineSeconds", 0),
+            start,
+            "greater than or equal to 1",
+            runs(&format!("{start}: must be between 1 and 2147483647")),
+        ),
+        bad(
+            master().policy("startupDeadlineAction", "Wait"),
+            action,
+            r#"supported values: "Fail", "Restart", "Suspend""#,
+            fails(&format!("{action}: is \"Wait\" and must be")),
+        ),
         bad(
             master().policy("gracefulStopSeconds", 0),
             stop,

@@ -155,6 +155,8 @@ fn reason_of_wait(facts: &Facts, status: &JobStatus) -> &'static str {
         "It is deleted by ttlSecondsAfterFinished"
     } else if facts.job.spec.active_deadline_seconds().is_some() {
         "It fails by activeDeadlineSeconds, or is looked at again"
+    } else if status.starting_since.is_some() {
+        "All its pods have to run by startupDeadlineSeconds, or it is looked at again"
     } else {
         "It is looked at again"
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Map, Value, json};
 
-use crate::api::{ChildKind, ElasticPolicy, PyTorchJob, ReplicaType, SchedulingPolicy, names};
+use crate::api::{ChildKind, PyTorchJob, ReplicaType, SchedulingPolicy, names};
 use crate::planner::amount::Amount;
 use crate::planner::build::builder::{Builder, job_labels};
 use crate::planner::build::template;
@@ -146,10 +146,10 @@ fn min_member(job: &PyTorchJob) -> u32 {
 }
 
 fn fewest_replicas(job: &PyTorchJob) -> u32 {
-    let workers = job.spec.replicas(ReplicaType::Worker);
-    let elastic = job.spec.elastic_policy.as_ref().filter(|policy| policy.is_bounded());
-    let fewest = |policy: &ElasticPolicy| u32::try_from(policy.bounds(workers).0).unwrap_or(workers).min(workers);
-    job.spec.total_replicas() - workers + elastic.map_or(workers, fewest)
+    ReplicaType::ALL
+        .into_iter()
+        .map(|role| job.spec.fewest_replicas(role))
+        .sum()
 }
 
 /// What the user says must be free, or what the first `members` pods ask for: those of the higher priority class first,

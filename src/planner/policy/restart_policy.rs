@@ -120,14 +120,15 @@ pub(crate) fn count(world: &World<'_>, status: &mut JobStatus, failures: &Failur
         .extend(marks.into_iter().map(|pod| pod.uid.clone()));
 }
 
-/// Deletions of pods whose failure the stored status has counted, or that a rule says to ignore. Of replicas that are
-/// still wanted: the others go as surplus.
+/// Deletions of pods whose restart the stored status has counted, or whose failure a rule says to ignore. Of replicas
+/// that are still wanted: the others go as surplus.
 #[must_use]
 pub(crate) fn replacements(world: &World<'_>) -> Vec<Action> {
-    let ignored = |pod: &Pod| says(failure_policy::verdict(world.job, pod), FailureAction::Ignore);
-    failed_replicas(world)
+    let ignored =
+        |pod: &Pod| has_failed(world, pod) && says(failure_policy::verdict(world.job, pod), FailureAction::Ignore);
+    let goes = |pod: &Pod| !pod.terminating && (world.is_counted(pod) || ignored(pod));
+    in_order(world, goes)
         .into_iter()
-        .filter(|(_, pod)| !pod.terminating && (world.is_counted(pod) || ignored(pod)))
         .map(|(_, pod)| Action::delete_pod(pod))
         .collect()
 }
@@ -166,9 +167,16 @@ fn cause(pod: &Pod) -> String {
 
 /// The failed pods of wanted replicas, in the order of the replicas, and those whose disruption a rule calls a failure.
 fn failed_replicas<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod)> {
-    let failed = |pod: &Pod| pod.failed() || failure_policy::is_failure(world.job, pod);
-    let failed = world.desired_pods().filter(|(_, pod)| failed(pod));
-    let mut replicas: Vec<_> = failed.collect();
+    in_order(world, |pod| has_failed(world, pod))
+}
+
+fn has_failed(world: &World<'_>, pod: &Pod) -> bool {
+    pod.failed() || failure_policy::is_failure(world.job, pod)
+}
+
+/// The pods of wanted replicas that are such, in the order of the replicas.
+fn in_order<'a>(world: &World<'a>, such: impl Fn(&Pod) -> bool) -> Vec<(Replica, &'a Pod)> {
+    let mut replicas: Vec<_> = world.desired_pods().filter(|(_, pod)| such(pod)).collect();
     replicas.sort_by_key(|(replica, _)| *replica);
     replicas
 }

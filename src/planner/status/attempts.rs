@@ -46,6 +46,7 @@ pub(crate) fn turn(world: &World<'_>, status: &mut JobStatus, transition: Transi
         }
         Transition::Restarting
         | Transition::Suspended
+        | Transition::GaveUp
         | Transition::Succeeded
         | Transition::Failed
         | Transition::Refused => {

@@ -17,6 +17,8 @@ pub(crate) enum Transition {
     Running,
     /// It has to have no pods.
     Suspended,
+    /// Its pods did not run in time, and it has none until its spec is edited.
+    GaveUp,
     /// It may have pods again. `startTime` is set again, and with it the deadline.
     Resumed,
     /// Failed replicas are replaced.
@@ -30,13 +32,19 @@ pub(crate) enum Transition {
 }
 
 impl Transition {
+    /// Whether an attempt to train ends with it.
+    #[must_use]
+    pub(crate) const fn ends_attempt(self) -> bool {
+        !matches!(self, Self::Created | Self::Running | Self::Resumed)
+    }
+
     /// The condition that it is about.
     #[must_use]
     pub(crate) const fn condition(self) -> ConditionType {
         match self {
             Self::Created => ConditionType::Created,
             Self::Running => ConditionType::Running,
-            Self::Suspended | Self::Resumed => ConditionType::Suspended,
+            Self::Suspended | Self::GaveUp | Self::Resumed => ConditionType::Suspended,
             Self::Restarting => ConditionType::Restarting,
             Self::Succeeded => ConditionType::Succeeded,
             Self::Failed | Self::Refused => ConditionType::Failed,
@@ -48,6 +56,7 @@ impl Transition {
             Self::Created => reason::CREATED,
             Self::Running => reason::RUNNING,
             Self::Suspended => reason::SUSPENDED,
+            Self::GaveUp => reason::STARTUP_DEADLINE,
             Self::Resumed => reason::RESUMED,
             Self::Restarting => reason::RESTARTING,
             Self::Succeeded => reason::SUCCEEDED,
@@ -61,7 +70,7 @@ impl Transition {
         match self {
             Self::Created | Self::Running => None,
             Self::Suspended | Self::Resumed | Self::Succeeded => Some(false),
-            Self::Restarting | Self::Failed | Self::Refused => Some(true),
+            Self::Restarting | Self::GaveUp | Self::Failed | Self::Refused => Some(true),
         }
     }
 
@@ -71,7 +80,7 @@ impl Transition {
             Self::Restarting => Some(Count::Job(JobStep::Restarted)),
             Self::Succeeded => Some(Count::Job(JobStep::Successful)),
             Self::Failed | Self::Refused => Some(Count::Job(JobStep::Failed)),
-            Self::Running | Self::Suspended | Self::Resumed => None,
+            Self::Running | Self::Suspended | Self::GaveUp | Self::Resumed => None,
         }
     }
 
@@ -80,7 +89,7 @@ impl Transition {
         let (condition, reason) = (self.condition(), self.reason());
         match self {
             // In Kubeflow's order: `[Created, Running=False, Suspended]`.
-            Self::Suspended => {
+            Self::Suspended | Self::GaveUp => {
                 for ended in [ConditionType::Running, ConditionType::Restarting] {
                     if find(status, ended).is_some() {
                         clear(status, ended, reason, message.to_owned(), now);

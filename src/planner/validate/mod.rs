@@ -2,6 +2,7 @@
 //!
 //! A test feeds the same objects to this module and to a real API server.
 
+mod numbers;
 mod template;
 mod words;
 
@@ -37,7 +38,7 @@ pub fn problems(job: &PyTorchJob) -> Vec<Problem> {
     check_elastic(job, &mut found);
     words::check(job, &mut found);
     check_numbers(job, &mut found);
-    check_hints(job, &mut found);
+    numbers::check(job, &mut found);
     check_processes(job, &mut found);
     check_manager(job, &mut found);
     check_spellings(job, &mut found);
@@ -165,48 +166,6 @@ fn check_numbers(job: &PyTorchJob, found: &mut Found) {
             Some(value) if value < 0 => found.fatal(field, format!("is {value} and must not be negative")),
             Some(value) if value > MAX_SECONDS => found.tolerable(field, format!("must not exceed {MAX_SECONDS}")),
             _ => {}
-        }
-    }
-}
-
-/// Numbers that this operator hands on without counting on them.
-fn check_hints(job: &PyTorchJob, found: &mut Found) {
-    let elastic = job.spec.elastic_policy.clone().unwrap_or_default();
-    let scheduling = job.spec.run_policy.scheduling_policy.clone().unwrap_or_default();
-    let window = job.spec.run_policy.restart_window;
-    let (restarts, seconds) = (
-        window.map(|window| window.restarts),
-        window.map(|window| window.seconds),
-    );
-    for (field, value, min, max) in [
-        ("spec.elasticPolicy.maxRestarts", elastic.max_restarts, 0, i32::MAX),
-        ("spec.elasticPolicy.maxReplicas", elastic.max_replicas, 1, MAX_REPLICAS),
-        ("spec.elasticPolicy.minReplicas", elastic.min_replicas, 1, MAX_REPLICAS),
-        ("spec.elasticPolicy.nProcPerNode", elastic.n_proc_per_node, 1, 1_024),
-        ("spec.elasticPolicy.rdzvPort", elastic.rdzv_port, 1, 65_535),
-        (
-            "spec.runPolicy.gracefulStopSeconds",
-            job.spec.run_policy.graceful_stop_seconds,
-            1,
-            86_400,
-        ),
-        ("spec.runPolicy.restartWindow.restarts", restarts, 0, 100),
-        ("spec.runPolicy.restartWindow.seconds", seconds, 1, i32::MAX),
-        (
-            "spec.runPolicy.schedulingPolicy.minAvailable",
-            scheduling.min_available,
-            0,
-            MAX_REPLICAS + 1,
-        ),
-        (
-            "spec.runPolicy.schedulingPolicy.scheduleTimeoutSeconds",
-            scheduling.schedule_timeout_seconds,
-            0,
-            i32::MAX,
-        ),
-    ] {
-        if value.is_some_and(|value| !(min..=max).contains(&value)) {
-            found.tolerable(field, format!("must be between {min} and {max}"));
         }
     }
 }

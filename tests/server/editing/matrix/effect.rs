@@ -24,6 +24,7 @@ pub enum Effect {
     DeadlineLifted,
     LimitHolds,
     LimitLifted,
+    StartHolds,
     WindowHolds,
     WindowLifted,
     CleansAll,
@@ -47,8 +48,8 @@ pub enum Effect {
 
 use Effect::{
     CleansAll, CleansAsUnset, DeadlineHolds, DeadlineLifted, EndsDeletion, Expires, HoldsDeletion, LimitHolds,
-    LimitLifted, NeverExpires, PoliciesGone, Rebuilds, RebuildsMaster, Resizes, Resumes, Scales, Suspends, WindowHolds,
-    WindowLifted,
+    LimitLifted, NeverExpires, PoliciesGone, Rebuilds, RebuildsMaster, Resizes, Resumes, Scales, StartHolds, Suspends,
+    WindowHolds, WindowLifted,
 };
 
 impl Effect {
@@ -60,6 +61,9 @@ impl Effect {
             }
             DeadlineLifted => "the timer is disarmed at once",
             LimitHolds => "the restarts so far and the next ones are measured by the new limit at once",
+            StartHolds => {
+                "the job fails when the new time has passed since pods were created that do not run, at most 1 s late; at once if it has passed already"
+            }
             WindowHolds => "the restarts of late and the next ones are measured by the new window at once",
             LimitLifted | WindowLifted => "the next restart is not measured by it any more",
             CleansAll if phase.finished() => "all pods are deleted at once, and then their services",
@@ -116,6 +120,7 @@ impl Effect {
             DeadlineHolds => deadline_holds(rig, job).await,
             DeadlineLifted => deadline_lifted(rig, job).await,
             LimitHolds => limit_holds(rig, base, phase, job, "reached the specified backoff limit (").await,
+            StartHolds => start_holds(rig, phase, job).await,
             WindowHolds => limit_holds(rig, base, phase, job, "than restartWindow allows (0 in 7200 s)").await,
             LimitLifted | WindowLifted => limit_lifted(rig, base, phase, job).await,
             CleansAll => cleans_all(rig, base, phase, job).await,
@@ -202,6 +207,18 @@ async fn deadline_holds(rig: &Rig, job: &str) {
         end.duration_since(start).as_secs() >= 1,
         "{job} failed before its deadline"
     );
+}
+
+/// Pods that are created run only when a test says so.
+async fn start_holds(rig: &Rig, phase: Phase, job: &str) {
+    if phase == Phase::Running {
+        let now = kube::api::DeleteParams::default().grace_period(0);
+        rig.pods.delete(&format!("{job}-worker-0"), &now).await.unwrap();
+    }
+    let failed = rig.until(job, finished).await;
+    let last = status(&failed).conditions.last().unwrap().message.clone().unwrap();
+    let why = "because not all of its pods ran within startupDeadlineSeconds (1 s)";
+    assert!(last.contains(why), "{job}: {last}");
 }
 
 async fn deadline_lifted(rig: &Rig, job: &str) {

@@ -5,9 +5,9 @@ use super::effect::Effect;
 use super::phase::Phase;
 use super::reasons::{
     BELOW_0, BELOW_1, CANNOT_RUN_AGAIN, DEFAULT, DELETING, ELSEWHERE, FAILURE_POLICY, FINISHED, GRACEFUL_STOP,
-    MANAGED_BY, MIN_RESOURCES, MULTIKUEUE, NO_GANG, PRIORITY_CLASS, QUEUE, REQUIRED, RESTART_SCOPE, RESTART_WINDOW,
-    SAME, SCHEDULE_TIMEOUT, SCHEDULING_POLICY, TWO_SPELLINGS_CLEAN, TWO_SPELLINGS_DEADLINE, TWO_SPELLINGS_LIMIT,
-    TWO_SPELLINGS_TTL, UNSET_KEEPS,
+    MANAGED_BY, MIN_RESOURCES, MULTIKUEUE, NO_GANG, NO_STARTUP_DEADLINE, PRIORITY_CLASS, QUEUE, REQUIRED,
+    RESTART_SCOPE, RESTART_WINDOW, SAME, SCHEDULE_TIMEOUT, SCHEDULING_POLICY, STARTUP_BELOW_1, TWO_SPELLINGS_CLEAN,
+    TWO_SPELLINGS_DEADLINE, TWO_SPELLINGS_LIMIT, TWO_SPELLINGS_TTL, UNSET_KEEPS,
 };
 use super::{Cell, Group, Row};
 
@@ -211,6 +211,21 @@ pub const RUN_POLICY: Group = Group {
             r#"{"spec":{"runPolicy":{"restartWindow":{"seconds":0}}}}"#,
             |_| Cell::Refused(BELOW_1),
         ),
+        nested!("startupDeadlineAction", "set", Bare, r#""Suspend""#, |phase| {
+            Cell::NoEffect(match phase {
+                Phase::Succeeded | Phase::Failed => FINISHED,
+                Phase::Deleting => DELETING,
+                Phase::Elsewhere => ELSEWHERE,
+                _ => NO_STARTUP_DEADLINE,
+            })
+        }),
+        nested!("startupDeadlineSeconds", "set", Bare, "1", |phase| unfinished(
+            phase,
+            Effect::StartHolds
+        )),
+        nested!("startupDeadlineSeconds", "set below 1", Bare, "0", |_| Cell::Refused(
+            STARTUP_BELOW_1
+        )),
         nested!("ttlSecondsAfterFinished", "set", Bare, "1", ttl),
         nested!("ttlSecondsAfterFinished", "change", Nested, "1", ttl),
         nested!("ttlSecondsAfterFinished", "remove", Nested, "null", no_ttl)

@@ -9,6 +9,7 @@ pub const SAME: &str = "It is so already.";
 pub const DEFAULT: &str = "It is what an absent field means.";
 pub const UNSET_KEEPS: &str = "An absent policy keeps the pods of a job that succeeded, as None does.";
 pub const NO_GANG: &str = "It is stored, for an operator with `--gang-scheduler-name`: there the PodGroup follows it.";
+pub const NO_STARTUP_DEADLINE: &str = "It is stored, for when `startupDeadlineSeconds` is set.";
 pub const UNKNOWN_FIELD: &str =
     "The definition does not know the field: `kubectl` refuses it, other clients get a warning, and it is not stored.";
 
@@ -67,6 +68,8 @@ pub const RESTART_SCOPE: &[&str] = &["spec.runPolicy.restartScope is immutable: 
 pub const RESTART_WINDOW: &[&str] =
     &["restartWindow needs restartScope Job: otherwise the kubelet restarts containers by itself; use backoffLimit"];
 pub const BELOW_1: &[&str] = &["0: spec.runPolicy.restartWindow.seconds in body should be greater than or equal to 1"];
+pub const STARTUP_BELOW_1: &[&str] =
+    &["0: spec.runPolicy.startupDeadlineSeconds in body should be greater than or equal to 1"];
 pub const GRACEFUL_STOP: &[&str] = &["spec.runPolicy.gracefulStopSeconds is immutable: create a new job"];
 pub const FAILURE_POLICY: &[&str] = &["spec.runPolicy.failurePolicy is immutable: create a new job"];
 pub const MANAGED_BY: &[&str] = &["spec.runPolicy.managedBy is immutable: create a new job"];

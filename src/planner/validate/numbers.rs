@@ -1,0 +1,57 @@
+//! Numbers without which, or with others than which, a job can run.
+
+use crate::api::PyTorchJob;
+use crate::api::bounds::MAX_REPLICAS;
+use crate::planner::validate::Found;
+
+/// A field under `spec`, its value and its bounds.
+type Number = (&'static str, Option<i32>, i32, i32);
+
+/// Checks them.
+pub(crate) fn check(job: &PyTorchJob, found: &mut Found) {
+    for (field, value, min, max) in elastic_policy(job).into_iter().chain(run_policy(job)) {
+        if value.is_some_and(|value| !(min..=max).contains(&value)) {
+            found.tolerable(format!("spec.{field}"), format!("must be between {min} and {max}"));
+        }
+    }
+}
+
+fn elastic_policy(job: &PyTorchJob) -> Vec<Number> {
+    let policy = job.spec.elastic_policy.clone().unwrap_or_default();
+    vec![
+        ("elasticPolicy.maxRestarts", policy.max_restarts, 0, i32::MAX),
+        ("elasticPolicy.maxReplicas", policy.max_replicas, 1, MAX_REPLICAS),
+        ("elasticPolicy.minReplicas", policy.min_replicas, 1, MAX_REPLICAS),
+        ("elasticPolicy.nProcPerNode", policy.n_proc_per_node, 1, 1_024),
+        ("elasticPolicy.rdzvPort", policy.rdzv_port, 1, 65_535),
+    ]
+}
+
+fn run_policy(job: &PyTorchJob) -> Vec<Number> {
+    let policy = &job.spec.run_policy;
+    let scheduling = policy.scheduling_policy.clone().unwrap_or_default();
+    let window = policy.restart_window;
+    let (restarts, seconds) = (
+        window.map(|window| window.restarts),
+        window.map(|window| window.seconds),
+    );
+    let (start, timeout) = (policy.startup_deadline_seconds, scheduling.schedule_timeout_seconds);
+    vec![
+        ("runPolicy.gracefulStopSeconds", policy.graceful_stop_seconds, 1, 86_400),
+        ("runPolicy.restartWindow.restarts", restarts, 0, 100),
+        ("runPolicy.restartWindow.seconds", seconds, 1, i32::MAX),
+        (
+            "runPolicy.schedulingPolicy.minAvailable",
+            scheduling.min_available,
+            0,
+            MAX_REPLICAS + 1,
+        ),
+        (
+            "runPolicy.schedulingPolicy.scheduleTimeoutSeconds",
+            timeout,
+            0,
+            i32::MAX,
+        ),
+        ("runPolicy.startupDeadlineSeconds", start, 1, i32::MAX),
+    ]
+}
