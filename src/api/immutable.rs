@@ -50,6 +50,12 @@ pub(crate) fn immutable() -> Vec<Rule> {
         ),
         rule(
             Scope::RunPolicy,
+            ".progressPolicy",
+            same("progressPolicy"),
+            "spec.runPolicy.progressPolicy is immutable: create a new job",
+        ),
+        rule(
+            Scope::RunPolicy,
             ".restartScope",
             format!("{} == {}", scope("self"), scope("oldSelf")),
             "spec.runPolicy.restartScope is immutable: create a new job",

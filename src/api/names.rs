@@ -22,6 +22,9 @@ pub const LABEL_POD_TEMPLATE_HASH: &str = "training.kubeflow.org/pod-template-ha
 /// Annotation of a pod: the number of the attempt it is of, from 1, of a job with restartScope Job. An addition to
 /// Kubeflow's.
 pub const ANNOTATION_ATTEMPT: &str = "training.kubeflow.org/attempt";
+/// Annotation of a pod: `runPolicy.progressPolicy.deadlineSeconds`, of a pod whose readiness says whether it makes
+/// progress. An addition to Kubeflow's.
+pub const ANNOTATION_PROGRESS_DEADLINE: &str = "training.kubeflow.org/progress-deadline-seconds";
 /// Value of [`LABEL_JOB_ROLE`].
 pub const JOB_ROLE_MASTER: &str = "master";
 
@@ -51,6 +54,10 @@ pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration
 
 /// Condition of a pod that is preempted, evicted by a taint or through the API, or whose node shuts down or is gone.
 pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
+
+/// Type of the condition of a job whose replicas run and make no progress, and class of that failure. An addition to
+/// Kubeflow's; it is never the last condition, which clients take for the state.
+pub const STALLED: &str = "Stalled";
 
 /// The value of `runPolicy.managedBy` that leaves a job to this operator; so does an absent field.
 pub const MANAGED_BY_SELF: &str = "kubeflow.org/training-operator";
@@ -119,6 +126,10 @@ pub mod reason {
     pub const STUCK_POD: &str = "PodStuckTerminating";
     /// Event: all pods that were asked to stop have ended.
     pub const STOPPED_PODS: &str = "PodsStopped";
+    /// Condition Stalled and event: replicas run and write nothing. The word of a Deployment.
+    pub const STALLED: &str = "ProgressDeadlineExceeded";
+    /// Condition Stalled and event: they write again, or run again.
+    pub const PROGRESSING: &str = "TrainingProgresses";
     /// Event: the definition in the cluster drops fields of the status.
     pub const STATUS_PRUNED: &str = "StatusFieldsPruned";
     /// Event: a container of the job fails again and again.

@@ -35,6 +35,7 @@ pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         .flatten()
         .chain(two_spellings)
         .chain([failure_policy()])
+        .chain([progress_policy()])
         .chain(restart_window())
         .chain([multikueue()])
         .chain(only_while_suspended().into_iter().map(Rule::forbidden))
@@ -84,6 +85,18 @@ fn failure_policy() -> Rule {
         ".rules",
         format!("!has(self.rules) || self.rules.all(rule, {} == 1)", given.join(" + ")),
         "failurePolicy.rules: each rule needs one of class, exitCodes and onPodConditions, and no other",
+    )
+}
+
+/// A container has one readiness probe.
+fn progress_policy() -> Rule {
+    rule(
+        Scope::Spec,
+        ".runPolicy.progressPolicy",
+        "!has(self.runPolicy.progressPolicy) || self.pytorchReplicaSpecs.all(k, \
+         self.pytorchReplicaSpecs[k].template.spec.containers.all(c, c.name != 'pytorch' || !has(c.readinessProbe)))",
+        "progressPolicy needs the readiness probe of the container pytorch: \
+         remove readinessProbe from the templates, or progressPolicy",
     )
 }
 

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::failure_policy::FailurePolicy;
+use crate::api::progress_policy::ProgressPolicy;
 use crate::api::word::Word;
 
 /// What to delete when the job has finished: All, Running (what has not finished) or None. Unset: keep the pods of a
@@ -81,6 +82,11 @@ pub struct RunPolicy {
     /// it alone. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<String>,
+
+    /// What becomes of a replica that runs and has stopped writing to its log or its checkpoints. Uses the readiness
+    /// probe of the container pytorch, which must have none of its own. Immutable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress_policy: Option<ProgressPolicy>,
 
     /// What is started again when one replica fails and its restartPolicy allows another try: Replica, that pod alone
     /// (Kubeflow's way and the default), or Job, all pods, for training that cannot go on with a new member. Then the

@@ -29,8 +29,9 @@ struct MetadataView {
 }
 
 /// Labels and annotations that are read.
-const KEPT: [&str; 5] = [
+const KEPT: [&str; 6] = [
     names::ANNOTATION_ATTEMPT,
+    names::ANNOTATION_PROGRESS_DEADLINE,
     names::LABEL_OPERATOR_NAME,
     names::LABEL_POD_TEMPLATE_HASH,
     names::COSCHEDULING_GROUP,

@@ -49,6 +49,8 @@ pub(super) struct ConditionView {
     pub status: String,
     pub reason: Option<String>,
     pub message: Option<String>,
+    #[serde(rename = "lastTransitionTime")]
+    pub last_transition_time: Option<Time>,
 }
 
 /// Status of a container.
@@ -56,6 +58,7 @@ pub(super) struct ConditionView {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ContainerStatusView {
     pub name: String,
+    pub ready: bool,
     pub restart_count: i32,
     pub state: Option<ContainerStateView>,
     pub last_state: Option<ContainerStateView>,

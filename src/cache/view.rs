@@ -14,7 +14,7 @@ use crate::api::{ChildKind, shortened};
 use crate::cache::children::{Observed, Owner};
 use crate::cache::parts::{self, ContainerStatusView, SpecView, StatusView, TROUBLE_BYTES, TerminatedView};
 use crate::cache::{failure, metadata};
-use crate::planner::{Child, Deletion, Phase, Pod, Trouble, template_hash};
+use crate::planner::{Child, Deletion, Phase, Pod, Progress, Trouble, template_hash};
 
 /// The part of an owned object that is read. The parser skips the rest without allocating it.
 #[derive(Clone, Debug, Deserialize)]
@@ -86,6 +86,7 @@ impl ObjectView {
             unready: phase == Phase::Running && self.status.condition("Ready", "False").is_some(),
             trouble: self.trouble(phase).map(Box::new),
             started_again: self.started_again(phase),
+            progress: self.progress(phase).map(Box::new),
             failure: (phase == Phase::Failed).then(|| Box::new(failure::of(&self.status, self.spec.node_name.clone()))),
         };
         observed(self.metadata, fact)
@@ -195,10 +196,31 @@ impl ObjectView {
         }
     }
 
+    /// What the readiness of the container that trains says, of a pod whose readiness is about its progress.
+    fn progress(&self, phase: Phase) -> Option<Progress> {
+        if phase != Phase::Running || !self.has_annotation(names::ANNOTATION_PROGRESS_DEADLINE) {
+            return None;
+        }
+        let mut containers = self.status.container_statuses.iter().flatten();
+        let training = containers.find(|status| status.name == names::CONTAINER)?;
+        let Time(started) = training.state.as_ref()?.running.as_ref()?.started_at.clone()?;
+        let unready = self.status.condition("Ready", "False").filter(|_| !training.ready);
+        let since = unready.map(|condition| condition.last_transition_time.clone());
+        Some(Progress {
+            started,
+            still_since: since.map(|since| since.map_or(started, |Time(since)| since.max(started))),
+        })
+    }
+
+    fn has_annotation(&self, name: &str) -> bool {
+        let annotations = self.metadata.annotations.as_ref();
+        annotations.is_some_and(|annotations| annotations.contains_key(name))
+    }
+
     fn node(&self) -> Option<String> {
-        let annotations = self.metadata.annotations.as_ref()?;
-        let _attempt = annotations.get(names::ANNOTATION_ATTEMPT)?;
-        self.spec.node_name.clone()
+        let asked = [names::ANNOTATION_ATTEMPT, names::ANNOTATION_PROGRESS_DEADLINE];
+        let asked = asked.into_iter().any(|name| self.has_annotation(name));
+        self.spec.node_name.clone().filter(|_| asked)
     }
 
     fn built_from(&self) -> Option<(u64, Option<i64>)> {
@@ -459,6 +481,52 @@ mod tests {
         };
         assert!(with("Running", "False"));
         assert!(!with("Running", "True") && !with("Pending", "False"));
+    }
+
+    #[test]
+    fn whether_the_training_writes_is_read_of_its_container_alone_and_of_pods_that_have_the_probe() {
+        let of = |annotated: bool, phase: &str, ready: bool, pod_ready: &str, since: &str| {
+            let annotations = if annotated {
+                json!({ "training.kubeflow.org/progress-deadline-seconds": "60" })
+            } else {
+                json!({})
+            };
+            let running = json!({ "running": { "startedAt": "2027-01-15T08:00:10Z" } });
+            let pod = json!({
+                "metadata": { "name": "p", "annotations": annotations },
+                "status": {
+                    "phase": phase,
+                    "conditions": [{ "type": "Ready", "status": pod_ready, "lastTransitionTime": since }],
+                    "containerStatuses": [
+                        { "name": "side", "ready": false, "state": running },
+                        { "name": "pytorch", "ready": ready, "state": running },
+                    ],
+                },
+            });
+            let view: ObjectView = serde_json::from_value(pod).unwrap();
+            let progress = view.observe_pod().fact.progress?;
+            Some((
+                progress.started.to_string(),
+                progress.still_since.map(|since| since.to_string()),
+            ))
+        };
+        let (start, late) = ("2027-01-15T08:00:10Z".to_owned(), "2027-01-15T09:00:00Z".to_owned());
+        for (case, expected) in [
+            (of(true, "Running", true, "True", &late), Some((start.clone(), None))),
+            (
+                of(true, "Running", false, "False", &late),
+                Some((start.clone(), Some(late.clone()))),
+            ),
+            (of(true, "Running", true, "False", &late), Some((start.clone(), None))),
+            (
+                of(true, "Running", false, "False", "2027-01-15T08:00:00Z"),
+                Some((start.clone(), Some(start))),
+            ),
+            (of(true, "Failed", false, "False", &late), None),
+            (of(false, "Running", false, "False", &late), None),
+        ] {
+            assert_eq!(case, expected);
+        }
     }
 
     #[test]

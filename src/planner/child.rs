@@ -46,7 +46,8 @@ pub struct Pod {
     pub finished_at: Option<Timestamp>,
     /// Container restarts in place, init containers included.
     pub restarts: i32,
-    /// The node that it runs on, of a pod that says which attempt it is of: of other pods nobody asks.
+    /// The node that it runs on, of a pod that says which attempt it is of, or whose readiness tells of its progress.
+    /// Of other pods nobody asks.
     pub node: Option<String>,
     /// What it was built from, as [`crate::planner::build::template_hash`] has it; nothing for a pod that is not ours.
     pub template_hash: Option<u64>,
@@ -61,6 +62,8 @@ pub struct Pod {
     pub trouble: Option<Box<Trouble>>,
     /// When a container that had failed was last started again by the kubelet; its end, if that is yet to come.
     pub started_again: Option<Timestamp>,
+    /// Whether the training writes, of a pod that runs and whose readiness tells: of others nobody asks.
+    pub progress: Option<Box<Progress>>,
     /// Why the pod failed, if it did.
     pub failure: Option<Box<Failure>>,
 }
@@ -123,6 +126,15 @@ pub struct Deletion {
     pub due: Timestamp,
     /// The node whose kubelet has to end it, if it has one.
     pub node: Option<String>,
+}
+
+/// What the kubelet says of the container that trains, of a pod whose readiness probe looks at what it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// When the container was started.
+    pub started: Timestamp,
+    /// Since when the probe has found nothing written within the deadline, or nothing at all; absent while it does.
+    pub still_since: Option<Timestamp>,
 }
 
 /// Why the containers of a pod do not run.

@@ -38,7 +38,7 @@ pub use amount::Amount;
 pub use build::pod_group::spec as pod_group_spec;
 pub use build::{Builder, child_labels, patch, template_hash};
 pub use child::{
-    AutoscalerSpec, Child, Deletion, FailedContainer, Failure, Phase, Pod, PodGroup, PodGroupSpec, Trouble,
+    AutoscalerSpec, Child, Deletion, FailedContainer, Failure, Phase, Pod, PodGroup, PodGroupSpec, Progress, Trouble,
 };
 pub use classify::{Cause, End, classify};
 pub use gang::{Gang, GangScheduler};

@@ -7,15 +7,15 @@ use crate::planner::decision::{self, Decision};
 use crate::planner::plan::{Action, Count, Event, Plan, StatusWrite};
 use crate::planner::policy::scheduling_policy::{self, Turn};
 use crate::planner::policy::{
-    active_deadline_seconds, autoscaler, clean_pod_policy, replicas, restart_policy, startup_deadline_seconds, success,
-    suspend,
+    active_deadline_seconds, autoscaler, clean_pod_policy, progress_policy, replicas, restart_policy,
+    startup_deadline_seconds, success, suspend,
 };
-use crate::planner::status::attempts;
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::status::conditions::{find, is_true, stored_time};
 use crate::planner::status::replica_statuses::{self, claims_more};
 use crate::planner::status::transition::Transition;
 use crate::planner::status::urgency::urgency;
+use crate::planner::status::{attempts, stalls};
 use crate::planner::world::World;
 use crate::planner::{refusal, validate, waiting};
 
@@ -110,10 +110,13 @@ impl<'a> Draft<'a> {
 
         let failures = restart_policy::failures(self.world, &self.status);
         let failed: Vec<_> = failures.replace.iter().map(|(_, pod)| *pod).collect();
-        if !failed.is_empty() {
-            self.plan.counts.push(Count::PodsFailed(failed.len()));
+        if failed.len() > failures.stalled {
+            self.plan
+                .counts
+                .push(Count::PodsFailed(failed.len() - failures.stalled));
         }
         attempts::remember(self.world, &mut self.status, &failed);
+        progress_policy::begin(self.world, &mut self.status, &mut self.plan);
         let decision = decision::decide(self.world, &self.status, &self.completed, failures);
         if let Decision::Restart(_, replaced) = &decision {
             restart_policy::count(self.world, &mut self.status, replaced);
@@ -121,6 +124,7 @@ impl<'a> Draft<'a> {
             self.status.starting_since.take_if(|_| failed.is_empty());
         }
         self.carry_out(decision);
+        progress_policy::end(self.world, &mut self.status, &mut self.plan);
     }
 
     /// Writes what the decision does to the status, and plans its actions.
@@ -191,7 +195,8 @@ impl<'a> Draft<'a> {
 
     /// Replaces what failed, creates what is missing, deletes what is too much.
     fn work(&mut self) {
-        self.plan.requeue = decision::deadline(self.world, &self.status);
+        let times = [decision::deadline(self.world, &self.status), stalls::next(self.world)];
+        self.plan.requeue = times.into_iter().flatten().min();
         self.plan.actions = replicas::reconcile(self.world, &self.completed);
         if self.plan.actions.iter().any(|action| action.creates(ChildKind::Pod)) {
             attempts::begin(self.world, &mut self.status);

@@ -180,7 +180,7 @@ fn w24_every_number_of_our_own_has_bounds() {
             numbers += 1;
         }
     });
-    assert_eq!(numbers, 19);
+    assert_eq!(numbers, 21);
 }
 
 #[test]
@@ -369,6 +369,15 @@ fn creations() -> Vec<Case> {
             failure_rule(&json!({ "class": "Evicted", "onPodConditions": [{ "type": "Bad" }], "action": "FailJob" })),
         ),
         create(
+            "progressPolicy needs the readiness probe of the container pytorch",
+            progress().template(ReplicaType::Worker, "/spec/containers/1", sidecar_with_probe()),
+            progress().container(
+                ReplicaType::Worker,
+                "/readinessProbe",
+                json!({ "tcpSocket": { "port": 80 } }),
+            ),
+        ),
+        create(
             "restartWindow needs restartScope Job",
             window().policy("restartScope", "Job"),
             window(),
@@ -383,6 +392,24 @@ fn creations() -> Vec<Case> {
 
 fn failure_rule(rule: &Value) -> JobBuilder {
     master().policy("failurePolicy", json!({ "rules": [rule] }))
+}
+
+fn progress() -> JobBuilder {
+    let policy = json!({ "file": "/ckpt", "deadlineSeconds": 600, "action": "Restart" });
+    master_and_workers(1).policy("progressPolicy", policy)
+}
+
+fn sidecar_with_probe() -> Value {
+    json!({ "name": "sidecar", "image": "i", "readinessProbe": { "tcpSocket": { "port": 80 } } })
+}
+
+fn progress_policy() -> Case {
+    edit(
+        "spec.runPolicy.progressPolicy is immutable",
+        &progress(),
+        progress().policy("backoffLimit", 1),
+        progress().spec("/runPolicy/progressPolicy/action", json!("Warn")),
+    )
 }
 
 fn window() -> JobBuilder {
@@ -591,10 +618,11 @@ fn refusals(old: Option<&Value>, new: &Value) -> Vec<String> {
 #[test]
 fn every_rule_accepts_one_object_and_refuses_another_with_its_message_alone() {
     let mut covered = BTreeSet::new();
-    for case in creations()
-        .into_iter()
-        .chain(edits())
-        .chain([scope(), failure_policy(), graceful_stop()])
+    for case in
+        creations()
+            .into_iter()
+            .chain(edits())
+            .chain([scope(), failure_policy(), graceful_stop(), progress_policy()])
     {
         let (old, new) = (case.accepted.0.map(JobBuilder::json), case.accepted.1.json());
         assert_eq!(refusals(old.as_ref(), &new), [""; 0], "{}", case.message);

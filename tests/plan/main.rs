@@ -13,5 +13,6 @@ mod faults;
 mod imports;
 mod kubernetes_version;
 mod logs;
+mod progress_probe;
 #[path = "../support/mod.rs"]
 mod support;

@@ -12,6 +12,7 @@ mod graceful_stop;
 mod laws;
 mod limits;
 mod parity;
+mod progress_policy;
 mod refusals;
 mod replicas;
 mod restart_scope;

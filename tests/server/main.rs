@@ -37,6 +37,7 @@ mod namespaced;
 mod openshift;
 mod operations;
 mod pages;
+mod progress_policy;
 mod queue_manager;
 mod real_node;
 mod restart_policy;

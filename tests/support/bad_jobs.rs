@@ -54,6 +54,7 @@ pub fn bad_jobs() -> Vec<Bad> {
         numbers(),
         spellings(),
         failure_rules(),
+        progress(),
         windows(),
         replicas(),
         templates(),
@@ -212,6 +213,50 @@ fn failure_rules() -> Vec<Bad> {
         )
     })
     .collect()
+}
+
+/// Progress that cannot be looked after.
+fn progress() -> Vec<Bad> {
+    let policy = |field: &str, value: Value| {
+        let mut policy = json!({ "file": "/ckpt", "deadlineSeconds": 600, "action": "Restart" });
+        policy[field] = value;
+        master().policy("progressPolicy", policy)
+    };
+    let field = |name: &str| format!("spec.runPolicy.progressPolicy.{name}");
+    let probe = json!({ "tcpSocket": { "port": 80 } });
+    let probed = policy("action", json!("Warn")).container(Master, "/readinessProbe", probe);
+    vec![
+        bad(
+            policy("action", json!("Dance")),
+            &field("action"),
+            r#"supported values: "Restart", "Fail", "Warn""#,
+            fails(&format!("{}: is \"Dance\" and must be", field("action"))),
+        ),
+        bad(
+            policy("file", json!("ckpt")),
+            &field("file"),
+            "should match '^/'",
+            fails(&format!("{}: is \"ckpt\" and must be an absolute path", field("file"))),
+        ),
+        bad(
+            policy("deadlineSeconds", json!(9)),
+            &field("deadlineSeconds"),
+            "greater than or equal to 10",
+            runs(&format!("{}: must be between 10 and 86400", field("deadlineSeconds"))),
+        ),
+        bad(
+            policy("startupSeconds", json!(0)),
+            &field("startupSeconds"),
+            "greater than or equal to 1",
+            runs(&format!("{}: must be between 1 and 86400", field("startupSeconds"))),
+        ),
+        bad(
+            probed,
+            "spec.runPolicy.progressPolicy",
+            "remove readinessProbe from the templates, or progressPolicy",
+            fails("spec.pytorchReplicaSpecs[Master].template.spec.containers[0].readinessProbe: is needed by"),
+        ),
+    ]
 }
 
 /// A window for restarts that the kubelet would make by itself, and times that have no length.

@@ -6,6 +6,7 @@ pub(crate) mod elastic_env;
 pub(crate) mod env;
 mod pod;
 pub(crate) mod pod_group;
+mod progress_probe;
 mod service;
 pub(crate) mod template;
 pub mod template_hash;

@@ -5,12 +5,13 @@
 //! stored, the pod is deleted, so that a crash in between can neither lose nor repeat a count.
 
 use crate::api::names::{self, reason};
-use crate::api::{FailureAction, JobStatus, PyTorchJob, Replica, ReplicaType, RestartPolicy};
+use crate::api::{FailureAction, JobStatus, PyTorchJob, Replica, ReplicaType, RestartPolicy, StallAction};
 use crate::planner::build::template;
 use crate::planner::child::{FailedContainer, Failure, Pod};
 use crate::planner::plan::{Action, Event};
 use crate::planner::policy::failure_policy::{self, Verdict};
-use crate::planner::policy::{restart_scope, restart_window};
+use crate::planner::policy::{progress_policy, restart_scope, restart_window};
+use crate::planner::status::stalls;
 use crate::planner::world::World;
 
 /// Exit codes from here on are signals (128 + n): not the program's own decision, so worth another try.
@@ -23,6 +24,8 @@ pub(crate) struct Failures<'a> {
     pub fatal: Option<String>,
     /// Pods to replace, Master first.
     pub replace: Vec<(ReplicaType, &'a Pod)>,
+    /// How many of them have not failed and stand still.
+    pub stalled: usize,
 }
 
 /// Sorts the failed pods of wanted replicas into those that end the job and those to be replaced.
@@ -52,7 +55,23 @@ pub(crate) fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a
         found.fatal = found.fatal.or(forbidden).or_else(|| fatal(world, role, &undecided));
         found.replace.extend(judged.into_iter().map(|(_, pod)| (role, pod)));
     }
+    add_stalls(world, &mut found);
     found
+}
+
+/// Replicas that stand still, if that is to be treated as a failure.
+fn add_stalls<'a>(world: &World<'a>, found: &mut Failures<'a>) {
+    let Some((action, stalls)) = progress_policy::failures(world) else {
+        return;
+    };
+    if action == StallAction::Fail && found.fatal.is_none() {
+        found.fatal = progress_policy::fatal(world, &stalls);
+    }
+    found.stalled = stalls.len();
+    found
+        .replace
+        .extend(stalls.iter().map(|stall| (stall.replica.type_, stall.pod)));
+    found.replace.sort_by_key(|(role, _)| *role);
 }
 
 fn says(verdict: Option<Verdict>, action: FailureAction) -> bool {
@@ -143,10 +162,11 @@ pub(crate) fn message(world: &World<'_>, failures: &Failures<'_>) -> Option<Stri
     } else {
         ""
     };
+    let stall = stalls::cause_of(world, first);
+    let (what, cause) = stall.map_or_else(|| ("failed", cause(first)), |stall| ("stalled", stall));
     Some(format!(
-        "PyTorchJob {} is restarting because {failed} {role} replica(s) failed. {}{all}",
-        world.name(),
-        cause(first)
+        "PyTorchJob {} is restarting because {failed} {role} replica(s) {what}. {cause}{all}",
+        world.name()
     ))
 }
 

@@ -135,7 +135,10 @@ fn to_replace<'a>(world: &World<'a>) -> Option<Failures<'a>> {
         .into_iter()
         .map(|(replica, pod)| (replica.type_, pod))
         .collect();
-    (!replace.is_empty()).then_some(Failures { fatal: None, replace })
+    (!replace.is_empty()).then(|| Failures {
+        replace,
+        ..Failures::default()
+    })
 }
 
 /// Why the first of the pods that are missing does not run, and how many others there are.

@@ -5,18 +5,25 @@
 //! place, and unlike in Kubeflow a True Restarting too: a finished job does not restart.
 //!
 //! The last entry is True. Kubeflow puts a new False there: its STATE column says Suspended of a job that was resumed.
+//!
+//! Stalled, an addition of ours, says what is wrong with a job that runs. It is never the last entry, and an outcome
+//! ends it like Running.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{ConditionType, JobCondition, JobStatus};
+use crate::api::{ConditionType, JobCondition, JobStatus, names};
 
 /// `status` of a condition that holds.
 pub(crate) const TRUE: &str = "True";
 const FALSE: &str = "False";
 
 /// What a finished job is no longer.
-const ENDED_BY_OUTCOME: [ConditionType; 2] = [ConditionType::Running, ConditionType::Restarting];
+const ENDED_BY_OUTCOME: [&str; 3] = [
+    ConditionType::Running.as_str(),
+    ConditionType::Restarting.as_str(),
+    names::STALLED,
+];
 
 /// The time as it is stored: the API server keeps whole seconds, and a status that keeps more never equals what comes
 /// back.
@@ -34,7 +41,7 @@ pub fn is_true(status: &JobStatus, condition: ConditionType) -> bool {
 /// The newest condition that is True, as the STATE column shows it; nothing of a job that nobody has looked at.
 #[must_use]
 pub fn state(status: &JobStatus) -> Option<ConditionType> {
-    let newest = status.conditions.iter().rfind(|entry| entry.status == TRUE)?;
+    let newest = status.conditions.iter().rfind(|entry| is_state(entry))?;
     ConditionType::ALL
         .into_iter()
         .find(|condition| newest.type_ == condition.as_str())
@@ -49,24 +56,40 @@ pub fn finished(status: &JobStatus) -> bool {
 /// The entry of a type.
 #[must_use]
 pub(crate) fn find(status: &JobStatus, condition: ConditionType) -> Option<&JobCondition> {
-    status.conditions.iter().find(|entry| entry.type_ == condition.as_str())
+    entry(status, condition.as_str())
+}
+
+fn entry<'a>(status: &'a JobStatus, type_: &str) -> Option<&'a JobCondition> {
+    status.conditions.iter().find(|entry| entry.type_ == type_)
+}
+
+/// Whether the condition Stalled is True.
+#[must_use]
+pub(crate) fn is_stalled(status: &JobStatus) -> bool {
+    entry(status, names::STALLED).is_some_and(|entry| entry.status == TRUE)
+}
+
+/// Writes the condition Stalled.
+pub(crate) fn set_stalled(status: &mut JobStatus, stalled: bool, reason: &str, message: String, now: Timestamp) {
+    let value = if stalled { TRUE } else { FALSE };
+    write(status, names::STALLED, value, reason, message, now);
 }
 
 /// Makes the condition True.
 pub(crate) fn set(status: &mut JobStatus, condition: ConditionType, reason: &str, message: String, now: Timestamp) {
-    write(status, condition, TRUE, reason, message, now);
+    write(status, condition.as_str(), TRUE, reason, message, now);
 }
 
 /// Makes the condition False, and puts it into the list if it is not there.
 pub(crate) fn clear(status: &mut JobStatus, condition: ConditionType, reason: &str, message: String, now: Timestamp) {
-    write(status, condition, FALSE, reason, message, now);
+    write(status, condition.as_str(), FALSE, reason, message, now);
 }
 
-fn write(status: &mut JobStatus, condition: ConditionType, value: &str, reason: &str, message: String, now: Timestamp) {
+fn write(status: &mut JobStatus, type_: &str, value: &str, reason: &str, message: String, now: Timestamp) {
     if finished(status) {
         return;
     }
-    let old = find(status, condition);
+    let old = entry(status, type_);
     if old.is_some_and(|old| old.status == value && old.reason.as_deref() == Some(reason)) {
         return;
     }
@@ -76,15 +99,16 @@ fn write(status: &mut JobStatus, condition: ConditionType, value: &str, reason: 
         .and_then(|old| old.last_transition_time.clone());
     status
         .conditions
-        .retain(|entry| entry.type_ != condition.as_str() && !replaces(condition, value, &entry.type_));
-    if value == TRUE && matches!(condition, ConditionType::Succeeded | ConditionType::Failed) {
-        let ends = |entry: &&mut JobCondition| ENDED_BY_OUTCOME.iter().any(|other| entry.type_ == other.as_str());
+        .retain(|entry| entry.type_ != type_ && !replaces(type_, value, &entry.type_));
+    let outcomes = [ConditionType::Succeeded, ConditionType::Failed];
+    if value == TRUE && outcomes.iter().any(|outcome| outcome.as_str() == type_) {
+        let ends = |entry: &&mut JobCondition| ENDED_BY_OUTCOME.contains(&entry.type_.as_str());
         for entry in status.conditions.iter_mut().filter(ends) {
             entry.status = FALSE.into();
         }
     }
     status.conditions.push(JobCondition {
-        type_: condition.as_str().into(),
+        type_: type_.into(),
         status: value.into(),
         reason: Some(reason.into()),
         message: Some(message),
@@ -94,23 +118,25 @@ fn write(status: &mut JobStatus, condition: ConditionType, value: &str, reason: 
     put_in_order(&mut status.conditions);
 }
 
-/// Created stands in front, and the newest condition that is True stands last: the STATE column shows the last one.
+/// Created stands in front, and the newest condition of Kubeflow's that is True stands last: the STATE column shows the
+/// last one.
 fn put_in_order(conditions: &mut [JobCondition]) {
     let created = |entry: &JobCondition| entry.type_ == ConditionType::Created.as_str();
     conditions.sort_by_key(|entry| !created(entry));
-    if let Some(newest) = conditions.iter().rposition(|entry| entry.status == TRUE) {
+    if let Some(newest) = conditions.iter().rposition(is_state) {
         conditions[newest..].rotate_left(1);
     }
 }
 
-/// Whether writing `condition` removes an entry of type `other`.
-fn replaces(condition: ConditionType, value: &str, other: &str) -> bool {
-    value == TRUE
-        && match condition {
-            ConditionType::Running => other == ConditionType::Restarting.as_str(),
-            ConditionType::Restarting => other == ConditionType::Running.as_str(),
-            _ => false,
-        }
+/// Whether this entry can be the state of the job.
+fn is_state(entry: &JobCondition) -> bool {
+    entry.status == TRUE && entry.type_ != names::STALLED
+}
+
+/// Whether writing an entry of type `type_` removes one of type `other`.
+fn replaces(type_: &str, value: &str, other: &str) -> bool {
+    let [running, restarting] = [ConditionType::Running, ConditionType::Restarting].map(ConditionType::as_str);
+    value == TRUE && ((type_, other) == (running, restarting) || (type_, other) == (restarting, running))
 }
 
 #[cfg(test)]

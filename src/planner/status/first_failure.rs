@@ -9,10 +9,11 @@ use std::cmp::Reverse;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::{FailureClass, FirstFailure, Standing};
+use crate::api::{FailureClass, FirstFailure, Standing, names};
 use crate::planner::build::env::rank;
 use crate::planner::child::{Failure, Pod};
 use crate::planner::status::conditions::stored_time;
+use crate::planner::status::stalls;
 use crate::planner::world::World;
 
 /// How much later than what follows from it a cause may end: a process that runs out of memory may take a while to
@@ -79,7 +80,9 @@ fn ended_by_itself(pod: &Pod, failure: &Failure, finished: Timestamp) -> bool {
 }
 
 fn describe(world: &World<'_>, pod: &Pod) -> FirstFailure {
+    let stall = stalls::cause_of(world, pod);
     let failure = pod.failure.as_deref().cloned().unwrap_or_default();
+    let class = stall.as_ref().map(|_| names::STALLED.to_owned());
     let replica = world.replica_of(&pod.name);
     let number = |number: u32| i32::try_from(number).ok();
     FirstFailure {
@@ -87,13 +90,13 @@ fn describe(world: &World<'_>, pod: &Pod) -> FirstFailure {
         replica_type: replica.map(|replica| replica.type_.key().to_owned()),
         index: replica.and_then(|replica| number(replica.index)),
         rank: replica.and_then(|replica| number(rank(replica.type_, replica.index))),
-        node: failure.node,
+        node: failure.node.or_else(|| pod.node.clone().filter(|_| stall.is_some())),
         exit_code: failure.container.as_ref().map(|container| container.exit_code),
         container: failure.container.map(|container| container.name),
         reason: failure.reason,
         message: failure.message,
-        class: Some(pod.failure_class().to_string()),
-        excerpt: failure.excerpt,
+        class: class.or_else(|| Some(pod.failure_class().to_string())),
+        excerpt: failure.excerpt.or(stall),
         finished_at: pod.finished_at.map(stored_time),
     }
 }

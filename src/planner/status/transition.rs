@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::api::names::reason;
 use crate::api::{ConditionType, JobStatus, JobStep};
 use crate::planner::plan::{Count, Event, Plan};
-use crate::planner::status::conditions::{clear, find, set, stored_time};
+use crate::planner::status::conditions::{clear, find, is_stalled, set, set_stalled, stored_time};
 
 /// A turning point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,9 @@ impl Transition {
                     if find(status, ended).is_some() {
                         clear(status, ended, reason, message.to_owned(), now);
                     }
+                }
+                if is_stalled(status) {
+                    set_stalled(status, false, reason, message.to_owned(), now);
                 }
             }
             Self::Resumed => {

@@ -114,6 +114,9 @@ fn check_replica_types(job: &PyTorchJob, found: &mut Found) {
             _ => {}
         }
         template::check(&format!("{field}.template"), spec, found);
+        if job.spec.run_policy.progress_policy.is_some() {
+            template::check_probe(&format!("{field}.template"), spec, found);
+        }
     }
 }
 

@@ -32,6 +32,20 @@ pub(crate) fn check(field: &str, spec: &ReplicaSpec, found: &mut Found) {
     }
 }
 
+/// Checks that the readiness probe of the training is free for the one that looks at its progress.
+pub(crate) fn check_probe(field: &str, spec: &ReplicaSpec, found: &mut Found) {
+    let template = spec.template.parse::<PodTemplateSpec>().ok();
+    let containers = template.and_then(|template| template.spec).map(|spec| spec.containers);
+    let mut containers = containers.into_iter().flatten().enumerate();
+    let training = containers.find(|(_, container)| container.name == names::CONTAINER);
+    if let Some((index, _)) = training.filter(|(_, container)| container.readiness_probe.is_some()) {
+        found.fatal(
+            format!("{field}.spec.containers[{index}].readinessProbe"),
+            "is needed by progressPolicy: remove readinessProbe from the templates, or progressPolicy",
+        );
+    }
+}
+
 fn check_resources(field: &str, container: &Container, found: &mut Found) {
     let Some(resources) = &container.resources else { return };
     for (kind, amounts) in [("limits", &resources.limits), ("requests", &resources.requests)] {

@@ -6,6 +6,9 @@ use crate::planner::validate::Found;
 /// What is said of a rule about failures with no condition, or with several.
 const ONE_CONDITION: &str = "needs one of class, exitCodes and onPodConditions, and no other";
 
+/// Longest time of a policy about progress, in seconds.
+const DAY: i32 = 86_400;
+
 /// Checks the words of policies, and the rules about failures.
 pub(crate) fn check(job: &PyTorchJob, found: &mut Found) {
     for (field, policy) in [
@@ -42,6 +45,36 @@ pub(crate) fn check(job: &PyTorchJob, found: &mut Found) {
         found.tolerable("spec.runPolicy.restartWindow", needs);
     }
     check_failure_policy(job, found);
+    check_progress_policy(job, found);
+}
+
+fn check_progress_policy(job: &PyTorchJob, found: &mut Found) {
+    let Some(policy) = &job.spec.run_policy.progress_policy else {
+        return;
+    };
+    let field = |name: &str| format!("spec.runPolicy.progressPolicy.{name}");
+    match &policy.action {
+        None => found.fatal(field("action"), "is required: Restart, Fail or Warn"),
+        Some(Word::Other(word)) => {
+            found.fatal(
+                field("action"),
+                format!("is {word:?} and must be Restart, Fail or Warn"),
+            );
+        }
+        Some(Word::Known(_)) => {}
+    }
+    if !policy.file.starts_with('/') {
+        let must = format!("is {:?} and must be an absolute path", policy.file);
+        found.fatal(field("file"), must);
+    }
+    for (name, seconds, min) in [
+        ("deadlineSeconds", Some(policy.deadline_seconds), 10),
+        ("startupSeconds", policy.startup_seconds, 1),
+    ] {
+        if seconds.is_some_and(|seconds| !(min..=DAY).contains(&seconds)) {
+            found.tolerable(field(name), format!("must be between {min} and {DAY}"));
+        }
+    }
 }
 
 fn check_failure_policy(job: &PyTorchJob, found: &mut Found) {

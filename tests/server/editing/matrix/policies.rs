@@ -5,9 +5,9 @@ use super::effect::Effect;
 use super::phase::Phase;
 use super::reasons::{
     BELOW_0, BELOW_1, CANNOT_RUN_AGAIN, DEFAULT, DELETING, ELSEWHERE, FAILURE_POLICY, FINISHED, GRACEFUL_STOP,
-    MANAGED_BY, MIN_RESOURCES, MULTIKUEUE, NO_GANG, NO_STARTUP_DEADLINE, PRIORITY_CLASS, QUEUE, REQUIRED,
-    RESTART_SCOPE, RESTART_WINDOW, SAME, SCHEDULE_TIMEOUT, SCHEDULING_POLICY, STARTUP_BELOW_1, TWO_SPELLINGS_CLEAN,
-    TWO_SPELLINGS_DEADLINE, TWO_SPELLINGS_LIMIT, TWO_SPELLINGS_TTL, UNSET_KEEPS,
+    MANAGED_BY, MIN_RESOURCES, MULTIKUEUE, NO_GANG, NO_STARTUP_DEADLINE, PRIORITY_CLASS, PROGRESS_POLICY, QUEUE,
+    REQUIRED, RESTART_SCOPE, RESTART_WINDOW, SAME, SCHEDULE_TIMEOUT, SCHEDULING_POLICY, STARTUP_BELOW_1,
+    TWO_SPELLINGS_CLEAN, TWO_SPELLINGS_DEADLINE, TWO_SPELLINGS_LIMIT, TWO_SPELLINGS_TTL, UNSET_KEEPS,
 };
 use super::{Cell, Group, Row};
 
@@ -174,6 +174,13 @@ pub const RUN_POLICY: Group = Group {
         nested!("gracefulStopSeconds", "set", Bare, "60", |_| Cell::Refused(
             GRACEFUL_STOP
         )),
+        nested!(
+            "progressPolicy",
+            "set",
+            Bare,
+            r#"{"file":"/ckpt","deadlineSeconds":600,"action":"Restart"}"#,
+            |_| Cell::Refused(PROGRESS_POLICY)
+        ),
         nested!("restartScope", "set to Replica", Bare, r#""Replica""#, |phase| {
             Cell::NoEffect(match phase {
                 Phase::Succeeded | Phase::Failed => FINISHED,
