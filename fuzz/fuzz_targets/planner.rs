@@ -156,7 +156,8 @@ impl Things {
                     kind: ChildKind::Pod,
                     name,
                     ..
-                } => drop(self.pods.remove(&name)),
+                }
+                | Action::ForceDelete { name, .. } => drop(self.pods.remove(&name)),
                 Action::Delete { name, .. } => drop(self.services.remove(&name)),
                 Action::Update { .. } => {}
                 Action::DeleteJob => self.job = None,
@@ -200,6 +201,10 @@ fn holds(job: &PyTorchJob, things: &Things, plan: &Plan) {
                 );
             }
             Action::Delete { name, .. } => assert_eq!(things.services.get(name), Some(&false), "{action:?}"),
+            Action::ForceDelete { name, uid, .. } => {
+                let pod = things.pods.get(name);
+                assert!(!over && pod.is_some_and(|pod| pod.uid == *uid && pod.terminating), "{action:?}");
+            }
             Action::Update { .. } => {}
             Action::DeleteJob => assert!(over, "an unfinished job is deleted"),
         }

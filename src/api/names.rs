@@ -59,6 +59,9 @@ pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
 /// Kubeflow's; it is never the last condition, which clients take for the state.
 pub const STALLED: &str = "Stalled";
 
+/// Annotation of a pod, of Kueue: `true` says that it may be deleted by force when its node does not answer.
+pub const SAFE_TO_FORCE: &str = "kueue.x-k8s.io/safe-to-forcefully-delete";
+
 /// The value of `runPolicy.managedBy` that leaves a job to this operator; so does an absent field.
 pub const MANAGED_BY_SELF: &str = "kubeflow.org/training-operator";
 /// The other value allowed in `runPolicy.managedBy`: Kueue runs the job on another cluster.
@@ -124,6 +127,8 @@ pub mod reason {
     pub const FAILED_DELETE_JOB: &str = "FailedDeletePyTorchJob";
     /// Event: a pod is still terminating though its grace period is over.
     pub const STUCK_POD: &str = "PodStuckTerminating";
+    /// Event: a pod was deleted by force, because its node did not end it in time.
+    pub const FORCED_POD: &str = "ForceDeletedPod";
     /// Event: all pods that were asked to stop have ended.
     pub const STOPPED_PODS: &str = "PodsStopped";
     /// Condition Stalled and event: replicas run and write nothing. The word of a Deployment.

@@ -129,6 +129,14 @@ pub struct RunPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub ttl_seconds_after_finished: Option<i32>,
+
+    /// Seconds after a pod that is being deleted should have ended, its grace period included, at which it is deleted
+    /// by force, so that another can take its place: its node does not answer. If the node runs all the same, so may
+    /// the old containers beside the new ones. Unset: it is waited for. May be edited at any time; the new value holds
+    /// at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub unreachable_seconds: Option<i32>,
 }
 
 /// What torchrun needs, after it has waited for its processes, to end before the kubelet ends it.

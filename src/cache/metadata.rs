@@ -29,12 +29,13 @@ struct MetadataView {
 }
 
 /// Labels and annotations that are read.
-const KEPT: [&str; 6] = [
+const KEPT: [&str; 7] = [
     names::ANNOTATION_ATTEMPT,
     names::ANNOTATION_PROGRESS_DEADLINE,
     names::LABEL_OPERATOR_NAME,
     names::LABEL_POD_TEMPLATE_HASH,
     names::COSCHEDULING_GROUP,
+    names::SAFE_TO_FORCE,
     names::VOLCANO_GROUP,
 ];
 

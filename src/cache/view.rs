@@ -126,7 +126,14 @@ impl ObjectView {
     fn deletion(&self) -> Option<Box<Deletion>> {
         let Time(due) = self.metadata.deletion_timestamp.clone()?;
         let node = self.spec.node_name.clone();
-        Some(Box::new(Deletion { due, node }))
+        let annotations = self.metadata.annotations.as_ref();
+        Some(Box::new(Deletion {
+            due,
+            node,
+            held: self.metadata.deletion_grace_period_seconds == Some(0),
+            may_be_forced: annotations
+                .is_some_and(|all| all.get(names::SAFE_TO_FORCE).is_some_and(|safe| safe == "true")),
+        }))
     }
 
     fn disrupted(&self) -> bool {
@@ -307,6 +314,21 @@ mod tests {
         );
         assert_eq!(observed.version, Some(7));
         observed.fact
+    }
+
+    #[test]
+    fn a_deletion_says_whether_it_may_be_forced_and_whether_only_a_finalizer_is_left() {
+        let deleted = |grace: i64, safe: &str| {
+            let pod = json!({ "metadata": { "name": "job-worker-0", "deletionTimestamp": "2027-01-15T08:00:30Z",
+                "deletionGracePeriodSeconds": grace, "annotations": { names::SAFE_TO_FORCE: safe } },
+                "spec": { "nodeName": "gone" } });
+            let fact = serde_json::from_value::<ObjectView>(pod).unwrap().observe_pod().fact;
+            let deletion = *fact.deletion.unwrap();
+            assert_eq!(deletion.node.as_deref(), Some("gone"));
+            (deletion.held, deletion.may_be_forced)
+        };
+        assert_eq!(deleted(30, "true"), (false, true));
+        assert_eq!(deleted(0, "false"), (true, false));
     }
 
     #[test]

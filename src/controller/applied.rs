@@ -21,6 +21,8 @@ pub(super) struct Applied {
     pub created: Vec<ChildRef>,
     /// Kind and name of what was deleted.
     pub deleted: Vec<(ChildKind, String)>,
+    /// What to tell of the pods that were deleted by force.
+    pub forced: Vec<String>,
     /// The first change that failed. Those that were under way with it were carried out, later ones were not.
     pub error: Option<Error>,
     /// Whether time ran out before all changes were made: the next pass has to come at once.

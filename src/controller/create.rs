@@ -30,7 +30,7 @@ pub(super) async fn create(
 ) {
     let children = actions.iter().filter_map(|action| match action {
         Action::Create(child) => Some(*child),
-        Action::Update { .. } | Action::Delete { .. } | Action::DeleteJob => None,
+        _ => None,
     });
     let (pods, others): (Vec<_>, Vec<_>) = children.partition(|child| child.kind == ChildKind::Pod);
     if pods.is_empty() && others.is_empty() {

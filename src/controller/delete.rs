@@ -27,7 +27,12 @@ pub(super) async fn delete(
 ) {
     let deletions: Vec<_> = actions
         .iter()
-        .filter(|action| matches!(action, Action::Delete { .. } | Action::DeleteJob))
+        .filter(|action| {
+            matches!(
+                action,
+                Action::Delete { .. } | Action::ForceDelete { .. } | Action::DeleteJob
+            )
+        })
         .collect();
     let requests: Vec<_> = deletions
         .iter()
@@ -35,31 +40,66 @@ pub(super) async fn delete(
         .collect();
     let results: Vec<_> = stream::iter(requests).buffered(JOB_CONCURRENCY).collect().await;
     for (action, result) in deletions.into_iter().zip(results) {
-        if let (Some(()), Action::Delete { kind, name, .. }) = (applied.take(result), action) {
-            applied.deleted.push((*kind, name.clone()));
+        match (applied.take(result), action) {
+            (Some(_), Action::Delete { kind, name, .. }) => applied.deleted.push((*kind, name.clone())),
+            (Some(true), Action::ForceDelete { told, .. }) => applied.forced.push(told.clone()),
+            _ => {}
         }
     }
 }
 
-async fn delete_one(context: &Context, job: &JobRef<'_>, action: &Action) -> Result<(), Error> {
+/// False when it was gone already.
+async fn delete_one(context: &Context, job: &JobRef<'_>, action: &Action) -> Result<bool, Error> {
     match action {
         Action::Delete { kind, name, uid } => delete_child(context, job, *kind, name, uid).await,
+        Action::ForceDelete { name, uid, .. } => force_delete(context, job, name, uid).await,
         Action::DeleteJob => delete_job(context, job).await,
-        Action::Create(_) | Action::Update { .. } => Ok(()),
+        Action::Create(_) | Action::Update { .. } => Ok(false),
     }
 }
 
 /// The resourceVersion is a precondition too: an edit that came meanwhile, such as a longer TTL, must not be overrun.
-async fn delete_job(context: &Context, job: &JobRef<'_>) -> Result<(), Error> {
+async fn delete_job(context: &Context, job: &JobRef<'_>) -> Result<bool, Error> {
     let api = Api::<PyTorchJob>::namespaced(context.client.clone(), job.namespace);
     let failed = |source| Error::DeleteJob {
         namespace: job.namespace.to_owned(),
         name: job.name.to_owned(),
         source,
     };
-    delete_object(context, job, &api, job.name, job.uid, Some(job.version), failed).await?;
+    let target = Target {
+        name: job.name,
+        uid: job.uid,
+        version: Some(job.version),
+        grace: None,
+    };
+    let deleted = delete_object(context, job, &api, target, failed).await?;
     context.metrics.job(JobStep::Deleted, job.namespace);
-    Ok(())
+    Ok(deleted)
+}
+
+/// Deletes a pod that its node does not end. It is gone with the answer, unless a finalizer holds it; then the watch
+/// shows it again.
+async fn force_delete(context: &Context, job: &JobRef<'_>, name: &str, uid: &str) -> Result<bool, Error> {
+    let kind = ChildKind::Pod;
+    let api = Api::<ObjectView>::namespaced_with(context.client.clone(), job.namespace, &kind);
+    let failed = |source| Error::Delete {
+        kind,
+        namespace: job.namespace.to_owned(),
+        name: name.to_owned(),
+        source,
+    };
+    let target = Target {
+        name,
+        uid,
+        version: None,
+        grace: Some(0),
+    };
+    let deleted = delete_object(context, job, &api, target, failed).await?;
+    context.index.not_found(kind, &job.id(), name, uid);
+    if deleted {
+        context.metrics.pod_deleted();
+    }
+    Ok(deleted)
 }
 
 /// Deletes an object of the job and records it, so that the next plan does not ask for it again.
@@ -69,7 +109,7 @@ async fn delete_child(
     kind: ChildKind,
     name: &str,
     uid: &str,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let api = Api::<ObjectView>::namespaced_with(context.client.clone(), job.namespace, &kind);
     let failed = |source| Error::Delete {
         kind,
@@ -80,12 +120,19 @@ async fn delete_child(
     let (index, owner) = (&context.index, job.id());
     // The watch may be faster than the answer.
     index.set_deleting(kind, &owner, name, uid, true);
-    match delete_object(context, job, &api, name, uid, None, failed).await {
+    let target = Target {
+        name,
+        uid,
+        version: None,
+        grace: None,
+    };
+    let deleted = delete_object(context, job, &api, target, failed).await;
+    match &deleted {
         Ok(true) => index.deletion_requested(kind, &owner, name, uid, Instant::now()),
         Ok(false) => index.not_found(kind, &owner, name, uid),
-        Err(error) => {
+        Err(_) => {
             index.set_deleting(kind, &owner, name, uid, false);
-            return Err(error);
+            return deleted;
         }
     }
     match kind {
@@ -93,7 +140,18 @@ async fn delete_child(
         kind if kind.is_pod_group() => context.metrics.pod_group_deleted(),
         _ => {}
     }
-    Ok(())
+    deleted
+}
+
+/// What a deletion is about.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    name: &'a str,
+    uid: &'a str,
+    /// The resourceVersion that was decided on, if an edit since then counts.
+    version: Option<&'a str>,
+    /// Seconds of grace, if not those that the object has.
+    grace: Option<u32>,
 }
 
 /// Deletes this very object. False when it is gone already.
@@ -101,24 +159,23 @@ async fn delete_object<K>(
     context: &Context,
     job: &JobRef<'_>,
     api: &Api<K>,
-    name: &str,
-    uid: &str,
-    version: Option<&str>,
+    target: Target<'_>,
     failed: impl FnOnce(Box<kube::Error>) -> Error,
 ) -> Result<bool, Error>
 where
     K: Resource + Clone + DeserializeOwned + Debug,
 {
     let preconditions = Preconditions {
-        uid: (!back(Defect::DeletionByName)).then(|| uid.to_owned()),
-        resource_version: version.map(ToOwned::to_owned),
+        uid: (!back(Defect::DeletionByName)).then(|| target.uid.to_owned()),
+        resource_version: target.version.map(ToOwned::to_owned),
     };
     let parameters = DeleteParams {
+        grace_period_seconds: target.grace,
         preconditions: Some(preconditions),
         ..DeleteParams::background()
     };
     let _permit = context.permit(job.namespace).await;
-    match api.delete(name, &parameters).await {
+    match api.delete(target.name, &parameters).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
         Err(kube::Error::Api(status)) if status.is_conflict() => Err(job.conflict()),

@@ -242,12 +242,14 @@ fn applied_events(applied: &Applied, job: &str) -> Vec<Event> {
             };
             Some(event(true, reason, format!("Error: {error}")))
         });
+    let forced = applied.forced.iter();
+    let forced = forced.map(|told| event(true, reason::FORCED_POD, told.clone()));
     let pods = [
         summary(reason::CREATED_POD, "Created", created),
         summary(reason::DELETED_POD, "Deleted", deleted),
     ];
     let events = pods.into_iter().flatten().chain(created_groups).chain(deleted_groups);
-    events.chain(failure).collect()
+    events.chain(forced).chain(failure).collect()
 }
 
 fn event(warning: bool, reason: &'static str, message: String) -> Event {

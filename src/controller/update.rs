@@ -27,7 +27,7 @@ pub(super) async fn update(
             let patch = patch(contents, child.kind, uid);
             Some(budget.run(update_child(context, job, *child, patch)))
         }
-        Action::Create(_) | Action::Delete { .. } | Action::DeleteJob => None,
+        _ => None,
     });
     for result in join_all(updates).await {
         applied.take(result);

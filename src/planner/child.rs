@@ -126,6 +126,10 @@ pub struct Deletion {
     pub due: Timestamp,
     /// The node whose kubelet has to end it, if it has one.
     pub node: Option<String>,
+    /// Whether it has no grace left and exists all the same: a finalizer holds it, whatever its node does.
+    pub held: bool,
+    /// Whether its annotation `kueue.x-k8s.io/safe-to-forcefully-delete` is true.
+    pub may_be_forced: bool,
 }
 
 /// What the kubelet says of the container that trains, of a pod whose readiness probe looks at what it writes.

@@ -43,6 +43,15 @@ pub enum Action {
         /// Its UID, the precondition of the request.
         uid: String,
     },
+    /// Delete a pod without waiting for its node, unless its successor has the name by now.
+    ForceDelete {
+        /// Its name.
+        name: String,
+        /// Its UID, the precondition of the request.
+        uid: String,
+        /// What to tell once it is done.
+        told: String,
+    },
     /// Write what the job asks for into an object of it, which differs.
     Update {
         /// Which object.

@@ -8,10 +8,10 @@ use crate::planner::plan::{Action, Count, Event, Plan, StatusWrite};
 use crate::planner::policy::scheduling_policy::{self, Turn};
 use crate::planner::policy::{
     active_deadline_seconds, autoscaler, clean_pod_policy, progress_policy, replicas, restart_policy,
-    startup_deadline_seconds, success, suspend,
+    startup_deadline_seconds, success, suspend, unreachable_seconds,
 };
 use crate::planner::status::completed_indexes::CompletedIndexes;
-use crate::planner::status::conditions::{find, is_true, stored_time};
+use crate::planner::status::conditions::{self, find, is_true, stored_time};
 use crate::planner::status::replica_statuses::{self, claims_more};
 use crate::planner::status::transition::Transition;
 use crate::planner::status::urgency::urgency;
@@ -247,6 +247,11 @@ impl<'a> Draft<'a> {
 
     fn finish(mut self) -> Plan {
         waiting::tell(self.world, &mut self.status, &mut self.plan, self.held);
+        if !conditions::finished(&self.status) {
+            self.plan.actions.extend(unreachable_seconds::deletions(self.world));
+            let next = unreachable_seconds::next(self.world);
+            self.plan.requeue = [self.plan.requeue, next].into_iter().flatten().min();
+        }
         if self.status != *self.stored {
             self.plan.status = Some(StatusWrite {
                 urgency: urgency(self.world, self.stored, &self.status),

@@ -10,7 +10,7 @@ use crate::api::{ConditionType, JobCondition, JobStatus};
 use crate::planner::child::{Deletion, Pod};
 use crate::planner::gang::GangScheduler;
 use crate::planner::plan::{Action, Event, Plan};
-use crate::planner::policy::{graceful_stop_seconds, scheduling_policy, startup_deadline_seconds};
+use crate::planner::policy::{graceful_stop_seconds, scheduling_policy, startup_deadline_seconds, unreachable_seconds};
 use crate::planner::status::conditions::{TRUE, stored_time};
 use crate::planner::world::World;
 
@@ -249,18 +249,21 @@ fn no_gang(world: &World<'_>) -> Option<Cause> {
 /// The first pod that should be gone by now, what would free its name, and how many others there are.
 fn stuck(world: &World<'_>) -> Option<Cause> {
     let mut late = deletions(world).filter(|(_, deletion)| deletion.due + PATIENCE <= world.now);
-    let (pod, Deletion { due, node }) = late.next()?;
+    let (pod, Deletion { due, node, .. }) = late.next()?;
     let name = &pod.name;
     let others = match late.count() {
         0 => String::new(),
         others => format!(" The same is true of {others} more."),
     };
-    let text = match node.as_ref().filter(|_| !pod.finished()) {
-        Some(node) => format!(
+    let text = match (node.as_ref(), unreachable_seconds::given_up(world, pod)) {
+        (Some(node), Some((at, what))) => format!(
+            "pod {name} on node {node} should have ended by {due} and is still terminating. It is deleted by force at {at} ({what}).{others}"
+        ),
+        (Some(node), None) if !pod.finished() => format!(
             "pod {name} on node {node} should have ended by {due} and is still terminating. If the node is gone, taint it with \
              node.kubernetes.io/out-of-service or delete the pod with `kubectl delete pod {name} --force`.{others}"
         ),
-        None => format!(
+        _ => format!(
             "pod {name} should have ended by {due} and is still terminating. None of its containers runs: a finalizer holds it.{others}"
         ),
     };

@@ -279,6 +279,7 @@ impl Told<'_> {
                         "S2: {action:?} of {service:?}"
                     );
                 }
+                Action::ForceDelete { .. } => unreachable!("no job here has unreachableSeconds"),
                 Action::Create(_) | Action::Update { .. } | Action::DeleteJob => {}
             }
         }
@@ -511,7 +512,8 @@ fn settles(mut seen: Objects, now: Timestamp) {
                     kind: ChildKind::Pod,
                     name,
                     ..
-                } => drop(seen.pods.remove(&name)),
+                }
+                | Action::ForceDelete { name, .. } => drop(seen.pods.remove(&name)),
                 Action::Delete { name, .. } => drop(seen.services.remove(&name)),
                 Action::Update { .. } => {
                     unreachable!("no job here has a PodGroup or metrics, and the definition is always the same")

@@ -22,6 +22,7 @@ mod scheduling_policy;
 mod startup_deadline;
 mod stopped_pods;
 mod suspension;
+mod unreachable;
 mod waiting;
 mod worlds;
 

@@ -59,5 +59,6 @@ mod suspend;
 mod taken_over;
 mod timers;
 mod training_operator;
+mod unreachable;
 mod validate;
 mod waiting;

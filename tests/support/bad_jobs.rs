@@ -270,7 +270,14 @@ fn windows() -> Vec<Bad> {
     let stop = "spec.runPolicy.gracefulStopSeconds";
     let start = "spec.runPolicy.startupDeadlineSeconds";
     let action = "spec.runPolicy.startupDeadlineAction";
+    let lost = "spec.runPolicy.unreachableSeconds";
     vec![
+        bad(
+            master().policy("unreachableSeconds", 0),
+            lost,
+            "greater than or equal to 1",
+            runs(&format!("{lost}: must be between 1 and 2147483647")),
+        ),
         bad(
             master().policy("startupDeadlineSeconds", 0),
             start,

@@ -271,6 +271,7 @@ impl Cluster {
         match action {
             Action::Create(child) => self.create(*child, answered).then_some(Written::Created(*child)),
             Action::Delete { kind, name, uid } => self.delete(*kind, name, uid, answered),
+            Action::ForceDelete { .. } => unreachable!("no job here has unreachableSeconds"),
             Action::Update { .. } => {
                 unreachable!("no job here has a PodGroup or edits its metrics, and the definition is always the same")
             }

@@ -297,6 +297,10 @@ impl Scene {
             Action::Delete { kind, name, .. } => {
                 self.others.retain(|child| (child.kind, &child.name) != (*kind, name));
             }
+            Action::ForceDelete { name, uid, .. } => {
+                assert_eq!(self.pod(name).uid, *uid, "{name} is deleted by its UID");
+                self.remove(name);
+            }
             Action::Update { child, uid, contents } => self.update(*child, uid, contents),
             Action::DeleteJob => self.job.metadata.deletion_timestamp = Some(Time(self.now)),
         }
@@ -484,6 +488,8 @@ impl Scene {
         pod.deletion = Some(Box::new(Deletion {
             due,
             node: Some(node.to_owned()),
+            held: false,
+            may_be_forced: false,
         }));
     }
 
@@ -617,6 +623,7 @@ pub fn actions(plan: &Plan) -> Vec<String> {
         .map(|action| match action {
             Action::Create(child) => format!("create {}", titled(child.kind, short(&child.name(JOB)))),
             Action::Delete { kind, name, .. } => format!("delete {}", titled(*kind, short(name))),
+            Action::ForceDelete { name, .. } => format!("force pod {}", short(name)),
             Action::Update { child, .. } => format!("update {}", titled(child.kind, short(&child.name(JOB)))),
             Action::DeleteJob => "delete job".into(),
         })

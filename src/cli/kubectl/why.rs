@@ -167,6 +167,7 @@ fn described(action: &Action, job: &str) -> String {
         Action::Create(child) => format!("create {} {}", child.kind, child.name(job)),
         Action::Update { child, .. } => format!("update {} {}", child.kind, child.name(job)),
         Action::Delete { kind, name, .. } => format!("delete {kind} {name}"),
+        Action::ForceDelete { name, .. } => format!("delete pod {name} by force"),
         Action::DeleteJob => "delete the job".to_owned(),
     }
 }

@@ -16,3 +16,4 @@ pub(crate) mod startup_deadline_seconds;
 pub(crate) mod success;
 pub(crate) mod suspend;
 pub(crate) mod ttl_seconds_after_finished;
+pub(crate) mod unreachable_seconds;

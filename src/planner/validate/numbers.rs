@@ -53,5 +53,6 @@ fn run_policy(job: &PyTorchJob) -> Vec<Number> {
             i32::MAX,
         ),
         ("runPolicy.startupDeadlineSeconds", start, 1, i32::MAX),
+        ("runPolicy.unreachableSeconds", policy.unreachable_seconds, 1, i32::MAX),
     ]
 }

@@ -160,6 +160,7 @@ impl Model {
                     _ => unreachable!("S2: only what was seen is deleted"),
                 }
             }
+            Action::ForceDelete { .. } => unreachable!("no job here has unreachableSeconds"),
             Action::DeleteJob => Write::DeleteJob,
             Action::Update { .. } => unreachable!("no job here has anything to update"),
         }

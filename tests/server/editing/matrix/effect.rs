@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{Resource as _, ResourceExt as _};
 use pytorchjob_operator::api::{ConditionType, PyTorchJob};
-use pytorchjob_test_cluster::{PodPhase, wait_gone};
+use pytorchjob_test_cluster::{PodPhase, bind_pod, wait_for, wait_gone};
 use serde_json::{Value, json};
 
 use super::base::Base;
@@ -25,6 +26,8 @@ pub enum Effect {
     LimitHolds,
     LimitLifted,
     StartHolds,
+    GivesUp,
+    NeverGivesUp,
     WindowHolds,
     WindowLifted,
     CleansAll,
@@ -47,9 +50,9 @@ pub enum Effect {
 }
 
 use Effect::{
-    CleansAll, CleansAsUnset, DeadlineHolds, DeadlineLifted, EndsDeletion, Expires, HoldsDeletion, LimitHolds,
-    LimitLifted, NeverExpires, PoliciesGone, Rebuilds, RebuildsMaster, Resizes, Resumes, Scales, StartHolds, Suspends,
-    WindowHolds, WindowLifted,
+    CleansAll, CleansAsUnset, DeadlineHolds, DeadlineLifted, EndsDeletion, Expires, GivesUp, HoldsDeletion, LimitHolds,
+    LimitLifted, NeverExpires, NeverGivesUp, PoliciesGone, Rebuilds, RebuildsMaster, Resizes, Resumes, Scales,
+    StartHolds, Suspends, WindowHolds, WindowLifted,
 };
 
 impl Effect {
@@ -64,6 +67,10 @@ impl Effect {
             StartHolds => {
                 "the job fails when the new time has passed since pods were created that do not run, at most 1 s late; at once if it has passed already"
             }
+            GivesUp => {
+                "a pod that its node does not end is replaced when the new time has passed since it should have ended; at once if it has passed already"
+            }
+            NeverGivesUp => "pods that their nodes do not end are waited for",
             WindowHolds => "the restarts of late and the next ones are measured by the new window at once",
             LimitLifted | WindowLifted => "the next restart is not measured by it any more",
             CleansAll if phase.finished() => "all pods are deleted at once, and then their services",
@@ -121,6 +128,7 @@ impl Effect {
             DeadlineLifted => deadline_lifted(rig, job).await,
             LimitHolds => limit_holds(rig, base, phase, job, "reached the specified backoff limit (").await,
             StartHolds => start_holds(rig, phase, job).await,
+            GivesUp | NeverGivesUp => self.gives_up(rig, base, job).await,
             WindowHolds => limit_holds(rig, base, phase, job, "than restartWindow allows (0 in 7200 s)").await,
             LimitLifted | WindowLifted => limit_lifted(rig, base, phase, job).await,
             CleansAll => cleans_all(rig, base, phase, job).await,
@@ -162,6 +170,24 @@ impl Effect {
             found.contains(expected),
             "{job}: {pointer} is {found}, expected {expected}"
         );
+    }
+
+    /// A pod is on a node that nobody runs, and is deleted.
+    async fn gives_up(self, rig: &Rig, base: Base, job: &str) {
+        rig.run(job, base.replicas()).await;
+        let name = format!("{job}-worker-0");
+        bind_pod(&rig.client, &rig.namespace, &name, "lost-node").await.unwrap();
+        let soon = kube::api::DeleteParams::default().grace_period(1);
+        rig.pods.delete(&name, &soon).await.unwrap();
+        let old = rig.pods.get(&name).await.unwrap().uid();
+        if self == GivesUp {
+            let replaced = |pod: &Pod| pod.uid() != old;
+            wait_for(&rig.pods, &name, SOON, replaced).await.unwrap();
+        } else {
+            tokio::time::sleep(LATE + LATE).await;
+            assert_eq!(rig.pods.get(&name).await.unwrap().uid(), old, "{job}: it was given up");
+            rig.bury(job, "worker-0").await;
+        }
     }
 
     async fn deletion(self, rig: &Rig, job: &str) {

@@ -237,6 +237,15 @@ pub const RUN_POLICY: Group = Group {
         nested!("ttlSecondsAfterFinished", "change", Nested, "1", ttl),
         nested!("ttlSecondsAfterFinished", "remove", Nested, "null", no_ttl)
             .given(r#"{"spec":{"runPolicy":{"ttlSecondsAfterFinished":0}}}"#),
+        nested!("unreachableSeconds", "set", Bare, "1", |phase| unfinished(
+            phase,
+            Effect::GivesUp
+        )),
+        nested!("unreachableSeconds", "remove", Whole, "null", |phase| unfinished(
+            phase,
+            Effect::NeverGivesUp
+        ))
+        .given(r#"{"spec":{"runPolicy":{"unreachableSeconds":1}}}"#),
         flat!("runPolicy", "remove", Nested, "null", no_policy).given(
             r#"{"spec":{"runPolicy":{"activeDeadlineSeconds":0,"backoffLimit":1,"ttlSecondsAfterFinished":0}}}"#,
         ),
