@@ -4,6 +4,9 @@
 //! deletion of a job also the resourceVersion that was decided on. So a pass may also give a request up whose answer
 //! does not come.
 
+use kube::Resource;
+
+use crate::cache::NamespacedName;
 use crate::controller::applied::{Applied, Budget};
 use crate::controller::context::Context;
 use crate::controller::create::create;
@@ -15,7 +18,9 @@ use crate::planner::Action;
 
 /// Carries out `actions`: deletions first, then updates, then creations.
 pub(super) async fn act(context: &Context, job: &JobRef<'_>, actions: &[Action]) -> Applied {
-    let (mut applied, budget) = (Applied::default(), Budget::begin());
+    let key = job.key();
+    let outdated = || is_outdated(context, job, &key);
+    let (mut applied, budget) = (Applied::default(), Budget::begin(&outdated));
     delete(context, job, actions, budget, &mut applied).await;
     update(context, job, actions, budget, &mut applied).await;
     if applied.error.is_none() && !applied.interrupted {
@@ -27,4 +32,14 @@ pub(super) async fn act(context: &Context, job: &JobRef<'_>, actions: &[Action])
         }
     }
     applied
+}
+
+/// Whether the plan is of a spec that is no more: somebody has edited the job since, or it is gone. A suspension does
+/// not wait for the last of a thousand pods.
+fn is_outdated(context: &Context, job: &JobRef<'_>, key: &NamespacedName) -> bool {
+    let Some(stored) = context.index.jobs().get(key) else {
+        return true;
+    };
+    let planned = job.object.metadata.generation;
+    stored.uid() != job.uid || stored.meta().generation > planned
 }

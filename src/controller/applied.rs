@@ -25,7 +25,7 @@ pub(super) struct Applied {
     pub forced: Vec<String>,
     /// The first change that failed. Those that were under way with it were carried out, later ones were not.
     pub error: Option<Error>,
-    /// Whether time ran out before all changes were made: the next pass has to come at once.
+    /// Whether time ran out, or the job was edited, before all changes were made: the next pass has to come at once.
     pub interrupted: bool,
 }
 
@@ -52,20 +52,24 @@ impl Applied {
 }
 
 /// How long a pass may go on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Budget(Instant);
+#[derive(Clone, Copy)]
+pub(super) struct Budget<'a> {
+    until: Instant,
+    outdated: &'a (dyn Fn() -> bool + Sync),
+}
 
-impl Budget {
-    /// The budget of a pass that begins now.
-    pub(super) fn begin() -> Self {
-        Self(Instant::now() + BUDGET)
+impl<'a> Budget<'a> {
+    /// The budget of a pass that begins now, and ends early when its plan is `outdated`.
+    pub(super) fn begin(outdated: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        let until = Instant::now() + BUDGET;
+        Self { until, outdated }
     }
 
     /// The result of a request; nothing when no more may be begun, or when its answer does not come in time.
     pub(super) async fn run<T>(self, request: impl Future<Output = T>) -> Option<T> {
-        if Instant::now() >= self.0 {
+        if Instant::now() >= self.until || (self.outdated)() {
             return None;
         }
-        tokio::time::timeout_at(self.0 + PATIENCE, request).await.ok()
+        tokio::time::timeout_at(self.until + PATIENCE, request).await.ok()
     }
 }

@@ -25,7 +25,7 @@ pub(super) async fn create(
     context: &Context,
     job: &JobRef<'_>,
     actions: &[Action],
-    budget: Budget,
+    budget: Budget<'_>,
     applied: &mut Applied,
 ) {
     let children = actions.iter().filter_map(|action| match action {
@@ -61,7 +61,12 @@ pub(super) async fn create(
 
 /// Creates in batches, each twice as large as the one before, and stops after the batch in which one failed: a quota
 /// that is used up then costs a few refused requests, not a thousand.
-async fn slow_start<F>(mut batch: usize, budget: Budget, children: &[ChildRef], make: impl Fn(ChildRef) -> F) -> Applied
+async fn slow_start<F>(
+    mut batch: usize,
+    budget: Budget<'_>,
+    children: &[ChildRef],
+    make: impl Fn(ChildRef) -> F,
+) -> Applied
 where
     F: Future<Output = Result<bool, Error>>,
 {
@@ -180,7 +185,7 @@ mod tests {
             (4, 5, 12, 5),
         ] {
             let asks = std::cell::Cell::new(0);
-            let wave = slow_start(batch, Budget::begin(), &pods, |child| {
+            let wave = slow_start(batch, Budget::begin(&|| false), &pods, |child| {
                 asks.set(asks.get() + 1);
                 let refused = child.replica.unwrap().index >= refused_from;
                 async move { if refused { Err(error("full")) } else { Ok(true) } }
@@ -201,7 +206,7 @@ mod tests {
             .map(|index| ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Worker, index)))
             .collect();
         let begun = Instant::now();
-        let wave = slow_start(4, Budget::begin(), &pods, |child| async move {
+        let wave = slow_start(4, Budget::begin(&|| false), &pods, |child| async move {
             if child.replica.unwrap().index == 5 {
                 std::future::pending::<()>().await;
             }
@@ -217,13 +222,30 @@ mod tests {
         assert!(begun.elapsed().as_secs() <= 10, "{:?}", begun.elapsed());
     }
 
+    #[tokio::test]
+    async fn no_pod_is_asked_for_once_the_job_has_been_edited() {
+        let pods: Vec<ChildRef> = (0..100)
+            .map(|index| ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Worker, index)))
+            .collect();
+        let edited = std::sync::atomic::AtomicBool::new(false);
+        let outdated = || edited.load(std::sync::atomic::Ordering::Relaxed);
+        let wave = slow_start(4, Budget::begin(&outdated), &pods, |child| {
+            let last = child.replica.unwrap().index == 5;
+            edited.fetch_or(last, std::sync::atomic::Ordering::Relaxed);
+            async { Ok(true) }
+        })
+        .await;
+        assert!(wave.interrupted && wave.error.is_none());
+        assert_eq!(wave.created.len(), 4, "none of the batch in which the edit came");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn no_batch_is_begun_after_five_seconds() {
         let pods: Vec<ChildRef> = (0..1_000)
             .map(|index| ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Worker, index)))
             .collect();
         let begun = Instant::now();
-        let wave = slow_start(4, Budget::begin(), &pods, |_| async {
+        let wave = slow_start(4, Budget::begin(&|| false), &pods, |_| async {
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             Ok(true)
         })

@@ -22,7 +22,7 @@ pub(super) async fn delete(
     context: &Context,
     job: &JobRef<'_>,
     actions: &[Action],
-    budget: Budget,
+    budget: Budget<'_>,
     applied: &mut Applied,
 ) {
     let deletions: Vec<_> = actions

@@ -19,7 +19,7 @@ pub(super) async fn update(
     context: &Context,
     job: &JobRef<'_>,
     actions: &[Action],
-    budget: Budget,
+    budget: Budget<'_>,
     applied: &mut Applied,
 ) {
     let updates = actions.iter().filter_map(|action| match action {

@@ -47,7 +47,8 @@ async fn of_a_job_that_takes_long_to_create_no_pod_is_created_once_it_is_suspend
     let noticed = begun.elapsed();
     let made = rig.pod_names("suspended").await.len();
     println!("suspended after {noticed:?} with {made} pods");
-    assert!(noticed < Duration::from_secs(12), "{noticed:?}");
+    // The requests under way, which take 3 s, and no more.
+    assert!(noticed < Duration::from_secs(8), "{noticed:?}");
     assert!(made < usize::try_from(WORKERS).unwrap(), "{made}");
     rig.wait_pods("suspended", <[_]>::is_empty).await;
 }
