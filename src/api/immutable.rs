@@ -11,6 +11,7 @@ pub(crate) fn immutable() -> Vec<Rule> {
     };
     let manager = |object: &str| or_else(&format!("{object}.managedBy"), "'kubeflow.org/training-operator'");
     let scope = |object: &str| or_else(&format!("{object}.restartScope"), "'Replica'");
+    let services = |object: &str| or_else(&format!("{object}.servicePolicy"), "'All'");
     vec![
         rule(
             Scope::Replicas,
@@ -59,6 +60,12 @@ pub(crate) fn immutable() -> Vec<Rule> {
             ".restartScope",
             format!("{} == {}", scope("self"), scope("oldSelf")),
             "spec.runPolicy.restartScope is immutable: create a new job",
+        ),
+        rule(
+            Scope::RunPolicy,
+            ".servicePolicy",
+            format!("{} == {}", services("self"), services("oldSelf")),
+            "spec.runPolicy.servicePolicy is immutable: create a new job",
         ),
     ]
 }

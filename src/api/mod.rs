@@ -36,7 +36,9 @@ pub use replica_type::{Replica, ReplicaType};
 pub use rule::{Rule, Scope};
 pub(crate) use rules::LOST_BY_MULTIKUEUE;
 pub use rules::RULES;
-pub use run_policy::{CleanPodPolicy, RestartScope, RestartWindow, RunPolicy, SchedulingPolicy, StartupDeadlineAction};
+pub use run_policy::{
+    CleanPodPolicy, RestartScope, RestartWindow, RunPolicy, SchedulingPolicy, ServicePolicy, StartupDeadlineAction,
+};
 pub use schema::{UnknownPodFields, crd, crd_yaml, definition};
 pub use status::{Attempt, ConditionType, FirstFailure, JobCondition, JobStatus, ReplicaStatus};
 pub use text::shortened;

@@ -187,6 +187,8 @@ pub mod env {
     pub const PET_RDZV_ID: &str = "PET_RDZV_ID";
     /// Further settings of the elastic rendezvous, `key=value` joined by commas.
     pub const PET_RDZV_CONF: &str = "PET_RDZV_CONF";
+    /// Address of the pod, of an elastic job whose replicas have no names in DNS. An addition to Kubeflow's.
+    pub const PET_LOCAL_ADDR: &str = "PET_LOCAL_ADDR";
     /// Restarts torchrun makes of its worker processes.
     pub const PET_MAX_RESTARTS: &str = "PET_MAX_RESTARTS";
     /// Seconds that torchrun waits for its processes after it was told to stop.

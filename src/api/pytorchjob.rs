@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::api::elastic_policy::ElasticPolicy;
 use crate::api::replica::{ReplicaSpec, RestartPolicy};
 use crate::api::replica_type::ReplicaType;
-use crate::api::run_policy::{CleanPodPolicy, RestartScope, RunPolicy};
+use crate::api::run_policy::{CleanPodPolicy, RestartScope, RunPolicy, ServicePolicy};
 use crate::api::status::JobStatus;
 use crate::api::word::Word;
 
@@ -156,6 +156,13 @@ impl PyTorchJobSpec {
     pub fn restart_scope(&self) -> RestartScope {
         let scope = self.run_policy.restart_scope.as_ref();
         scope.and_then(Word::known).unwrap_or_default()
+    }
+
+    /// Which replicas have a service.
+    #[must_use]
+    pub fn service_policy(&self) -> ServicePolicy {
+        let policy = self.run_policy.service_policy.as_ref();
+        policy.and_then(Word::known).unwrap_or_default()
     }
 
     /// `restartPolicy` of the pods of a role. Where the whole job starts again, or what becomes of a failure depends on

@@ -32,6 +32,16 @@ pub enum RestartScope {
     Job,
 }
 
+/// Which replicas have a service, and with it a name in DNS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum ServicePolicy {
+    /// All.
+    #[default]
+    All,
+    /// Those that the others look up to find each other.
+    Rendezvous,
+}
+
 /// What becomes of a job whose pods do not all run in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum StartupDeadlineAction {
@@ -105,6 +115,15 @@ pub struct RunPolicy {
     /// What a gang scheduler is told. Immutable but for minAvailable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduling_policy: Option<SchedulingPolicy>,
+
+    /// Which replicas have a service, and with it a name in DNS: All (Kubeflow's way and the default), or Rendezvous,
+    /// those alone by which the others find each other: the Master, or without one worker 0, and the host of
+    /// elasticPolicy. Half of the objects of a large job are services; whether the image needs the names of all its
+    /// replicas, as a hostfile or ssh does, only its author knows. torchrun finds the others by their addresses then.
+    /// Immutable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<ServicePolicy>")]
+    pub service_policy: Option<Word<ServicePolicy>>,
 
     /// What happens when startupDeadlineSeconds have passed and pods are missing: Fail, Restart (of what restartScope
     /// says) or Suspend (until the spec is edited). Default: Fail. May be edited at any time.

@@ -482,6 +482,16 @@ fn graceful_stop() -> Case {
     )
 }
 
+fn service_policy() -> Case {
+    let job = master().policy("servicePolicy", "Rendezvous");
+    edit(
+        "spec.runPolicy.servicePolicy is immutable",
+        &job,
+        job.clone().policy("backoffLimit", 1),
+        master(),
+    )
+}
+
 fn edits() -> Vec<Case> {
     let job = master_and_workers(2);
     let held = job.clone().policy("suspend", true);
@@ -618,12 +628,13 @@ fn refusals(old: Option<&Value>, new: &Value) -> Vec<String> {
 #[test]
 fn every_rule_accepts_one_object_and_refuses_another_with_its_message_alone() {
     let mut covered = BTreeSet::new();
-    for case in
-        creations()
-            .into_iter()
-            .chain(edits())
-            .chain([scope(), failure_policy(), graceful_stop(), progress_policy()])
-    {
+    for case in creations().into_iter().chain(edits()).chain([
+        scope(),
+        failure_policy(),
+        graceful_stop(),
+        progress_policy(),
+        service_policy(),
+    ]) {
         let (old, new) = (case.accepted.0.map(JobBuilder::json), case.accepted.1.json());
         assert_eq!(refusals(old.as_ref(), &new), [""; 0], "{}", case.message);
         let (old, new) = (case.refused.0.map(JobBuilder::json), case.refused.1.json());

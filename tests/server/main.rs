@@ -48,6 +48,7 @@ mod scale;
 mod scheduling_policy;
 mod sdk;
 mod seed;
+mod service_policy;
 mod simulated;
 mod startup_deadline;
 mod status_codes;

@@ -14,10 +14,7 @@ pub(crate) fn variables(
     policy: &ElasticPolicy,
     worker_port: u64,
 ) -> Vec<(&'static str, String)> {
-    let host = policy
-        .rdzv_host
-        .clone()
-        .unwrap_or_else(|| Replica::new(ReplicaType::Worker, 0).name(job));
+    let host = rendezvous_host(job, policy);
     let port = policy
         .rdzv_port
         .map_or_else(|| worker_port.to_string(), |port| port.to_string());
@@ -49,6 +46,13 @@ pub(crate) fn variables(
     ];
     variables.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     variables
+}
+
+/// Where the replicas meet.
+#[must_use]
+pub(crate) fn rendezvous_host(job: &str, policy: &ElasticPolicy) -> String {
+    let host = policy.rdzv_host.clone();
+    host.unwrap_or_else(|| Replica::new(ReplicaType::Worker, 0).name(job))
 }
 
 fn configuration(policy: &ElasticPolicy) -> Option<String> {

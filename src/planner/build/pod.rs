@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{Replica, ReplicaType, names};
+use crate::api::{Replica, ReplicaType, ServicePolicy, names};
 use crate::planner::build::builder::Builder;
 use crate::planner::build::env::{self, Ports};
 use crate::planner::build::{pod_group, progress_probe, template, template_hash};
@@ -78,10 +78,26 @@ fn add_environment(builder: &Builder<'_>, spec: &mut Value, role: ReplicaType, i
             .attempt
             .map(|attempt| (names::env::TRAINING_ATTEMPT, attempt.to_string())),
     );
+    let by_address =
+        builder.job.spec.elastic_policy.is_some() && builder.job.spec.service_policy() == ServicePolicy::Rendezvous;
     for container in spec["containers"].as_array_mut().into_iter().flatten() {
         for (name, value) in &variables {
             push(&mut container["env"], json!({ "name": name, "value": value }));
         }
+        if by_address {
+            add_address(&mut container["env"]);
+        }
+    }
+}
+
+/// Any member of an elastic rendezvous may become the one that the others connect to, by the name of its pod, which
+/// only a service makes known, or by what torchrun is told here.
+fn add_address(variables: &mut Value) {
+    let name = names::env::PET_LOCAL_ADDR;
+    let own = variables.as_array().into_iter().flatten();
+    if own.filter(|variable| variable["name"] == name).count() == 0 {
+        let field = json!({ "fieldRef": { "fieldPath": "status.podIP" } });
+        push(variables, json!({ "name": name, "valueFrom": field }));
     }
 }
 
@@ -120,6 +136,34 @@ mod tests {
 
     fn pod(job: JobBuilder, role: ReplicaType, index: u32) -> Value {
         job.scene().build_pod(role, index)
+    }
+
+    #[test]
+    fn an_elastic_replica_without_a_name_in_dns_tells_torchrun_its_address_unless_its_author_does() {
+        let address = |job: JobBuilder| {
+            let pod = pod(job, ReplicaType::Worker, 1);
+            let variables = pod["spec"]["containers"][0]["env"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let mut addresses = variables
+                .into_iter()
+                .filter(|variable| variable["name"] == "PET_LOCAL_ADDR");
+            (addresses.next(), addresses.next())
+        };
+        let rendezvous = |job: JobBuilder| job.policy("servicePolicy", "Rendezvous");
+        let field = json!({ "fieldRef": { "fieldPath": "status.podIP" } });
+        let ours = json!({ "name": "PET_LOCAL_ADDR", "valueFrom": field });
+        assert_eq!(address(rendezvous(elastic_workers(2, 1, 3))), (Some(ours), None));
+        let own = json!({ "name": "PET_LOCAL_ADDR", "value": "10.0.0.1" });
+        let with_own = elastic_workers(2, 1, 3).container(ReplicaType::Worker, "/env", json!([own]));
+        assert_eq!(address(rendezvous(with_own)), (Some(own), None));
+        assert_eq!(address(elastic_workers(2, 1, 3)), (None, None), "by name");
+        assert_eq!(
+            address(rendezvous(master_and_workers(2))),
+            (None, None),
+            "the Master is found by name"
+        );
     }
 
     fn names(list: &Value) -> Vec<&str> {

@@ -12,6 +12,7 @@ pub(crate) mod restart_policy;
 pub(crate) mod restart_scope;
 pub(crate) mod restart_window;
 pub(crate) mod scheduling_policy;
+pub(crate) mod service_policy;
 pub(crate) mod startup_deadline_seconds;
 pub(crate) mod success;
 pub(crate) mod suspend;

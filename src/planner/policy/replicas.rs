@@ -3,7 +3,7 @@
 use crate::api::{ChildKind, ChildRef, Replica};
 use crate::planner::child::Pod;
 use crate::planner::plan::Action;
-use crate::planner::policy::{failure_policy, restart_policy, restart_scope};
+use crate::planner::policy::{failure_policy, restart_policy, restart_scope, service_policy};
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::world::World;
 
@@ -22,7 +22,9 @@ pub(crate) fn reconcile(world: &World<'_>, completed: &CompletedIndexes) -> Vec<
     actions.extend(surplus(world));
     if !waits_for_old_pods(world) {
         actions.extend(missing(world, ChildKind::Pod, |replica| !completed.contains(replica)));
-        actions.extend(missing(world, ChildKind::Service, |_| true));
+        actions.extend(missing(world, ChildKind::Service, |replica| {
+            service_policy::has_service(world.name(), &world.job.spec, replica)
+        }));
     }
     actions
 }

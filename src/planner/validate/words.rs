@@ -23,6 +23,10 @@ pub(crate) fn check(job: &PyTorchJob, found: &mut Found) {
         let must = format!("is {word:?} and must be Replica or Job");
         found.fatal("spec.runPolicy.restartScope", must);
     }
+    if let Some(Word::Other(word)) = &job.spec.run_policy.service_policy {
+        let must = format!("is {word:?} and must be All or Rendezvous");
+        found.fatal("spec.runPolicy.servicePolicy", must);
+    }
     if let Some(Word::Other(word)) = &job.spec.run_policy.startup_deadline_action {
         let must = format!("is {word:?} and must be Fail, Restart or Suspend");
         found.fatal("spec.runPolicy.startupDeadlineAction", must);
