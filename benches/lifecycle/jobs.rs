@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::{TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::Request;
+use kube::api::{DynamicObject, Request};
 use kube::{Client, Resource};
 use pytorchjob_operator::api::PyTorchJob;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::Result;
+use crate::definition::bare_jobs;
 
 /// Requests of the bench itself under way at once.
 pub const IN_FLIGHT: usize = 32;
@@ -24,6 +25,10 @@ pub struct Job<'a> {
     /// How long its pods run; forever when `None`.
     pub runs: Option<Duration>,
     pub active_deadline_seconds: Option<u32>,
+    /// Whether only the Master has a service.
+    pub few_services: bool,
+    /// Whether its pods are never scheduled: where their creation is all that counts.
+    pub unscheduled: bool,
 }
 
 impl Job<'_> {
@@ -35,6 +40,8 @@ impl Job<'_> {
             workers: 3,
             runs: None,
             active_deadline_seconds: None,
+            few_services: false,
+            unscheduled: false,
         }
     }
 
@@ -45,14 +52,27 @@ impl Job<'_> {
         Ok((Instant::now(), job))
     }
 
-    fn manifest(&self) -> Value {
+    /// Creates it for the null operator, under a definition that checks nothing.
+    pub async fn create_bare(&self, client: &Client) -> Result<(Instant, PyTorchJob)> {
+        let jobs = bare_jobs();
+        let url = DynamicObject::url_path(&jobs, Some(self.namespace));
+        let mut manifest = self.manifest();
+        manifest["apiVersion"] = json!(jobs.api_version);
+        let job = post(client, &url, &manifest).await?;
+        Ok((Instant::now(), job))
+    }
+
+    /// The object.
+    pub fn manifest(&self) -> Value {
         let template = self.template();
+        let services = self.few_services.then_some("Rendezvous");
         json!({
             "apiVersion": "kubeflow.org/v1",
             "kind": "PyTorchJob",
             "metadata": { "name": self.name, "namespace": self.namespace },
             "spec": {
                 "activeDeadlineSeconds": self.active_deadline_seconds,
+                "runPolicy": { "servicePolicy": services },
                 "pytorchReplicaSpecs": {
                     "Master": { "replicas": 1, "restartPolicy": "Never", "template": template },
                     "Worker": { "replicas": self.workers, "restartPolicy": "OnFailure", "template": template },
@@ -73,6 +93,7 @@ impl Job<'_> {
         json!({
             "metadata": metadata,
             "spec": {
+                "schedulerName": self.unscheduled.then_some("nobody"),
                 "containers": [{
                     "name": "pytorch",
                     "image": "registry.example/gcs/pytorch-cpu:v1",

@@ -12,16 +12,23 @@
 
 mod admission;
 mod deadline;
+mod definition;
 mod jobs;
 mod large;
 mod latency;
 mod memory;
 mod null_operator;
+mod population;
 mod recorder;
 mod rig;
+mod scale;
+mod services;
 mod start;
 mod table;
+mod templates;
+mod tenants;
 mod throughput;
+mod wide;
 mod writes;
 
 use std::error::Error;
@@ -35,8 +42,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// No scenario takes a quarter of this.
 const SCENARIO_TIMEOUT: Duration = Duration::from_mins(10);
 
-const SCENARIOS: [&str; 8] = [
+const SCENARIOS: [&str; 13] = [
     "admission",
+    "templates",
     "start",
     "latency",
     "writes",
@@ -44,7 +52,14 @@ const SCENARIOS: [&str; 8] = [
     "large",
     "deadline",
     "memory",
+    "services",
+    "tenants",
+    "wide",
+    "scale",
 ];
+
+/// About our binary or our fields, or what takes Kubeflow's operator for ever.
+const OURS_ALONE: [&str; 5] = ["start", "deadline", "services", "tenants", "wide"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -71,13 +86,15 @@ async fn main() -> Result<()> {
 
 /// Runs one scenario on a control plane of its own, and again on another one with Kubeflow's operator.
 async fn scenario(name: &str, table: &mut Table) -> Result<()> {
-    if name == "admission" {
-        return admission::measure(table).await;
+    match name {
+        "admission" => return admission::measure(table).await,
+        "templates" => return templates::measure(table).await,
+        "scale" => return scale::measure(table).await,
+        _ => {}
     }
     eprintln!("{name}: starting a control plane");
     measure(name, &Rig::start().await?, table).await?;
-    // The rest is about our binary, or takes Kubeflow's operator for ever.
-    if !["start", "deadline"].contains(&name) {
+    if !OURS_ALONE.contains(&name) {
         eprintln!("{name}: Kubeflow's operator");
         match Rig::start_kubeflows().await? {
             Some(rig) => measure(name, &rig, table).await?,
@@ -96,6 +113,17 @@ async fn measure(name: &str, rig: &Rig, table: &mut Table) -> Result<()> {
         "throughput" => throughput::measure(rig, table).await,
         "large" => large::measure(rig, table).await,
         "deadline" => deadline::measure(rig, table).await,
+        "services" => services::measure(rig, table).await,
+        "tenants" => tenants::measure(rig, table).await,
+        "wide" => wide::measure(rig, table).await,
         _ => memory::measure(rig, table).await,
+    }
+}
+
+/// A size that the environment may set, for a short try or for what comes after.
+fn parameter(name: &str, default: u32) -> Result<u32> {
+    match std::env::var(name) {
+        Ok(value) => Ok(value.parse().map_err(|error| format!("{name}={value}: {error}"))?),
+        Err(_) => Ok(default),
     }
 }

@@ -26,7 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::Result;
 
 /// Everything waited for happens in a fraction of this.
-const TIMEOUT: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(4);
 
 /// One job.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +35,8 @@ pub struct Seen {
     pub pods: BTreeMap<String, String>,
     /// Arrival of the first event about the job.
     pub created: Option<Instant>,
+    /// Arrival of the first creation of a pod.
+    pub first_pod: Option<Instant>,
     /// Arrival of the latest creation of a pod.
     pub pod_created: Option<Instant>,
     /// Arrival of the latest disappearance of a pod.
@@ -160,6 +162,7 @@ fn note_pod(jobs: &Jobs, event: Event<PodView>) {
         seen.send_modify(|seen| {
             if exists {
                 if seen.pods.insert(name, pod.status.phase).is_none() {
+                    seen.first_pod.get_or_insert(now);
                     seen.pod_created = Some(now);
                 }
             } else if seen.pods.remove(&name).is_some() {

@@ -14,6 +14,7 @@ use pytorchjob_test_cluster::{
 };
 
 use crate::Result;
+use crate::definition::bare_beside;
 use crate::recorder::Recorder;
 
 /// Namespace of the two service accounts.
@@ -49,7 +50,12 @@ pub struct Rig {
 impl Rig {
     /// Starts ours.
     pub async fn start() -> Result<Self> {
-        Self::start_with(Side::Ours, Options::default()).await
+        Self::start_with(Side::Ours, with_bare_jobs(1)?).await
+    }
+
+    /// Starts ours without nodes, so without a scheduler as well.
+    pub async fn start_without_nodes() -> Result<Self> {
+        Self::start_with(Side::Ours, with_bare_jobs(0)?).await
     }
 
     /// Starts Kubeflow's, if it has been built.
@@ -59,6 +65,7 @@ impl Rig {
         };
         let options = Options {
             crds: vec![definition],
+            nodes: 1,
             ..Options::default()
         };
         let rig = Self::start_with(Side::Kubeflow, options).await?;
@@ -68,7 +75,7 @@ impl Rig {
     }
 
     async fn start_with(side: Side, options: Options) -> Result<Self> {
-        let cluster = Cluster::start(Options { nodes: 1, ..options }).await?;
+        let cluster = Cluster::start(options).await?;
         let admin = cluster.admin();
         grant(&cluster, &admin).await?;
         let recorder = Recorder::start(&cluster.admin()).await?;
@@ -90,6 +97,13 @@ impl Rig {
         let operator = Operator::start(binary(), &kubeconfig, &[])?;
         operator.ready().await?;
         Ok(operator)
+    }
+
+    /// Starts ours as one of several replicas, and does not wait for anything.
+    pub async fn replica(&self) -> Result<Operator> {
+        let kubeconfig = self.cluster.kubeconfig(account(OPERATOR)).await?;
+        let namespace = format!("--leader-election-namespace={ACCOUNTS}");
+        Ok(Operator::start(binary(), &kubeconfig, &["--leader-elect", &namespace])?)
     }
 
     /// The null operator's way to the API server.
@@ -171,16 +185,21 @@ fn account(name: &'static str) -> User<'static> {
     }
 }
 
-/// Gives the operator the account and the rights that are shipped, and the null operator the same rights.
+fn with_bare_jobs(nodes: u32) -> Result<Options> {
+    let mut options = Options {
+        nodes,
+        ..Options::default()
+    };
+    options.crds.push(bare_beside()?);
+    Ok(options)
+}
+
+/// Gives the operator the account and the rights that are shipped, and the null operator any.
 async fn grant(cluster: &Cluster, admin: &Client) -> Result<()> {
     let shipped = repository().join("config");
-    for file in [
-        "default/namespace.yaml",
-        "rbac/service-account.yaml",
-        "rbac/operator.yaml",
-    ] {
-        cluster.apply_kustomize(&shipped.join(file)).await?;
-    }
+    cluster.apply_kustomize(&shipped.join("default/namespace.yaml")).await?;
+    let rights = shipped.join("rbac").display().to_string();
+    cluster.kubectl(&["apply", "--server-side", "-k", &rights]).await?;
     let metadata = ObjectMeta {
         name: Some(NULL_OPERATOR.to_owned()),
         ..ObjectMeta::default()
@@ -193,7 +212,7 @@ async fn grant(cluster: &Cluster, admin: &Client) -> Result<()> {
     Api::namespaced(admin.clone(), ACCOUNTS)
         .create(&create, &account)
         .await?;
-    bind(admin, NULL_OPERATOR, NULL_OPERATOR, OPERATOR).await
+    bind(admin, NULL_OPERATOR, NULL_OPERATOR, "cluster-admin").await
 }
 
 /// Gives an account the rights of a cluster role.

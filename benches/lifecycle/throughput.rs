@@ -149,7 +149,7 @@ async fn null_turn(rig: &Rig, namespace: &str) -> Result<Sums> {
             runs: Some(runs),
             ..Job::of_four(namespace, &name)
         };
-        let (_, job) = job.create(&rig.admin).await?;
+        let (_, job) = job.create_bare(&rig.admin).await?;
         null_operator::run(&client, &rig.recorder, &job).await?;
         Ok(Instant::now())
     })
