@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
 use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1;
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client, ResourceExt};
 
 use crate::api::{PyTorchJob, names};
+use crate::cli::kubectl::pod::{self, Pod, training};
 use crate::planner::finished;
 
 /// How often pods are looked for that were started meanwhile.
@@ -18,7 +19,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Prints them: what there is, or with `follow` what comes until no pod of the job is left to come.
 pub(super) async fn print(client: &Client, namespace: &str, job: &str, follow: bool, tail: i64) -> Result<(), String> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pods = pod::api(client.clone(), namespace);
+    let logs: Api<v1::Pod> = Api::namespaced(client.clone(), namespace);
     let of_job = ListParams::default().labels(&format!("{}={job}", names::LABEL_JOB_NAME));
     let mut seen = HashSet::new();
     let mut streams = FuturesUnordered::new();
@@ -35,7 +37,7 @@ pub(super) async fn print(client: &Client, namespace: &str, job: &str, follow: b
             if seen.insert(run_of(&pod)) {
                 let replica = pod.name_any().strip_prefix(&format!("{job}-")).map(str::to_owned);
                 let replica = replica.unwrap_or_else(|| pod.name_any());
-                streams.push(one(pods.clone(), pod.name_any(), replica, follow, tail));
+                streams.push(one(logs.clone(), pod.name_any(), replica, follow, tail));
             }
         }
         if !follow {
@@ -66,7 +68,7 @@ enum Reader {
 }
 
 /// Prints the log of one container until it ends.
-async fn one(pods: Api<Pod>, pod: String, replica: String, follow: bool, tail: i64) -> Reader {
+async fn one(logs: Api<v1::Pod>, pod: String, replica: String, follow: bool, tail: i64) -> Reader {
     let parameters = LogParams {
         container: Some(names::CONTAINER.to_owned()),
         follow,
@@ -74,7 +76,7 @@ async fn one(pods: Api<Pod>, pod: String, replica: String, follow: bool, tail: i
         ..LogParams::default()
     };
     let printed = async {
-        let mut lines = pods.log_stream(&pod, &parameters).await?.lines();
+        let mut lines = logs.log_stream(&pod, &parameters).await?.lines();
         while let Some(line) = lines.try_next().await? {
             writeln!(io::stdout(), "[{replica}] {line}")?;
         }
@@ -93,19 +95,21 @@ async fn one(pods: Api<Pod>, pod: String, replica: String, follow: bool, tail: i
 
 /// A pod whose container has been started again has another log.
 fn run_of(pod: &Pod) -> (String, i32) {
-    let restarts = training(pod).map_or(0, |container| container.restart_count);
+    let restarts = pod
+        .status
+        .as_ref()
+        .and_then(training)
+        .map_or(0, |container| container.restart_count);
     (pod.uid().unwrap_or_default(), restarts)
 }
 
 fn has_started(pod: &Pod) -> bool {
-    let state = training(pod).and_then(|container| container.state.as_ref());
+    let state = pod
+        .status
+        .as_ref()
+        .and_then(training)
+        .and_then(|container| container.state.as_ref());
     state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
-}
-
-/// The status of the container that trains.
-fn training(pod: &Pod) -> Option<&ContainerStatus> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    statuses.iter().find(|container| container.name == names::CONTAINER)
 }
 
 /// Whether the job has finished or is gone.

@@ -5,6 +5,7 @@ mod completion;
 mod get;
 mod logs;
 mod observation;
+mod pod;
 mod read;
 mod stage;
 mod target;

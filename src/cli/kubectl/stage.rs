@@ -1,10 +1,11 @@
 //! How far a pod has come.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use serde_json::Value;
 
 use crate::api::names;
 use crate::cache::ObjectView;
+use crate::cli::kubectl::pod::{Pod, training};
 
 /// What the kubelet says of a container that it has yet to start: its image is pulled in this time.
 const CREATING: &str = "ContainerCreating";
@@ -70,7 +71,7 @@ impl Stage {
     /// Of a pod as it is now.
     pub(super) fn of(pod: &Pod) -> Self {
         let status = pod.status.clone().unwrap_or_default();
-        let scheduled = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+        let scheduled = pod.spec.node_name.is_some();
         match status.phase.as_deref() {
             Some("Succeeded") => Self::Succeeded,
             Some("Failed") => Self::Failed,
@@ -117,9 +118,7 @@ impl PodNow {
 
 /// Whether the container that trains runs, or has done its work while another one goes on.
 fn trains(status: &PodStatus) -> bool {
-    let mut containers = status.container_statuses.iter().flatten();
-    let training = containers.find(|container| container.name == names::CONTAINER);
-    let state = training.and_then(|container| container.state.as_ref());
+    let state = training(status).and_then(|container| container.state.as_ref());
     state.is_none_or(|state| {
         let failed = state.terminated.as_ref().is_some_and(|end| end.exit_code != 0);
         state.waiting.is_none() && !failed

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{JobStatus, PyTorchJob, Replica, ReplicaType, names};
 use crate::cli::kubectl::observation::{Observation, owns};
+use crate::cli::kubectl::pod::Pod;
 use crate::cli::kubectl::stage::Stage;
 use crate::cli::kubectl::timeline::job::{far, limits, remarks, row};
 use crate::cli::kubectl::timeline::model::{Mark, Row, Timeline};

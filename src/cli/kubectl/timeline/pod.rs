@@ -1,10 +1,11 @@
 //! The life of one pod, from what it says itself and from what events tell of it.
 
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::names;
+use crate::cli::kubectl::pod::{self, Pod};
 use crate::cli::kubectl::stage::Stage;
 use crate::cli::kubectl::timeline::model::{Mark, MarkKind, Moment};
 use crate::cli::kubectl::timeline::told::Told;
@@ -35,7 +36,7 @@ impl Life {
         );
         let scheduled =
             condition(&status, "PodScheduled").or_else(|| first(events, "Scheduled", "").map(|told| told.at));
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        let node = pod.spec.node_name.as_deref();
         life.enter(
             scheduled,
             Stage::Scheduled,
@@ -217,9 +218,7 @@ fn first<'a>(events: &[&'a Told], reason: &str, part: &str) -> Option<&'a Told> 
 
 /// The container that trains, or the first of a pod that has none of that name.
 fn training(status: &PodStatus) -> Option<&ContainerStatus> {
-    let containers = status.container_statuses.as_deref()?;
-    let training = containers.iter().find(|container| container.name == names::CONTAINER);
-    training.or_else(|| containers.first())
+    pod::training(status).or_else(|| status.container_statuses.as_ref()?.first())
 }
 
 fn ended(status: &PodStatus) -> bool {

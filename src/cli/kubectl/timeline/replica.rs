@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::names::reason;
+use crate::cli::kubectl::pod::Pod;
 use crate::cli::kubectl::stage::Stage;
 use crate::cli::kubectl::timeline::model::{Mark, MarkKind, Row, spans};
 use crate::cli::kubectl::timeline::pod::Life;
