@@ -25,9 +25,14 @@ say() {
   printf '\n\033[1m%s\033[0m  (%s s)\n' "$1" "$SECONDS"
 }
 
-# run COMMAND…: shows a command and runs it.
+# run COMMAND…: shows a command, as one would type it, and runs it.
 run() {
-  printf '\033[2m$ %s\033[0m\n' "$*"
+  local word line='$'
+  for word; do
+    [[ $word != *[\ \"{]* ]] || word="'$word'"
+    line+=" $word"
+  done
+  printf '\033[2m%s\033[0m\n' "$line"
   "$@"
 }
 
