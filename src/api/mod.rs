@@ -1,5 +1,6 @@
 //! What users write and read: the PyTorchJob resource, its schema and its names.
 
+mod accounting;
 pub mod bounds;
 mod cel;
 mod child;
@@ -23,6 +24,7 @@ pub mod structural;
 mod text;
 mod word;
 
+pub use accounting::{Accounting, Spent};
 pub use child::{ChildKind, ChildRef};
 pub use elastic_policy::{ElasticPolicy, RdzvConf};
 pub use failure_class::{FailureClass, Standing};

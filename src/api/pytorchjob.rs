@@ -33,6 +33,12 @@ use crate::api::word::Word;
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready", priority = 1),
     printcolumn(name = "Restarts", type_ = "integer", json_path = ".status.restarts", priority = 1),
     printcolumn(
+        name = "Goodput",
+        type_ = "string",
+        json_path = ".status.accounting.goodput",
+        priority = 1
+    ),
+    printcolumn(
         name = "Why",
         type_ = "string",
         json_path = ".status.conditions[-1:].message",

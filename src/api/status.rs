@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::api::accounting::Accounting;
+
 /// The state of a job as last observed. Kubeflow 1.9's status and more.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -70,6 +72,10 @@ pub struct JobStatus {
     /// `runPolicy.startupDeadlineSeconds`. An addition to Kubeflow's status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub starting_since: Option<Time>,
+
+    /// What the time of the job was spent on. Absent until some has passed. An addition to Kubeflow's status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accounting: Option<Box<Accounting>>,
 
     /// What another version of the operator has written. A status is replaced as a whole, so it is kept here.
     #[serde(flatten)]

@@ -265,6 +265,12 @@ fn count_transition(context: &Context, namespace: &str, count: Count) {
         Count::Job(step) => context.metrics.job(step, namespace),
         Count::Ran(after) => context.metrics.job_ran(after),
         Count::DeadlineExceeded(by) => context.metrics.deadline_exceeded(by),
+        Count::Spent {
+            on,
+            seconds,
+            gpu_seconds,
+        } => context.metrics.job_spent(on.as_str(), seconds, gpu_seconds),
+        Count::Lost { seconds, gpu_seconds } => context.metrics.job_lost(seconds, gpu_seconds),
         Count::PodsFailed(pods) => (0..pods).for_each(|_| context.metrics.pod_failed()),
     }
 }

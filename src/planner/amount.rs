@@ -35,6 +35,12 @@ impl Amount {
         Some(Self { nano, binary })
     }
 
+    /// The whole units in it.
+    #[must_use]
+    pub fn whole(self) -> Option<i64> {
+        i64::try_from(self.nano / UNIT).ok()
+    }
+
     /// Reads a quantity as it stands in an object: a text, or a number.
     #[must_use]
     pub fn of(value: &Value) -> Option<Self> {

@@ -43,8 +43,9 @@ pub use child::{
 pub use classify::{Cause, End, classify};
 pub use gang::{Gang, GangScheduler};
 pub use init_container::InitContainer;
-pub use plan::{Action, Contents, Count, Event, Plan, StatusWrite, Urgency};
+pub use plan::{Action, Contents, Count, Event, Plan, StatusWrite, Urgency, Use};
 pub use refusal::undecodable;
+pub use status::accounting::goodput;
 pub use status::conditions::{finished, is_true, state};
 pub use validate::{Problem, problems};
 pub use world::{Settings, World};

@@ -152,4 +152,46 @@ pub enum Count {
     Ran(Duration),
     /// The job was stopped by its deadline, which had passed so long before.
     DeadlineExceeded(Duration),
+    /// The job has spent so much time.
+    Spent {
+        /// On what.
+        on: Use,
+        /// Seconds.
+        seconds: u64,
+        /// Seconds times the GPUs it asked for.
+        gpu_seconds: u64,
+    },
+    /// An attempt that had run for so long has failed.
+    Lost {
+        /// Seconds.
+        seconds: u64,
+        /// Seconds times the GPUs it asked for.
+        gpu_seconds: u64,
+    },
+}
+
+/// What a job spends its time on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// It is suspended.
+    Queued,
+    /// Its pods are wanted, and it does not run.
+    Waiting,
+    /// It runs.
+    Running,
+    /// It runs and makes no progress.
+    Stalled,
+}
+
+impl Use {
+    /// As metrics have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Stalled => "stalled",
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::planner::status::conditions::{self, find, is_true, stored_time};
 use crate::planner::status::replica_statuses::{self, claims_more};
 use crate::planner::status::transition::Transition;
 use crate::planner::status::urgency::urgency;
-use crate::planner::status::{attempts, stalls};
+use crate::planner::status::{accounting, attempts, stalls};
 use crate::planner::world::World;
 use crate::planner::{refusal, validate, waiting};
 
@@ -252,6 +252,7 @@ impl<'a> Draft<'a> {
             let next = unreachable_seconds::next(self.world);
             self.plan.requeue = [self.plan.requeue, next].into_iter().flatten().min();
         }
+        accounting::keep(self.world, self.stored, &mut self.status, &mut self.plan);
         if self.status != *self.stored {
             self.plan.status = Some(StatusWrite {
                 urgency: urgency(self.world, self.stored, &self.status),

@@ -2,6 +2,7 @@
 
 use pytorchjob_planner::{api, planner};
 
+mod accounting;
 mod attempts;
 mod autoscaler;
 mod clean_up;

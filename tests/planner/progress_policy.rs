@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::api::{ConditionType, ReplicaType};
 use crate::planner::{Count, Phase, Plan, Pod, Progress, finished, is_true};
-use crate::support::fixture::{JobBuilder, Scene, actions, elastic_workers, master_and_workers, time, workers};
+use crate::support::fixture::{JobBuilder, Scene, actions, elastic_workers, master_and_workers, time, turns, workers};
 
 /// Seconds that nothing is a stall after the start of the last replica.
 const STARTUP: i64 = 300;
@@ -82,7 +82,7 @@ fn warn_tells_of_the_stall_once_and_that_it_is_over_and_does_nothing_else() {
     let message = "job-worker-1 runs and has written nothing to /ckpt for more than 60 s.";
     assert_eq!(events(&plan), [("ProgressDeadlineExceeded", message)]);
     assert_eq!(
-        (actions(&plan), plan.counts, plan.requeue),
+        (actions(&plan), turns(&plan), plan.requeue),
         (vec![], vec![], None),
         "it tells, and nothing else"
     );

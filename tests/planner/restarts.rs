@@ -3,7 +3,7 @@
 use crate::api::names::reason;
 use crate::api::{FailureClass, FirstFailure, JobStep, ReplicaType};
 use crate::planner::{Count, Failure, Phase, Plan, Urgency};
-use crate::support::fixture::{Scene, actions, master, master_and_workers, time, workers};
+use crate::support::fixture::{Scene, actions, master, master_and_workers, time, turns, workers};
 
 /// How worker 1 ends.
 #[derive(Clone, Copy, Debug)]
@@ -286,7 +286,7 @@ fn never_fails_the_job_with_kubeflows_message_and_its_time() {
     );
     assert_eq!(scene.status().completion_time, Some(time(9)));
     assert_eq!(scene.status().replica_statuses["Worker"].failed, Some(1));
-    assert_eq!(plan.counts, [Count::PodsFailed(1), Count::Job(JobStep::Failed)]);
+    assert_eq!(turns(&plan), [Count::PodsFailed(1), Count::Job(JobStep::Failed)]);
     assert_eq!(scene.status().restarts, None, "nothing is restarted");
 }
 
@@ -300,7 +300,7 @@ fn w3_a_permanent_exit_code_fails_the_job_with_a_completion_time_and_without_a_r
         "job \"job\" is failing because \"Worker\" replica(s) failed. job-worker-1 exited with code 1 (Error)."
     );
     assert_eq!(scene.status().completion_time, Some(time(9)));
-    assert_eq!(plan.counts, [Count::PodsFailed(1), Count::Job(JobStep::Failed)]);
+    assert_eq!(turns(&plan), [Count::PodsFailed(1), Count::Job(JobStep::Failed)]);
     assert!(!plan.events.iter().any(|event| event.reason == reason::RESTARTING));
 }
 

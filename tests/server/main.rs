@@ -10,6 +10,7 @@
 
 use pytorchjob_operator::{api, planner};
 
+mod accounting;
 mod apply;
 mod bad_input;
 mod chart;

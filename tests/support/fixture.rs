@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::api::{ChildKind, ChildRef, FailureClass, JobCondition, JobStatus, PyTorchJob, Replica, ReplicaType, names};
 use crate::planner::{
-    self, Action, AutoscalerSpec, Builder, Child, Contents, Deletion, End, FailedContainer, Failure, Gang,
+    self, Action, AutoscalerSpec, Builder, Child, Contents, Count, Deletion, End, FailedContainer, Failure, Gang,
     GangScheduler, Phase, Plan, Pod, PodGroup, Settings, World, classify, template_hash,
 };
 
@@ -627,6 +627,14 @@ pub fn actions(plan: &Plan) -> Vec<String> {
             Action::Update { child, .. } => format!("update {}", titled(child.kind, short(&child.name(JOB)))),
             Action::DeleteJob => "delete job".into(),
         })
+        .collect()
+}
+
+/// What a plan counts, the time that was spent aside.
+pub fn turns(plan: &Plan) -> Vec<Count> {
+    let counts = plan.counts.iter().copied();
+    counts
+        .filter(|count| !matches!(count, Count::Spent { .. } | Count::Lost { .. }))
         .collect()
 }
 

@@ -1,5 +1,6 @@
 //! The parts of a status and how they are derived.
 
+pub(crate) mod accounting;
 pub(crate) mod attempts;
 pub(crate) mod completed_indexes;
 pub(crate) mod conditions;

@@ -6,7 +6,9 @@
 //! the name of a job or pod.
 
 mod jobs;
+mod register;
 mod series;
+mod times;
 mod workqueue;
 
 use std::collections::BTreeMap;
@@ -116,6 +118,21 @@ impl Metrics {
             .lateness_seconds
             .with_label_values::<&str>(&[])
             .observe(by.as_secs_f64());
+    }
+
+    /// `pytorchjob_operator_job_seconds_total` and `pytorchjob_operator_job_gpu_seconds_total`: a job has spent this
+    /// time.
+    pub fn job_spent(&self, state: &str, seconds: u64, gpu_seconds: u64) {
+        let times = &self.0.times;
+        times.spent.with_label_values(&[state]).inc_by(seconds);
+        times.spent_gpu.with_label_values(&[state]).inc_by(gpu_seconds);
+    }
+
+    /// `pytorchjob_operator_job_lost_seconds_total` and `pytorchjob_operator_job_lost_gpu_seconds_total`: an attempt
+    /// that had run for so long has failed.
+    pub fn job_lost(&self, seconds: u64, gpu_seconds: u64) {
+        self.0.times.lost.inc_by(seconds);
+        self.0.times.lost_gpu.inc_by(gpu_seconds);
     }
 
     /// `created_pods_total`.

@@ -1,17 +1,9 @@
 //! The table of all series: type, name, help text and labels.
 
-use prometheus::core::Collector;
-use prometheus::{
-    Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Error, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-/// Bounds in seconds. An unchanged job takes microseconds, a job of 1,000 pods on a busy API server a minute.
-const SECONDS: [f64; 13] = [
-    0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0,
-];
-
-/// Bounds in seconds for what waits for queues, nodes and images.
-const LONG: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
+use crate::platform::metrics::register::{counter, counters, gauges, histogram, register};
+use crate::platform::metrics::times::Times;
 
 #[derive(Debug)]
 pub(super) struct Series {
@@ -70,30 +62,6 @@ impl Series {
                 IntGauge::new("pytorchjob_operator_tasks", "Tasks that have begun and not ended")?,
             )?,
             registry,
-        })
-    }
-}
-
-/// Times in the life of jobs.
-#[derive(Debug)]
-pub(super) struct Times {
-    pub(super) start_seconds: HistogramVec,
-    pub(super) lateness_seconds: HistogramVec,
-}
-
-impl Times {
-    fn new(r: &Registry) -> Result<Self, Error> {
-        let start = HistogramOpts::new(
-            "pytorchjob_operator_job_start_seconds",
-            "From the creation or resumption of a job until it ran",
-        );
-        let lateness = (
-            "pytorchjob_operator_deadline_lateness_seconds",
-            "By how much jobs outlived activeDeadlineSeconds",
-        );
-        Ok(Self {
-            start_seconds: register(r, HistogramVec::new(start.buckets(LONG.to_vec()), &[])?)?,
-            lateness_seconds: histogram(r, lateness, &[])?,
         })
     }
 }
@@ -243,28 +211,6 @@ impl Cache {
             )?,
         })
     }
-}
-
-fn register<C: Collector + Clone + 'static>(registry: &Registry, series: C) -> Result<C, Error> {
-    registry.register(Box::new(series.clone()))?;
-    Ok(series)
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, Error> {
-    register(registry, IntCounter::new(name, help)?)
-}
-
-fn counters(registry: &Registry, (name, help): (&str, &str), labels: &[&str]) -> Result<IntCounterVec, Error> {
-    register(registry, IntCounterVec::new(Opts::new(name, help), labels)?)
-}
-
-fn histogram(registry: &Registry, (name, help): (&str, &str), labels: &[&str]) -> Result<HistogramVec, Error> {
-    let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-    register(registry, HistogramVec::new(options, labels)?)
-}
-
-fn gauges(registry: &Registry, (name, help): (&str, &str), labels: &[&str]) -> Result<IntGaugeVec, Error> {
-    register(registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
 }
 
 fn build_info(registry: &Registry) -> Result<(), Error> {

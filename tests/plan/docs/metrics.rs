@@ -23,6 +23,8 @@ fn all_metrics() -> Metrics {
     }
     metrics.job_ran(Duration::ZERO);
     metrics.deadline_exceeded(Duration::ZERO);
+    metrics.job_spent("running", 1, 8);
+    metrics.job_lost(1, 8);
     metrics.count_jobs(|| [("Running", 1)].into()).unwrap();
     metrics.reconcile_started().finished(Outcome::Error);
     metrics.set_leader("lease", true);

@@ -8,7 +8,7 @@
 //! * The conditions `Suspended=False`, `Running=False` by a suspension, and `Restarting`: history. A job created in the
 //!   same state has not been suspended and has not lost a pod.
 //! * `restarts` and `firstFailure` are history as well, but `backoffLimit` is judged by them: the new job is given the
-//!   old one's; so are `restartTimes` for `restartWindow`. `attempts` are history that nothing is judged by, and so is the
+//!   old one's; so are `restartTimes` for `restartWindow`. `attempts` and `accounting` are history that nothing is judged by, and so is the
 //!   number of the attempt in pods. So is `Running=True`, which says that a job has run since its start: all pods of the new job run for a
 //!   moment.
 //! * `WORLD_SIZE` in an elastic job with a Master: running pods keep the number of their start when the job is scaled.
@@ -77,6 +77,7 @@ pub fn status(mut status: JobStatus) -> Value {
     status.observed_generation = None;
     status.restart_times.clear();
     status.attempts.clear();
+    status.accounting = None;
     if let Some(failure) = &mut status.first_failure {
         failure.finished_at = None;
     }

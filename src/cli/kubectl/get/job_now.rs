@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::api::{ConditionType, JobStatus, PyTorchJobSpec, ReplicaType};
 use crate::cli::kubectl::age::age;
 use crate::cli::kubectl::stage::{PodNow, Stage};
-use crate::planner::{finished, state};
+use crate::planner::{finished, goodput, state};
 
 /// What stands where there is nothing to say, as in `kubectl`.
 const NONE: &str = "<none>";
@@ -16,12 +16,12 @@ const NONE: &str = "<none>";
 pub(super) struct Columns {
     /// NAMESPACE, in front.
     pub namespace: bool,
-    /// WHY, the message of the state, at the end.
+    /// GOODPUT as of now, and WHY, the message of the state, at the end.
     pub why: bool,
 }
 
 /// What the table says of a job, its pods aside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct JobNow {
     namespace: String,
     name: String,
@@ -29,6 +29,8 @@ pub(super) struct JobNow {
     ready: Option<String>,
     restarts: i32,
     why: String,
+    /// What its goodput is told from.
+    status: JobStatus,
     created: Option<Timestamp>,
     /// How many pods it is to have; nothing if it cannot be read, or is to have none now.
     replicas: Option<usize>,
@@ -39,8 +41,8 @@ impl Columns {
     pub(super) fn headings(self) -> Vec<String> {
         let namespace = self.namespace.then_some("NAMESPACE");
         let always = ["NAME", "STATE", "READY", "RESTARTS", "AGE", "PROGRESS"];
-        let why = self.why.then_some("WHY");
-        let headings = namespace.into_iter().chain(always).chain(why);
+        let wide = ["GOODPUT", "WHY"].into_iter().filter(|_| self.why);
+        let headings = namespace.into_iter().chain(always).chain(wide);
         headings.map(ToOwned::to_owned).collect()
     }
 }
@@ -77,6 +79,12 @@ impl JobNow {
             replicas: spec.filter(runs).map(replicas),
             ready: status.ready,
             restarts: status.restarts.unwrap_or(0),
+            status: JobStatus {
+                conditions: status.conditions,
+                start_time: status.start_time,
+                accounting: status.accounting,
+                ..JobStatus::default()
+            },
         }
     }
 
@@ -96,8 +104,13 @@ impl JobNow {
             age.unwrap_or_else(|| NONE.to_owned()),
             pods.map(|pods| self.progress(pods)).unwrap_or_default(),
         ];
-        let why = columns.why.then(|| self.why.clone());
-        namespace.into_iter().chain(always).chain(why).collect()
+        let goodput = || goodput(&self.status, now).unwrap_or_else(|| NONE.to_owned());
+        let wide = columns.why.then(|| [goodput(), self.why.clone()]);
+        namespace
+            .into_iter()
+            .chain(always)
+            .chain(wide.into_iter().flatten())
+            .collect()
     }
 
     /// What its pods are at until all of them run, and what keeps them.
@@ -142,6 +155,28 @@ mod tests {
             trouble: *trouble,
         };
         stages.iter().map(pod).collect()
+    }
+
+    #[test]
+    fn a_wide_line_has_the_goodput_as_of_now() {
+        let condition =
+            |type_: &str, time: &str| json!({ "type": type_, "status": "True", "lastTransitionTime": time });
+        let job = json!({
+            "metadata": { "name": "train" },
+            "status": {
+                "startTime": "2026-01-01T00:00:00Z",
+                "conditions": [condition("Created", "2026-01-01T00:00:00Z"), condition("Running", "2026-01-01T00:01:00Z")],
+                "accounting": { "seconds": { "waiting": 60 } },
+            },
+        });
+        let wide = Columns {
+            why: true,
+            ..Columns::default()
+        };
+        assert_eq!(wide.headings()[6..], ["GOODPUT", "WHY"]);
+        let at = |now: &str| JobNow::of(&job).cells(None, wide, now.parse().unwrap())[6].clone();
+        assert_eq!(at("2026-01-01T00:01:00Z"), "<none>", "it has not run for a second");
+        assert_eq!(at("2026-01-01T00:10:00Z"), "90%");
     }
 
     fn cells(job: &Value, stages: &[(Stage, Option<&'static str>)]) -> String {
