@@ -69,7 +69,9 @@ pub(crate) fn remaining(world: &World<'_>, status: &JobStatus) -> Option<Duratio
 /// Begins the time when pods are about to be created, which `creates` says, or when the policy is seen for the first
 /// time, and ends it when all run. Of pods that go it is not the time.
 pub(crate) fn track(world: &World<'_>, status: &mut JobStatus, completed: &CompletedIndexes, creates: bool) {
-    let has_policy = world.job.spec.run_policy.startup_deadline_seconds.is_some();
+    let seconds = world.job.spec.run_policy.startup_deadline_seconds;
+    // A number that the definition refuses counts as unset.
+    let has_policy = seconds.is_some_and(|seconds| seconds > 0);
     let ending = world.restarts_as_a_whole() && !status.replaced_pods.is_empty();
     if !has_policy || ending || all_run(world, completed) {
         status.starting_since = None;
