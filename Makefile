@@ -5,7 +5,7 @@ KIND ?= kind
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test simulate worlds mutants fuzz test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-trainer test-oldest test-timeline screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test simulate worlds mutants fuzz test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-trainer test-oldest test-timeline screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench bench-plot image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -137,6 +137,9 @@ demo: control-plane ## Watch a job live through its edits on a real API server (
 
 bench: control-plane ## Measure the operator against the figures of docs/performance.md
 	cargo bench --locked --bench lifecycle
+
+bench-plot: control-plane ## Measure how costs grow with jobs and pods, and draw it (writes docs/images/growth.svg; ten minutes)
+	mkdir -p docs/images && PLOT=$(CURDIR)/docs/images/growth.svg cargo bench --locked --bench lifecycle -- growth
 
 image: ## Build the container image IMAGE, also into target/image.tar; no Docker daemon is needed (Debian: as root)
 	@./config/image/build.sh "$(IMAGE)"

@@ -13,11 +13,13 @@
 mod admission;
 mod deadline;
 mod definition;
+mod growth;
 mod jobs;
 mod large;
 mod latency;
 mod memory;
 mod null_operator;
+mod plot;
 mod population;
 mod recorder;
 mod rig;
@@ -58,6 +60,9 @@ const SCENARIOS: [&str; 13] = [
     "scale",
 ];
 
+/// Alone, and only when asked for: ten control planes, and a plot in place of the table.
+const GROWTH: &str = "growth";
+
 /// About our binary or our fields, or what takes Kubeflow's operator for ever.
 const OURS_ALONE: [&str; 5] = ["start", "deadline", "services", "tenants", "wide"];
 
@@ -68,8 +73,12 @@ async fn main() -> Result<()> {
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))
         .collect();
+    if wanted == [GROWTH] {
+        return growth::measure().await;
+    }
     if let Some(unknown) = wanted.iter().find(|name| !SCENARIOS.contains(&name.as_str())) {
-        return Err(format!("no scenario {unknown}; there are {}", SCENARIOS.join(", ")).into());
+        let all = SCENARIOS.join(", ");
+        return Err(format!("no scenario {unknown}; there are {all}, and {GROWTH} by itself").into());
     }
     let mut table = Table::default();
     for name in SCENARIOS {

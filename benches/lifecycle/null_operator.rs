@@ -14,7 +14,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::DynamicObject;
 use kube::{Client, Resource};
-use pytorchjob_operator::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, Replica, ReplicaType, names};
+use pytorchjob_operator::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, Replica, ReplicaType, names, shortened};
 use pytorchjob_operator::planner::{self, Builder, Phase, Settings, World};
 use pytorchjob_operator::platform::clock;
 use serde::de::IgnoredAny;
@@ -64,6 +64,8 @@ pub fn replicas(job: &PyTorchJob) -> Vec<(ReplicaType, u32)> {
     ReplicaType::ALL.into_iter().flat_map(of).collect()
 }
 
+/// Bytes of a note that the API server takes.
+const EVENT_NOTE: usize = 1_024;
 /// Requests of a job under way at once, in pairs of a pod and its service.
 const PAIRS: usize = 32;
 
@@ -134,7 +136,7 @@ impl Writes<'_> {
                 namespace: Some(self.namespace.to_owned()),
                 ..ObjectMeta::default()
             },
-            note: Some(names.join(", ")),
+            note: Some(shortened(names.join(", "), EVENT_NOTE)),
             reason: Some(reason.to_owned()),
             regarding: Some(regarding),
             reporting_controller: Some("null-operator".to_owned()),

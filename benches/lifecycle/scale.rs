@@ -28,7 +28,7 @@ const WAITS: &str = "waiting for leadership";
 /// Fills etcd, and starts two replicas after one another.
 pub async fn measure(table: &mut Table) -> Result<()> {
     let jobs = parameter("SCALE_JOBS", 10_000)?;
-    let rig = rig().await?;
+    let rig = Rig::start_without_nodes().await?;
     let mut population = Population::connect(rig.cluster.directory()).await?;
     let namespace = rig.cluster.namespace("scale").await?;
     for index in 0..jobs {
@@ -68,12 +68,6 @@ pub async fn measure(table: &mut Table) -> Result<()> {
         .measured(requests.to_string());
     standby.stop().await?;
     Ok(())
-}
-
-/// A control plane in which nobody but the operator looks at the jobs.
-pub async fn rig() -> Result<Rig> {
-    let rig = Rig::start_without_nodes().await?;
-    Ok(rig)
 }
 
 /// What the start of a replica came to.

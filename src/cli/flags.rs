@@ -48,7 +48,7 @@ pub(super) struct Flags {
     /// Namespace of the lease. Default: the pod's own.
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
     leader_election_namespace: Option<String>,
-    /// Jobs reconciled at once.
+    /// Jobs reconciled at once; as many more of namespaces that have none under way.
     #[arg(long, default_value = "32", value_name = "NUMBER")]
     controller_threads: NonZeroUsize,
     /// Maximum writes per second; 0 and less is no limit. Unlimited by default: the API server's priority and fairness

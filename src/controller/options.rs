@@ -16,7 +16,7 @@ pub(crate) struct Options {
     pub kubeconfig: Option<std::path::PathBuf>,
     /// Namespace to watch; otherwise all.
     pub namespace: Option<String>,
-    /// Jobs reconciled at once.
+    /// Jobs reconciled at once; as many more of namespaces that have none under way.
     pub threads: NonZeroUsize,
     /// Limit of mutating requests; otherwise the server's own priority and fairness decides.
     pub limit: Option<RateLimit>,

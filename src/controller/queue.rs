@@ -110,7 +110,7 @@ impl EventHandler for JobQueue {
 }
 
 /// Reconciles all jobs once and then whichever changes, until `shutdown`; then ends the running ones. Up to `threads`
-/// at once, and of those that wait one of each namespace in turn.
+/// at once, by [`Passes`].
 pub(super) async fn run(context: Arc<Context>, queue: &JobQueue, threads: NonZeroUsize, shutdown: CancellationToken) {
     let Some(changed) = queue.listen() else { return };
     let _running = context.health.reconciling();
@@ -128,13 +128,13 @@ pub(super) async fn run(context: Arc<Context>, queue: &JobQueue, threads: NonZer
     let (later, again) = unbounded();
     let mut work = Work {
         context,
-        passes: Passes::default(),
+        passes: Passes::new(threads.get()),
         running: FuturesUnordered::new(),
         later,
     };
     let mut due = std::pin::pin!(scheduler(requests(all, changed, again)));
     loop {
-        work.begin(threads.get());
+        work.begin();
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
@@ -175,8 +175,8 @@ struct Work {
 }
 
 impl Work {
-    fn begin(&mut self, threads: usize) {
-        while let Some(job) = self.passes.begin(threads) {
+    fn begin(&mut self) {
+        while let Some(job) = self.passes.begin() {
             self.context.workqueue.take(&job);
             self.running.push(pass(job, self.context.clone()).boxed());
         }

@@ -36,6 +36,18 @@ impl<T> Turns<T> {
     /// The next one.
     pub(super) fn pop(&mut self) -> Option<T> {
         let namespace = self.order.pop_front()?;
+        self.take(namespace)
+    }
+
+    /// The next one of a namespace, out of turn.
+    fn pop_of(&mut self, namespace: &str) -> Option<T> {
+        let place = self.order.iter().position(|other| other == namespace)?;
+        let namespace = self.order.remove(place)?;
+        self.take(namespace)
+    }
+
+    /// The first of a namespace, which then comes after all others.
+    fn take(&mut self, namespace: String) -> Option<T> {
         let waiting = self.waiting.get_mut(&namespace)?;
         let item = waiting.pop_front();
         if waiting.is_empty() {
@@ -45,14 +57,25 @@ impl<T> Turns<T> {
         }
         item
     }
+
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
 }
 
 /// The jobs that are due, each once, and those that a pass looks at, each one pass at a time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Passes {
+    /// Passes at once. As many more may be begun in namespaces that have none under way: a thousand jobs that start
+    /// together hold all passes until their first requests are answered, and nobody else is to wait for that.
+    most: usize,
     due: Turns<NamespacedName>,
     states: HashMap<NamespacedName, State>,
-    running: usize,
+    /// How many passes are under way, in all and by namespace.
+    under_way: usize,
+    running: HashMap<String, usize>,
+    /// Namespaces that had nothing under way and found all passes taken.
+    kept_waiting: VecDeque<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +87,18 @@ enum State {
 }
 
 impl Passes {
+    /// Up to `most` passes at once.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            due: Turns::default(),
+            states: HashMap::new(),
+            under_way: 0,
+            running: HashMap::new(),
+            kept_waiting: VecDeque::new(),
+        }
+    }
+
     /// The job has to be looked at.
     pub(super) fn due(&mut self, job: NamespacedName) {
         if let Some(state) = self.states.get_mut(&job) {
@@ -73,23 +108,41 @@ impl Passes {
             return;
         }
         self.states.insert(job.clone(), State::Due);
-        self.push(job);
+        let namespace = job.namespace.clone();
+        if self.under_way >= self.most && !self.running.contains_key(&namespace) {
+            self.kept_waiting.push_back(namespace.clone());
+        }
+        self.due.push(&namespace, job);
     }
 
-    /// The job whose turn it is, while fewer than `most` are looked at.
-    pub(super) fn begin(&mut self, most: usize) -> Option<NamespacedName> {
-        if self.running >= most {
+    /// The job whose turn it is, if a pass over it may begin.
+    pub(super) fn begin(&mut self) -> Option<NamespacedName> {
+        let job = match self.under_way {
+            passes if passes < self.most => self.due.pop(),
+            passes if passes < self.most * 2 => self.next_kept_waiting(),
+            _ => None,
+        };
+        let Some(job) = job else {
+            if self.due.is_empty() {
+                self.kept_waiting.clear();
+            }
             return None;
-        }
-        let job = self.due.pop()?;
-        self.running += 1;
+        };
+        self.under_way += 1;
+        *self.running.entry(job.namespace.clone()).or_default() += 1;
         self.states.insert(job.clone(), State::Running);
         Some(job)
     }
 
     /// A pass over the job has ended. Whether the job is due again.
     pub(super) fn end(&mut self, job: &NamespacedName) -> bool {
-        self.running -= 1;
+        self.under_way -= 1;
+        if let Some(running) = self.running.get_mut(&job.namespace) {
+            *running -= 1;
+            if *running == 0 {
+                self.running.remove(&job.namespace);
+            }
+        }
         let again = self.states.remove(job) == Some(State::RunningAndDue);
         if again {
             self.due(job.clone());
@@ -97,9 +150,12 @@ impl Passes {
         again
     }
 
-    fn push(&mut self, job: NamespacedName) {
-        let namespace = job.namespace.clone();
-        self.due.push(&namespace, job);
+    fn next_kept_waiting(&mut self) -> Option<NamespacedName> {
+        let (running, due) = (&self.running, &mut self.due);
+        let waiting = std::iter::from_fn(|| self.kept_waiting.pop_front());
+        waiting
+            .filter(|namespace| !running.contains_key(namespace))
+            .find_map(|namespace| due.pop_of(&namespace))
     }
 }
 
@@ -124,43 +180,69 @@ mod tests {
     }
 
     #[test]
-    fn one_job_beside_a_thousand_of_another_namespace_waits_for_one_of_them() {
-        let mut passes = Passes::default();
+    fn of_a_thousand_due_jobs_that_of_another_namespace_comes_second() {
+        let mut passes = Passes::new(1);
         (0..1_000).for_each(|index| passes.due(job("burst", &format!("job-{index}"))));
-        assert_eq!(passes.begin(1), Some(job("burst", "job-0")));
         passes.due(job("quiet", "canary"));
+        assert_eq!(passes.begin(), Some(job("burst", "job-0")));
         passes.end(&job("burst", "job-0"));
-        assert_eq!(passes.begin(1), Some(job("burst", "job-1")));
-        passes.end(&job("burst", "job-1"));
-        assert_eq!(passes.begin(1), Some(job("quiet", "canary")));
+        assert_eq!(passes.begin(), Some(job("quiet", "canary")));
+    }
+
+    #[test]
+    fn a_namespace_with_nothing_under_way_does_not_wait_for_the_passes_of_another() {
+        let mut passes = Passes::new(2);
+        (0..9).for_each(|index| passes.due(job("burst", &index.to_string())));
+        let begun = |passes: &mut Passes| std::iter::from_fn(|| passes.begin()).collect::<Vec<_>>();
+        assert_eq!(begun(&mut passes), [job("burst", "0"), job("burst", "1")]);
+        passes.due(job("quiet", "a"));
+        passes.due(job("quiet", "b"));
+        passes.due(job("other", "a"));
+        passes.due(job("third", "a"));
+        let beside = [job("quiet", "a"), job("other", "a")];
+        assert_eq!(begun(&mut passes), beside, "one each, and no more than two");
+        passes.end(&job("quiet", "a"));
+        assert_eq!(begun(&mut passes), [job("third", "a")]);
+        assert!(begun(&mut passes).is_empty());
+        for ended in [job("other", "a"), job("third", "a"), job("burst", "0")] {
+            passes.end(&ended);
+        }
+        assert_eq!(
+            begun(&mut passes),
+            [job("burst", "2")],
+            "the others have had their turn"
+        );
     }
 
     #[test]
     fn a_job_is_looked_at_once_however_often_it_is_due_and_by_one_pass_at_a_time() {
-        let mut passes = Passes::default();
+        let mut passes = Passes::new(2);
         passes.due(job("ns", "a"));
         passes.due(job("ns", "a"));
-        assert_eq!(passes.begin(2), Some(job("ns", "a")));
-        assert_eq!(passes.begin(2), None);
+        assert_eq!(passes.begin(), Some(job("ns", "a")));
+        assert_eq!(passes.begin(), None);
         passes.due(job("ns", "a"));
-        assert_eq!(passes.begin(2), None, "while it is looked at");
+        assert_eq!(passes.begin(), None, "while it is looked at");
         assert!(passes.end(&job("ns", "a")), "but then again");
-        assert_eq!(passes.begin(2), Some(job("ns", "a")));
+        assert_eq!(passes.begin(), Some(job("ns", "a")));
         assert!(!passes.end(&job("ns", "a")));
-        assert_eq!(passes.begin(2), None);
-        assert!(passes.states.is_empty(), "nothing is remembered of a job at rest");
+        assert_eq!(passes.begin(), None);
+        assert!(
+            passes.states.is_empty() && passes.running.is_empty(),
+            "nothing is remembered of a job at rest"
+        );
     }
 
     #[test]
     fn no_more_jobs_are_looked_at_at_once_than_may_be() {
-        let mut passes = Passes::default();
+        let mut passes = Passes::new(2);
         (0..3).for_each(|index| passes.due(job("ns", &index.to_string())));
         assert_eq!(
-            [passes.begin(2), passes.begin(2)],
+            [passes.begin(), passes.begin()],
             [Some(job("ns", "0")), Some(job("ns", "1"))]
         );
-        assert_eq!(passes.begin(2), None);
+        assert_eq!(passes.begin(), None);
         passes.end(&job("ns", "1"));
-        assert_eq!(passes.begin(2), Some(job("ns", "2")));
+        assert_eq!(passes.begin(), Some(job("ns", "2")));
     }
 }
