@@ -118,6 +118,22 @@ impl FailureClass {
         }
     }
 
+    /// Whether the machine may have caused it, as far as the failure tells: such failures count against a node. What a
+    /// program does wrong, it does wrong on every node, and what the others make a rank do is not its node's fault.
+    #[must_use]
+    pub const fn may_be_the_nodes(self) -> bool {
+        matches!(
+            self,
+            Self::Crashed
+                | Self::CudaError
+                | Self::DiskFull
+                | Self::GpuFault
+                | Self::Killed
+                | Self::OutOfMemory
+                | Self::Unknown
+        )
+    }
+
     /// Whether it says little: of two that ended in the same second, the other one explains more.
     #[must_use]
     pub const fn is_vague(self) -> bool {

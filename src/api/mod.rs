@@ -39,9 +39,12 @@ pub use rule::{Rule, Scope};
 pub(crate) use rules::LOST_BY_MULTIKUEUE;
 pub use rules::RULES;
 pub use run_policy::{
-    CleanPodPolicy, RestartScope, RestartWindow, RunPolicy, SchedulingPolicy, ServicePolicy, StartupDeadlineAction,
+    CleanPodPolicy, NodeExclusion, RestartScope, RestartWindow, RunPolicy, SchedulingPolicy, ServicePolicy,
+    StartupDeadlineAction,
 };
 pub use schema::{UnknownPodFields, crd, crd_yaml, definition};
-pub use status::{Attempt, ConditionType, FirstFailure, JobCondition, JobStatus, ReplicaStatus};
+pub use status::{
+    Attempt, ConditionType, ExcludedNode, FirstFailure, JobCondition, JobStatus, NodeFailure, ReplicaStatus,
+};
 pub use text::shortened;
 pub use word::Word;

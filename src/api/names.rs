@@ -25,6 +25,9 @@ pub const ANNOTATION_ATTEMPT: &str = "training.kubeflow.org/attempt";
 /// Annotation of a pod: `runPolicy.progressPolicy.deadlineSeconds`, of a pod whose readiness says whether it makes
 /// progress. An addition to Kubeflow's.
 pub const ANNOTATION_PROGRESS_DEADLINE: &str = "training.kubeflow.org/progress-deadline-seconds";
+/// Annotation of a pod: names of the nodes that it was built to stay away from, joined by commas. An addition to
+/// Kubeflow's.
+pub const ANNOTATION_EXCLUDED_NODES: &str = "training.kubeflow.org/excluded-nodes";
 /// Value of [`LABEL_JOB_ROLE`].
 pub const JOB_ROLE_MASTER: &str = "master";
 
@@ -129,6 +132,10 @@ pub mod reason {
     pub const STUCK_POD: &str = "PodStuckTerminating";
     /// Event: a pod was deleted by force, because its node did not end it in time.
     pub const FORCED_POD: &str = "ForceDeletedPod";
+    /// Event: new pods stay away from a node.
+    pub const NODE_EXCLUDED: &str = "NodeExcluded";
+    /// Event: they do so no longer, because a pod could not be scheduled.
+    pub const NODE_READMITTED: &str = "NodeReadmitted";
     /// Event: all pods that were asked to stop have ended.
     pub const STOPPED_PODS: &str = "PodsStopped";
     /// Condition Stalled and event: replicas run and write nothing. The word of a Deployment.
@@ -139,9 +146,11 @@ pub mod reason {
     pub const STATUS_PRUNED: &str = "StatusFieldsPruned";
     /// Event: a container of the job fails again and again.
     pub const CRASH_LOOP: &str = "CrashLoopBackOff";
+    /// Event: schedulers cannot place a pod.
+    pub const UNSCHEDULABLE: &str = "Unschedulable";
     /// Events: a pod of the job does not run; the scheduler's and the kubelet's words, which Kubeflow passes on too.
     pub const POD_TROUBLES: [&str; 11] = [
-        "Unschedulable",
+        UNSCHEDULABLE,
         "SchedulingGated",
         "ImagePullBackOff",
         "InvalidImageName",

@@ -93,6 +93,13 @@ pub struct RunPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<String>,
 
+    /// Nodes where ranks of the job failed that often get no new pod of it: only failures count that the machine may
+    /// have caused. The pods get a required node affinity; nodes that are excluded are in status.excludedNodes. When a
+    /// pod cannot be scheduled for five minutes, the exclusion that ends first is let go. May be edited at any time;
+    /// pods to come follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_exclusion: Option<NodeExclusion>,
+
     /// What becomes of a replica that runs and has stopped writing to its log or its checkpoints. Uses the readiness
     /// probe of the container pytorch, which must have none of its own. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -175,6 +182,21 @@ impl RunPolicy {
         let grace = self.graceful_stop_seconds.filter(|grace| *grace > 0)?;
         Some((grace, grace.saturating_sub(STOP_MARGIN).max(1)))
     }
+}
+
+/// Which nodes new pods stay away from. Ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeExclusion {
+    /// Number of failures on a node, within windowSeconds, from which on it is excluded.
+    #[schemars(range(min = 1, max = 100), required)]
+    pub after_failures: i32,
+    /// Most nodes that are excluded at a time: of more, those that failed last.
+    #[schemars(range(min = 1, max = 64), required)]
+    pub max: i32,
+    /// Length of the window. A node comes back when its failures are older.
+    #[schemars(range(min = 1, max = 2_147_483_647), required)]
+    pub window_seconds: i32,
 }
 
 /// So many restarts within so many seconds. Ours.

@@ -77,6 +77,15 @@ pub struct JobStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accounting: Option<Box<Accounting>>,
 
+    /// Nodes that new pods of the job do not go to, by `runPolicy.nodeExclusion`, the first to come back first. An
+    /// addition to Kubeflow's status.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    pub excluded_nodes: Vec<ExcludedNode>,
+
+    /// The failures that `runPolicy.nodeExclusion` looks at, the newest last. An addition to Kubeflow's status.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    pub node_failures: Vec<NodeFailure>,
+
     /// What another version of the operator has written. A status is replaced as a whole, so it is kept here.
     #[serde(flatten)]
     #[schemars(skip)]
@@ -240,6 +249,32 @@ pub struct Attempt {
     /// The nodes that its pods ran on, sorted, 64 at most.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
     pub nodes: Vec<String>,
+}
+
+/// A node that new pods of the job do not go to.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExcludedNode {
+    /// Name of the node.
+    pub name: String,
+    /// When it comes back.
+    pub until: Time,
+    /// Which failures exclude it.
+    pub because: String,
+}
+
+/// A failure that counts against the node that it was on.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeFailure {
+    /// Name of the node.
+    pub node: String,
+    /// When the container ended.
+    pub time: Time,
+    /// Name of the pod.
+    pub pod: String,
+    /// What the failure was.
+    pub class: String,
 }
 
 /// The Go operators write an empty list or map as `null`.

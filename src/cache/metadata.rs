@@ -29,8 +29,9 @@ struct MetadataView {
 }
 
 /// Labels and annotations that are read.
-const KEPT: [&str; 7] = [
+const KEPT: [&str; 8] = [
     names::ANNOTATION_ATTEMPT,
+    names::ANNOTATION_EXCLUDED_NODES,
     names::ANNOTATION_PROGRESS_DEADLINE,
     names::LABEL_OPERATOR_NAME,
     names::LABEL_POD_TEMPLATE_HASH,

@@ -14,6 +14,7 @@ mod listing;
 mod metadata;
 mod parts;
 mod stored_job;
+mod trouble;
 mod view;
 pub(crate) mod watch;
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use crate::api::names::reason;
 use crate::api::{ChildKind, shortened};
 use crate::planner::{Amount, AutoscalerSpec, PodGroup, PodGroupSpec};
 
@@ -154,7 +155,7 @@ impl StatusView {
     fn unschedulable(&self, kind: ChildKind) -> Option<String> {
         let condition = match kind {
             ChildKind::VolcanoPodGroup if self.is_pending() || self.phase.as_deref() == Some("Inqueue") => {
-                self.condition("Unschedulable", "True")
+                self.condition(reason::UNSCHEDULABLE, "True")
             }
             ChildKind::KubernetesPodGroup => self.condition("PodGroupInitiallyScheduled", "False"),
             _ => None,

@@ -9,11 +9,10 @@ use kube::Resource;
 use kube::core::DynamicResourceScope;
 use serde::Deserialize;
 
-use crate::api::names::{self, reason};
-use crate::api::{ChildKind, shortened};
+use crate::api::{ChildKind, names};
 use crate::cache::children::{Observed, Owner};
-use crate::cache::parts::{self, ContainerStatusView, SpecView, StatusView, TROUBLE_BYTES, TerminatedView};
-use crate::cache::{failure, metadata};
+use crate::cache::parts::{self, SpecView, StatusView, TerminatedView};
+use crate::cache::{failure, metadata, trouble};
 use crate::planner::{Child, Deletion, Phase, Pod, Progress, Trouble, template_hash};
 
 /// The part of an owned object that is read. The parser skips the rest without allocating it.
@@ -146,19 +145,17 @@ impl ObjectView {
         if !matches!(phase, Phase::Pending | Phase::Running) {
             return None;
         }
-        let unscheduled = self.status.condition("PodScheduled", "False");
-        let unscheduled = unscheduled.map(|condition| (&condition.reason, &condition.message));
-        let waiting = self
-            .status
-            .containers()
-            .filter_map(|status| status.state.as_ref()?.waiting.as_ref());
-        let waiting = waiting.map(|waiting| (&waiting.reason, &waiting.message));
-        let told = unscheduled.into_iter().chain(waiting).find_map(|(reason, message)| {
-            let reason = known_trouble(reason.as_deref()?)?;
-            let message = shortened(message.clone().unwrap_or_default(), TROUBLE_BYTES);
-            Some(Trouble { reason, message })
-        });
-        told.or_else(|| self.status.containers().find_map(crash_loop))
+        trouble::of(&self.status, || self.excludes())
+    }
+
+    /// The nodes that the pod was built to stay away from.
+    fn excludes(&self) -> Vec<String> {
+        let annotations = self.metadata.annotations.as_ref();
+        let nodes = annotations.and_then(|all| all.get(names::ANNOTATION_EXCLUDED_NODES));
+        nodes
+            .into_iter()
+            .flat_map(|nodes| nodes.split(',').map(Into::into))
+            .collect()
     }
 
     /// When a container that had failed was last started again; its end, while the kubelet has yet to do so.
@@ -244,31 +241,6 @@ impl ObjectView {
             _ => Phase::Pending,
         }
     }
-}
-
-/// A container that has failed after it had been restarted: the kubelet waits before it starts it again. It says so by
-/// `CrashLoopBackOff` only if it looks at the pod meanwhile, which a kubelet of 1.37 does not.
-fn crash_loop(status: &ContainerStatusView) -> Option<Trouble> {
-    let end = status.state.as_ref()?.terminated.as_ref()?;
-    let again = status.restart_count > 0 && end.exit_code != 0;
-    let reason = end.reason.as_deref().unwrap_or("Error");
-    again.then(|| Trouble {
-        reason: reason::CRASH_LOOP,
-        message: format!(
-            "container {} exited with code {} ({reason}) and waits to be started again",
-            status.name, end.exit_code
-        ),
-    })
-}
-
-/// The kubelet says `ErrImagePull` after each attempt, and `ImagePullBackOff` until the next.
-fn known_trouble(word: &str) -> Option<&'static str> {
-    let word = if word == "ErrImagePull" {
-        "ImagePullBackOff"
-    } else {
-        word
-    };
-    reason::POD_TROUBLES.into_iter().find(|known| *known == word)
 }
 
 fn observed<T>(metadata: ObjectMeta, fact: T) -> Observed<T> {

@@ -142,12 +142,16 @@ pub struct Progress {
 }
 
 /// Why the containers of a pod do not run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trouble {
     /// The scheduler's or the kubelet's word, one of [`crate::api::names::reason::POD_TROUBLES`].
     pub reason: &'static str,
     /// What it says about it.
     pub message: String,
+    /// Since when, if it is the scheduler's.
+    pub since: Option<Timestamp>,
+    /// The nodes that the pod was built to stay away from.
+    pub excludes: Vec<String>,
 }
 
 /// Why a pod failed.

@@ -7,7 +7,7 @@ use crate::planner::decision::{self, Decision};
 use crate::planner::plan::{Action, Count, Event, Plan, StatusWrite};
 use crate::planner::policy::scheduling_policy::{self, Turn};
 use crate::planner::policy::{
-    active_deadline_seconds, autoscaler, clean_pod_policy, progress_policy, replicas, restart_policy,
+    active_deadline_seconds, autoscaler, clean_pod_policy, node_exclusion, progress_policy, replicas, restart_policy,
     startup_deadline_seconds, success, suspend, unreachable_seconds,
 };
 use crate::planner::status::completed_indexes::CompletedIndexes;
@@ -120,6 +120,7 @@ impl<'a> Draft<'a> {
         let decision = decision::decide(self.world, &self.status, &self.completed, failures);
         if let Decision::Restart(_, replaced) = &decision {
             restart_policy::count(self.world, &mut self.status, replaced);
+            node_exclusion::count(self.world, &mut self.status, &failed);
             // What is started again because of its deadline has all the time once more.
             self.status.starting_since.take_if(|_| failed.is_empty());
         }
@@ -201,9 +202,25 @@ impl<'a> Draft<'a> {
         if self.plan.actions.iter().any(|action| action.creates(ChildKind::Pod)) {
             attempts::begin(self.world, &mut self.status);
         }
+        self.exclude_nodes();
         self.plan.actions.extend(autoscaler::reconcile(self.world));
         self.plan.actions.extend(scheduling_policy::reconcile(self.world));
         self.plan.actions.extend(template_hash::relabel(self.world));
+    }
+
+    /// Keeps the list of nodes that new pods stay away from.
+    fn exclude_nodes(&mut self) {
+        let (world, status) = (self.world, &mut self.status);
+        if status.attempt() != self.stored.attempt() {
+            node_exclusion::count_attempt(world, status);
+        }
+        self.plan.events.extend(node_exclusion::refresh(world, status));
+        self.plan.events.extend(node_exclusion::relent(world, status));
+        let next = node_exclusion::next(world, status);
+        self.plan.requeue = [self.plan.requeue, next].into_iter().flatten().min();
+        if !world.is_restarting_as_a_whole() {
+            self.plan.actions.extend(node_exclusion::outdated(world));
+        }
     }
 
     /// Keeps the time by which all pods have to run.
@@ -229,7 +246,8 @@ impl<'a> Draft<'a> {
         }
         let begins = self.stored.attempt() != self.status.attempt();
         let ending = self.world.restarts_as_a_whole() && !self.status.replaced_pods.is_empty();
-        if turn != Turn::Pods || begins || ending || claims_more(self.world, self.stored, &self.status) {
+        let excludes = self.stored.excluded_nodes != self.status.excluded_nodes;
+        if turn != Turn::Pods || begins || ending || excludes || claims_more(self.world, self.stored, &self.status) {
             actions.retain(|action| !action.creates(ChildKind::Pod));
         }
     }

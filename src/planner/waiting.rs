@@ -24,8 +24,6 @@ const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 /// The kubelet forgets the failures of a container that has run for this long. One that ends sooner is in the same
 /// loop.
 const CRASH_LOOP_RESET: SignedDuration = SignedDuration::from_mins(10);
-/// The reason that schedulers give for pods that they cannot place.
-const UNSCHEDULABLE: &str = "Unschedulable";
 /// The conditions that can be the state of an unfinished job.
 const STATES: [ConditionType; 4] = [
     ConditionType::Created,
@@ -165,7 +163,7 @@ fn trouble(world: &World<'_>, status: &JobStatus, told: &[&str]) -> Option<Cause
             let in_loop = || crash_loop_ends(world, pod, told).map(|_| (reason::CRASH_LOOP, ""));
             Some((replica, pod, trouble.or_else(in_loop)?))
         })
-        .filter(|(.., (reason, _))| !of_gang || *reason != UNSCHEDULABLE)
+        .filter(|(.., (reason, _))| !of_gang || *reason != reason::UNSCHEDULABLE)
         .collect();
     troubled.sort_by_key(|(replica, ..)| *replica);
     let (_, pod, (reason, message)) = troubled.first()?;
@@ -176,7 +174,7 @@ fn trouble(world: &World<'_>, status: &JobStatus, told: &[&str]) -> Option<Cause
         ""
     };
     let news = match *reason {
-        UNSCHEDULABLE | "SchedulingGated" => News::Words,
+        reason::UNSCHEDULABLE | "SchedulingGated" => News::Words,
         _ => News::Subject,
     };
     Some(Cause {
@@ -207,7 +205,11 @@ fn gang(world: &World<'_>, held: bool) -> Option<Cause> {
     let (name, kind) = (world.name(), gang.scheduler.kind());
     let (subject, text, event) = if let Some(message) = scheduling_policy::unschedulable(world) {
         let text = format!(": {}.", message.trim_end_matches('.'));
-        (format!("PodGroup {name}: {UNSCHEDULABLE}"), text, Some(UNSCHEDULABLE))
+        (
+            format!("PodGroup {name}: {}", reason::UNSCHEDULABLE),
+            text,
+            Some(reason::UNSCHEDULABLE),
+        )
     } else if held && !gang.served {
         let text = match gang.scheduler {
             GangScheduler::Volcano => ". Install Volcano.",

@@ -132,7 +132,11 @@ impl History {
             self.limit
         );
         assert!(
-            status.attempts.is_empty() && status.restart_times.is_empty(),
+            status.attempts.is_empty()
+                && status.restart_times.is_empty()
+                && status.starting_since.is_none()
+                && status.excluded_nodes.is_empty()
+                && status.node_failures.is_empty(),
             "a field that is not set leaves no trace: {status:?}"
         );
         self.restarts = restarts;

@@ -12,6 +12,7 @@ mod first_failure;
 mod graceful_stop;
 mod laws;
 mod limits;
+mod node_exclusion;
 mod parity;
 mod progress_policy;
 mod refusals;

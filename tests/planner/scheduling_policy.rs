@@ -522,6 +522,7 @@ fn the_schedulers_reason_why_a_gang_does_not_fit_is_told_once_in_place_of_that_o
         scene.pod("job-master-0").trouble = Some(Box::new(crate::planner::Trouble {
             reason: "Unschedulable",
             message: "no node".into(),
+            ..crate::planner::Trouble::default()
         }));
         let plan = scene.reconcile();
         let events: Vec<_> = plan

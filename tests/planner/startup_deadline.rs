@@ -23,6 +23,7 @@ fn waiting(job: JobBuilder) -> Scene {
     last.trouble = Some(Box::new(Trouble {
         reason: "Unschedulable",
         message: "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.".into(),
+        ..Trouble::default()
     }));
     scene.settle();
     scene

@@ -166,6 +166,7 @@ fn trouble(scene: &mut Scene, pod: &str, reason: &'static str, message: &str) {
     scene.pod(pod).trouble = Some(Box::new(Trouble {
         reason,
         message: message.into(),
+        ..Trouble::default()
     }));
 }
 

@@ -35,6 +35,7 @@ mod live;
 mod memory;
 mod monitoring;
 mod namespaced;
+mod node_exclusion;
 mod openshift;
 mod operations;
 mod pages;

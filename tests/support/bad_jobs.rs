@@ -273,6 +273,15 @@ fn windows() -> Vec<Bad> {
     let lost = "spec.runPolicy.unreachableSeconds";
     vec![
         bad(
+            master().policy(
+                "nodeExclusion",
+                json!({ "afterFailures": 1, "windowSeconds": 60, "max": 65 }),
+            ),
+            "spec.runPolicy.nodeExclusion.max",
+            "less than or equal to 64",
+            runs("spec.runPolicy.nodeExclusion.max: must be between 1 and 64"),
+        ),
+        bad(
             master().policy("unreachableSeconds", 0),
             lost,
             "greater than or equal to 1",

@@ -18,7 +18,7 @@ const PODS: usize = 32;
 /// What to do about the trouble of a pod, by the word of the scheduler or the kubelet.
 const REMEDIES: [(&str, &str); 8] = [
     (
-        "Unschedulable",
+        reason::UNSCHEDULABLE,
         "free resources, add a node, or ask for less in resources.requests",
     ),
     (

@@ -1,5 +1,6 @@
 //! What a job's objects are built from: its templates, the environment of its replicas, and the objects themselves.
 
+mod affinity;
 pub(crate) mod autoscaler;
 mod builder;
 pub(crate) mod elastic_env;

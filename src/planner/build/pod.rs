@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::api::{Replica, ReplicaType, ServicePolicy, names};
 use crate::planner::build::builder::Builder;
 use crate::planner::build::env::{self, Ports};
-use crate::planner::build::{pod_group, progress_probe, template, template_hash};
+use crate::planner::build::{affinity, pod_group, progress_probe, template, template_hash};
 
 /// The pod of a replica: labels, annotations, finalizers and spec of the template, and what makes it a member of
 /// the job. Whatever else the template holds, fields newer than our schema included, is carried over as it is.
@@ -28,6 +28,7 @@ pub(super) fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Val
     }
     let mut metadata = metadata(builder, template, role, index);
     progress_probe::add(builder, &mut spec, &mut metadata);
+    affinity::exclude_nodes(builder, &mut spec, &mut metadata);
     let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec });
     if let Some(gang) = &builder.settings.gang {
         pod_group::decorate(&mut pod, gang, builder.name(), role);

@@ -6,6 +6,7 @@ pub(crate) mod backoff_limit;
 pub(crate) mod clean_pod_policy;
 pub(crate) mod failure_policy;
 pub(crate) mod graceful_stop_seconds;
+pub(crate) mod node_exclusion;
 pub(crate) mod progress_policy;
 pub(crate) mod replicas;
 pub(crate) mod restart_policy;

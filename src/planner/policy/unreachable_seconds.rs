@@ -26,8 +26,9 @@ const BY_ANNOTATION: SignedDuration = SignedDuration::from_secs(60);
 pub(crate) fn given_up(world: &World<'_>, pod: &Pod) -> Option<(Timestamp, &'static str)> {
     let deletion = pod.deletion.as_deref().filter(|deletion| !deletion.held)?;
     let _lost = deletion.node.as_ref()?;
-    let (after, what) = if let Some(seconds) = world.job.spec.run_policy.unreachable_seconds {
-        (SignedDuration::from_secs(seconds.max(0).into()), "unreachableSeconds")
+    let seconds = world.job.spec.run_policy.unreachable_seconds;
+    let (after, what) = if let Some(seconds) = seconds.filter(|seconds| *seconds > 0) {
+        (SignedDuration::from_secs(seconds.into()), "unreachableSeconds")
     } else if deletion.may_be_forced && (pod.disrupted || pod.finished()) {
         (BY_ANNOTATION, "kueue.x-k8s.io/safe-to-forcefully-delete")
     } else {

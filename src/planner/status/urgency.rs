@@ -18,7 +18,7 @@ pub(crate) fn urgency(world: &World<'_>, stored: &JobStatus, new: &JobStatus) ->
     }
     let first = find(stored, ConditionType::Created).is_none();
     let claims = claims_more(world, stored, new);
-    let begins = stored.attempt() != new.attempt();
+    let begins = stored.attempt() != new.attempt() || stored.excluded_nodes != new.excluded_nodes;
     if first || claims || begins || suspended(stored) != suspended(new) || stored.restarts != new.restarts {
         return Urgency::Now;
     }

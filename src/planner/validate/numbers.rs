@@ -31,6 +31,12 @@ fn run_policy(job: &PyTorchJob) -> Vec<Number> {
     let policy = &job.spec.run_policy;
     let scheduling = policy.scheduling_policy.clone().unwrap_or_default();
     let window = policy.restart_window;
+    let exclusion = policy.node_exclusion;
+    let (failures, max) = (
+        exclusion.map(|policy| policy.after_failures),
+        exclusion.map(|policy| policy.max),
+    );
+    let for_long = exclusion.map(|policy| policy.window_seconds);
     let (restarts, seconds) = (
         window.map(|window| window.restarts),
         window.map(|window| window.seconds),
@@ -38,6 +44,9 @@ fn run_policy(job: &PyTorchJob) -> Vec<Number> {
     let (start, timeout) = (policy.startup_deadline_seconds, scheduling.schedule_timeout_seconds);
     vec![
         ("runPolicy.gracefulStopSeconds", policy.graceful_stop_seconds, 1, 86_400),
+        ("runPolicy.nodeExclusion.afterFailures", failures, 1, 100),
+        ("runPolicy.nodeExclusion.max", max, 1, 64),
+        ("runPolicy.nodeExclusion.windowSeconds", for_long, 1, i32::MAX),
         ("runPolicy.restartWindow.restarts", restarts, 0, 100),
         ("runPolicy.restartWindow.seconds", seconds, 1, i32::MAX),
         (

@@ -28,6 +28,8 @@ pub enum Effect {
     StartHolds,
     GivesUp,
     NeverGivesUp,
+    Excludes,
+    ExcludesNone,
     WindowHolds,
     WindowLifted,
     CleansAll,
@@ -50,9 +52,9 @@ pub enum Effect {
 }
 
 use Effect::{
-    CleansAll, CleansAsUnset, DeadlineHolds, DeadlineLifted, EndsDeletion, Expires, GivesUp, HoldsDeletion, LimitHolds,
-    LimitLifted, NeverExpires, NeverGivesUp, PoliciesGone, Rebuilds, RebuildsMaster, Resizes, Resumes, Scales,
-    StartHolds, Suspends, WindowHolds, WindowLifted,
+    CleansAll, CleansAsUnset, DeadlineHolds, DeadlineLifted, EndsDeletion, Excludes, ExcludesNone, Expires, GivesUp,
+    HoldsDeletion, LimitHolds, LimitLifted, NeverExpires, NeverGivesUp, PoliciesGone, Rebuilds, RebuildsMaster,
+    Resizes, Resumes, Scales, StartHolds, Suspends, WindowHolds, WindowLifted,
 };
 
 impl Effect {
@@ -70,6 +72,8 @@ impl Effect {
             GivesUp => {
                 "a pod that its node does not end is replaced when the new time has passed since it should have ended; at once if it has passed already"
             }
+            Excludes => "pods to come stay away from the nodes where ranks have failed too often, and will have",
+            ExcludesNone => "pods to come may go to every node",
             NeverGivesUp => "pods that their nodes do not end are waited for",
             WindowHolds => "the restarts of late and the next ones are measured by the new window at once",
             LimitLifted | WindowLifted => "the next restart is not measured by it any more",
@@ -129,6 +133,7 @@ impl Effect {
             LimitHolds => limit_holds(rig, base, phase, job, "reached the specified backoff limit (").await,
             StartHolds => start_holds(rig, phase, job).await,
             GivesUp | NeverGivesUp => self.gives_up(rig, base, job).await,
+            Excludes | ExcludesNone => self.excludes(rig, base, job).await,
             WindowHolds => limit_holds(rig, base, phase, job, "than restartWindow allows (0 in 7200 s)").await,
             LimitLifted | WindowLifted => limit_lifted(rig, base, phase, job).await,
             CleansAll => cleans_all(rig, base, phase, job).await,
@@ -188,6 +193,19 @@ impl Effect {
             assert_eq!(rig.pods.get(&name).await.unwrap().uid(), old, "{job}: it was given up");
             rig.bury(job, "worker-0").await;
         }
+    }
+
+    /// A rank fails on a node.
+    async fn excludes(self, rig: &Rig, base: Base, job: &str) {
+        rig.run(job, base.replicas()).await;
+        let name = format!("{job}-worker-0");
+        bind_pod(&rig.client, &rig.namespace, &name, "bad-node").await.unwrap();
+        let old = rig.pods.get(&name).await.unwrap().uid();
+        rig.fail(job, "worker-0").await;
+        let replaced = |pod: &Pod| pod.uid() != old;
+        let new = wait_for(&rig.pods, &name, SOON, replaced).await.unwrap();
+        let affinity = serde_json::to_string(&new.spec.unwrap().affinity).unwrap();
+        assert_eq!(affinity.contains("bad-node"), self == Excludes, "{job}: {affinity}");
     }
 
     async fn deletion(self, rig: &Rig, job: &str) {

@@ -37,6 +37,25 @@ macro_rules! nested {
     };
 }
 
+/// The row of a field of `spec.runPolicy.nodeExclusion` that is 0.
+macro_rules! exclusion {
+    ($field:literal, $edit:literal, $value:literal) => {
+        Row::new(
+            concat!("spec.runPolicy.nodeExclusion.", $field),
+            $edit,
+            Bare,
+            concat!(r#"{"spec":{"runPolicy":{"nodeExclusion":"#, $value, "}}}"),
+            |_| {
+                Cell::Refused(&[concat!(
+                    "0: spec.runPolicy.nodeExclusion.",
+                    $field,
+                    " in body should be greater than or equal to 1"
+                )])
+            },
+        )
+    };
+}
+
 /// The row of a field of `spec.runPolicy.schedulingPolicy`.
 macro_rules! scheduling {
     ($field:literal, $edit:literal, $base:expr, $value:literal, $cell:expr) => {
@@ -180,6 +199,33 @@ pub const RUN_POLICY: Group = Group {
             Bare,
             r#"{"file":"/ckpt","deadlineSeconds":600,"action":"Restart"}"#,
             |_| Cell::Refused(PROGRESS_POLICY)
+        ),
+        nested!(
+            "nodeExclusion",
+            "set",
+            Bare,
+            r#"{"afterFailures":1,"windowSeconds":3600,"max":1}"#,
+            |phase| unfinished(phase, Effect::Excludes)
+        ),
+        nested!("nodeExclusion", "remove", Whole, "null", |phase| unfinished(
+            phase,
+            Effect::ExcludesNone
+        ))
+        .given(r#"{"spec":{"runPolicy":{"nodeExclusion":{"afterFailures":1,"windowSeconds":3600,"max":1}}}}"#),
+        exclusion!(
+            "afterFailures",
+            "set below 1",
+            r#"{"afterFailures":0,"windowSeconds":60,"max":1}"#
+        ),
+        exclusion!(
+            "max",
+            "set below 1",
+            r#"{"afterFailures":1,"windowSeconds":60,"max":0}"#
+        ),
+        exclusion!(
+            "windowSeconds",
+            "set below 1",
+            r#"{"afterFailures":1,"windowSeconds":0,"max":1}"#
         ),
         nested!("restartScope", "set to Replica", Bare, r#""Replica""#, |phase| {
             Cell::NoEffect(match phase {

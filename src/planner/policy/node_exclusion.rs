@@ -1,0 +1,197 @@
+//! `runPolicy.nodeExclusion`: no new pod of the job goes to a node where its ranks failed too often. Ours.
+//!
+//! Everything is in the status: the failures that count (`nodeFailures`), stored in the same write as the restart that
+//! they cause, and what follows from them (`excludedNodes`), stored before a pod is created with it. So neither a crash
+//! of the operator nor an edit of the policy loses anything, and nodes are not read.
+//!
+//! Only what the machine may have caused counts against it, and of a job that starts again as a whole only the failure
+//! that caused the others. A job is not to wait for nodes that it has excluded itself: when a pod cannot be scheduled
+//! for a while, the exclusion that ends first goes, and with it the failures behind it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::names::reason;
+use crate::api::{ConditionType, ExcludedNode, FailureClass, JobStatus, NodeExclusion, NodeFailure};
+use crate::planner::child::{Pod, Trouble};
+use crate::planner::plan::{Action, Event};
+use crate::planner::status::conditions::stored_time;
+use crate::planner::world::World;
+
+/// Most failures that are stored.
+const MOST: usize = 128;
+/// How long a pod may wait for a node before the job lets an exclusion go: a cluster that grows needs minutes to bring
+/// another node.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
+
+/// Stores the failures of these pods, of a job whose replicas are replaced one by one, as far as they count against
+/// their nodes.
+pub(crate) fn count(world: &World<'_>, status: &mut JobStatus, failed: &[&Pod]) {
+    if world.job.spec.run_policy.node_exclusion.is_none() || world.restarts_as_a_whole() {
+        return;
+    }
+    let counted = failed.iter().filter(|pod| pod.failure_class().may_be_the_nodes());
+    let failures = counted.filter_map(|pod| {
+        Some(NodeFailure {
+            node: pod.failure.as_ref()?.node.clone()?,
+            time: stored_time(pod.finished_at.unwrap_or(world.now)),
+            pod: pod.name.clone(),
+            class: pod.failure_class().to_string(),
+        })
+    });
+    status.node_failures.extend(failures);
+}
+
+/// Stores the failure that the attempt before the one that begins now ended by, if it counts against its node.
+pub(crate) fn count_attempt(world: &World<'_>, status: &mut JobStatus) {
+    let policy = world.job.spec.run_policy.node_exclusion;
+    let Some(last) = status.attempts.iter().rev().nth(1).filter(|_| policy.is_some()) else {
+        return;
+    };
+    let restarted = last.why.as_deref() == Some(ConditionType::Restarting.as_str());
+    let Some(failure) = last.first_failure.as_ref().filter(|_| restarted) else {
+        return;
+    };
+    let class = failure.class.as_deref().and_then(FailureClass::parse);
+    let (Some(class), Some(node)) = (class.filter(|class| class.may_be_the_nodes()), &failure.node) else {
+        return;
+    };
+    let time = failure.finished_at.clone().or_else(|| last.ended.clone());
+    status.node_failures.push(NodeFailure {
+        node: node.clone(),
+        time: time.unwrap_or_else(|| stored_time(world.now)),
+        pod: failure.pod.clone(),
+        class: class.to_string(),
+    });
+}
+
+/// Writes which nodes are excluded now, and forgets what is over. Says what is new.
+#[must_use]
+pub(crate) fn refresh(world: &World<'_>, status: &mut JobStatus) -> Vec<Event> {
+    let Some(policy) = world.job.spec.run_policy.node_exclusion else {
+        status.node_failures.clear();
+        status.excluded_nodes.clear();
+        return Vec::new();
+    };
+    let failures = &mut status.node_failures;
+    failures.retain(|failure| end(policy, &failure.time).is_some_and(|end| end > world.now));
+    failures.sort_by(|a, b| a.time.cmp(&b.time));
+    failures.drain(..failures.len().saturating_sub(MOST));
+    let excluded = excluded(policy, failures);
+    let before = std::mem::replace(&mut status.excluded_nodes, excluded);
+    let known: BTreeSet<&str> = before.iter().map(|node| node.name.as_str()).collect();
+    let new = status.excluded_nodes.iter();
+    new.filter(|node| !known.contains(node.name.as_str()))
+        .map(told)
+        .collect()
+}
+
+/// The nodes with enough failures, those that failed last if they are too many, the first to come back first.
+fn excluded(policy: NodeExclusion, failures: &[NodeFailure]) -> Vec<ExcludedNode> {
+    let mut by_node: BTreeMap<&str, Vec<&NodeFailure>> = BTreeMap::new();
+    for failure in failures {
+        by_node.entry(&failure.node).or_default().push(failure);
+    }
+    let needed = usize::try_from(policy.after_failures).unwrap_or(1).max(1);
+    let mut nodes: Vec<_> = by_node
+        .into_iter()
+        .filter_map(|(name, failures)| {
+            // It comes back when so many are no longer within the window.
+            let decisive = failures.iter().rev().nth(needed - 1)?;
+            Some(ExcludedNode {
+                name: name.to_owned(),
+                until: stored_time(end(policy, &decisive.time)?),
+                because: because(policy, &failures),
+            })
+        })
+        .collect();
+    nodes.sort_by(|a, b| (&a.until, &a.name).cmp(&(&b.until, &b.name)));
+    let max = usize::try_from(policy.max).unwrap_or(0);
+    nodes.drain(..nodes.len().saturating_sub(max));
+    nodes
+}
+
+fn because(policy: NodeExclusion, failures: &[&NodeFailure]) -> String {
+    let last = failures
+        .last()
+        .map(|last| format!(", the last of {} ({})", last.pod, last.class));
+    let plural = if failures.len() == 1 { "" } else { "s" };
+    format!(
+        "{} failure{plural} within {} s{}",
+        failures.len(),
+        policy.window_seconds,
+        last.unwrap_or_default()
+    )
+}
+
+fn told(node: &ExcludedNode) -> Event {
+    let (name, Time(until), because) = (&node.name, &node.until, &node.because);
+    Event {
+        warning: true,
+        reason: reason::NODE_EXCLUDED,
+        message: format!("New pods do not go to node {name} until {until}: {because}."),
+    }
+}
+
+fn end(policy: NodeExclusion, Time(failure): &Time) -> Option<Timestamp> {
+    let window = SignedDuration::from_secs(policy.window_seconds.into());
+    failure.checked_add(window).ok()
+}
+
+/// Lets the exclusion go that ends first, if a pod that was built with it has waited for a node for too long.
+#[must_use]
+pub(crate) fn relent(world: &World<'_>, status: &mut JobStatus) -> Option<Event> {
+    let first = status.excluded_nodes.first()?.name.clone();
+    let built_now = |trouble: &Trouble| trouble.excludes.iter().all(|node| excludes(status, node));
+    let mut pods = unschedulable(world).filter(|(_, trouble)| trouble.excludes.contains(&first) && built_now(trouble));
+    let (pod, _) = pods.find(|(_, trouble)| trouble.since.is_some_and(|since| since + PATIENCE <= world.now))?;
+    status.excluded_nodes.remove(0);
+    status.node_failures.retain(|failure| failure.node != first);
+    Some(Event {
+        warning: true,
+        reason: reason::NODE_READMITTED,
+        message: format!(
+            "Node {first} is excluded no longer: pod {} cannot be scheduled without it, or at all, for {} s.",
+            pod.name,
+            PATIENCE.as_secs()
+        ),
+    })
+}
+
+/// Deletes pods that no node can take and that were built without a node that is excluded no longer. They have never
+/// run, and are created again.
+#[must_use]
+pub(crate) fn outdated(world: &World<'_>) -> Vec<Action> {
+    let stored = world.job.status.as_ref();
+    let is_over = |node: &String| stored.is_none_or(|status| !excludes(status, node));
+    let pods = unschedulable(world).filter(|(_, trouble)| trouble.excludes.iter().any(is_over));
+    let pods = pods.filter(|(pod, _)| !world.is_counted(pod));
+    pods.map(|(pod, _)| Action::delete_pod(pod)).collect()
+}
+
+fn excludes(status: &JobStatus, node: &str) -> bool {
+    status.excluded_nodes.iter().any(|excluded| excluded.name == node)
+}
+
+fn unschedulable<'a>(world: &World<'a>) -> impl Iterator<Item = (&'a Pod, &'a Trouble)> {
+    let pods = world.desired_pods().filter(|(_, pod)| !pod.terminating);
+    let troubled = pods.filter_map(|(_, pod)| Some((pod, pod.trouble.as_deref()?)));
+    troubled.filter(|(_, trouble)| trouble.reason == reason::UNSCHEDULABLE)
+}
+
+/// When the next exclusion ends, or is let go.
+#[must_use]
+pub(crate) fn next(world: &World<'_>, status: &JobStatus) -> Option<Duration> {
+    let first = status.excluded_nodes.first()?;
+    let waits = unschedulable(world).filter(|(_, trouble)| trouble.excludes.contains(&first.name));
+    let patience = waits.filter_map(|(_, trouble)| trouble.since?.checked_add(PATIENCE).ok());
+    let left = patience
+        .chain([first.until.0])
+        .map(|time| time.duration_since(world.now));
+    left.filter_map(|left| Duration::try_from(left).ok())
+        .filter(|left| !left.is_zero())
+        .min()
+}
