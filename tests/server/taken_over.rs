@@ -203,17 +203,21 @@ async fn permissive_cluster() -> Option<&'static Cluster> {
     Some(cluster)
 }
 
-/// The job is the operator's, asks for a Master, is not suspended, and has no deadline that is over.
+/// The job is the operator's, asks for a Master, is not suspended, and has no deadline that is over or will be: its
+/// workers never run.
 fn goes_on(job: &Value) -> bool {
     let spec = &job["spec"];
     let master = &spec["pytorchReplicaSpecs"]["Master"];
+    let unset = |deadline: &str, least: i64| {
+        let seconds = spec["runPolicy"][deadline].as_i64();
+        seconds.is_none_or(|seconds| seconds < least)
+    };
     master.is_object()
         && master["replicas"].as_i64() != Some(0)
         && spec["runPolicy"]["suspend"] != true
         && spec["runPolicy"]["managedBy"].is_null()
-        && spec["runPolicy"]["activeDeadlineSeconds"]
-            .as_i64()
-            .is_none_or(|seconds| seconds < 0)
+        && unset("activeDeadlineSeconds", 0)
+        && unset("startupDeadlineSeconds", 1)
 }
 
 #[tokio::test]
