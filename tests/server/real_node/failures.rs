@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::job::with;
 use crate::real_node::{first_failure, job, site, with_container, with_template, with_worker};
 
 #[tokio::test]
@@ -122,4 +123,50 @@ async fn a_deadline_ends_pods_that_ignore_sigterm_when_their_grace_is_over() {
     assert!(failed.why().contains("specified deadline (1 s)"), "{}", failed.why());
     site.described("deaf", &["Warning", "specified deadline (1 s)"]).await;
     site.wait_pod_names("deaf", &[]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real node: make test-real"]
+async fn a_rank_that_is_frozen_is_told_and_started_again_and_one_that_writes_is_left_alone() {
+    let site = site().await;
+    // The first process of a container cannot be stopped from inside.
+    let trains = "while :; do date > /tmp/progress; sleep 1; done & echo $! > /tmp/rank; wait";
+    let policy = json!({ "file": "/tmp/progress", "deadlineSeconds": 10, "startupSeconds": 5, "action": "Restart" });
+    let job = with_worker(job("frozen", "OnFailure", trains), "OnFailure", trains);
+    let patch = json!({ "spec": { "runPolicy": { "restartScope": "Job", "progressPolicy": policy } } });
+    site.create(&with(job, &patch)).await;
+    let old = site.pod_running("frozen-worker-0").await;
+    site.wait("frozen", |job| job.is("Running") && job.status["ready"] == "2/2")
+        .await;
+    let freeze = "kill -STOP $(cat /tmp/rank)";
+    let exec = [
+        "exec",
+        "frozen-worker-0",
+        "--namespace",
+        &site.namespace,
+        "--",
+        "sh",
+        "-c",
+        freeze,
+    ];
+    site.cluster.kubectl(&exec).await.unwrap();
+    let stalled = site.wait("frozen", |job| job.is("Stalled")).await;
+    let failure = first_failure(&stalled);
+    assert_eq!(
+        (&failure["class"], &failure["pod"]),
+        (&json!("Stalled"), &json!("frozen-worker-0"))
+    );
+    site.described(
+        "frozen",
+        &[
+            "ProgressDeadlineExceeded",
+            "frozen-worker-0 runs and has written nothing",
+        ],
+    )
+    .await;
+    site.pod_replaced(&old).await;
+    let again = site
+        .wait("frozen", |job| !job.is("Stalled") && job.status["ready"] == "2/2")
+        .await;
+    assert_eq!(again.status["restarts"], 1);
 }
