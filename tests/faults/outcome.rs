@@ -102,6 +102,8 @@ fn job(job: &Value) -> Value {
         });
     status["conditions"] = shown.collect();
     mask_times(&mut status);
+    // Seconds that differ; a life within one second has none.
+    status.as_object_mut().and_then(|status| status.remove("accounting"));
     let mut spec = job["spec"].clone();
     let policy = spec["runPolicy"].as_object_mut();
     if let Some(deadline) = policy.and_then(|policy| policy.get_mut("activeDeadlineSeconds")) {
