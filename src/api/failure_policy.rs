@@ -10,20 +10,22 @@ use crate::api::word::Word;
 /// `podFailurePolicy` of a Kubernetes Job.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["rules"]))]
 pub struct FailurePolicy {
     /// The first rule that fits a failure decides. If none does, `restartPolicy` decides.
-    #[schemars(length(min = 1, max = 20), required)]
+    #[schemars(length(min = 1, max = 20))]
     pub rules: Vec<FailureRule>,
 }
 
 /// One rule: one of `class`, `exitCodes` and `onPodConditions`, and what to do.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["action"]))]
 pub struct FailureRule {
     /// `FailJob`: the job fails at once. `Restart`: as after any failure, counted as a restart, whatever restartPolicy
     /// says. `Ignore`: the replica is replaced, and no restart is counted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "FailureAction", required)]
+    #[schemars(with = "FailureAction")]
     pub action: Option<Word<FailureAction>>,
 
     /// Fits a failure of this class, as `status.firstFailure.class` names them; `Preempted` fits a disruption too.
@@ -56,13 +58,14 @@ pub enum FailureAction {
 /// Exit codes that a rule fits.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["operator", "values"]))]
 pub struct ExitCodes {
     /// `In`: the code is one of the values. `NotIn`: it is none of them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "SetOperator", required)]
+    #[schemars(with = "SetOperator")]
     pub operator: Option<Word<SetOperator>>,
     /// The exit codes.
-    #[schemars(length(min = 1, max = 255), inner(range(min = 1, max = 255)), required)]
+    #[schemars(length(min = 1, max = 255), inner(range(min = 1, max = 255)))]
     pub values: Vec<i32>,
 }
 
@@ -78,10 +81,11 @@ pub enum SetOperator {
 /// A condition of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["type"]))]
 pub struct PodConditionPattern {
     /// Type of the condition, such as `DisruptionTarget`.
     #[serde(rename = "type")]
-    #[schemars(length(min = 1, max = 316), required)]
+    #[schemars(length(min = 1, max = 316))]
     pub type_: String,
     /// Status of the condition: True, False or Unknown. Default: True.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -11,23 +11,24 @@ use crate::api::word::Word;
 /// is being replaced, and while the job is suspended, nothing is a stall.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["action", "deadlineSeconds", "file"]))]
 pub struct ProgressPolicy {
     /// What to do about a stall. `Restart`: as after any failure, counted as a restart, whatever restartPolicy says.
     /// `Fail`: the job fails at once. `Warn`: the condition Stalled and an event, and nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "StallAction", required)]
+    #[schemars(with = "StallAction")]
     pub action: Option<Word<StallAction>>,
 
     /// Seconds that a replica may run without writing to the file. The kubelet looks ten times in that time, at least
     /// every 30 s, and has to find the same three times in a row, so a stall is seen up to a third of it, or 90 s,
     /// later. Never earlier.
-    #[schemars(range(min = 10, max = 86_400), required)]
+    #[schemars(range(min = 10, max = 86_400))]
     pub deadline_seconds: i32,
 
     /// Path, in the container pytorch, of a file that each replica writes while it trains, or of a folder, of which the
     /// newest file below it counts. Replicas that share a folder hide each other's stalls. The image needs sh, find,
     /// stat, sort and tail.
-    #[schemars(length(min = 2, max = 4096), regex(pattern = r"^/"), required)]
+    #[schemars(length(min = 2, max = 4096), regex(pattern = r"^/"))]
     pub file: String,
 
     /// Seconds after the start of the last replica, also the last that was started again, in which nothing is a stall.

@@ -187,27 +187,29 @@ impl RunPolicy {
 /// Which nodes new pods stay away from. Ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["afterFailures", "max", "windowSeconds"]))]
 pub struct NodeExclusion {
     /// Number of failures on a node, within windowSeconds, from which on it is excluded.
-    #[schemars(range(min = 1, max = 100), required)]
+    #[schemars(range(min = 1, max = 100))]
     pub after_failures: i32,
     /// Most nodes that are excluded at a time: of more, those that failed last.
-    #[schemars(range(min = 1, max = 64), required)]
+    #[schemars(range(min = 1, max = 64))]
     pub max: i32,
     /// Length of the window. A node comes back when its failures are older.
-    #[schemars(range(min = 1, max = 2_147_483_647), required)]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub window_seconds: i32,
 }
 
 /// So many restarts within so many seconds. Ours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("required" = ["restarts", "seconds"]))]
 pub struct RestartWindow {
     /// Number of restarts.
-    #[schemars(range(min = 0, max = 100), required)]
+    #[schemars(range(min = 0, max = 100))]
     pub restarts: i32,
     /// Length of the window.
-    #[schemars(range(min = 1, max = 2_147_483_647), required)]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub seconds: i32,
 }
 

@@ -183,8 +183,8 @@ impl Effect {
         let name = format!("{job}-worker-0");
         bind_pod(&rig.client, &rig.namespace, &name, "lost-node").await.unwrap();
         let soon = kube::api::DeleteParams::default().grace_period(1);
-        rig.pods.delete(&name, &soon).await.unwrap();
         let old = rig.pods.get(&name).await.unwrap().uid();
+        rig.pods.delete(&name, &soon).await.unwrap();
         if self == GivesUp {
             let replaced = |pod: &Pod| pod.uid() != old;
             wait_for(&rig.pods, &name, SOON, replaced).await.unwrap();

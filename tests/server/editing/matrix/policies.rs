@@ -56,6 +56,19 @@ macro_rules! exclusion {
     };
 }
 
+/// The row of a field of a `spec.runPolicy.progressPolicy` that a running job is given.
+macro_rules! progress {
+    ($field:literal, $value:literal) => {
+        Row::new(
+            concat!("spec.runPolicy.progressPolicy.", $field),
+            "set",
+            Bare,
+            concat!(r#"{"spec":{"runPolicy":{"progressPolicy":"#, $value, "}}}"),
+            |_| Cell::Refused(PROGRESS_POLICY),
+        )
+    };
+}
+
 /// The row of a field of `spec.runPolicy.schedulingPolicy`.
 macro_rules! scheduling {
     ($field:literal, $edit:literal, $base:expr, $value:literal, $cell:expr) => {
@@ -199,6 +212,16 @@ pub const RUN_POLICY: Group = Group {
             Bare,
             r#"{"file":"/ckpt","deadlineSeconds":600,"action":"Restart"}"#,
             |_| Cell::Refused(PROGRESS_POLICY)
+        ),
+        progress!("action", r#"{"file":"/ckpt","deadlineSeconds":600,"action":"Warn"}"#),
+        progress!(
+            "deadlineSeconds",
+            r#"{"file":"/ckpt","deadlineSeconds":60,"action":"Restart"}"#
+        ),
+        progress!("file", r#"{"file":"/log","deadlineSeconds":600,"action":"Restart"}"#),
+        progress!(
+            "startupSeconds",
+            r#"{"file":"/ckpt","deadlineSeconds":600,"startupSeconds":60,"action":"Restart"}"#
         ),
         nested!(
             "nodeExclusion",
