@@ -10,8 +10,8 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::api::{DeleteParams, GetParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
 use crate::Error;
@@ -60,6 +60,9 @@ pub async fn set_pod_phase(
 }
 
 /// Binds a pod to a node, as a scheduler does. No such node has to exist.
+///
+/// Returns when the cache of the API server has it too. A deletion begins with the pod as that cache has it: of one
+/// without a node it takes the grace period away, and keeps to that when it finds the node on its second look.
 pub async fn bind_pod(client: &Client, namespace: &str, name: &str, node: &str) -> Result<(), Error> {
     let binding = Binding {
         metadata: ObjectMeta {
@@ -74,10 +77,13 @@ pub async fn bind_pod(client: &Client, namespace: &str, name: &str, node: &str) 
     };
     let attempt = format!("bind Pod {namespace}/{name} to {node}");
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
-    let answer = api
-        .create_subresource::<_, Value>("binding", name, &PostParams::default(), &binding)
-        .await;
-    answer.map(drop).map_err(Error::kube(attempt))
+    let bound = async {
+        api.create_subresource::<_, Value>("binding", name, &PostParams::default(), &binding)
+            .await?;
+        let version = api.get_metadata(name).await?.resource_version().unwrap_or_default();
+        api.get_metadata_with(name, &GetParams::at(&version)).await
+    };
+    bound.await.map(drop).map_err(Error::kube(attempt))
 }
 
 /// Removes a pod at once, as a kubelet does when the containers of a deleted pod have ended.
