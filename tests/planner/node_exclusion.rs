@@ -152,6 +152,19 @@ fn a_disruption_and_an_eviction_do_not_count() {
 }
 
 #[test]
+fn a_pod_that_has_ended_waits_for_no_node_and_is_deleted_once() {
+    let mut scene = job(1, 4).running();
+    fail_and_run(&mut scene, "job-worker-0", "bad", GPU);
+    unschedulable(&mut scene, "job-worker-1");
+    let pod = scene.pod("job-worker-1");
+    pod.trouble.as_mut().unwrap().excludes = vec!["another".into()];
+    assert_eq!(actions(&scene.plan()), ["delete pod worker-1"], "built without another");
+    let pod = scene.pod("job-worker-1");
+    (pod.phase, pod.disrupted) = (Phase::Failed, true);
+    assert_eq!(actions(&scene.plan()), ["delete pod worker-1"], "disrupted");
+}
+
+#[test]
 fn of_a_whole_job_only_the_failure_counts_that_caused_the_others_also_when_it_is_seen_late() {
     let mut scene = job(1, 4).policy("restartScope", "Job").running();
     fail(&mut scene, "job-worker-0", "good", PEER);

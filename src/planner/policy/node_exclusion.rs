@@ -177,7 +177,8 @@ fn excludes(status: &JobStatus, node: &str) -> bool {
 }
 
 fn unschedulable<'a>(world: &World<'a>) -> impl Iterator<Item = (&'a Pod, &'a Trouble)> {
-    let pods = world.desired_pods().filter(|(_, pod)| !pod.terminating);
+    let waits = |pod: &Pod| !pod.terminating && !pod.finished();
+    let pods = world.desired_pods().filter(move |(_, pod)| waits(pod));
     let troubled = pods.filter_map(|(_, pod)| Some((pod, pod.trouble.as_deref()?)));
     troubled.filter(|(_, trouble)| trouble.reason == reason::UNSCHEDULABLE)
 }
