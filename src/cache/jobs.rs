@@ -92,12 +92,23 @@ impl Jobs {
     /// The API server has answered with the job as it is stored, or as good as. A job that the watch has shown gone, or
     /// recreated, stays so.
     pub(crate) fn answered(&self, job: StoredJob) {
+        self.accept(job, None);
+    }
+
+    /// A read has answered, before which this version was kept. If nothing has come since, and the answer is older,
+    /// then the API server was restored to an earlier state, and the answer stands.
+    pub(crate) fn was_read(&self, job: StoredJob, kept: Option<u64>) {
+        self.accept(job, kept);
+    }
+
+    fn accept(&self, job: StoredJob, kept: Option<u64>) {
         let (key, mut state) = (job.key(), self.state());
         let Some(old) = self.get(&key).filter(|old| old.uid() == job.uid()) else {
             return;
         };
         state.doubted.remove(&key);
-        if !is_newer(old.version(), job.version()) {
+        let was_restored = kept.is_some() && old.version() == kept;
+        if was_restored || !is_newer(old.version(), job.version()) {
             if let Some(listing) = &mut state.listing {
                 listing.wrote(&key);
             }
@@ -278,6 +289,17 @@ mod tests {
         let counted = jobs.by_state();
         let states: Vec<_> = counted.into_iter().filter(|(_, jobs)| *jobs > 0).collect();
         assert_eq!(states, [("None", 1), ("Running", 2), ("Succeeded", 1)]);
+    }
+
+    #[test]
+    fn a_read_that_is_older_than_what_was_kept_before_stands_unless_something_has_come_since() {
+        let jobs = Jobs::default();
+        jobs.feed(Event::Apply(job("u", 9)));
+        jobs.was_read(job("u", 5), Some(9));
+        assert_eq!(version(&jobs), Some(5), "the API server was restored");
+        jobs.feed(Event::Apply(job("u", 7)));
+        jobs.was_read(job("u", 6), Some(5));
+        assert_eq!(version(&jobs), Some(7), "the watch was faster");
     }
 
     #[test]

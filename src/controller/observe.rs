@@ -20,9 +20,11 @@ const READS: usize = 4;
 pub(super) async fn read(context: &Context, job: &JobRef<'_>) -> Result<Arc<StoredJob>, Error> {
     let api = Api::<StoredJob>::namespaced(context.client.clone(), job.namespace);
     let _permit = context.permit(job.namespace).await;
+    let kept = context.index.jobs().get(&job.key());
+    let kept = kept.and_then(|kept| kept.version());
     match api.get(job.name).await {
         Ok(stored) if stored.uid() == job.uid => {
-            context.index.jobs().answered(stored);
+            context.index.jobs().was_read(stored, kept);
             let known = context.index.jobs().get(&job.key());
             known.ok_or_else(|| job.gone())
         }
