@@ -108,6 +108,16 @@ fn a_disrupted_pod_is_replaced_and_not_counted_under_every_policy() {
 }
 
 #[test]
+fn a_pod_that_is_disrupted_after_its_failure_was_counted_is_deleted_once() {
+    let mut scene = master().running();
+    scene.phase("job-master-0", Phase::Failed);
+    scene.store();
+    scene.pod("job-master-0").disrupted = true;
+    assert_eq!(actions(&scene.plan()), ["delete pod master-0"]);
+    assert_eq!(scene.status().restarts, Some(1));
+}
+
+#[test]
 fn an_eviction_for_the_pods_own_fault_stays_a_failure() {
     let mut scene = master().restart(ReplicaType::Master, "Never").running();
     scene.evict("job-master-0");

@@ -74,7 +74,7 @@ fn disrupted(world: &World<'_>, completed: &CompletedIndexes) -> Vec<Action> {
     let mut remnants: Vec<_> = world
         .desired_pods()
         .filter(|(replica, pod)| pod.is_disrupted_remnant() && !completed.contains(*replica))
-        .filter(|(_, pod)| !failure_policy::is_failure(world.job, pod))
+        .filter(|(_, pod)| !world.is_counted(pod) && !failure_policy::is_failure(world.job, pod))
         .collect();
     remnants.sort_by_key(|(replica, _)| *replica);
     remnants.into_iter().map(|(_, pod)| Action::delete_pod(pod)).collect()
