@@ -17,6 +17,8 @@ mod cache;
 pub mod cli;
 mod controller;
 mod defects;
+#[cfg(fuzzing)]
+pub mod fuzz;
 pub mod platform;
 #[cfg(test)]
 #[path = "../tests/simulation/mod.rs"]

@@ -104,6 +104,18 @@ impl Object {
     }
 }
 
+impl Contents {
+    /// Takes in an object.
+    pub(super) fn take(&mut self, schema: &Value, object: Object) {
+        if is_job(&object.value) {
+            let job = decode(schema, object.origin.as_deref(), &object.place, object.value);
+            self.jobs.push(job);
+        } else {
+            self.passed_over.push(object.passed_over());
+        }
+    }
+}
+
 /// Reads all objects of files and of the files in directories; `-` is standard input. With more than one file each
 /// object is named with its file.
 pub(super) fn objects(paths: &[PathBuf]) -> Result<Vec<Object>, Error> {
@@ -133,12 +145,7 @@ pub(super) fn read(paths: &[PathBuf], unknown: UnknownPodFields) -> Result<Conte
     let schema = schema_of_jobs(unknown);
     let mut contents = Contents::default();
     for object in objects(paths)? {
-        if is_job(&object.value) {
-            let job = decode(&schema, object.origin.as_deref(), &object.place, object.value);
-            contents.jobs.push(job);
-        } else {
-            contents.passed_over.push(object.passed_over());
-        }
+        contents.take(&schema, object);
     }
     if contents.jobs.is_empty() {
         let kinds = "PyTorchJob of kubeflow.org/v1";

@@ -183,6 +183,21 @@ fn validate(arguments: &Validate) -> Result<Report, Box<dyn Error>> {
     Ok(offline::validate(&arguments.files.read()?, arguments.output)?)
 }
 
+/// Does with a text all that `plan` and `validate` do with a file.
+#[cfg(fuzzing)]
+pub(crate) fn read_any(text: &str, schema: &serde_json::Value) {
+    let Ok(objects) = manifest::objects(text) else { return };
+    let mut contents = files::Contents::default();
+    for (place, value) in objects {
+        let origin = None;
+        contents.take(schema, files::Object { origin, place, value });
+    }
+    for format in [Format::Yaml, Format::Json] {
+        offline::validate(&contents, Some(format)).expect("what is found is printed");
+        offline::plan(&contents, &crate::planner::Settings::default(), format).expect("what is planned is printed");
+    }
+}
+
 /// Prints a report. A reader that has seen enough, such as `head`, is no error.
 fn print(report: &Report) -> Result<ExitCode, Box<dyn Error>> {
     for remark in &report.remarks {
