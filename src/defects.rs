@@ -4,6 +4,8 @@
 //! A defect is one line at the place of its remedy, and outside of tests that line is not there: [`back`] is a constant
 //! then.
 
+use crate::planner::{self, Plan, World};
+
 /// A defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Defect {
@@ -17,12 +19,33 @@ pub(crate) enum Defect {
     DeletionByName,
     /// Nothing looks at a job when its deadline comes.
     NoTimer,
+    /// A job is not read although the API server has refused a status for its version.
+    RefutedJob,
+    /// Who begins to lead believes what the watch has shown so far.
+    StaleStandby,
+    /// A job is not read although its objects go and nobody here deleted them.
+    Recreation,
+    /// The requests of a plan are sent however long it takes, and whether or not the job has been edited.
+    LongPass,
+    /// A failed pod is deleted while its failure is being counted, and not after.
+    LateCount,
+    /// Pods do not wait until their gang is admitted.
+    Unadmitted,
 }
 
 /// Whether a defect is back.
 #[cfg(not(test))]
 pub(crate) const fn back(_: Defect) -> bool {
     false
+}
+
+/// For [`Defect::LateCount`]: a plan that does already what is to be done once its status is stored.
+pub(crate) fn hastened(plan: Plan, world: &World<'_>) -> Plan {
+    let Some(write) = &plan.status else { return plan };
+    let mut job = world.job.clone();
+    job.status = Some(write.status.clone());
+    let actions = planner::plan(&World { job: &job, ..*world }).actions;
+    Plan { actions, ..plan }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::cache::children::{Children, Fact, Observed};
 use crate::cache::jobs::Jobs;
 use crate::cache::key::{JobId, NamespacedName};
 use crate::cache::view::ObjectView;
+use crate::defects::{Defect, back};
 use crate::planner::{Child, Pod};
 
 /// The children of each kind but pods.
@@ -105,7 +106,7 @@ impl Index {
             ChildKind::Pod => feed(&mut self.pods(), event, ObjectView::observe_pod),
             kind => feed(&mut self.others(kind), event, |object| object.observe(kind)),
         };
-        if gone {
+        if gone && !back(Defect::Recreation) {
             // The garbage collector may have removed it, because the job is gone and the watch of jobs is late.
             // What went because we asked for it says nothing of the job.
             for job in &jobs {

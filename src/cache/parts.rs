@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::api::names::reason;
 use crate::api::{ChildKind, shortened};
+use crate::defects::{Defect, back};
 use crate::planner::{Amount, AutoscalerSpec, PodGroup, PodGroupSpec};
 
 /// Most that is kept of a message about pods that do not run.
@@ -169,7 +170,7 @@ impl StatusView {
 pub(super) fn pod_group(kind: ChildKind, spec: SpecView, status: &StatusView) -> PodGroup {
     PodGroup {
         spec: spec.pod_group(kind),
-        pending: kind == ChildKind::VolcanoPodGroup && status.is_pending(),
+        pending: kind == ChildKind::VolcanoPodGroup && status.is_pending() && !back(Defect::Unadmitted),
         unschedulable: status.unschedulable(kind),
     }
 }

@@ -19,7 +19,7 @@ use crate::controller::job_ref::JobRef;
 use crate::controller::observe::{read, read_overdue};
 use crate::controller::pacing::Templates;
 use crate::controller::store_status::store_status;
-use crate::defects::{Defect, back};
+use crate::defects::{Defect, back, hastened};
 use crate::planner::{self, Count, Event, Plan, StatusWrite, World};
 use crate::platform::clock;
 use crate::platform::logs::with_causes;
@@ -74,7 +74,9 @@ async fn passes(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration, 
         if !matches!(&result, Err(failed) if matches!(failed.error, Error::Conflict { .. })) {
             return result;
         }
-        context.index.jobs().doubt(&stored.key());
+        if !back(Defect::RefutedJob) {
+            context.index.jobs().doubt(&stored.key());
+        }
         if tries == 0 {
             return result;
         }
@@ -105,7 +107,7 @@ fn plan(context: &Context, job: &JobRef<'_>) -> (Plan, Snapshot) {
     let owned = context.index.owned_by(&job.id());
     let refusal = context.pacing.refusal(job.uid);
     let compared = context.pacing.compared(job.uid);
-    let plan = planner::plan(&World {
+    let world = World {
         job: job.object,
         pods: &owned.pods,
         others: &owned.others,
@@ -114,7 +116,11 @@ fn plan(context: &Context, job: &JobRef<'_>) -> (Plan, Snapshot) {
         compared_generation: compared.and_then(|compared| compared.generation),
         settings: &context.settings.get(),
         now: clock::now(),
-    });
+    };
+    let mut plan = planner::plan(&world);
+    if back(Defect::LateCount) {
+        plan = hastened(plan, &world);
+    }
     (plan, owned)
 }
 

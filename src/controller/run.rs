@@ -16,6 +16,7 @@ use crate::controller::priorities;
 use crate::controller::queue::{self, JobQueue};
 use crate::controller::settings::settings;
 use crate::controller::take_over::{doubt_what_is_older, label_children};
+use crate::defects::{Defect, back};
 use crate::platform::client;
 use crate::platform::events::EventSink;
 use crate::platform::health::Health;
@@ -170,7 +171,9 @@ async fn lead(
         if let Some(elector) = elector.as_deref_mut() {
             info!("caches are complete; waiting for leadership");
             elector.acquire().await;
-            doubt_what_is_older(options, context).await;
+            if !back(Defect::StaleStandby) {
+                doubt_what_is_older(options, context).await;
+            }
         }
     };
     tokio::select! {

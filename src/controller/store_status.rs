@@ -13,6 +13,7 @@ use crate::api::{JobStatus, PyTorchJob};
 use crate::cache::{NamespacedName, StoredJob};
 use crate::controller::context::Context;
 use crate::controller::error::{Error, is_answer};
+use crate::defects::{Defect, back};
 use crate::planner::Event;
 
 /// Replaces the status, if the job is still the one that was decided on.
@@ -46,6 +47,9 @@ pub(super) async fn store_status(context: &Context, metadata: &ObjectMeta, statu
             Ok(())
         }
         Err(kube::Error::Api(answer)) if answer.is_conflict() || answer.is_not_found() => {
+            if back(Defect::RefutedJob) {
+                jobs.trust(&key, &doubt);
+            }
             Err(Error::Conflict { namespace, name })
         }
         Err(source) => {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::api_server::{Key, Request, Resource, finished};
 use super::laws::replica_of;
-use super::nodes::{End, alive, bound, deleting, evicted, exited, owner, pods, running, started, uid};
+use super::nodes::{End, alive, bound, deleting, evicted, exited, owner, pending_group, pods, running, started, uid};
 use super::process::{Millis, wall};
 use super::schedule::{Schedule, Shape, Step};
 use super::world::{Event, World};
@@ -12,11 +12,13 @@ use super::world::{Event, World};
 /// Namespace of the job, and another one.
 pub(super) const NAMESPACE: &str = "team-a";
 pub(super) const OTHER_NAMESPACE: &str = "team-b";
-/// Name of the job.
-pub(super) const JOB: &str = "train";
+/// What a job owns.
+pub(super) const CHILDREN: [&str; 4] = ["pods", "services", "horizontalpodautoscalers", "podgroups"];
+/// Names of the jobs.
+pub(super) const JOBS: [&str; 3] = ["train", "tune", "evaluate"];
 
-/// The job of a schedule.
-pub(super) fn job(shape: &Shape) -> Value {
+/// A job of a schedule.
+pub(super) fn job(name: &str, shape: &Shape) -> Value {
     let replica = |replicas: u32| {
         json!({ "replicas": replicas, "restartPolicy": shape.restart_policy,
             "template": { "spec": { "containers": [{ "name": "pytorch", "image": "training:1" }] } } })
@@ -45,7 +47,7 @@ pub(super) fn job(shape: &Shape) -> Value {
         spec["elasticPolicy"] = json!({ "minReplicas": 1, "maxReplicas": 5 });
     }
     json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
-        "metadata": { "name": JOB, "namespace": NAMESPACE }, "spec": spec })
+        "metadata": { "name": name, "namespace": NAMESPACE }, "spec": spec })
 }
 
 /// What an event says.
@@ -54,14 +56,20 @@ pub(super) fn note(event: &[u8]) -> String {
     format!("{} {}", event["reason"], event["note"])
 }
 
-fn job_key() -> Key {
-    Key::new(Resource::named("pytorchjobs"), NAMESPACE, JOB)
+fn url(job: usize) -> String {
+    format!("/apis/kubeflow.org/v1/namespaces/{NAMESPACE}/pytorchjobs/{}", JOBS[job])
 }
 
 impl World {
-    /// The job as stored.
-    pub(super) fn job(&self) -> Option<&Value> {
-        self.server.store.get(&job_key()).map(AsRef::as_ref)
+    /// A job as stored.
+    pub(super) fn job(&self, job: usize) -> Option<&Value> {
+        let key = Key::new(Resource::named("pytorchjobs"), NAMESPACE, JOBS[job]);
+        self.server.store.get(&key).map(AsRef::as_ref)
+    }
+
+    /// The jobs that are stored.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = &Value> {
+        (0..self.schedule.shapes.len()).filter_map(|job| self.job(job))
     }
 
     /// Somebody asks the API server for something.
@@ -82,41 +90,44 @@ impl World {
         code
     }
 
-    pub(super) fn create_job(&mut self) {
-        let job = job(&self.schedule.shape);
+    pub(super) fn create_job(&mut self, number: usize) {
+        let job = job(JOBS[number], &self.schedule.shapes[number]);
         let path = format!("/apis/kubeflow.org/v1/namespaces/{NAMESPACE}/pytorchjobs");
         self.ask("POST", path, &job);
     }
 
-    fn edit(&mut self, patch: &Value) {
+    fn edit(&mut self, job: usize, patch: &Value) {
         // What has finished takes no edit that would have to act.
-        if self.job().is_none_or(super::laws::terminal) {
-            return;
+        if !self.job(job).is_none_or(super::laws::terminal) {
+            self.ask("PATCH", url(job), patch);
         }
-        let url = format!("/apis/kubeflow.org/v1/namespaces/{NAMESPACE}/pytorchjobs/{JOB}");
-        self.ask("PATCH", url, patch);
     }
 
     pub(super) fn step(&mut self, at: usize) {
-        let (number, _, step) = self.schedule.steps[at];
-        self.tell(|| format!("step {number}: {step}"));
+        let (number, _, job, step) = self.schedule.steps[at];
+        self.tell(|| format!("step {number}, job {job}: {step}"));
         let snapshot = self.snapshot();
         self.snapshots.push(snapshot);
         let of_policy = |name: &str, value: Value| json!({ "spec": { "runPolicy": { name: value } } });
         match step {
-            Step::Suspend(suspend) => self.edit(&of_policy("suspend", json!(suspend))),
+            Step::Suspend(suspend) => self.edit(job, &of_policy("suspend", json!(suspend))),
             Step::Scale(workers) => {
-                self.edit(&json!({ "spec": { "pytorchReplicaSpecs": { "Worker": { "replicas": workers } } } }));
+                self.edit(
+                    job,
+                    &json!({ "spec": { "pytorchReplicaSpecs": { "Worker": { "replicas": workers } } } }),
+                );
             }
-            Step::Deadline(seconds) => self.edit(&of_policy("activeDeadlineSeconds", json!(seconds))),
-            Step::Ttl(seconds) => self.edit(&of_policy("ttlSecondsAfterFinished", json!(seconds))),
-            Step::BackoffLimit(limit) => self.edit(&of_policy("backoffLimit", json!(limit))),
-            Step::Label => self.edit(&json!({ "metadata": { "labels": { "step": number.to_string() } } })),
+            Step::Deadline(seconds) => self.edit(job, &of_policy("activeDeadlineSeconds", json!(seconds))),
+            Step::Ttl(seconds) => self.edit(job, &of_policy("ttlSecondsAfterFinished", json!(seconds))),
+            Step::BackoffLimit(limit) => self.edit(job, &of_policy("backoffLimit", json!(limit))),
+            Step::Label => self.edit(
+                job,
+                &json!({ "metadata": { "labels": { "step": number.to_string() } } }),
+            ),
             Step::Delete(propagation) => {
-                let url = format!("/apis/kubeflow.org/v1/namespaces/{NAMESPACE}/pytorchjobs/{JOB}");
-                self.ask("DELETE", url, &json!({ "propagationPolicy": propagation }));
+                self.ask("DELETE", url(job), &json!({ "propagationPolicy": propagation }));
             }
-            Step::Recreate => self.create_job(),
+            Step::Recreate => self.create_job(job),
             Step::Exit(pod, code) => self.exit(pod, code),
             Step::RestartContainer(pod) => self.exit_in_place(pod),
             Step::Evict(pod) => self.evict(pod),
@@ -306,6 +317,15 @@ impl World {
         }
     }
 
+    /// Volcano has found room for a gang.
+    pub(super) fn admit(&mut self, key: Key) {
+        let group = self.server.store.get(&key).map(|group| group.as_ref().clone());
+        if let Some(mut group) = group.filter(pending_group) {
+            group["status"] = json!({ "phase": "Inqueue" });
+            self.put(key, group);
+        }
+    }
+
     pub(super) fn bind(&mut self, pod: &str) {
         let Some((key, mut pod)) = self.find(pod) else { return };
         if let Some(back) = self.nodes.lost_until(&pod, self.now) {
@@ -361,7 +381,7 @@ impl World {
             .map(|(key, job)| (key.clone(), job.as_ref().clone()))
             .collect();
         let mut children = Vec::new();
-        for plural in ["pods", "services", "horizontalpodautoscalers"] {
+        for plural in CHILDREN {
             let entries = self.server.store.entries(Resource::named(plural), "");
             let owned =
                 entries.filter_map(|(key, child)| Some((key.clone(), owner(child)?.to_owned(), deleting(child))));
@@ -416,7 +436,7 @@ impl World {
 
     /// The user takes away what a deleted job was told to leave behind.
     pub(super) fn remove_orphans(&mut self) {
-        for plural in ["pods", "services"] {
+        for plural in CHILDREN {
             let entries = self.server.store.entries(Resource::named(plural), NAMESPACE);
             let orphans: Vec<Key> = entries
                 .filter(|(_, object)| owner(object).is_none())
@@ -428,11 +448,16 @@ impl World {
         }
     }
 
-    /// All pods that decide about the job end well.
-    pub(super) fn finish_job(&mut self) {
-        let role = if self.schedule.shape.master { "Master" } else { "Worker" };
+    /// All pods that decide about a job end well.
+    pub(super) fn finish_job(&mut self, job: usize) {
+        let role = if self.schedule.shapes[job].master {
+            "Master"
+        } else {
+            "Worker"
+        };
+        let Some(id) = self.job(job).map(uid) else { return };
         let deciding: Vec<_> = pods(&self.server.store, NAMESPACE)
-            .filter(|(_, pod)| alive(pod) && running(pod) && !deleting(pod))
+            .filter(|(_, pod)| owner(pod) == Some(id) && alive(pod) && running(pod) && !deleting(pod))
             .filter(|(_, pod)| replica_of(pod).is_some_and(|(of, _)| of == role))
             .map(|(key, pod)| (key.clone(), pod.clone()))
             .collect();
@@ -451,7 +476,7 @@ fn has_finalizer(job: &Value, name: &str) -> bool {
     finalizers.is_some_and(|finalizers| finalizers.iter().any(|finalizer| finalizer == name))
 }
 
-/// When the user creates the job.
-pub(super) fn born(schedule: &Schedule) -> Millis {
-    100 + schedule.seed % 700
+/// When the user creates a job.
+pub(super) fn born(schedule: &Schedule, job: usize) -> Millis {
+    100 + (schedule.seed + 311 * job as u64) % 700
 }

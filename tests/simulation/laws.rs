@@ -10,9 +10,10 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::api_server::request::Target;
-use super::api_server::{Change, Object, Request, Store};
+use super::api_server::{Answer, Change, Object, Request, Store};
 use super::nodes::{Life, Nodes, deleting, owner, running, uid};
 use super::process::{Millis, wall};
+use crate::api::names;
 
 /// The longest that requests of one plan are sent: five seconds for the last to begin, five to wait for its turn.
 const PASS: Millis = 10_500;
@@ -40,6 +41,8 @@ pub(super) struct Laws {
     pub(super) knowledge: Vec<Knowledge>,
     /// When etcd was last restored.
     pub(super) restored: Option<Millis>,
+    /// Whether pods have to be admitted as gangs.
+    pub(super) gangs: bool,
     pub(super) broken: Option<String>,
 }
 
@@ -61,6 +64,8 @@ pub(super) struct Job {
     created_for_ghost: BTreeMap<String, u32>,
     /// Pods whose deletion an operator has asked for.
     asked_to_go: BTreeSet<String>,
+    /// Whether a gang of its pods was ever admitted.
+    admitted: bool,
     /// Writes of operators for it.
     pub(super) writes: u32,
 }
@@ -74,6 +79,29 @@ pub(super) struct Knowledge {
     told: BTreeMap<String, Vec<(Millis, u64)>>,
     /// When it sent the last renewal of the lease that was carried out.
     renewed: Option<Millis>,
+    /// For which versions of jobs a status of its was refused, and when it was told so.
+    refuted: BTreeMap<Refuted, Millis>,
+}
+
+/// Path of the status of a job, and the version of the job that is no longer stored.
+pub(super) type Refuted = (String, String);
+
+/// What a conflict says.
+pub(super) fn refuted(request: &Request, answer: &Answer) -> Option<Refuted> {
+    status_of(request).filter(|_| answer.code == 409)
+}
+
+/// Which status a request writes, and for which version of the job.
+fn status_of(request: &Request) -> Option<Refuted> {
+    Some((request.path.clone(), bound_to(request)?))
+}
+
+/// The version that a status is bound to.
+fn bound_to(request: &Request) -> Option<String> {
+    let patch: Value = serde_json::from_slice(&request.body).ok()?;
+    let mut parts = patch.as_array()?.iter();
+    let bound = parts.find(|part| part["path"] == "/metadata/resourceVersion")?;
+    Some(bound["value"].as_str()?.to_owned())
 }
 
 impl Knowledge {
@@ -207,6 +235,7 @@ impl Laws {
         self.restored = Some(now);
         for knowledge in &mut self.knowledge {
             knowledge.told.clear();
+            knowledge.refuted.clear();
         }
         let writes: BTreeMap<_, _> = self.jobs.iter().map(|(uid, job)| (uid.clone(), job.writes)).collect();
         let mut known = jobs.clone();
@@ -245,6 +274,7 @@ impl Laws {
             return;
         }
         self.is_fenced(sent);
+        self.is_learnt(sent);
         if sent.code >= 300 {
             return;
         }
@@ -277,6 +307,31 @@ impl Laws {
         }
     }
 
+    /// A status was refused because the job has changed, and the operator was told.
+    pub(super) fn refuted(&mut self, replica: usize, now: Millis, refuted: Option<Refuted>) {
+        let known = &mut self.knowledge[replica].refuted;
+        known.extend(refuted.map(|refuted| (refuted, now)));
+    }
+
+    /// Who was told that a version of a job is no longer stored does not write a status for it again.
+    fn is_learnt(&mut self, sent: &Sent<'_>) {
+        let refuted = &self.knowledge[sent.replica].refuted;
+        let told = status_of(sent.request).and_then(|bound| refuted.get(&bound));
+        if told.is_some_and(|told| *told < sent.at) {
+            self.breaks(format!(
+                "{} was sent again for a version that was refuted",
+                sent.request.path
+            ));
+        }
+    }
+
+    /// Volcano has admitted this group.
+    pub(super) fn admitted(&mut self, group: &Value) {
+        if let Some(job) = owner(group).and_then(|job| self.jobs.get_mut(job)) {
+            job.admitted = true;
+        }
+    }
+
     fn is_fenced(&mut self, sent: &Sent<'_>) {
         let renewed = self.knowledge[sent.replica].renewed;
         if renewed.is_some_and(|renewed| sent.at > renewed + RENEW_DEADLINE) {
@@ -300,6 +355,9 @@ impl Laws {
         };
         if job.namespace != key.namespace {
             return Err(format!("{what} was created for a job of another namespace"));
+        }
+        if self.gangs && key.resource.plural == "pods" && !job.admitted {
+            return Err(format!("{what} was created before its gang was admitted"));
         }
         if job.gone {
             let created = job.created_for_ghost.entry(what.clone()).or_default();
@@ -327,7 +385,8 @@ impl Laws {
         let whole = stored.is_some_and(|job| job["spec"]["runPolicy"]["restartScope"] == "Job");
         if whole && key.resource.plural == "pods" {
             let pods = store.all(key.resource, &key.namespace);
-            let mut left = pods.filter(|pod| running(pod) && job.asked_to_go.contains(uid(pod)));
+            let earlier = |pod: &Value| attempt(pod) < attempt(&object);
+            let mut left = pods.filter(|pod| running(pod) && job.asked_to_go.contains(uid(pod)) && earlier(pod));
             if let Some(left) = left.next() {
                 let left = &left["metadata"]["name"];
                 return Err(format!(
@@ -378,12 +437,7 @@ impl Laws {
         let Some(after) = store.get(&sent.target.key) else {
             return Ok(());
         };
-        let patch: Value = serde_json::from_slice(&sent.request.body).unwrap_or_default();
-        let bound = patch.as_array().into_iter().flatten();
-        if !bound
-            .into_iter()
-            .any(|part| part["path"] == "/metadata/resourceVersion")
-        {
+        if bound_to(sent.request).is_none() {
             return Err("a status was written without a resourceVersion".into());
         }
         ends_once(before, after, sent.now)?;
@@ -420,6 +474,12 @@ impl Laws {
         }
         Ok(())
     }
+}
+
+/// The attempt that a pod is of. The pods of a scale-down go while those of the same attempt come.
+fn attempt(pod: &Value) -> Option<i64> {
+    let annotation = &pod["metadata"]["annotations"][names::ANNOTATION_ATTEMPT];
+    annotation.as_str()?.parse().ok()
 }
 
 fn created_key(sent: &Sent<'_>) -> super::api_server::Key {

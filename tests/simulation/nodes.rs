@@ -151,6 +151,11 @@ pub(super) fn evicted(pod: &mut Value, disruption: bool) {
     }
 }
 
+/// Whether a gang waits to be admitted.
+pub(super) fn pending_group(group: &Value) -> bool {
+    matches!(group["status"]["phase"].as_str(), None | Some("Pending"))
+}
+
 /// Whether a pod holds resources.
 pub(super) fn alive(pod: &Value) -> bool {
     !finished(pod)

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::wire::{Outgoing, Wire};
 use crate::controller::{Election, Options, operate};
-use crate::planner::Settings;
+use crate::planner::{Gang, GangScheduler, Settings};
 use crate::platform::client;
 use crate::platform::clock::simulation::Machine;
 use crate::platform::health::Health;
@@ -45,8 +45,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts an operator under this name, which competes for leadership or leads alone.
-    pub(super) fn start(name: &str, now: Millis, elects: bool) -> Self {
+    /// Starts an operator under this name, which competes for leadership or leads alone, and makes gangs or does not.
+    pub(super) fn start(name: &str, now: Millis, elects: bool, gang: bool) -> Self {
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -61,7 +61,7 @@ impl Process {
             running: Duration::from_hours(1),
         };
         machine.enter();
-        let (options, metrics) = (options(name, elects), Metrics::new().unwrap());
+        let (options, metrics) = (options(name, elects, gang), Metrics::new().unwrap());
         let elector = elects.then(|| {
             let client = client::on(wire.service(), &metrics, &Fence::open(), None);
             elector(client, name, &metrics)
@@ -133,7 +133,11 @@ impl Process {
     }
 }
 
-fn options(name: &str, elects: bool) -> Options {
+fn options(name: &str, elects: bool, gang: bool) -> Options {
+    let gang = gang.then_some(Gang {
+        scheduler: GangScheduler::Volcano,
+        served: true,
+    });
     Options {
         kubeconfig: None,
         namespace: None,
@@ -146,7 +150,10 @@ fn options(name: &str, elects: bool) -> Options {
             name: "lock".into(),
         }),
         pod_name: Some(name.into()),
-        settings: Settings::default(),
+        settings: Settings {
+            gang,
+            ..Settings::default()
+        },
         discover_gang_scheduler: false,
     }
 }

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::api_server::{Resource, finished};
-use super::jobs::{NAMESPACE, born};
+use super::jobs::{CHILDREN, NAMESPACE, born};
 use super::laws::{is_true, policy, replica_of, replicas, suspended, terminal};
-use super::nodes::{deleting, owner, pods, running, uid};
+use super::nodes::{deleting, owner, pending_group, pods, running, uid};
 use super::process::{Millis, wall};
 use super::schedule::Schedule;
 use super::world::{QUIET, World};
@@ -37,8 +37,13 @@ pub(super) fn run(schedule: &Schedule, traces: bool, prints: bool) -> Outcome {
 }
 
 fn live(world: &mut World) -> Result<(), String> {
-    world.run_until(born(&world.schedule))?;
-    world.create_job();
+    let jobs = 0..world.schedule.shapes.len();
+    let mut births: Vec<_> = jobs.clone().map(|job| (born(&world.schedule, job), job)).collect();
+    births.sort_unstable();
+    for (time, job) in births {
+        world.run_until(time)?;
+        world.create_job(job);
+    }
     world.run_until(REST)?;
     at_rest(world)?;
     world.run_until(REST + SILENCE)?;
@@ -48,10 +53,14 @@ fn live(world: &mut World) -> Result<(), String> {
     {
         return Err(format!("a settled job was written at {at} ms: {write}"));
     }
-    if world.job().is_some_and(|job| !terminal(job) && !suspended(job)) {
-        world.finish_job();
+    let works = |job: &Value| !terminal(job) && !suspended(job);
+    if world.jobs().any(works) {
+        jobs.filter(|job| world.job(*job).is_some_and(works))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|job| world.finish_job(job));
         world.run_until(REST + SILENCE + END)?;
-        if world.job().is_some_and(|job| !terminal(job)) {
+        if world.jobs().any(works) {
             return Err("the job has not ended, although its pods have".into());
         }
         at_rest(world)?;
@@ -61,16 +70,17 @@ fn live(world: &mut World) -> Result<(), String> {
 
 /// Whether a deadline or a TTL may end the silence.
 fn expects_deadline(world: &World) -> bool {
-    let Some(job) = world.job() else { return false };
-    !policy(job, "activeDeadlineSeconds").is_null() && !terminal(job) && !suspended(job)
+    let expects = |job| !policy(job, "activeDeadlineSeconds").is_null() && !terminal(job) && !suspended(job);
+    world.jobs().any(expects)
 }
 
 /// No schedule costs more writes than its job and its steps explain.
 fn within_budget(world: &World) -> Result<(), String> {
-    let shape = &world.schedule.shape;
-    let pods = shape.workers + 1;
+    let shapes = &world.schedule.shapes;
+    let jobs = u32::try_from(shapes.len()).unwrap();
+    let pods: u32 = shapes.iter().map(|shape| shape.workers + 1).sum();
     let steps = u32::try_from(world.schedule.steps.len()).unwrap();
-    let budget = 12 + 6 * pods + steps * (10 + 5 * pods);
+    let budget = 12 * jobs + 6 * pods + steps * (10 * jobs + 5 * pods);
     if world.writes > budget {
         return Err(format!("{} writes, more than {budget}", world.writes));
     }
@@ -79,13 +89,16 @@ fn within_budget(world: &World) -> Result<(), String> {
 
 /// What has to be so when nothing happens any more.
 fn at_rest(world: &World) -> Result<(), String> {
-    let Some(job) = world.job() else {
-        return nothing_is_left(world, None);
-    };
+    nothing_is_left(world)?;
+    let mut jobs = world.jobs();
+    jobs.try_for_each(|job| job_at_rest(world, job))
+}
+
+fn job_at_rest(world: &World, job: &Value) -> Result<(), String> {
     if deleting(job) {
         return Err("the deletion of the job does not come to its end".into());
     }
-    nothing_is_left(world, Some(uid(job)))?;
+    has_its_gang(world, job)?;
     let own: Vec<&Value> = own_pods(world, uid(job));
     let unfinished = own.iter().filter(|pod| !finished(pod)).count();
     if own.iter().any(|pod| deleting(pod)) {
@@ -115,6 +128,23 @@ fn at_rest(world: &World) -> Result<(), String> {
         }
     }
     works(job, &own)
+}
+
+/// A job that works has a `PodGroup` where there are gangs, and no other has one.
+fn has_its_gang(world: &World, job: &Value) -> Result<(), String> {
+    let groups = world.server.store.all(Resource::named("podgroups"), NAMESPACE);
+    let groups: Vec<_> = groups.filter(|group| owner(group) == Some(uid(job))).collect();
+    let wanted = usize::from(world.schedule.gang && !terminal(job) && !suspended(job));
+    if groups.len() != wanted {
+        return Err(format!(
+            "there are {} PodGroups, and there should be {wanted}",
+            groups.len()
+        ));
+    }
+    match groups.iter().find(|group| pending_group(group)) {
+        Some(_) => Err("a PodGroup is not admitted".into()),
+        None => Ok(()),
+    }
 }
 
 fn works(job: &Value, own: &[&Value]) -> Result<(), String> {
@@ -190,10 +220,11 @@ fn own_pods<'a>(world: &'a World, job: &str) -> Vec<&'a Value> {
 }
 
 /// Of jobs that are gone nothing is left.
-fn nothing_is_left(world: &World, job: Option<&str>) -> Result<(), String> {
-    for plural in ["pods", "services", "horizontalpodautoscalers"] {
+fn nothing_is_left(world: &World) -> Result<(), String> {
+    for plural in CHILDREN {
         let mut objects = world.server.store.all(Resource::named(plural), "");
-        let left = objects.find(|object| owner(object).is_some_and(|owner| Some(owner) != job));
+        let gone = |owner| world.jobs().all(|job| uid(job) != owner);
+        let left = objects.find(|object| owner(object).is_some_and(gone));
         if let Some(left) = left {
             return Err(format!(
                 "{plural} {} of a job that is gone is left",

@@ -1,4 +1,4 @@
-//! What happens in a run: a job, and what users, nodes, networks and machines do, with the time of each. A seed
+//! What happens in a run: jobs, and what users, nodes, networks and machines do, with the time of each. A seed
 //! determines it, and any part of it is a schedule too, so a failure can be made smaller.
 
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use super::process::Millis;
 use super::random::Random;
 
-/// The job of a run.
+/// A job of a run.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "as in the spec of a job")]
 pub(super) struct Shape {
@@ -117,10 +117,14 @@ impl fmt::Display for Step {
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     pub(super) seed: u64,
-    pub(super) shape: Shape,
+    /// The jobs.
+    pub(super) shapes: Vec<Shape>,
+    /// Whether the operators make gangs of the pods, and Volcano admits them.
+    pub(super) gang: bool,
     pub(super) replicas: usize,
-    /// With the number that each had when the schedule was drawn.
-    pub(super) steps: Vec<(usize, Millis, Step)>,
+    /// With the number that each had when the schedule was drawn, its time, and the job that it is about if it is about
+    /// one.
+    pub(super) steps: Vec<(usize, Millis, usize, Step)>,
 }
 
 /// When the first step may come, and the last.
@@ -131,7 +135,12 @@ impl Schedule {
     /// The schedule of a seed.
     pub(super) fn draw(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let mut shape = Shape::draw(&mut random);
+        let mut shapes = vec![Shape::draw(&mut random)];
+        if random.once_in(3) {
+            let more = random.within(1..3);
+            shapes.extend((0..more).map(|_| Shape::draw(&mut random).small()));
+        }
+        let gang = random.once_in(4);
         let mut replicas = if random.once_in(6) { 2 } else { 1 };
         let story = match random.within(0..24) {
             0 => {
@@ -139,10 +148,12 @@ impl Schedule {
                 late_take_over(&mut random)
             }
             1 => {
-                shape.workers = 60;
-                (shape.elastic, shape.suspended) = (false, false);
+                shapes[0].workers = 60;
+                (shapes[0].elastic, shapes[0].suspended) = (false, false);
                 slow_start(&mut random)
             }
+            2 => late_deletion(&mut random),
+            3 => lost_recreation(&mut random),
             _ => Vec::new(),
         };
         let count = random.within(1..14);
@@ -150,17 +161,21 @@ impl Schedule {
         times.sort_unstable();
         let mut steps: Vec<_> = times
             .into_iter()
-            .map(|time| (time, step(&mut random, &shape, replicas)))
+            .map(|time| {
+                let job = usize::try_from(random.within(0..shapes.len() as u64)).unwrap();
+                (time, job, step(&mut random, &shapes[job], replicas))
+            })
             .collect();
-        steps.extend(story);
-        steps.sort_by_key(|(time, _)| *time);
+        steps.extend(story.into_iter().map(|(time, step)| (time, 0, step)));
+        steps.sort_by_key(|(time, ..)| *time);
         let steps = steps.into_iter().enumerate();
-        let steps = steps.map(|(number, (time, step))| (number, time, step)).collect();
+        let steps = steps.map(|(number, (time, job, step))| (number, time, job, step));
         Self {
             seed,
-            shape,
+            shapes,
+            gang,
             replicas,
-            steps,
+            steps: steps.collect(),
         }
     }
 
@@ -174,9 +189,13 @@ impl Schedule {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}, replicas {}, {:?}", self.seed, self.replicas, self.shape)?;
-        for (number, time, step) in &self.steps {
-            writeln!(f, "  step {number} at {time} ms: {step}")?;
+        let gang = if self.gang { ", gangs" } else { "" };
+        writeln!(f, "seed {}, replicas {}{gang}", self.seed, self.replicas)?;
+        for (job, shape) in self.shapes.iter().enumerate() {
+            writeln!(f, "  job {job}: {shape:?}")?;
+        }
+        for (number, time, job, step) in &self.steps {
+            writeln!(f, "  step {number} at {time} ms, job {job}: {step}")?;
         }
         Ok(())
     }
@@ -191,6 +210,25 @@ fn late_take_over(random: &mut Random) -> Vec<(Millis, Step)> {
         late(1),
         (edit, Step::Suspend(true)),
         (edit + random.within(1_000..2_000), Step::Crash(0, 20_000)),
+    ]
+}
+
+/// The same: the watch does not show for long that a job is gone, while its pods go.
+fn late_deletion(random: &mut Random) -> Vec<(Millis, Step)> {
+    let late = |replica| (3_000, Step::WatchLate(replica, "pytorchjobs", 25_000, 20_000));
+    vec![late(0), (random.within(4_000..12_000), Step::Delete(None))]
+}
+
+/// The same: etcd is restored from a snapshot that was taken before the job was created again.
+fn lost_recreation(random: &mut Random) -> Vec<(Millis, Step)> {
+    let deleted = random.within(4_000..8_000);
+    let created = deleted + random.within(3_000..5_000);
+    let restored = created + random.within(1_000..6_000);
+    let back = usize::try_from(random.within(1..4)).unwrap();
+    vec![
+        (deleted, Step::Delete(None)),
+        (created, Step::Recreate),
+        (restored, Step::Restore(back)),
     ]
 }
 
@@ -231,6 +269,14 @@ impl Shape {
             ttl: *random.pick(&[None, None, None, Some(0), Some(10)]),
             elastic,
             suspended: random.once_in(6),
+        }
+    }
+
+    /// The same with few workers.
+    fn small(self) -> Self {
+        Self {
+            workers: self.workers.min(3),
+            ..self
         }
     }
 }

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::api_server::request::Target;
-use super::api_server::{Answer, ApiServer, Key, Request, Store, expired, finished, shown};
+use super::api_server::{Answer, ApiServer, Key, Request, Resource, Store, expired, finished, shown};
 use super::jobs::{self, NAMESPACE, OTHER_NAMESPACE};
-use super::laws::{Job, Knowledge, Laws, Sent};
+use super::laws::{Job, Knowledge, Laws, Refuted, Sent, refuted};
 use super::nodes::{Nodes, deleting, uid};
 use super::process::{Millis, Process, wall};
 use super::random::Random;
@@ -25,7 +25,7 @@ pub(super) enum Event {
     /// A request arrives.
     Arrive(Origin, Request, Option<Reply>, Option<Fault>),
     /// An answer arrives.
-    Answer(Origin, Reply, Answer),
+    Answer(Origin, Reply, Answer, Option<Refuted>),
     /// An event of a watch arrives, and says this of a job.
     Chunk(usize, String, Option<serde_json::Value>),
     Bookmark(usize),
@@ -33,6 +33,8 @@ pub(super) enum Event {
     Boot(usize),
     Thaw(usize),
     Collect,
+    /// Volcano admits a gang.
+    Admit(Key),
     Bind(String),
     Run(String),
     Stop(String),
@@ -100,6 +102,8 @@ pub(super) struct World {
     pub(super) last_write: Option<(Millis, String)>,
     queue: BTreeMap<(Millis, u64), Event>,
     number: u64,
+    /// When the garbage collector comes next.
+    collects: Millis,
     watches: Vec<Watch>,
     /// Up to which version changes have been seen.
     seen: u64,
@@ -130,6 +134,7 @@ impl World {
             nodes: Nodes::default(),
             laws: Laws {
                 knowledge: vec![Knowledge::default(); schedule.replicas],
+                gangs: schedule.gang,
                 ..Laws::default()
             },
             snapshots: Vec::new(),
@@ -139,13 +144,14 @@ impl World {
             last_write: None,
             queue: BTreeMap::new(),
             number: 0,
+            collects: 0,
             watches: Vec::new(),
             seen: 1,
             trace: traces.then(Vec::new),
             prints,
         };
         (0..schedule.replicas).for_each(|replica| world.at(1 + 7 * replica as u64, Event::Boot(replica)));
-        let steps: Vec<_> = schedule.steps.iter().map(|(_, time, _)| *time).collect();
+        let steps: Vec<_> = schedule.steps.iter().map(|(_, time, ..)| *time).collect();
         for (at, time) in steps.into_iter().enumerate() {
             world.at(time, Event::Step(at));
         }
@@ -163,6 +169,15 @@ impl World {
     pub(super) fn within(&mut self, range: std::ops::Range<Millis>, event: Event) {
         let after = self.random.within(range);
         self.at(self.now + after, event);
+    }
+
+    /// The garbage collector comes within this time, unless it comes before anyway.
+    fn collect_within(&mut self, range: std::ops::Range<Millis>) {
+        let at = self.now + self.random.within(range);
+        if self.collects <= self.now || at < self.collects {
+            self.collects = at;
+            self.at(at, Event::Collect);
+        }
     }
 
     pub(super) fn tell(&mut self, what: impl FnOnce() -> String) {
@@ -302,13 +317,14 @@ impl World {
         match event {
             Event::Step(at) => self.step(at),
             Event::Arrive(origin, request, reply, fault) => self.arrive(origin, &request, reply, fault),
-            Event::Answer(origin, reply, answer) => self.answered(origin, reply, &answer),
+            Event::Answer(origin, reply, answer, refuted) => self.answered(origin, reply, &answer, refuted),
             Event::Chunk(watch, text, job) => self.chunk(watch, text, job),
             Event::Bookmark(watch) => self.bookmark(watch),
             Event::WatchEnds(watch) => self.watch_ends(watch),
             Event::Boot(replica) => self.boot(replica),
             Event::Thaw(replica) => self.thaw(replica),
             Event::Collect => self.collect(),
+            Event::Admit(group) => self.admit(group),
             Event::Bind(pod) => self.bind(&pod),
             Event::Run(pod) => self.start_pod(&pod),
             Event::Stop(pod) => self.stop_pod(&pod),
@@ -323,11 +339,11 @@ impl World {
             return;
         }
         self.tell(|| format!("operator {replica} starts"));
-        let (now, elects) = (self.now, self.replicas.len() > 1);
+        let (now, elects, gang) = (self.now, self.replicas.len() > 1, self.schedule.gang);
         let slot = &mut self.replicas[replica];
         slot.incarnation += 1;
         let name = format!("operator-{replica}-{}", slot.incarnation);
-        slot.process = Some(Process::start(&name, now, elects));
+        slot.process = Some(Process::start(&name, now, elects, gang));
         self.laws.knowledge[replica] = Knowledge::begin(now);
     }
 
@@ -381,6 +397,7 @@ impl World {
         if fault == Some(Fault::Kill) && self.is_there(origin) {
             self.crash(origin.replica, 500);
         }
+        let refuted = refuted(request, &answer);
         match (fault, reply) {
             (Some(Fault::Twice), Some(reply)) => {
                 let again = Event::Arrive(origin, request.clone(), Some(reply), None);
@@ -388,10 +405,12 @@ impl World {
             }
             // The connection breaks when the reply is dropped.
             (Some(Fault::CutAfter | Fault::Kill), _) | (_, None) => {}
-            (Some(Fault::Silent), Some(reply)) => self.at(Millis::MAX, Event::Answer(origin, reply, answer)),
+            (Some(Fault::Silent), Some(reply)) => {
+                self.at(Millis::MAX, Event::Answer(origin, reply, answer, None));
+            }
             (_, Some(reply)) => {
                 let arrives = (self.now + self.latency()).max(self.replicas[origin.replica].partitioned);
-                self.at(arrives, Event::Answer(origin, reply, answer));
+                self.at(arrives, Event::Answer(origin, reply, answer, refuted));
             }
         }
     }
@@ -446,10 +465,11 @@ impl World {
         self.laws.sent(&sent, &self.server.store, &self.nodes);
     }
 
-    fn answered(&mut self, origin: Origin, reply: Reply, answer: &Answer) {
+    fn answered(&mut self, origin: Origin, reply: Reply, answer: &Answer, refuted: Option<Refuted>) {
         if !self.is_there(origin) {
             return;
         }
+        self.laws.refuted(origin.replica, self.now, refuted);
         self.told(origin.replica, answer.body.clone());
         let spec = &answer.body["spec"]["holderIdentity"];
         let name = format!("operator-{}-{}", origin.replica, origin.incarnation);
@@ -610,11 +630,12 @@ impl World {
                     "pytorchjobs" => {
                         self.laws.changed(&change, self.now);
                         if change.gone || deleting(&change.after) {
-                            self.within(10..300, Event::Collect);
+                            self.collect_within(10..300);
                         }
                     }
                     "pods" => self.pod_changed(&change),
-                    _ => self.within(10..300, Event::Collect),
+                    "podgroups" => self.group_changed(&change),
+                    _ => self.collect_within(10..300),
                 }
             }
         }
@@ -625,7 +646,7 @@ impl World {
         let id = uid(pod).to_owned();
         if change.gone {
             self.nodes.stop(pod);
-            self.within(10..100, Event::Collect);
+            self.collect_within(10..100);
             return;
         }
         if change.before.is_none() {
@@ -633,12 +654,23 @@ impl World {
             self.within(5..100, Event::Bind(id.clone()));
             let forged = change.key.namespace == OTHER_NAMESPACE;
             let range = if forged { 4_000..5_000 } else { 100..500 };
-            self.within(range, Event::Collect);
+            self.collect_within(range);
         }
         if deleting(pod) && !change.before.as_ref().is_some_and(|before| deleting(before)) && !finished(pod) {
             self.nodes.stop(pod);
             let soon = if self.random.once_in(4) { 1_000..8_000 } else { 20..900 };
             self.within(soon, Event::Stop(id));
+        }
+    }
+
+    /// Volcano admits a group some time after it was created.
+    fn group_changed(&mut self, change: &super::api_server::Change) {
+        if change.gone || deleting(&change.after) {
+            self.collect_within(10..300);
+        } else if super::nodes::pending_group(&change.after) {
+            self.within(50..900, Event::Admit(change.key.clone()));
+        } else {
+            self.laws.admitted(&change.after);
         }
     }
 
@@ -682,7 +714,12 @@ impl World {
                 self.within(500..1_000, Event::Stop(pod));
             }
         }
-        self.within(10..300, Event::Collect);
+        let groups = self.server.store.entries(Resource::named("podgroups"), NAMESPACE);
+        let groups: Vec<_> = groups.map(|(key, _)| key.clone()).collect();
+        for group in groups {
+            self.within(50..900, Event::Admit(group));
+        }
+        self.collect_within(10..300);
     }
 
     fn quiet(&mut self) {

@@ -1,6 +1,6 @@
 //! What is served.
 
-/// A resource that can be stored, all of them in namespaces.
+/// A resource that can be stored, all of them but priority classes, of which there are none, in namespaces.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Resource {
     /// Empty for the core group.
@@ -36,6 +36,11 @@ impl Resource {
             "horizontalpodautoscalers",
             "HorizontalPodAutoscaler",
         ),
+        Self {
+            custom: true,
+            ..built_in("scheduling.volcano.sh", "v1beta1", "podgroups", "PodGroup")
+        },
+        built_in("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass"),
         built_in("coordination.k8s.io", "v1", "leases", "Lease"),
         built_in("events.k8s.io", "v1", "events", "Event"),
     ];
