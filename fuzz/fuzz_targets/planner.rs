@@ -159,7 +159,7 @@ impl Things {
                 }
                 | Action::ForceDelete { name, .. } => drop(self.pods.remove(&name)),
                 Action::Delete { name, .. } => drop(self.services.remove(&name)),
-                Action::Update { .. } => {}
+                Action::Update { .. } | Action::RestartInPlace { .. } | Action::Recreate { .. } => {}
                 Action::DeleteJob => self.job = None,
             }
         }
@@ -205,7 +205,7 @@ fn holds(job: &PyTorchJob, things: &Things, plan: &Plan) {
                 let pod = things.pods.get(name);
                 assert!(!over && pod.is_some_and(|pod| pod.uid == *uid && pod.terminating), "{action:?}");
             }
-            Action::Update { .. } => {}
+            Action::Update { .. } | Action::RestartInPlace { .. } | Action::Recreate { .. } => {}
             Action::DeleteJob => assert!(over, "an unfinished job is deleted"),
         }
     }

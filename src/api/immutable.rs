@@ -12,6 +12,7 @@ pub(crate) fn immutable() -> Vec<Rule> {
     let manager = |object: &str| or_else(&format!("{object}.managedBy"), "'kubeflow.org/training-operator'");
     let scope = |object: &str| or_else(&format!("{object}.restartScope"), "'Replica'");
     let services = |object: &str| or_else(&format!("{object}.servicePolicy"), "'All'");
+    let strategy = |object: &str| or_else(&format!("{object}.restartStrategy"), "'Recreate'");
     vec![
         rule(
             Scope::Replicas,
@@ -66,6 +67,12 @@ pub(crate) fn immutable() -> Vec<Rule> {
             ".servicePolicy",
             format!("{} == {}", services("self"), services("oldSelf")),
             "spec.runPolicy.servicePolicy is immutable: create a new job",
+        ),
+        rule(
+            Scope::RunPolicy,
+            ".restartStrategy",
+            format!("{} == {}", strategy("self"), strategy("oldSelf")),
+            "spec.runPolicy.restartStrategy is immutable: create a new job",
         ),
     ]
 }

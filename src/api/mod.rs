@@ -15,6 +15,7 @@ mod pytorchjob;
 mod raw;
 mod replica;
 mod replica_type;
+mod restart_rules;
 mod rule;
 mod rules;
 mod run_policy;
@@ -39,8 +40,8 @@ pub use rule::{Rule, Scope};
 pub(crate) use rules::LOST_BY_MULTIKUEUE;
 pub use rules::RULES;
 pub use run_policy::{
-    CleanPodPolicy, NodeExclusion, RestartScope, RestartWindow, RunPolicy, SchedulingPolicy, ServicePolicy,
-    StartupDeadlineAction,
+    CleanPodPolicy, NodeExclusion, RestartScope, RestartStrategy, RestartWindow, RunPolicy, SchedulingPolicy,
+    ServicePolicy, StartupDeadlineAction,
 };
 pub use schema::{UnknownPodFields, crd, crd_yaml, definition};
 pub use status::{

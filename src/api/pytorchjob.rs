@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::api::elastic_policy::ElasticPolicy;
 use crate::api::replica::{ReplicaSpec, RestartPolicy};
 use crate::api::replica_type::ReplicaType;
-use crate::api::run_policy::{CleanPodPolicy, RestartScope, RunPolicy, ServicePolicy};
+use crate::api::run_policy::{CleanPodPolicy, RestartScope, RestartStrategy, RunPolicy, ServicePolicy};
 use crate::api::status::JobStatus;
 use crate::api::word::Word;
 
@@ -171,8 +171,15 @@ impl PyTorchJobSpec {
         policy.and_then(Word::known).unwrap_or_default()
     }
 
-    /// `restartPolicy` of the pods of a role. Where the whole job starts again, or what becomes of a failure depends on
-    /// what it was, no container may start again by itself.
+    /// Whether all replicas start again in the pods that are there, as far as these can.
+    #[must_use]
+    pub fn restarts_in_place(&self) -> bool {
+        let strategy = self.run_policy.restart_strategy.as_ref().and_then(Word::known);
+        self.restart_scope() == RestartScope::Job && strategy == Some(RestartStrategy::InPlace)
+    }
+
+    /// `restartPolicy` of the pods of a role, unless they restart in place. Where the whole job starts again, or what
+    /// becomes of a failure depends on what it was, no container may start again by itself.
     #[must_use]
     pub fn restart_policy_of_pod(&self, role: ReplicaType) -> &'static str {
         if self.restart_scope() == RestartScope::Job || self.run_policy.failure_policy.is_some() {

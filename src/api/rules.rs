@@ -16,8 +16,8 @@ use crate::api::cel::{
     same_templates, same_workers, suspended, within_bounds,
 };
 use crate::api::immutable::{immutable, scheduling};
-use crate::api::names;
 use crate::api::rule::{Rule, Scope, rule};
+use crate::api::{names, restart_rules};
 
 /// The policies that may stand flat or under `runPolicy`.
 const TWO_SPELLINGS: [&str; 4] = [
@@ -36,7 +36,8 @@ pub static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         .chain(two_spellings)
         .chain([failure_policy()])
         .chain([progress_policy()])
-        .chain(restart_window())
+        .chain(restart_rules::window())
+        .chain([restart_rules::strategy()])
         .chain([multikueue()])
         .chain(only_while_suspended().into_iter().map(Rule::forbidden))
         .chain([unfinished().forbidden()])
@@ -98,30 +99,6 @@ fn progress_policy() -> Rule {
         "progressPolicy needs the readiness probe of the container pytorch: \
          remove readinessProbe from the templates, or progressPolicy",
     )
-}
-
-/// Restarts of containers in place have no time that is stored.
-fn restart_window() -> [Rule; 2] {
-    const NEEDS: &str =
-        "restartWindow needs restartScope Job: otherwise the kubelet restarts containers by itself; use backoffLimit";
-    let fits = |policy: &str| {
-        let scope = or_else(&format!("{policy}.restartScope"), "'Replica'");
-        format!("!has({policy}.restartWindow) || {scope} == 'Job'")
-    };
-    [
-        rule(
-            Scope::Root,
-            ".spec.runPolicy.restartWindow",
-            of_a_new_object(&fits("self.spec.runPolicy")),
-            NEEDS,
-        ),
-        rule(
-            Scope::RunPolicy,
-            ".restartWindow",
-            format!("has(oldSelf.restartWindow) || {}", fits("self")),
-            NEEDS,
-        ),
-    ]
 }
 
 fn replicas() -> Vec<Rule> {

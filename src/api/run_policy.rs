@@ -55,6 +55,16 @@ pub enum StartupDeadlineAction {
     Suspend,
 }
 
+/// How all replicas start again, with restartScope Job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum RestartStrategy {
+    /// In new pods.
+    #[default]
+    Recreate,
+    /// In the pods that are there.
+    InPlace,
+}
+
 /// Policies about the job as a whole, in the place where Kubeflow 1.3 to 1.9 has them.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -112,6 +122,16 @@ pub struct RunPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<RestartScope>")]
     pub restart_scope: Option<Word<RestartScope>>,
+
+    /// How all replicas start again: Recreate (the default), in new pods, created when the last of the old ones is
+    /// gone; or InPlace, where the containers pytorch are started again in the pods that are there, which keep their
+    /// node, address, devices and volumes: nothing is scheduled, pulled or mounted. All are asked to end at once, and
+    /// each is started when it has ended, which may be before the others have. Init containers and containers beside it
+    /// do not run again. A pod that cannot is created again, and an event says why. Needs restartScope Job: with
+    /// Replica the kubelet restarts the one container that failed in place without it. Immutable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<RestartStrategy>")]
+    pub restart_strategy: Option<Word<RestartStrategy>>,
 
     /// How many restarts there may be in how long: the job fails with the next one. A limit that refills, for training
     /// that runs for weeks, beside backoffLimit, which counts over the whole life of the job. Needs restartScope Job.

@@ -1,10 +1,12 @@
 //! How a pod failed, from its status.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{names, shortened};
+use crate::cache::in_place;
 use crate::cache::parts::{ContainerStatusView, StatusView, TerminatedView};
-use crate::planner::{End, FailedContainer, Failure, classify};
+use crate::planner::{End, FailedContainer, Failure, InPlace, Phase, classify};
 
 /// Most that is kept of a message. What it says is found in all of it before.
 const MESSAGE_BYTES: usize = 1_024;
@@ -21,8 +23,7 @@ const STANDARD: [&str; 6] = [
 
 /// Who ended the pod as a whole, as in an eviction, knows why: the exit codes of its containers are then those of the
 /// signal. Otherwise the container that trains says best why it failed, if it did; then the first one that did.
-#[must_use]
-pub(super) fn of(status: &StatusView, node: Option<String>) -> Failure {
+fn of(status: &StatusView, node: Option<String>) -> Failure {
     let failure = match status.reason {
         Some(_) => Failure {
             reason: status.reason.clone(),
@@ -31,6 +32,31 @@ pub(super) fn of(status: &StatusView, node: Option<String>) -> Failure {
         },
         None => of_containers(status),
     };
+    classified(failure, status, node)
+}
+
+/// How the pod failed, or its container that starts again in place, and when that one ended.
+#[must_use]
+pub(super) fn seen(
+    status: &StatusView,
+    phase: Phase,
+    training: Option<&InPlace>,
+    node: Option<String>,
+) -> Option<(Failure, Option<Timestamp>)> {
+    if phase == Phase::Failed {
+        return Some((of(status, node), None));
+    }
+    let _failed = training.filter(|training| training.failed())?;
+    let (container, end) = in_place::ended(status)?;
+    let failure = Failure {
+        exit_code: Some(end.exit_code),
+        ..of_end(container, end.clone())
+    };
+    let finished = end.finished_at.as_ref().map(|Time(time)| *time);
+    Some((classified(failure, status, node), finished))
+}
+
+fn classified(failure: Failure, status: &StatusView, node: Option<String>) -> Failure {
     let cause = classify(&End {
         exit_code: failure.container.as_ref().map(|container| container.exit_code),
         reason: failure.reason.as_deref(),
@@ -74,14 +100,22 @@ fn of_containers(status: &StatusView) -> Failure {
             ..Failure::default()
         };
     };
+    let failure = of_end(container, end);
     Failure {
         exit_code,
+        message: failure.message.or_else(|| status.message.clone()),
+        ..failure
+    }
+}
+
+fn of_end(container: &ContainerStatusView, end: TerminatedView) -> Failure {
+    Failure {
         container: Some(FailedContainer {
             name: container.name.clone(),
             exit_code: end.exit_code,
         }),
         reason: end.reason,
-        message: end.message.or_else(|| status.message.clone()),
+        message: end.message,
         started_at: end.started_at.map(|Time(time)| time),
         ..Failure::default()
     }

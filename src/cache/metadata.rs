@@ -29,10 +29,11 @@ struct MetadataView {
 }
 
 /// Labels and annotations that are read.
-const KEPT: [&str; 8] = [
+const KEPT: [&str; 9] = [
     names::ANNOTATION_ATTEMPT,
     names::ANNOTATION_EXCLUDED_NODES,
     names::ANNOTATION_PROGRESS_DEADLINE,
+    names::ANNOTATION_IN_PLACE,
     names::LABEL_OPERATOR_NAME,
     names::LABEL_POD_TEMPLATE_HASH,
     names::COSCHEDULING_GROUP,

@@ -7,6 +7,7 @@
 
 mod children;
 mod failure;
+mod in_place;
 mod index;
 mod jobs;
 mod key;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::api::names::reason;
+use crate::api::names::{self, reason};
 use crate::api::{ChildKind, shortened};
 use crate::defects::{Defect, back};
 use crate::planner::{Amount, AutoscalerSpec, PodGroup, PodGroupSpec};
@@ -20,6 +20,8 @@ pub(super) const TROUBLE_BYTES: usize = 512;
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct SpecView {
     pub node_name: Option<String>,
+    pub containers: Option<Vec<ContainerView>>,
+    pub termination_grace_period_seconds: Option<i64>,
     pub scheduling_group: Option<IgnoredAny>,
     min_member: Option<i32>,
     min_resources: Option<BTreeMap<String, Value>>,
@@ -30,6 +32,30 @@ pub(super) struct SpecView {
     metrics: Value,
 }
 
+/// A container, as it is to run.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ContainerView {
+    pub name: String,
+    pub resources: Option<ResourcesView>,
+}
+
+/// What a container requests, and its limits.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ResourcesView {
+    pub requests: Option<AmountsView>,
+    pub limits: Option<AmountsView>,
+}
+
+/// Amounts of the resources by which a container is asked to start again.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AmountsView {
+    pub cpu: Option<String>,
+    pub memory: Option<String>,
+}
+
 /// Status of a pod or a PodGroup.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -37,6 +63,7 @@ pub(super) struct StatusView {
     pub phase: Option<String>,
     pub reason: Option<String>,
     pub message: Option<String>,
+    pub observed_generation: Option<i64>,
     pub conditions: Option<Vec<ConditionView>>,
     pub init_container_statuses: Option<Vec<ContainerStatusView>>,
     pub container_statuses: Option<Vec<ContainerStatusView>>,
@@ -62,6 +89,7 @@ pub(super) struct ContainerStatusView {
     pub name: String,
     pub ready: bool,
     pub restart_count: i32,
+    pub resources: Option<ResourcesView>,
     pub state: Option<ContainerStateView>,
     pub last_state: Option<ContainerStateView>,
 }
@@ -145,6 +173,14 @@ impl StatusView {
     pub(super) fn containers(&self) -> impl Iterator<Item = &ContainerStatusView> {
         let init = self.init_container_statuses.iter().flatten();
         init.chain(self.container_statuses.iter().flatten())
+    }
+
+    /// Restarts of containers; those of one that starts again in place are restarts of the job, and counted there.
+    pub(super) fn restarts(&self, in_place: bool) -> i32 {
+        let counted = self
+            .containers()
+            .filter(|status| !in_place || status.name != names::CONTAINER);
+        counted.map(|status| status.restart_count).fold(0, i32::saturating_add)
     }
 
     /// Whether Volcano has yet to admit a PodGroup.

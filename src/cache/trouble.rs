@@ -8,8 +8,9 @@ use crate::cache::parts::{ContainerStatusView, StatusView, TROUBLE_BYTES};
 use crate::planner::Trouble;
 
 /// What the scheduler says of a pod without a node, and the kubelet of a container that waits for more than its turn,
-/// or that has failed again. `excludes` are the nodes that the pod was built to stay away from.
-pub(super) fn of(status: &StatusView, excludes: impl Fn() -> Vec<String>) -> Option<Trouble> {
+/// or that has failed again; what starts again in place (`in_place`) has failed, and does not wait. `excludes` are the
+/// nodes that the pod was built to stay away from.
+pub(super) fn of(status: &StatusView, in_place: bool, excludes: impl Fn() -> Vec<String>) -> Option<Trouble> {
     let unscheduled = status.condition("PodScheduled", "False");
     let since = unscheduled.and_then(|condition| condition.last_transition_time.as_ref());
     let unscheduled = unscheduled.map(|condition| (&condition.reason, &condition.message));
@@ -27,7 +28,7 @@ pub(super) fn of(status: &StatusView, excludes: impl Fn() -> Vec<String>) -> Opt
             excludes: excludes(),
         })
     });
-    told.or_else(|| status.containers().find_map(crash_loop))
+    told.or_else(|| status.containers().find_map(crash_loop).filter(|_| !in_place))
 }
 
 /// A container that has failed after it had been restarted: the kubelet waits before it starts it again. It says so by

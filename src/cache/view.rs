@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::api::{ChildKind, names};
 use crate::cache::children::{Observed, Owner};
 use crate::cache::parts::{self, SpecView, StatusView, TerminatedView};
-use crate::cache::{failure, metadata, trouble};
+use crate::cache::{failure, in_place, metadata, trouble};
 use crate::planner::{Child, Deletion, Phase, Pod, Progress, Trouble, template_hash};
 
 /// The part of an owned object that is read. The parser skips the rest without allocating it.
@@ -64,6 +64,9 @@ impl ObjectView {
     pub(crate) fn observe_pod(self) -> Observed<Pod> {
         let phase = self.phase();
         let built_from = self.built_from();
+        let in_place = in_place::of(&self.metadata, &self.spec, &self.status);
+        let failed = failure::seen(&self.status, phase, in_place.as_ref(), self.spec.node_name.clone());
+        let (failure, finished_at) = failed.unzip();
         let fact = Pod {
             name: self.metadata.name.clone().unwrap_or_default(),
             uid: self.metadata.uid.clone().unwrap_or_default(),
@@ -72,21 +75,19 @@ impl ObjectView {
             deletion_requested: self.deletion_requested(),
             deletion: self.deletion(),
             disrupted: self.disrupted(),
-            finished_at: self.finished_at(),
-            restarts: self
-                .status
-                .containers()
-                .map(|status| status.restart_count)
-                .fold(0, i32::saturating_add),
+            finished_at: finished_at.flatten().or_else(|| self.finished_at()),
+            restarts: self.status.restarts(in_place.is_some()),
+            attempt: self.attempt(),
             node: self.node(),
             template_hash: built_from.map(|(hash, _)| hash),
             generation: built_from.and_then(|(_, generation)| generation),
             group: self.group(),
             unready: phase == Phase::Running && self.status.condition("Ready", "False").is_some(),
-            trouble: self.trouble(phase).map(Box::new),
-            started_again: self.started_again(phase),
+            trouble: self.trouble(phase, in_place.is_some()).map(Box::new),
+            started_again: self.started_again(phase).filter(|_| in_place.is_none()),
             progress: self.progress(phase).map(Box::new),
-            failure: (phase == Phase::Failed).then(|| Box::new(failure::of(&self.status, self.spec.node_name.clone()))),
+            failure: failure.map(Box::new),
+            in_place: in_place.map(Box::new),
         };
         observed(self.metadata, fact)
     }
@@ -141,11 +142,11 @@ impl ObjectView {
 
     /// What the scheduler says of a pod without a node, and the kubelet of a container that waits for more than its
     /// turn, or that has failed again.
-    fn trouble(&self, phase: Phase) -> Option<Trouble> {
+    fn trouble(&self, phase: Phase, in_place: bool) -> Option<Trouble> {
         if !matches!(phase, Phase::Pending | Phase::Running) {
             return None;
         }
-        trouble::of(&self.status, || self.excludes())
+        trouble::of(&self.status, in_place, || self.excludes())
     }
 
     /// The nodes that the pod was built to stay away from.
@@ -225,6 +226,11 @@ impl ObjectView {
         let asked = [names::ANNOTATION_ATTEMPT, names::ANNOTATION_PROGRESS_DEADLINE];
         let asked = asked.into_iter().any(|name| self.has_annotation(name));
         self.spec.node_name.clone().filter(|_| asked)
+    }
+
+    fn attempt(&self) -> Option<i32> {
+        let annotations = self.metadata.annotations.as_ref()?;
+        annotations.get(names::ANNOTATION_ATTEMPT)?.parse().ok()
     }
 
     fn built_from(&self) -> Option<(u64, Option<i64>)> {

@@ -13,16 +13,18 @@ use crate::controller::create::create;
 use crate::controller::delete::delete;
 use crate::controller::error::Error;
 use crate::controller::job_ref::JobRef;
+use crate::controller::restart::restart;
 use crate::controller::update::update;
 use crate::planner::Action;
 
-/// Carries out `actions`: deletions first, then updates, then creations.
+/// Carries out `actions`: deletions first, then updates, then restarts, then creations.
 pub(super) async fn act(context: &Context, job: &JobRef<'_>, actions: &[Action]) -> Applied {
     let key = job.key();
     let outdated = || is_outdated(context, job, &key);
     let (mut applied, budget) = (Applied::default(), Budget::begin(&outdated));
     delete(context, job, actions, budget, &mut applied).await;
     update(context, job, actions, budget, &mut applied).await;
+    restart(context, job, actions, budget, &mut applied).await;
     if applied.error.is_none() && !applied.interrupted {
         create(context, job, actions, budget, &mut applied).await;
         // Without an answer the last one still stands.

@@ -26,6 +26,10 @@ pub(super) struct Applied {
     pub deleted: Vec<(ChildKind, String)>,
     /// What to tell of the pods that were deleted by force.
     pub forced: Vec<String>,
+    /// Names of the pods that were asked to start again in place.
+    pub restarted: Vec<String>,
+    /// Names of the pods that were deleted because they cannot, and why.
+    pub recreated: Vec<(String, String)>,
     /// The first change that failed. Those that were under way with it were carried out, later ones were not.
     pub error: Option<Error>,
     /// Whether time ran out, or the job was edited, before all changes were made: the next pass has to come at once.

@@ -54,7 +54,9 @@ async fn delete_one(context: &Context, job: &JobRef<'_>, action: &Action) -> Res
         Action::Delete { kind, name, uid } => delete_child(context, job, *kind, name, uid).await,
         Action::ForceDelete { name, uid, .. } => force_delete(context, job, name, uid).await,
         Action::DeleteJob => delete_job(context, job).await,
-        Action::Create(_) | Action::Update { .. } => Ok(false),
+        Action::Create(_) | Action::Update { .. } | Action::RestartInPlace { .. } | Action::Recreate { .. } => {
+            Ok(false)
+        }
     }
 }
 
@@ -103,7 +105,7 @@ async fn force_delete(context: &Context, job: &JobRef<'_>, name: &str, uid: &str
 }
 
 /// Deletes an object of the job and records it, so that the next plan does not ask for it again.
-async fn delete_child(
+pub(super) async fn delete_child(
     context: &Context,
     job: &JobRef<'_>,
     kind: ChildKind,

@@ -238,7 +238,7 @@ fn is_refusal(error: &kube::Error) -> bool {
 }
 
 /// What the API server said. kube's own text repeats it as the dump of a structure, and events are read by people.
-fn api_message(source: &kube::Error) -> String {
+pub(super) fn api_message(source: &kube::Error) -> String {
     match source {
         kube::Error::Api(status) => status.message.clone(),
         other => other.to_string(),

@@ -21,6 +21,7 @@ mod permits;
 mod priorities;
 mod queue;
 mod reconcile;
+mod restart;
 mod run;
 mod settings;
 mod store_status;

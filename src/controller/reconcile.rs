@@ -233,6 +233,20 @@ fn applied_events(applied: &Applied, job: &str) -> Vec<Event> {
     let created_groups = created_groups.filter_map(|child| group(reason::CREATED_POD_GROUP, "Created", child.kind));
     let deleted_groups = applied.deleted.iter();
     let deleted_groups = deleted_groups.filter_map(|(kind, _)| group(reason::DELETED_POD_GROUP, "Deleted", *kind));
+    let restarted = summary(
+        reason::RESTARTED_IN_PLACE,
+        "Restarted in place",
+        applied.restarted.clone(),
+    );
+    let recreated: Vec<_> = applied
+        .recreated
+        .iter()
+        .map(|(name, why)| format!("{name} ({why})"))
+        .collect();
+    let recreated = (!recreated.is_empty()).then(|| {
+        let message = format!("Cannot restart in place, and created again: {}", recreated.join(", "));
+        event(true, reason::NOT_IN_PLACE, message)
+    });
     let failure = applied
         .error
         .as_ref()
@@ -254,7 +268,8 @@ fn applied_events(applied: &Applied, job: &str) -> Vec<Event> {
         summary(reason::CREATED_POD, "Created", created),
         summary(reason::DELETED_POD, "Deleted", deleted),
     ];
-    let events = pods.into_iter().flatten().chain(created_groups).chain(deleted_groups);
+    let pods = pods.into_iter().chain([restarted, recreated]).flatten();
+    let events = pods.chain(created_groups).chain(deleted_groups);
     events.chain(forced).chain(failure).collect()
 }
 

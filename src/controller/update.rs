@@ -36,21 +36,33 @@ pub(super) async fn update(
 
 /// Patches an object of the job and records it, so that the next plan does not ask for it again.
 async fn update_child(context: &Context, job: &JobRef<'_>, child: ChildRef, patch: Value) -> Result<(), Error> {
-    let name = child.name(job.name);
-    let failed = |source: kube::Error| Error::Update {
-        kind: child.kind,
-        namespace: job.namespace.to_owned(),
-        name: name.clone(),
-        source: Box::new(source),
-    };
-    let body = serde_json::to_vec(&patch).map_err(|error| failed(kube::Error::SerdeError(error)))?;
+    patch_child(context, job, child, "", &patch)
+        .await
+        .map_err(|source| Error::Update {
+            kind: child.kind,
+            namespace: job.namespace.to_owned(),
+            name: child.name(job.name),
+            source: Box::new(source),
+        })
+}
+
+/// Sends a JSON patch to an object of the job, or to a subresource of it such as `/resize`, and records the answer.
+pub(super) async fn patch_child(
+    context: &Context,
+    job: &JobRef<'_>,
+    child: ChildRef,
+    subresource: &str,
+    patch: &Value,
+) -> Result<(), kube::Error> {
+    let body = serde_json::to_vec(patch).map_err(kube::Error::SerdeError)?;
     let url = ObjectView::url_path(&child.kind, Some(job.namespace));
-    let request = http::Request::patch(format!("{url}/{name}"))
+    let name = child.name(job.name);
+    let request = http::Request::patch(format!("{url}/{name}{subresource}"))
         .header(CONTENT_TYPE, "application/json-patch+json")
         .body(body)
-        .map_err(|error| failed(kube::Error::HttpError(error)))?;
+        .map_err(kube::Error::HttpError)?;
     let _permit = context.permit(job.namespace).await;
-    let object = context.client.request::<ObjectView>(request).await.map_err(failed)?;
+    let object = context.client.request::<ObjectView>(request).await?;
     context.index.created(child.kind, object, Instant::now());
     Ok(())
 }

@@ -50,6 +50,16 @@ impl Amount {
     }
 }
 
+impl Amount {
+    /// How many units of so many nano-units it is, rounded up.
+    #[must_use]
+    pub(crate) fn in_units_of(self, nano: i128) -> Option<i64> {
+        let whole = self.nano.div_euclid(nano);
+        let rest = i128::from(self.nano.rem_euclid(nano) > 0);
+        i64::try_from(whole + rest).ok()
+    }
+}
+
 /// Nano-units of a suffix, or of an exponent, and whether it is a binary one.
 fn factor(suffix: &str) -> Option<(i128, bool)> {
     if let Some(power) = DECIMAL.iter().position(|known| *known == suffix) {

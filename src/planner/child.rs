@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::api::{ChildKind, FailureClass};
 use crate::planner::amount::Amount;
+use crate::planner::in_place::InPlace;
 
 /// Phase of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -44,8 +45,12 @@ pub struct Pod {
     pub disrupted: bool,
     /// When its container pytorch ended, or the last one of a pod without such a container.
     pub finished_at: Option<Timestamp>,
-    /// Container restarts in place, init containers included.
+    /// Container restarts in place, init containers included; without those of a training container of `in_place`.
     pub restarts: i32,
+    /// The attempt that it says it is of, if it does.
+    pub attempt: Option<i32>,
+    /// What its training container does, if that can start again in it.
+    pub in_place: Option<Box<InPlace>>,
     /// The node that it runs on, of a pod that says which attempt it is of, or whose readiness tells of its progress.
     /// Of other pods nobody asks.
     pub node: Option<String>,
@@ -88,13 +93,24 @@ impl Pod {
     /// A success of the training: an end of its own. Since Kubernetes 1.27 a pod that is told to stop and exits with 0
     /// ends Succeeded, as a script does that saves a checkpoint on SIGTERM; its work is not done. In the second in
     /// which the deletion was asked for, the end counts as caused by it: a checkpoint resumed once too often costs less
-    /// than training cut short.
+    /// than training cut short. The same goes for a container that was asked to start again in place.
     #[must_use]
     pub fn succeeded(&self) -> bool {
         let before_deletion = self
             .deletion_requested
             .is_none_or(|requested| self.finished_at.is_some_and(|finished| finished < requested));
-        self.phase == Phase::Succeeded && !self.disrupted && before_deletion
+        let before_restart = self
+            .in_place
+            .as_ref()
+            .is_none_or(|training| training.ends >= training.expected());
+        self.phase == Phase::Succeeded && !self.disrupted && before_deletion && before_restart
+    }
+
+    /// A failure of its training container, which the kubelet starts again.
+    #[must_use]
+    pub fn failed_in_place(&self) -> bool {
+        let fails = self.in_place.as_ref().is_some_and(|training| training.failed());
+        fails && !self.finished() && !self.terminating && !self.disrupted
     }
 
     /// Whether the pod ended because it was disrupted, and nobody deletes it: a kubelet that shuts down does not.

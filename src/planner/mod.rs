@@ -24,6 +24,7 @@ mod finished;
 #[allow(dead_code, unreachable_pub, reason = "shared with tests/plan, which uses the rest")]
 mod fixture;
 mod gang;
+mod in_place;
 mod init_container;
 mod plan;
 pub(crate) mod policy;
@@ -36,12 +37,13 @@ mod world;
 
 pub use amount::Amount;
 pub use build::pod_group::spec as pod_group_spec;
-pub use build::{Builder, child_labels, patch, template_hash};
+pub use build::{Builder, ask_again, child_labels, patch, resize, template_hash};
 pub use child::{
     AutoscalerSpec, Child, Deletion, FailedContainer, Failure, Phase, Pod, PodGroup, PodGroupSpec, Progress, Trouble,
 };
 pub use classify::{Cause, End, classify};
 pub use gang::{Gang, GangScheduler};
+pub use in_place::{Asked, Doing, InPlace, Mark, Resource, Restart};
 pub use init_container::InitContainer;
 pub use plan::{Action, Contents, Count, Event, Plan, StatusWrite, Urgency, Use};
 pub use refusal::undecodable;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::api::{ChildKind, ChildRef, JobStatus, JobStep, Replica};
 use crate::planner::child::{AutoscalerSpec, Child, Pod, PodGroupSpec};
+use crate::planner::in_place::Restart;
 
 /// What to do about one job, now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,6 +61,24 @@ pub enum Action {
         uid: String,
         /// What to write.
         contents: Contents,
+    },
+    /// Start the training container of a pod again in it, or, if the API server refuses that, delete the pod.
+    RestartInPlace {
+        /// Which pod.
+        child: ChildRef,
+        /// Its UID, the precondition of the requests.
+        uid: String,
+        /// How it is asked to.
+        restart: Restart,
+    },
+    /// Delete a pod whose training container cannot start again in it.
+    Recreate {
+        /// Which pod.
+        child: ChildRef,
+        /// Its UID, the precondition of the request.
+        uid: String,
+        /// Why it cannot.
+        why: String,
     },
     /// Delete the job itself, unless it has changed since it was read.
     DeleteJob,

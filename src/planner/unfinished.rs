@@ -8,7 +8,7 @@ use crate::planner::plan::{Action, Count, Event, Plan, StatusWrite};
 use crate::planner::policy::scheduling_policy::{self, Turn};
 use crate::planner::policy::{
     active_deadline_seconds, autoscaler, clean_pod_policy, node_exclusion, progress_policy, replicas, restart_policy,
-    startup_deadline_seconds, success, suspend, unreachable_seconds,
+    restart_strategy, startup_deadline_seconds, success, suspend, unreachable_seconds,
 };
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::status::conditions::{self, find, is_true, stored_time};
@@ -146,8 +146,8 @@ impl<'a> Draft<'a> {
                 self.work();
             }
             Decision::Work => {
-                let counted = !self.status.replaced_pods.is_empty();
-                if let Some(message) = success::running(self.world).filter(|_| !counted) {
+                let restarts = !self.status.replaced_pods.is_empty() || restart_strategy::under_way(self.world);
+                if let Some(message) = success::running(self.world).filter(|_| !restarts) {
                     self.run(&message);
                 }
                 self.work();
@@ -196,7 +196,12 @@ impl<'a> Draft<'a> {
 
     /// Replaces what failed, creates what is missing, deletes what is too much.
     fn work(&mut self) {
-        let times = [decision::deadline(self.world, &self.status), stalls::next(self.world)];
+        let late = restart_strategy::late_in(self.world);
+        let times = [
+            decision::deadline(self.world, &self.status),
+            stalls::next(self.world),
+            late,
+        ];
         self.plan.requeue = times.into_iter().flatten().min();
         self.plan.actions = replicas::reconcile(self.world, &self.completed);
         if self.plan.actions.iter().any(|action| action.creates(ChildKind::Pod)) {

@@ -102,10 +102,18 @@ impl<'a> World<'a> {
         self.job.spec.restart_scope() == RestartScope::Job
     }
 
-    /// Whether the whole job is being restarted: a failed pod that the status has counted is still there.
+    /// Whether the whole job is being restarted in new pods: a failed pod that the status has counted is still there.
     #[must_use]
     pub fn is_restarting_as_a_whole(&self) -> bool {
-        self.restarts_as_a_whole() && self.pods.iter().any(|pod| self.is_counted(pod))
+        let recreates = self.restarts_as_a_whole() && !self.job.spec.restarts_in_place();
+        recreates && self.pods.iter().any(|pod| self.is_counted(pod))
+    }
+
+    /// Whether the pod is of an attempt that is over and goes on in the newest one, in place or in a new pod.
+    #[must_use]
+    pub fn is_of_earlier_attempt(&self, pod: &Pod) -> bool {
+        let newest = || self.job.status.as_ref().map_or(0, JobStatus::attempt);
+        self.job.spec.restarts_in_place() && pod.attempt.is_some_and(|attempt| attempt < newest())
     }
 
     /// Whether the status has counted the failure of this pod.

@@ -383,6 +383,11 @@ fn creations() -> Vec<Case> {
             window(),
         ),
         create(
+            "restartStrategy InPlace needs restartScope Job",
+            strategy().policy("restartScope", "Job"),
+            strategy(),
+        ),
+        create(
             "MultiKueue loses the policies",
             multikueue().policy("backoffLimit", 3),
             multikueue().flat("backoffLimit", 3),
@@ -414,6 +419,10 @@ fn progress_policy() -> Case {
 
 fn window() -> JobBuilder {
     master().policy("restartWindow", json!({ "restarts": 3, "seconds": 3_600 }))
+}
+
+fn strategy() -> JobBuilder {
+    master().policy("restartStrategy", "InPlace")
 }
 
 fn multikueue() -> JobBuilder {
@@ -458,6 +467,16 @@ fn scope() -> Case {
         &job,
         job.clone().policy("restartScope", "Replica"),
         job.clone().policy("restartScope", "Job"),
+    )
+}
+
+fn fixed_strategy() -> Case {
+    let job = master().policy("restartScope", "Job");
+    edit(
+        "spec.runPolicy.restartStrategy is immutable",
+        &job,
+        job.clone().policy("restartStrategy", "Recreate"),
+        job.clone().policy("restartStrategy", "InPlace"),
     )
 }
 
@@ -630,6 +649,7 @@ fn every_rule_accepts_one_object_and_refuses_another_with_its_message_alone() {
     let mut covered = BTreeSet::new();
     for case in creations().into_iter().chain(edits()).chain([
         scope(),
+        fixed_strategy(),
         failure_policy(),
         graceful_stop(),
         progress_policy(),

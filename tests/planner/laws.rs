@@ -82,7 +82,7 @@ impl History {
             match written {
                 Written::Created(_) => assert!(!finished, "S3: created after the outcome was stored"),
                 Written::Deleted(pod) => self.replaced_pods_are_counted(&pod),
-                Written::Status | Written::Job => {}
+                Written::Status | Written::Restarted | Written::Job => {}
             }
         }
         self.stored_status_is_monotonic();
@@ -284,6 +284,10 @@ impl Told<'_> {
                     );
                 }
                 Action::ForceDelete { .. } => unreachable!("no job here has unreachableSeconds"),
+                Action::RestartInPlace { child, uid, .. } | Action::Recreate { child, uid, .. } => {
+                    let pod = self.seen.pods.get(&child.name("job")).expect("S2: the pod was seen");
+                    assert!(pod.uid == *uid && !pod.terminating, "S2: {action:?} of {pod:?}");
+                }
                 Action::Create(_) | Action::Update { .. } | Action::DeleteJob => {}
             }
         }
@@ -519,7 +523,7 @@ fn settles(mut seen: Objects, now: Timestamp) {
                 }
                 | Action::ForceDelete { name, .. } => drop(seen.pods.remove(&name)),
                 Action::Delete { name, .. } => drop(seen.services.remove(&name)),
-                Action::Update { .. } => {
+                Action::Update { .. } | Action::RestartInPlace { .. } | Action::Recreate { .. } => {
                     unreachable!("no job here has a PodGroup or metrics, and the definition is always the same")
                 }
                 Action::DeleteJob => seen.job = None,

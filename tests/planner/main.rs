@@ -18,6 +18,7 @@ mod progress_policy;
 mod refusals;
 mod replicas;
 mod restart_scope;
+mod restart_strategy;
 mod restart_window;
 mod restarts;
 mod scheduling_policy;

@@ -68,7 +68,7 @@ impl Live {
 
     async fn happen(&self, name: &str, event: &Event, restarts: i32) -> Result<(), String> {
         let phase = match event {
-            Event::Run | Event::Restart => PodPhase::Running,
+            Event::Run | Event::Restart | Event::Again => PodPhase::Running,
             Event::Succeed => PodPhase::Succeeded,
             Event::Exit(exit_code) => PodPhase::Failed {
                 exit_code: *exit_code,

@@ -44,6 +44,7 @@ mod queue_manager;
 mod real_node;
 mod restart_policy;
 mod restart_scope;
+mod restart_strategy;
 mod restart_window;
 mod rig;
 mod scale;

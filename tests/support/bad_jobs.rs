@@ -269,6 +269,7 @@ fn windows() -> Vec<Bad> {
     let whole = |job: JobBuilder| job.policy("restartScope", "Job");
     let stop = "spec.runPolicy.gracefulStopSeconds";
     let start = "spec.runPolicy.startupDeadlineSeconds";
+    let strategy = "spec.runPolicy.restartStrategy";
     let action = "spec.runPolicy.startupDeadlineAction";
     let lost = "spec.runPolicy.unreachableSeconds";
     vec![
@@ -298,6 +299,18 @@ fn windows() -> Vec<Bad> {
             action,
             r#"supported values: "Fail", "Restart", "Suspend""#,
             fails(&format!("{action}: is \"Wait\" and must be")),
+        ),
+        bad(
+            master().policy("restartStrategy", "InPlace"),
+            strategy,
+            "restartStrategy InPlace needs restartScope Job",
+            runs(&format!("{strategy}: InPlace needs")),
+        ),
+        bad(
+            whole(master().policy("restartStrategy", "Inplace")),
+            strategy,
+            r#"supported values: "Recreate", "InPlace""#,
+            fails(&format!("{strategy}: is \"Inplace\" and must be")),
         ),
         bad(
             master().policy("gracefulStopSeconds", 0),

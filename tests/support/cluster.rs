@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::api::{ChildKind, ChildRef, CleanPodPolicy, PyTorchJob, RawJson, ReplicaType};
 use crate::planner::{self, Action, Builder, Child, Phase, Plan, Pod, Settings, World, finished, template_hash};
 use crate::support::environment::{Event, created, delete, happen};
+use crate::support::fixture::in_place::{ask, join};
 use crate::support::fixture::{at, autoscaler_spec, child as child_of};
 
 /// What becomes of one write of the operator.
@@ -40,6 +41,8 @@ pub enum Step {
     Evict(usize),
     /// The kubelet restarts a container in place.
     Restart(usize),
+    /// The kubelet starts a training container again that failed, or that was asked to start again.
+    Again(usize),
     /// Somebody deletes a pod.
     DeletePod(usize),
     /// A terminating pod ends badly, its object stays.
@@ -140,6 +143,8 @@ pub enum Written {
     Status,
     /// A new child.
     Created(ChildRef),
+    /// A training container was asked to start again in place.
+    Restarted,
     /// This pod began to be deleted; as it was before.
     Deleted(Box<Pod>),
     /// The job is gone.
@@ -186,6 +191,7 @@ impl Cluster {
             Step::Fail(n, code) => self.pod(n, running, &Event::Exit(code)),
             Step::Evict(n) => self.pod(n, |pod| !pod.finished() && !pod.terminating, &Event::Evict),
             Step::Restart(n) => self.pod(n, running, &Event::Restart),
+            Step::Again(n) => self.pod(n, running, &Event::Again),
             Step::DeletePod(n) => {
                 let name = self.stored.pods.keys().nth(n % self.stored.pods.len().max(1)).cloned();
                 name.map(|name| self.delete_pod(&name)).unwrap_or_default();
@@ -275,6 +281,20 @@ impl Cluster {
             Action::Update { .. } => {
                 unreachable!("no job here has a PodGroup or edits its metrics, and the definition is always the same")
             }
+            Action::RestartInPlace { child, uid, restart } => {
+                let name = child.name(&self.job_name());
+                let pod = self.stored.pods.get_mut(&name).filter(|pod| pod.uid == *uid)?;
+                // Without an answer the operator may have stopped between its two requests.
+                ask(pod, restart, answered);
+                if answered {
+                    self.see_child(ChildKind::Pod, &name);
+                }
+                Some(Written::Restarted)
+            }
+            Action::Recreate { child, uid, .. } => {
+                let name = child.name(&self.job_name());
+                self.delete(child.kind, &name, uid, answered)
+            }
             Action::DeleteJob => {
                 let seen = self.seen.job.as_ref()?.metadata.resource_version.clone();
                 self.stored
@@ -287,20 +307,26 @@ impl Cluster {
         }
     }
 
+    fn job_name(&self) -> String {
+        let job = self.seen.job.as_ref();
+        job.and_then(|job| job.metadata.name.clone()).unwrap_or_default()
+    }
+
     /// Creates an object unless there is one of its name.
     fn create(&mut self, child: ChildRef, answered: bool) -> bool {
-        let Some(from) = self.builds_from.as_ref().or(self.seen.job.as_ref()) else {
+        let Some(from) = self.builds_from.clone().or_else(|| self.seen.job.clone()) else {
             return false;
         };
         let name = child.name(from.metadata.name.as_deref().unwrap_or_default());
         let built_from = (template_hash::current(&from.spec), from.metadata.generation);
         let autoscaler = (child.kind == ChildKind::HorizontalPodAutoscaler)
-            .then(|| Builder::new(from, &Settings::default()).build(child))
+            .then(|| Builder::new(&from, &Settings::default()).build(child))
             .flatten();
         let uid = self.uid();
         let new = match child.kind {
             ChildKind::Pod if !self.stored.pods.contains_key(&name) => {
-                let pod = created(&name, uid, Some(built_from));
+                let mut pod = created(&name, uid, Some(built_from));
+                join(&mut pod, &from);
                 self.stored.pods.insert(name.clone(), pod);
                 true
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::api::names;
 use crate::planner::{FailedContainer, Failure, Phase, Pod};
-use crate::support::fixture::class;
+use crate::support::fixture::{class, in_place};
 
 /// Something that happens to a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Event {
     Evict,
     /// The kubelet restarts a container.
     Restart,
+    /// The kubelet starts its training container again: it has failed, or was asked to.
+    Again,
     /// Somebody deletes it, and it is gone at once.
     Delete,
 }
@@ -40,7 +42,10 @@ pub fn happen(pod: &mut Pod, event: &Event) {
         return;
     }
     match event {
-        Event::Run => pod.phase = Phase::Running,
+        Event::Run => in_place::run(pod),
+        Event::Exit(code) if pod.in_place.is_some() && *code != 0 => in_place::fail(pod, *code),
+        Event::Again => in_place::again(pod),
+        Event::Succeed if !in_place::can_succeed(pod) => {}
         Event::Succeed => pod.phase = Phase::Succeeded,
         Event::Exit(code) => fail(pod, Some(*code), "Error"),
         Event::Evict => fail(pod, None, "Evicted"),

@@ -3,6 +3,9 @@
 //! Jobs are written as the JSON a user would send and decoded like any stored object, so that a builder cannot make
 //! what the API server could not hand out.
 
+#[path = "in_place.rs"]
+pub mod in_place;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -302,6 +305,15 @@ impl Scene {
                 self.remove(name);
             }
             Action::Update { child, uid, contents } => self.update(*child, uid, contents),
+            Action::RestartInPlace { child, uid, restart } => {
+                let pod = self.pod(&child.name(JOB));
+                assert_eq!(pod.uid, *uid, "it is asked by its UID");
+                in_place::ask(pod, restart, true);
+            }
+            Action::Recreate { child, uid, .. } => {
+                let (kind, name, uid) = (child.kind, child.name(JOB), uid.clone());
+                self.apply(&Action::Delete { kind, name, uid });
+            }
             Action::DeleteJob => self.job.metadata.deletion_timestamp = Some(Time(self.now)),
         }
     }
@@ -331,7 +343,7 @@ impl Scene {
         let uid = format!("uid-{}", self.born);
         let place = self.pods.partition_point(|pod| pod.name.as_str() < name);
         let spec = &self.job.spec;
-        let pod = Pod {
+        let mut pod = Pod {
             name: name.into(),
             uid,
             template_hash: Some(template_hash::current(spec)),
@@ -344,6 +356,7 @@ impl Scene {
                 .map(|gang| gang.scheduler.kind()),
             ..Pod::default()
         };
+        in_place::join(&mut pod, &self.job);
         self.pods.insert(place, pod);
         &mut self.pods[place]
     }
@@ -422,12 +435,19 @@ impl Scene {
 
     /// Sets the phase of every pod.
     pub fn everything(&mut self, phase: Phase) {
-        self.pods.iter_mut().for_each(|pod| pod.phase = phase);
+        let names: Vec<String> = self.pods.iter().map(|pod| pod.name.clone()).collect();
+        for name in &names {
+            self.phase(name, phase);
+        }
     }
 
     /// Sets the phase of one pod.
     pub fn phase(&mut self, name: &str, phase: Phase) {
-        self.pod(name).phase = phase;
+        let pod = self.pod(name);
+        pod.phase = phase;
+        if phase == Phase::Running {
+            in_place::run(pod);
+        }
     }
 
     /// Lets the pod fail with this exit code of its training container.
@@ -625,6 +645,8 @@ pub fn actions(plan: &Plan) -> Vec<String> {
             Action::Delete { kind, name, .. } => format!("delete {}", titled(*kind, short(name))),
             Action::ForceDelete { name, .. } => format!("force pod {}", short(name)),
             Action::Update { child, .. } => format!("update {}", titled(child.kind, short(&child.name(JOB)))),
+            Action::RestartInPlace { child, .. } => format!("restart {}", short(&child.name(JOB))),
+            Action::Recreate { child, why, .. } => format!("recreate {}: {why}", short(&child.name(JOB))),
             Action::DeleteJob => "delete job".into(),
         })
         .collect()

@@ -166,6 +166,8 @@ fn described(action: &Action, job: &str) -> String {
     match action {
         Action::Create(child) => format!("create {} {}", child.kind, child.name(job)),
         Action::Update { child, .. } => format!("update {} {}", child.kind, child.name(job)),
+        Action::RestartInPlace { child, .. } => format!("restart {} {} in place", child.kind, child.name(job)),
+        Action::Recreate { child, why, .. } => format!("create {} {} again ({why})", child.kind, child.name(job)),
         Action::Delete { kind, name, .. } => format!("delete {kind} {name}"),
         Action::ForceDelete { name, .. } => format!("delete pod {name} by force"),
         Action::DeleteJob => "delete the job".to_owned(),

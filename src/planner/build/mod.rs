@@ -5,6 +5,7 @@ pub(crate) mod autoscaler;
 mod builder;
 pub(crate) mod elastic_env;
 pub(crate) mod env;
+mod in_place;
 mod pod;
 pub(crate) mod pod_group;
 mod progress_probe;
@@ -15,6 +16,7 @@ pub mod template_hash;
 use serde_json::{Value, json};
 
 pub use self::builder::{Builder, child_labels};
+pub use self::in_place::{ask_again, resize};
 use crate::api::{ChildKind, ChildRef};
 use crate::planner::gang::GangScheduler;
 use crate::planner::plan::Contents;

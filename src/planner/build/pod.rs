@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{Replica, ReplicaType, ServicePolicy, names};
+use crate::api::{Replica, ReplicaType, RestartPolicy, ServicePolicy, names};
 use crate::planner::build::builder::Builder;
 use crate::planner::build::env::{self, Ports};
-use crate::planner::build::{affinity, pod_group, progress_probe, template, template_hash};
+use crate::planner::build::{affinity, in_place, pod_group, progress_probe, template, template_hash};
+use crate::planner::in_place::Mark;
 
 /// The pod of a replica: labels, annotations, finalizers and spec of the template, and what makes it a member of
 /// the job. Whatever else the template holds, fields newer than our schema included, is carried over as it is.
@@ -14,11 +15,18 @@ pub(super) fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Val
     let template = builder.template(role);
     let mut spec = template.get("spec").cloned().unwrap_or_else(|| json!({}));
     spec["restartPolicy"] = json!(builder.job.spec.restart_policy_of_pod(role));
+    let in_place = restarts_in_place(builder, role)
+        .then(|| in_place::prepare(&mut spec))
+        .flatten();
+    if in_place.is_some() {
+        spec["restartPolicy"] = json!(RestartPolicy::OnFailure.of_pod());
+    }
     if let Some((grace, _)) = builder.job.spec.run_policy.stop_periods() {
         spec["terminationGracePeriodSeconds"] = json!(grace);
     }
     add_default_port(&mut spec, template);
     add_environment(builder, &mut spec, role, index);
+    add_attempt(builder, &mut spec, in_place.is_some());
     let containers = spec["containers"].as_array_mut();
     containers.into_iter().flatten().for_each(keep_the_end_of_the_log);
     if role == ReplicaType::Worker && builder.job.spec.replica(ReplicaType::Master).is_some() {
@@ -29,6 +37,10 @@ pub(super) fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Val
     let mut metadata = metadata(builder, template, role, index);
     progress_probe::add(builder, &mut spec, &mut metadata);
     affinity::exclude_nodes(builder, &mut spec, &mut metadata);
+    if let Some(resource) = in_place {
+        let mark = Mark { resource, asked: None };
+        metadata["annotations"][names::ANNOTATION_IN_PLACE] = json!(mark.to_string());
+    }
     let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec });
     if let Some(gang) = &builder.settings.gang {
         pod_group::decorate(&mut pod, gang, builder.name(), role);
@@ -74,11 +86,6 @@ fn add_environment(builder: &Builder<'_>, spec: &mut Value, role: ReplicaType, i
     let mut variables = env::variables(builder.name(), &builder.job.spec, role, index, ports);
     let stop = builder.job.spec.run_policy.stop_periods();
     variables.extend(stop.map(|(_, wait)| (names::env::TORCH_ELASTIC_SHUTDOWN_TIMEOUT, wait.to_string())));
-    variables.extend(
-        builder
-            .attempt
-            .map(|attempt| (names::env::TRAINING_ATTEMPT, attempt.to_string())),
-    );
     let by_address =
         builder.job.spec.elastic_policy.is_some() && builder.job.spec.service_policy() == ServicePolicy::Rendezvous;
     for container in spec["containers"].as_array_mut().into_iter().flatten() {
@@ -100,6 +107,28 @@ fn add_address(variables: &mut Value) {
         let field = json!({ "fieldRef": { "fieldPath": "status.podIP" } });
         push(variables, json!({ "name": name, "valueFrom": field }));
     }
+}
+
+/// Tells the containers which attempt they are of. The kubelet looks the annotation up whenever it starts a container,
+/// so one that starts again in place is told the new number.
+fn add_attempt(builder: &Builder<'_>, spec: &mut Value, in_place: bool) {
+    let Some(attempt) = builder.attempt else { return };
+    let name = names::env::TRAINING_ATTEMPT;
+    let path = format!("metadata.annotations['{}']", names::ANNOTATION_ATTEMPT);
+    let variable = if in_place {
+        json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } })
+    } else {
+        json!({ "name": name, "value": attempt.to_string() })
+    };
+    for container in spec["containers"].as_array_mut().into_iter().flatten() {
+        push(&mut container["env"], variable.clone());
+    }
+}
+
+/// Whether the kubelet may start the training container of this role again. Of a replica that is not to restart, the
+/// first failure ends the job.
+fn restarts_in_place(builder: &Builder<'_>, role: ReplicaType) -> bool {
+    builder.job.spec.restarts_in_place() && builder.job.spec.restart_policy(role) != RestartPolicy::Never
 }
 
 /// The kubelet then brings the end of the log of a container that failed and left no message of its own. In Kubeflow,

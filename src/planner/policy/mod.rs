@@ -11,6 +11,7 @@ pub(crate) mod progress_policy;
 pub(crate) mod replicas;
 pub(crate) mod restart_policy;
 pub(crate) mod restart_scope;
+pub(crate) mod restart_strategy;
 pub(crate) mod restart_window;
 pub(crate) mod scheduling_policy;
 pub(crate) mod service_policy;

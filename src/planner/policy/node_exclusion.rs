@@ -172,6 +172,14 @@ pub(crate) fn outdated(world: &World<'_>) -> Vec<Action> {
     pods.map(|(pod, _)| Action::delete_pod(pod)).collect()
 }
 
+/// The node of the pod, if it is excluded. A pod stays there, but does not start again there.
+#[must_use]
+pub(crate) fn excluded_node<'a>(world: &World<'a>, pod: &'a Pod) -> Option<&'a str> {
+    let node = pod.node.as_deref()?;
+    let status = world.job.status.as_ref()?;
+    excludes(status, node).then_some(node)
+}
+
 fn excludes(status: &JobStatus, node: &str) -> bool {
     status.excluded_nodes.iter().any(|excluded| excluded.name == node)
 }

@@ -3,7 +3,7 @@
 use crate::api::{ChildKind, ChildRef, Replica};
 use crate::planner::child::Pod;
 use crate::planner::plan::Action;
-use crate::planner::policy::{failure_policy, restart_policy, restart_scope, service_policy};
+use crate::planner::policy::{failure_policy, restart_policy, restart_scope, restart_strategy, service_policy};
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::world::World;
 
@@ -18,6 +18,7 @@ pub(crate) fn reconcile(world: &World<'_>, completed: &CompletedIndexes) -> Vec<
         return restart_scope::deletions(world);
     }
     let mut actions = restart_policy::replacements(world);
+    actions.extend(restart_strategy::actions(world));
     actions.extend(disrupted(world, completed));
     actions.extend(surplus(world));
     if !waits_for_old_pods(world) {

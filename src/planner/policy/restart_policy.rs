@@ -10,7 +10,7 @@ use crate::planner::build::template;
 use crate::planner::child::{FailedContainer, Failure, Pod};
 use crate::planner::plan::{Action, Event};
 use crate::planner::policy::failure_policy::{self, Verdict};
-use crate::planner::policy::{progress_policy, restart_scope, restart_window};
+use crate::planner::policy::{progress_policy, restart_scope, restart_strategy, restart_window};
 use crate::planner::status::stalls;
 use crate::planner::world::World;
 
@@ -32,12 +32,12 @@ pub(crate) struct Failures<'a> {
 #[must_use]
 pub(crate) fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
     let mut found = Failures::default();
-    if world.is_restarting_as_a_whole() {
+    if world.is_restarting_as_a_whole() || restart_strategy::under_way(world) {
         // Whatever fails now, fails by the restart or by the failure that caused it.
         return found;
     }
     let mut new = failed_replicas(world);
-    new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid));
+    new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid) && !world.is_of_earlier_attempt(pod));
     for role in ReplicaType::ALL {
         let of_role = new.iter().filter(|(replica, _)| replica.type_ == role);
         let judged = of_role.map(|(_, pod)| (failure_policy::verdict(world.job, pod), *pod));
@@ -122,7 +122,10 @@ pub(crate) fn ignored(job: &PyTorchJob) -> Option<Event> {
 
 /// Counts the failures, or the one restart that they cause, and marks the pods as to be replaced.
 pub(crate) fn count(world: &World<'_>, status: &mut JobStatus, failures: &Failures<'_>) {
-    let in_place = failures.replace.iter().map(|(_, pod)| pod.restarts);
+    // Pods that start again in place stay, and keep their count.
+    let stays = |pod: &Pod| world.job.spec.restarts_in_place() && (pod.failed_in_place() || pod.running());
+    let goes = failures.replace.iter().filter(|(_, pod)| !stays(pod));
+    let in_place = goes.clone().map(|(_, pod)| pod.restarts);
     let mut replaced = failures.replace.len();
     if world.restarts_as_a_whole() && replaced > 0 {
         replaced = 1;
@@ -132,7 +135,7 @@ pub(crate) fn count(world: &World<'_>, status: &mut JobStatus, failures: &Failur
     }
     let restarts = in_place.chain(i32::try_from(replaced).ok());
     status.restarts = Some(restarts.fold(status.restarts.unwrap_or(0), i32::saturating_add));
-    let mut marks: Vec<&Pod> = failures.replace.iter().map(|(_, pod)| *pod).collect();
+    let mut marks: Vec<&Pod> = goes.map(|(_, pod)| *pod).collect();
     marks.extend(restart_scope::further_mark(world, &marks));
     status
         .replaced_pods
@@ -143,8 +146,11 @@ pub(crate) fn count(world: &World<'_>, status: &mut JobStatus, failures: &Failur
 /// that are still wanted: the others go as surplus.
 #[must_use]
 pub(crate) fn replacements(world: &World<'_>) -> Vec<Action> {
-    let ignored =
-        |pod: &Pod| has_failed(world, pod) && says(failure_policy::verdict(world.job, pod), FailureAction::Ignore);
+    let ignored = |pod: &Pod| {
+        !pod.failed_in_place()
+            && has_failed(world, pod)
+            && says(failure_policy::verdict(world.job, pod), FailureAction::Ignore)
+    };
     let goes = |pod: &Pod| !pod.terminating && (world.is_counted(pod) || ignored(pod));
     in_order(world, goes)
         .into_iter()
@@ -157,7 +163,9 @@ pub(crate) fn replacements(world: &World<'_>) -> Vec<Action> {
 pub(crate) fn message(world: &World<'_>, failures: &Failures<'_>) -> Option<String> {
     let (role, first) = failures.replace.first()?;
     let failed = failures.replace.iter().filter(|(other, _)| other == role).count();
-    let all = if world.restarts_as_a_whole() {
+    let all = if world.job.spec.restarts_in_place() {
+        " All replicas start again in place."
+    } else if world.restarts_as_a_whole() {
         " All replicas start again."
     } else {
         ""
@@ -185,13 +193,14 @@ fn cause(pod: &Pod) -> String {
     }
 }
 
-/// The failed pods of wanted replicas, in the order of the replicas, and those whose disruption a rule calls a failure.
+/// The failed pods of wanted replicas, in the order of the replicas, those whose training container has failed in
+/// place, and those whose disruption a rule calls a failure.
 fn failed_replicas<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod)> {
     in_order(world, |pod| has_failed(world, pod))
 }
 
 fn has_failed(world: &World<'_>, pod: &Pod) -> bool {
-    pod.failed() || failure_policy::is_failure(world.job, pod)
+    pod.failed() || pod.failed_in_place() || failure_policy::is_failure(world.job, pod)
 }
 
 /// The pods of wanted replicas that are such, in the order of the replicas.

@@ -15,7 +15,8 @@ use crate::planner::world::World;
 /// failure, goes by itself and leaves no mark.
 #[must_use]
 pub(crate) fn further_mark<'a>(world: &World<'a>, marks: &[&Pod]) -> Option<&'a Pod> {
-    if !world.restarts_as_a_whole() || marks.is_empty() || marks.iter().any(|pod| !pod.terminating) {
+    let in_place = world.job.spec.restarts_in_place();
+    if in_place || !world.restarts_as_a_whole() || marks.is_empty() || marks.iter().any(|pod| !pod.terminating) {
         return None;
     }
     world.desired_pods().map(|(_, pod)| pod).find(|pod| !pod.terminating)

@@ -20,7 +20,7 @@ const NODES: usize = 64;
 /// Begins one, unless one is under way or pods of the last one are still to end. Called when pods are about to be
 /// created.
 pub(crate) fn begin(world: &World<'_>, status: &mut JobStatus) {
-    let ending = !status.replaced_pods.is_empty();
+    let ending = !status.replaced_pods.is_empty() && !world.job.spec.restarts_in_place();
     if !world.restarts_as_a_whole() || ending || under_way(status).is_some() {
         return;
     }
@@ -56,6 +56,10 @@ pub(crate) fn turn(world: &World<'_>, status: &mut JobStatus, transition: Transi
             let nodes = nodes(world);
             if nodes.len() > attempt.nodes.len() {
                 attempt.nodes = nodes;
+            }
+            if transition == Transition::Restarting && world.job.spec.restarts_in_place() {
+                // Its pods are there already.
+                begin(world, status);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The words of policies, which the definitions of Kubeflow take as any text, and the rules about failures.
 
-use crate::api::{PyTorchJob, ReplicaType, RestartScope, Word};
+use crate::api::{PyTorchJob, ReplicaType, RestartScope, RestartStrategy, Word};
 use crate::planner::validate::Found;
 
 /// What is said of a rule about failures with no condition, or with several.
@@ -31,6 +31,7 @@ pub(crate) fn check(job: &PyTorchJob, found: &mut Found) {
         let must = format!("is {word:?} and must be Fail, Restart or Suspend");
         found.fatal("spec.runPolicy.startupDeadlineAction", must);
     }
+    check_restart_strategy(job, found);
     for role in ReplicaType::ALL {
         if let Some(Word::Other(word)) = job
             .spec
@@ -78,6 +79,19 @@ fn check_progress_policy(job: &PyTorchJob, found: &mut Found) {
         if seconds.is_some_and(|seconds| !(min..=DAY).contains(&seconds)) {
             found.tolerable(field(name), format!("must be between {min} and {DAY}"));
         }
+    }
+}
+
+fn check_restart_strategy(job: &PyTorchJob, found: &mut Found) {
+    let field = "spec.runPolicy.restartStrategy";
+    match &job.spec.run_policy.restart_strategy {
+        Some(Word::Other(word)) => found.fatal(field, format!("is {word:?} and must be Recreate or InPlace")),
+        Some(Word::Known(RestartStrategy::InPlace)) if job.spec.restart_scope() != RestartScope::Job => {
+            let needs = "InPlace needs restartScope Job: with Replica the kubelet restarts the container that failed in \
+                         place without it";
+            found.tolerable(field, needs);
+        }
+        _ => {}
     }
 }
 

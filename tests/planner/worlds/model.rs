@@ -162,7 +162,9 @@ impl Model {
             }
             Action::ForceDelete { .. } => unreachable!("no job here has unreachableSeconds"),
             Action::DeleteJob => Write::DeleteJob,
-            Action::Update { .. } => unreachable!("no job here has anything to update"),
+            Action::Update { .. } | Action::RestartInPlace { .. } | Action::Recreate { .. } => {
+                unreachable!("no job here has anything to update or starts again in place")
+            }
         }
     }
 

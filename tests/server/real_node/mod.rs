@@ -6,6 +6,7 @@
 
 mod disruptions;
 mod failures;
+mod in_place;
 mod operator;
 mod short;
 mod training;

@@ -231,7 +231,7 @@ impl<'a> Simulation<'a> {
                 }
             }
             Written::Job => self.job = None,
-            Written::Deleted(_) => {}
+            Written::Deleted(_) | Written::Restarted => {}
         }
     }
 

@@ -6,8 +6,9 @@ use super::phase::Phase;
 use super::reasons::{
     BELOW_0, BELOW_1, CANNOT_RUN_AGAIN, DEFAULT, DELETING, ELSEWHERE, FAILURE_POLICY, FINISHED, GRACEFUL_STOP,
     MANAGED_BY, MIN_RESOURCES, MULTIKUEUE, NO_GANG, NO_STARTUP_DEADLINE, PRIORITY_CLASS, PROGRESS_POLICY, QUEUE,
-    REQUIRED, RESTART_SCOPE, RESTART_WINDOW, SAME, SCHEDULE_TIMEOUT, SCHEDULING_POLICY, SERVICE_POLICY,
-    STARTUP_BELOW_1, TWO_SPELLINGS_CLEAN, TWO_SPELLINGS_DEADLINE, TWO_SPELLINGS_LIMIT, TWO_SPELLINGS_TTL, UNSET_KEEPS,
+    REQUIRED, RESTART_SCOPE, RESTART_STRATEGY, RESTART_WINDOW, SAME, SCHEDULE_TIMEOUT, SCHEDULING_POLICY,
+    SERVICE_POLICY, STARTUP_BELOW_1, TWO_SPELLINGS_CLEAN, TWO_SPELLINGS_DEADLINE, TWO_SPELLINGS_LIMIT,
+    TWO_SPELLINGS_TTL, UNSET_KEEPS,
 };
 use super::{Cell, Group, Row};
 
@@ -261,6 +262,17 @@ pub const RUN_POLICY: Group = Group {
         nested!("restartScope", "set to Job", Bare, r#""Job""#, |_| Cell::Refused(
             RESTART_SCOPE
         )),
+        nested!("restartStrategy", "set to Recreate", Bare, r#""Recreate""#, |phase| {
+            Cell::NoEffect(match phase {
+                Phase::Succeeded | Phase::Failed => FINISHED,
+                Phase::Deleting => DELETING,
+                Phase::Elsewhere => ELSEWHERE,
+                _ => DEFAULT,
+            })
+        }),
+        nested!("restartStrategy", "set to InPlace", Whole, r#""InPlace""#, |_| {
+            Cell::Refused(RESTART_STRATEGY)
+        }),
         nested!("servicePolicy", "set to All", Bare, r#""All""#, |phase| {
             Cell::NoEffect(match phase {
                 Phase::Succeeded | Phase::Failed => FINISHED,

@@ -66,6 +66,7 @@ pub const ELASTIC_POLICY: &[&str] =
     &["elasticPolicy of a job cannot change: edit Worker.replicas within its bounds, or create a new job"];
 pub const RESTART_SCOPE: &[&str] = &["spec.runPolicy.restartScope is immutable: create a new job"];
 pub const SERVICE_POLICY: &[&str] = &["spec.runPolicy.servicePolicy is immutable: create a new job"];
+pub const RESTART_STRATEGY: &[&str] = &["spec.runPolicy.restartStrategy is immutable: create a new job"];
 pub const RESTART_WINDOW: &[&str] =
     &["restartWindow needs restartScope Job: otherwise the kubelet restarts containers by itself; use backoffLimit"];
 pub const BELOW_1: &[&str] = &["0: spec.runPolicy.restartWindow.seconds in body should be greater than or equal to 1"];

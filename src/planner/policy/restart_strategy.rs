@@ -1,0 +1,201 @@
+//! `runPolicy.restartStrategy: InPlace`: all replicas start again in the pods that are there. Ours.
+//!
+//! The restart is counted and the next attempt begins in one write of the status; pods whose annotation has an earlier
+//! number are then asked to start again, all at once, Master before Worker. Each is asked in two writes: the number of
+//! the attempt with what it is asked for, and the step that asks for it. So whatever is stored says what is left to do.
+//!
+//! Until all run again, failures are those of the restart and count no more: a rank that starts early may meet one that
+//! is about to end. The kubelet starts what fails again, and how often it did is written into the annotation. What does
+//! not start in time, and what cannot, is created again.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::api::{Attempt, ChildKind, ChildRef, Replica};
+use crate::planner::child::{Phase, Pod};
+use crate::planner::in_place::{Asked, Doing, InPlace, Mark, Restart};
+use crate::planner::plan::Action;
+use crate::planner::policy::node_exclusion;
+use crate::planner::status::completed_indexes::CompletedIndexes;
+use crate::planner::world::World;
+
+/// How long pods may take to start again after their grace period.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
+
+/// What becomes of a pod.
+enum Step {
+    Leave,
+    Ask(Restart),
+    /// It is created again: why.
+    Recreate(String),
+}
+
+/// Whether a restart in place goes on.
+#[must_use]
+pub(crate) fn under_way(world: &World<'_>) -> bool {
+    let Some(attempt) = restarted(world) else { return false };
+    let left = world.desired_pods().any(|(_, pod)| world.is_of_earlier_attempt(pod));
+    let completed = CompletedIndexes::of(world, &world.status());
+    let pod = |replica: Replica| world.pod(&replica.name(world.name()));
+    let runs = |replica| completed.contains(replica) || pod(replica).is_some_and(|pod| runs(world, pod));
+    (left || world.now < late_at(world, attempt)) && !world.desired().all(runs)
+}
+
+/// What asks the pods of an earlier attempt to start again, and deletes those that cannot.
+#[must_use]
+pub(crate) fn actions(world: &World<'_>) -> Vec<Action> {
+    let action = |(replica, pod, step): (Replica, &Pod, Step)| {
+        let (child, uid) = (ChildRef::of_replica(ChildKind::Pod, replica), pod.uid.clone());
+        match step {
+            Step::Leave => None,
+            Step::Recreate(why) => Some(Action::Recreate { child, uid, why }),
+            Step::Ask(restart) => Some(Action::RestartInPlace { child, uid, restart }),
+        }
+    };
+    steps(world).into_iter().filter_map(action).collect()
+}
+
+/// When pods that have not started again are late.
+#[must_use]
+pub(crate) fn late_in(world: &World<'_>) -> Option<Duration> {
+    let attempt = restarted(world).filter(|_| under_way(world))?;
+    Duration::try_from(late_at(world, attempt).duration_since(world.now)).ok()
+}
+
+/// The newest attempt, if pods of earlier ones go on in it and it has not been seen to run yet.
+fn restarted<'a>(world: &World<'a>) -> Option<&'a Attempt> {
+    let newest = newest(world)?;
+    let asked = |pod: &Pod| {
+        pod.in_place
+            .as_ref()
+            .is_some_and(|training| training.mark.asked.is_some())
+    };
+    let goes_on = |pod: &Pod| world.is_of_earlier_attempt(pod) || asked(pod);
+    let open = newest.ended.is_none() && newest.running_since.is_none();
+    (open && world.desired_pods().any(|(_, pod)| goes_on(pod))).then_some(newest)
+}
+
+fn newest<'a>(world: &World<'a>) -> Option<&'a Attempt> {
+    let attempts = world.job.status.as_ref().map(|status| &status.attempts);
+    attempts?.last().filter(|_| world.job.spec.restarts_in_place())
+}
+
+fn late_at(world: &World<'_>, attempt: &Attempt) -> Timestamp {
+    let grace = world
+        .desired_pods()
+        .filter_map(|(_, pod)| Some(pod.in_place.as_ref()?.grace));
+    let grace = SignedDuration::from_secs(grace.max().unwrap_or(0));
+    let started = attempt.started.as_ref().map_or(world.now, |Time(started)| *started);
+    started
+        .checked_add(PATIENCE.saturating_add(grace))
+        .unwrap_or(Timestamp::MAX)
+}
+
+/// Whether the pod runs in the newest attempt, and every end of its container so far is accounted for.
+fn runs(world: &World<'_>, pod: &Pod) -> bool {
+    let in_place = pod.in_place.as_ref();
+    let accounted = in_place.is_none_or(|training| training.runs() && training.ends == training.expected());
+    pod.running() && accounted && !world.is_of_earlier_attempt(pod)
+}
+
+/// What becomes of each pod that is not on its way out, in the order of the replicas.
+fn steps<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod, Step)> {
+    let Some(newest) = newest(world) else { return Vec::new() };
+    let restart = restarted(world).map(|attempt| (under_way(world), world.now >= late_at(world, attempt)));
+    // What the status has counted is replaced, as it is without this strategy.
+    let pods = world
+        .desired_pods()
+        .filter(|(_, pod)| !pod.terminating && !world.is_counted(pod));
+    let mut steps: Vec<_> = pods
+        .map(|(replica, pod)| {
+            let step = match restart {
+                _ if world.is_of_earlier_attempt(pod) => begin(world, pod, newest.number),
+                Some((under_way, late)) => go_on(pod, newest.number, under_way, late),
+                None => Step::Leave,
+            };
+            (replica, pod, step)
+        })
+        .collect();
+    steps.sort_by_key(|(replica, ..)| *replica);
+    steps
+}
+
+/// Asks a pod of an earlier attempt.
+fn begin(world: &World<'_>, pod: &Pod, attempt: i32) -> Step {
+    if let Some(node) = node_exclusion::excluded_node(world, pod) {
+        return Step::Recreate(format!("its node {node} is excluded"));
+    }
+    let training = match (pod.phase, &pod.in_place) {
+        (Phase::Failed, _) => return Step::Recreate("it has failed as a whole".into()),
+        (Phase::Succeeded, _) => return Step::Recreate("it has completed".into()),
+        (_, None) => return Step::Recreate("its restartPolicy is Never".into()),
+        (_, Some(training)) if training.doing == Doing::Done => {
+            return Step::Recreate("its container pytorch has completed".into());
+        }
+        (_, Some(training)) => training,
+    };
+    let asked = Asked {
+        amount: training.mark.resource.other(training.amount),
+        restarts: training.ends.saturating_add((training.doing == Doing::Runs).into()),
+    };
+    Step::Ask(Restart {
+        container: Some(training.container),
+        ..annotation(training, attempt, asked)
+    })
+}
+
+/// Goes on with a pod of the newest attempt.
+fn go_on(pod: &Pod, attempt: i32, under_way: bool, late: bool) -> Step {
+    match (pod.phase, &pod.in_place) {
+        // Whatever fails then, fails by the restart.
+        (Phase::Failed, _) if under_way => Step::Recreate("it has failed meanwhile".into()),
+        (Phase::Succeeded, _) if !pod.succeeded() => {
+            Step::Recreate("it has completed when it was asked to start again".into())
+        }
+        (Phase::Failed | Phase::Succeeded, _) | (_, None) => Step::Leave,
+        (_, Some(training)) => match training.mark.asked {
+            Some(asked) if !training.is_asked() => Step::Ask(Restart {
+                annotate: false,
+                container: Some(training.container),
+                ..annotation(training, attempt, asked)
+            }),
+            Some(asked) if training.deferred && training.mark.resource.below(asked.amount) > 0 => {
+                let amount = training.mark.resource.below(asked.amount);
+                let restart = annotation(training, attempt, Asked { amount, ..asked });
+                let container = Some(training.container);
+                Step::Ask(Restart { container, ..restart })
+            }
+            Some(_) if training.refused.is_some() => Step::Recreate(training.refused.clone().unwrap_or_default()),
+            _ if training.runs() => account(training, attempt, under_way),
+            Some(_) if late && !training.failed() => Step::Recreate("it has not started in time".into()),
+            _ => Step::Leave,
+        },
+    }
+}
+
+/// Notes what the kubelet has restarted by itself meanwhile.
+fn account(training: &InPlace, attempt: i32, under_way: bool) -> Step {
+    if !under_way || training.ends == training.expected() {
+        return Step::Leave;
+    }
+    let asked = Asked {
+        amount: training.amount,
+        restarts: training.ends,
+    };
+    Step::Ask(annotation(training, attempt, asked))
+}
+
+fn annotation(training: &InPlace, attempt: i32, asked: Asked) -> Restart {
+    Restart {
+        attempt,
+        mark: Mark {
+            asked: Some(asked),
+            ..training.mark
+        },
+        annotate: true,
+        container: None,
+        limit: training.limit,
+    }
+}

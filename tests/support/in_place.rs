@@ -1,0 +1,91 @@
+//! Pods whose training container starts again in place: the API server's part, and the kubelet's.
+
+use super::class;
+use crate::api::{JobStatus, PyTorchJob, RestartScope, names};
+use crate::planner::{Doing, FailedContainer, Failure, InPlace, Mark, Phase, Pod, Resource, Restart};
+
+/// Makes the pod one of the newest attempt of its job, and one that starts again in place if that is asked for.
+pub fn join(pod: &mut Pod, job: &PyTorchJob) {
+    let newest = job.status.as_ref().map_or(0, JobStatus::attempt).max(1);
+    pod.attempt = (job.spec.restart_scope() == RestartScope::Job).then_some(newest);
+    pod.in_place = job.spec.restarts_in_place().then(|| {
+        let (resource, asked) = (Resource::Cpu, None);
+        Box::new(InPlace {
+            mark: Mark { resource, asked },
+            container: 0,
+            amount: 10,
+            limit: false,
+            grace: 30,
+            ends: 0,
+            doing: Doing::Waits,
+            applied: false,
+            deferred: false,
+            refused: None,
+        })
+    });
+}
+
+/// Whether its training container runs, of a pod that starts again in place.
+pub fn can_succeed(pod: &Pod) -> bool {
+    pod.in_place
+        .as_ref()
+        .is_none_or(|training| training.doing == Doing::Runs)
+}
+
+/// Does to a pod what the operator asks for: first its annotations, and then the step if it comes to that.
+pub fn ask(pod: &mut Pod, restart: &Restart, step: bool) {
+    let training = pod.in_place.as_mut().expect("it starts again in place");
+    if restart.annotate {
+        (pod.attempt, training.mark) = (Some(restart.attempt), restart.mark);
+    }
+    if step && restart.container.is_some() {
+        let asked = restart.mark.asked.expect("it is asked for something");
+        (training.amount, training.applied, training.deferred) = (asked.amount, false, false);
+    }
+    forget(pod);
+}
+
+/// It runs.
+pub fn run(pod: &mut Pod) {
+    pod.phase = Phase::Running;
+    if let Some(training) = pod.in_place.as_mut().filter(|training| training.doing == Doing::Waits) {
+        (training.doing, training.applied) = (Doing::Runs, true);
+    }
+}
+
+/// Its training container fails, and the pod stays as it is.
+pub fn fail(pod: &mut Pod, code: i32) {
+    let Some(training) = &mut pod.in_place else { return };
+    if training.doing == Doing::Runs {
+        (training.doing, training.ends) = (Doing::Waits, training.ends + 1);
+        pod.failure = Some(Box::new(Failure {
+            exit_code: Some(code),
+            container: Some(FailedContainer {
+                name: names::CONTAINER.into(),
+                exit_code: code,
+            }),
+            reason: Some("Error".into()),
+            class: class(Some(code), "Error"),
+            ..Failure::default()
+        }));
+        forget(pod);
+    }
+}
+
+/// The kubelet starts its training container again: it has failed, or was asked to.
+pub fn again(pod: &mut Pod) {
+    let Some(training) = &mut pod.in_place else { return };
+    let asked = training.doing == Doing::Runs && !training.applied;
+    if training.doing == Doing::Waits || asked {
+        training.ends += i32::from(asked);
+        (training.doing, training.applied) = (Doing::Runs, true);
+    }
+    forget(pod);
+}
+
+/// An end that is accounted for is no failure.
+fn forget(pod: &mut Pod) {
+    if pod.phase != Phase::Failed && pod.in_place.as_ref().is_some_and(|training| !training.failed()) {
+        pod.failure = None;
+    }
+}
