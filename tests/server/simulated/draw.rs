@@ -32,10 +32,7 @@ impl Sequence {
 
     /// The next request, after so many versions were answered.
     pub(super) fn next(&mut self, versions: usize) -> Request {
-        let served: Vec<_> = Resource::ALL
-            .iter()
-            .filter(|resource| resource.plural != "events")
-            .collect();
+        let served: Vec<_> = served().collect();
         // Jobs and pods are what most is done to.
         let resource = match self.dice.below(9) {
             0..=2 => Resource::named("pytorchjobs"),
