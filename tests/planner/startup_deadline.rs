@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use crate::api::{ReplicaType, StartupDeadlineAction};
 use crate::planner::{Phase, Plan, Trouble};
 use crate::support::fixture::{JobBuilder, Scene, actions, elastic_workers, master_and_workers};
@@ -321,4 +323,79 @@ fn without_the_time_the_action_does_nothing() {
         assert_eq!(with.status(), without.status());
     }
     assert_eq!(StartupDeadlineAction::default(), StartupDeadlineAction::Fail);
+}
+
+/// What may happen to a job with a deadline.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Wait(i64),
+    Run(usize),
+    Exit(usize),
+    Bury,
+    Suspend(bool),
+    /// The operator stops after it has stored a status.
+    Stop,
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (1..400_i64).prop_map(Step::Wait),
+        3 => (0..3_usize).prop_map(Step::Run),
+        1 => (0..3_usize).prop_map(Step::Exit),
+        2 => Just(Step::Bury),
+        1 => any::<bool>().prop_map(Step::Suspend),
+        1 => Just(Step::Stop),
+    ]
+}
+
+impl Step {
+    fn take(self, scene: &mut Scene) {
+        let name = |place: usize| ["job-master-0", "job-worker-0", "job-worker-1"][place];
+        let lives = |scene: &Scene, place| {
+            let mut pods = scene.pods.iter();
+            pods.any(|pod| pod.name == name(place) && !pod.terminating && !pod.finished())
+        };
+        match self {
+            Self::Wait(seconds) => scene.wait(seconds),
+            Self::Run(place) if lives(scene, place) => scene.phase(name(place), Phase::Running),
+            Self::Exit(place) if lives(scene, place) => scene.exit(name(place), 137),
+            Self::Bury => scene.bury(),
+            Self::Suspend(suspend) => scene.suspend(suspend),
+            Self::Stop => drop(scene.store()),
+            Self::Run(_) | Self::Exit(_) => {}
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_history_has_a_deadline_early_or_late(whole in any::<bool>(), steps in prop::collection::vec(steps(), 0..60)) {
+        let scope = if whole { "Job" } else { "Replica" };
+        let mut scene = job("Fail").policy("restartScope", scope).scene();
+        // Since when pods were there that are not yet all running, as somebody sees it who only looks at pods.
+        let mut since = None;
+        for step in steps {
+            step.take(&mut scene);
+            let all_run = scene.pods.iter().filter(|pod| pod.running()).count() == 3;
+            since = since.filter(|_| !all_run && !scene.pods.iter().all(|pod| pod.terminating));
+            for _ in 0..20 {
+                let plan = scene.reconcile();
+                if actions(&plan).iter().any(|action| action.starts_with("create pod")) {
+                    since = since.or(Some(scene.now));
+                }
+                if plan.is_idle() {
+                    break;
+                }
+            }
+            let passed = since.map(|since| scene.now.duration_since(since).as_secs());
+            if scene.message("Failed").contains("startupDeadlineSeconds") {
+                prop_assert!(passed.is_some_and(|passed| passed >= SECONDS), "early: {passed:?}");
+                break;
+            }
+            if !scene.job.spec.suspended() && scene.status().starting_since.is_some() {
+                let left = scene.plan().requeue;
+                prop_assert!(left.is_some_and(|left| left <= Duration::from_mins(10)), "no timer: {left:?}");
+            }
+        }
+    }
 }
