@@ -6,8 +6,8 @@
 
 mod disruptions;
 mod failures;
-mod in_place;
 mod operator;
+mod recovery;
 mod short;
 mod training;
 
