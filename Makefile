@@ -33,7 +33,7 @@ mutants: ## Change the planner in one place at a time and see that a test fails 
 
 # Without a sanitizer, for which the compiler would have to be a nightly one: what is looked for are panics, in safe code.
 FUZZ := cargo fuzz run --sanitizer none
-FUZZ_TIME = -max_total_time=$${FUZZ_SECONDS:-60}
+FUZZ_TIME = -max_total_time=$${FUZZ_SECONDS:-60} $(FUZZ_FLAGS)
 
 fuzz: ## Feed arbitrary worlds, jobs, stored objects and manifests to what reads them, a minute each or FUZZ_SECONDS (needs cargo-fuzz)
 	@mkdir -p fuzz/corpus/validate fuzz/corpus/stored_objects fuzz/corpus/manifests
@@ -114,7 +114,7 @@ node-down: ## End what make node started, without a trace
 demo-real: node-programs torch-image image ## Watch the operator in its own image run real PyTorch on a real node (needs Go and root)
 	@KEEP="$(KEEP)" ./tests/node/demo.sh
 
-test-real: node-programs torch-image image ## Test real failures, on a real node (needs Go and root; ten minutes)
+test-real: node-programs torch-image image ## Test real failures, on a real node (needs Go and root; a quarter of an hour)
 	cargo test --locked --workspace --test server real_node:: -- --ignored --nocapture --test-threads=1 --skip the_shortest_job
 
 test-real-short: node-programs ## Run one job on a real node (needs Go and root; half a minute)

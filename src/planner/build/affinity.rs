@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::names;
 use crate::planner::build::builder::Builder;
+use crate::planner::build::template::object;
 
 /// Where a pod names the node that it runs on, and nobody schedules it.
 const NODE_NAME: &str = "/nodeName";
@@ -48,14 +49,6 @@ fn require(terms: &mut Value, requirements: &[Value]) {
             }
         }
     }
-}
-
-/// The object in this field, which may be absent.
-fn object<'a>(parent: &'a mut Value, field: &str) -> &'a mut Value {
-    if parent[field].is_null() {
-        parent[field] = json!({});
-    }
-    &mut parent[field]
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::names;
+use crate::planner::build::template::object;
 use crate::planner::in_place::{Mark, Resource, Restart};
 
 /// What a container requests that would otherwise request no cpu: nothing is to be stepped there.
@@ -20,9 +21,9 @@ pub(super) fn prepare(spec: &mut Value) -> Option<Resource> {
     } else {
         Resource::Cpu
     };
-    let resources = &mut container["resources"];
-    if resource == Resource::Cpu && resources["limits"]["cpu"].is_null() && resources["requests"]["cpu"].is_null() {
-        resources["requests"]["cpu"] = json!(SMALL);
+    let has_cpu = |list: &str| !container["resources"][list]["cpu"].is_null();
+    if resource == Resource::Cpu && !has_cpu("limits") && !has_cpu("requests") {
+        object(object(container, "resources"), "requests")["cpu"] = json!(SMALL);
     }
     let others = container["resizePolicy"].as_array().into_iter().flatten();
     let others = others.filter(|policy| policy["resourceName"] != resource.name());

@@ -13,7 +13,8 @@ use crate::planner::in_place::Mark;
 #[must_use]
 pub(super) fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Value {
     let template = builder.template(role);
-    let mut spec = template.get("spec").cloned().unwrap_or_else(|| json!({}));
+    let spec = template.get("spec").filter(|spec| spec.is_object());
+    let mut spec = spec.cloned().unwrap_or_else(|| json!({}));
     spec["restartPolicy"] = json!(builder.job.spec.restart_policy_of_pod(role));
     let in_place = restarts_in_place(builder, role)
         .then(|| in_place::prepare(&mut spec))
@@ -27,8 +28,7 @@ pub(super) fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Val
     add_default_port(&mut spec, template);
     add_environment(builder, &mut spec, role, index);
     add_attempt(builder, &mut spec, in_place.is_some());
-    let containers = spec["containers"].as_array_mut();
-    containers.into_iter().flatten().for_each(keep_the_end_of_the_log);
+    containers(&mut spec).for_each(keep_the_end_of_the_log);
     if role == ReplicaType::Worker && builder.job.spec.replica(ReplicaType::Master).is_some() {
         for container in builder.settings.init_container.build(builder.name()) {
             push(&mut spec["initContainers"], container);
@@ -71,6 +71,12 @@ fn metadata(builder: &Builder<'_>, template: &Value, role: ReplicaType, index: u
             metadata.insert(kept.into(), value.clone());
         }
     }
+    if metadata
+        .get("annotations")
+        .is_some_and(|annotations| !annotations.is_object())
+    {
+        metadata.remove("annotations");
+    }
     if let Some(attempt) = builder.attempt {
         let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
         annotations[names::ANNOTATION_ATTEMPT] = json!(attempt.to_string());
@@ -88,7 +94,7 @@ fn add_environment(builder: &Builder<'_>, spec: &mut Value, role: ReplicaType, i
     variables.extend(stop.map(|(_, wait)| (names::env::TORCH_ELASTIC_SHUTDOWN_TIMEOUT, wait.to_string())));
     let by_address =
         builder.job.spec.elastic_policy.is_some() && builder.job.spec.service_policy() == ServicePolicy::Rendezvous;
-    for container in spec["containers"].as_array_mut().into_iter().flatten() {
+    for container in containers(spec) {
         for (name, value) in &variables {
             push(&mut container["env"], json!({ "name": name, "value": value }));
         }
@@ -120,7 +126,7 @@ fn add_attempt(builder: &Builder<'_>, spec: &mut Value, in_place: bool) {
     } else {
         json!({ "name": name, "value": attempt.to_string() })
     };
-    for container in spec["containers"].as_array_mut().into_iter().flatten() {
+    for container in containers(spec) {
         push(&mut container["env"], variable.clone());
     }
 }
@@ -149,6 +155,13 @@ fn add_default_port(spec: &mut Value, template: &Value) {
     }
 }
 
+/// The containers. What is no container stays as it is, for the API server to refuse: a job that has started goes on,
+/// whatever an edit under another definition made of it.
+fn containers(spec: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let containers = spec["containers"].as_array_mut().into_iter().flatten();
+    containers.filter(|container| container.is_object())
+}
+
 /// Appends to a list that may be absent.
 fn push(list: &mut Value, item: Value) {
     match list {
@@ -166,6 +179,34 @@ mod tests {
 
     fn pod(job: JobBuilder, role: ReplicaType, index: u32) -> Value {
         job.scene().build_pod(role, index)
+    }
+
+    #[test]
+    fn what_is_no_template_is_left_for_the_api_server_to_refuse() {
+        for template in [
+            json!("x"),
+            json!({ "spec": "x" }),
+            json!({ "spec": { "containers": "x" } }),
+            json!({ "spec": { "containers": ["x", { "name": "pytorch", "env": "x", "resources": "x", "ports": "x" }] } }),
+            json!({ "metadata": { "annotations": "x", "labels": "x" }, "spec": { "affinity": "x", "initContainers": "x" } }),
+        ] {
+            let policy = json!({ "afterFailures": 1, "windowSeconds": 60, "max": 1 });
+            let job = master()
+                .policy("restartScope", "Job")
+                .policy("restartStrategy", "InPlace");
+            let mut scene = job.policy("nodeExclusion", policy).scene();
+            let node = json!({ "name": "bad", "until": "2027-01-15T08:00:00Z", "because": "" });
+            let status = json!({ "excludedNodes": [node], "attempts": [{ "number": 1 }] });
+            scene.job.status = serde_json::from_value(status).unwrap();
+            for replica in scene.job.spec.pytorch_replica_specs.values_mut() {
+                replica.template = serde_json::from_value(template.clone()).unwrap();
+            }
+            let pod = scene.build_pod(ReplicaType::Master, 0);
+            assert!(
+                pod["spec"].is_object() && pod["metadata"]["annotations"].is_object(),
+                "{template}"
+            );
+        }
     }
 
     #[test]

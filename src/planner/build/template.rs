@@ -2,7 +2,7 @@
 //!
 //! It stays a JSON tree: a typed template would drop every field that is newer than our Kubernetes schema.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::{PyTorchJobSpec, ReplicaSpec, ReplicaType, names};
 
@@ -104,6 +104,14 @@ fn declared(template: &Value) -> Vec<Port> {
             })
         })
         .collect()
+}
+
+/// The object in this field, which may be absent.
+pub(super) fn object<'a>(parent: &'a mut Value, field: &str) -> &'a mut Value {
+    if !parent[field].is_object() {
+        parent[field] = json!({});
+    }
+    &mut parent[field]
 }
 
 #[cfg(test)]
