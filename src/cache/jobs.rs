@@ -156,6 +156,13 @@ impl Jobs {
         self.store.get(&reference(key))
     }
 
+    /// All jobs, by namespace and name: the store has no order.
+    pub(crate) fn keys(&self) -> Vec<NamespacedName> {
+        let mut keys: Vec<_> = self.store.state().iter().map(|job| job.key()).collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// How many jobs are in each state. One that nobody has looked at is in none.
     pub(crate) fn by_state(&self) -> BTreeMap<&'static str, usize> {
         const NONE: &str = "None";

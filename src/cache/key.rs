@@ -3,7 +3,7 @@
 use crate::defects::{Defect, back};
 
 /// An object of a kind, by its name: what the queue knows a job by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NamespacedName {
     /// Namespace.
     pub namespace: String,

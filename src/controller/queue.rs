@@ -90,8 +90,8 @@ impl EventHandler for JobQueue {
                 "PodGroups are not served; is the gang scheduler installed?"
             );
         }
-        for job in self.context.index.jobs().store().state() {
-            self.job_changed(job.key());
+        for job in self.context.index.jobs().keys() {
+            self.job_changed(job);
         }
     }
 
@@ -114,14 +114,7 @@ impl EventHandler for JobQueue {
 pub(super) async fn run(context: Arc<Context>, queue: &JobQueue, threads: NonZeroUsize, shutdown: CancellationToken) {
     let Some(changed) = queue.listen() else { return };
     let _running = context.health.reconciling();
-    let all: Vec<_> = context
-        .index
-        .jobs()
-        .store()
-        .state()
-        .iter()
-        .map(|job| job.key())
-        .collect();
+    let all = context.index.jobs().keys();
     for job in &all {
         context.workqueue.add(job.clone());
     }
