@@ -98,6 +98,7 @@ async fn the_operator_may_do_what_it_does_and_nothing_else() {
         ("pytorchjobs/status.kubeflow.org", &["patch"]),
         ("pytorchjobs/finalizers.kubeflow.org", &["update"]),
         ("pods.", &["get", "list", "watch", "create", "patch", "delete"]),
+        ("pods/resize.", &["patch"]),
         ("services.", &["get", "list", "watch", "create", "patch", "delete"]),
         (
             "horizontalpodautoscalers.autoscaling",
