@@ -23,7 +23,7 @@ const STANDARD: [&str; 6] = [
 
 /// Who ended the pod as a whole, as in an eviction, knows why: the exit codes of its containers are then those of the
 /// signal. Otherwise the container that trains says best why it failed, if it did; then the first one that did.
-fn of(status: &StatusView, node: Option<String>) -> Failure {
+fn of(status: &StatusView, node: Option<&str>) -> Failure {
     let failure = match status.reason {
         Some(_) => Failure {
             reason: status.reason.clone(),
@@ -41,7 +41,7 @@ pub(super) fn seen(
     status: &StatusView,
     phase: Phase,
     training: Option<&InPlace>,
-    node: Option<String>,
+    node: Option<&str>,
 ) -> Option<(Failure, Option<Timestamp>)> {
     if phase == Phase::Failed {
         return Some((of(status, node), None));
@@ -56,7 +56,7 @@ pub(super) fn seen(
     Some((classified(failure, status, node), finished))
 }
 
-fn classified(failure: Failure, status: &StatusView, node: Option<String>) -> Failure {
+fn classified(failure: Failure, status: &StatusView, node: Option<&str>) -> Failure {
     let cause = classify(&End {
         exit_code: failure.container.as_ref().map(|container| container.exit_code),
         reason: failure.reason.as_deref(),
@@ -67,7 +67,7 @@ fn classified(failure: Failure, status: &StatusView, node: Option<String>) -> Fa
         class: cause.class,
         excerpt: cause.excerpt,
         conditions: conditions(status),
-        node,
+        node: node.map(ToOwned::to_owned),
         ..failure
     }
 }
@@ -134,7 +134,7 @@ mod tests {
         let status = json!({ "phase": "Failed", "containerStatuses": [{ "name": "pytorch", "state": { "terminated": {
             "exitCode": 1, "reason": "Error", "message": log,
             "startedAt": "2027-01-15T08:00:00Z", "finishedAt": "2027-01-15T08:00:05Z" } } }] });
-        let failure = of(&serde_json::from_value(status).unwrap(), Some("n".to_owned()));
+        let failure = of(&serde_json::from_value(status).unwrap(), Some("n"));
         assert_eq!(
             (failure.class, failure.node.as_deref()),
             (FailureClass::ImportError, Some("n"))

@@ -65,7 +65,7 @@ impl ObjectView {
         let phase = self.phase();
         let built_from = self.built_from();
         let in_place = in_place::of(&self.metadata, &self.spec, &self.status);
-        let failed = failure::seen(&self.status, phase, in_place.as_ref(), self.spec.node_name.clone());
+        let failed = failure::seen(&self.status, phase, in_place.as_ref(), self.spec.node_name.as_deref());
         let (failure, finished_at) = failed.unzip();
         let fact = Pod {
             name: self.metadata.name.clone().unwrap_or_default(),

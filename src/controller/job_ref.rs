@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::api::{ChildKind, PyTorchJob};
+use crate::api::{ChildKind, ChildRef, PyTorchJob};
 use crate::cache::{JobId, NamespacedName};
 use crate::controller::error::Error;
 
@@ -60,6 +60,17 @@ impl<'a> JobRef<'a> {
         Error::Conflict {
             namespace: self.namespace.to_owned(),
             name: self.name.to_owned(),
+        }
+    }
+
+    /// The error of an object of the job that could not be changed.
+    #[must_use]
+    pub(super) fn not_updated(&self, child: ChildRef, source: kube::Error) -> Error {
+        Error::Update {
+            kind: child.kind,
+            namespace: self.namespace.to_owned(),
+            name: child.name(self.name),
+            source: Box::new(source),
         }
     }
 

@@ -77,12 +77,7 @@ async fn restart_one(
     restart: &Restart,
 ) -> Result<Done, Error> {
     let name = child.name(job.name);
-    let failed = |source| Error::Update {
-        kind: child.kind,
-        namespace: job.namespace.to_owned(),
-        name: name.clone(),
-        source: Box::new(source),
-    };
+    let failed = |source| job.not_updated(child, source);
     if restart.annotate {
         match patch_child(context, job, child, "", &ask_again(restart, uid)).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => {

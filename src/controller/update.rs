@@ -38,12 +38,7 @@ pub(super) async fn update(
 async fn update_child(context: &Context, job: &JobRef<'_>, child: ChildRef, patch: Value) -> Result<(), Error> {
     patch_child(context, job, child, "", &patch)
         .await
-        .map_err(|source| Error::Update {
-            kind: child.kind,
-            namespace: job.namespace.to_owned(),
-            name: child.name(job.name),
-            source: Box::new(source),
-        })
+        .map_err(|source| job.not_updated(child, source))
 }
 
 /// Sends a JSON patch to an object of the job, or to a subresource of it such as `/resize`, and records the answer.

@@ -48,9 +48,7 @@ impl Amount {
             .as_str()
             .map_or_else(|| Self::parse(&value.to_string()), Self::parse)
     }
-}
 
-impl Amount {
     /// How many units of so many nano-units it is, rounded up.
     #[must_use]
     pub(crate) fn in_units_of(self, nano: i128) -> Option<i64> {

@@ -33,7 +33,12 @@ impl Resource {
     /// What a quantity amounts to. The kubelet counts in the same units.
     #[must_use]
     pub fn count(self, quantity: &str) -> Option<i64> {
-        let amount = Amount::parse(quantity)?;
+        self.units(Amount::parse(quantity)?)
+    }
+
+    /// The same of an amount.
+    #[must_use]
+    pub(crate) fn units(self, amount: Amount) -> Option<i64> {
         match self {
             Self::Cpu => amount.in_units_of(1_000_000),
             Self::Memory => amount.in_units_of(1_000_000_000),

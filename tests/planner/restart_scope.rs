@@ -7,21 +7,10 @@ use crate::api::{JobStatus, PyTorchJob, ReplicaType};
 use crate::planner::{Phase, Plan};
 use crate::support::cluster::{Cluster, Outcome, Step, Written};
 use crate::support::dice::Dice;
-use crate::support::fixture::{JobBuilder, Scene, actions, master_and_workers, workers};
+use crate::support::fixture::{JobBuilder, actions, master_and_workers, workers};
 
 fn whole(job: JobBuilder) -> JobBuilder {
     job.policy("restartScope", "Job")
-}
-
-/// Reconciles until something has been done, and says what.
-fn next(scene: &mut Scene) -> Vec<String> {
-    for _ in 0..5 {
-        let plan = scene.reconcile();
-        if !plan.actions.is_empty() {
-            return actions(&plan);
-        }
-    }
-    Vec::new()
 }
 
 #[test]
@@ -36,21 +25,21 @@ fn one_failure_is_counted_once_then_all_others_go_then_the_failed_pod_and_then_a
         "PyTorchJob job is restarting because 1 Worker replica(s) failed. job-worker-1 exited with code 1 (Error). \
          All replicas start again."
     );
-    assert_eq!(next(&mut scene), ["delete pod master-0", "delete pod worker-0"]);
+    assert_eq!(scene.next(), ["delete pod master-0", "delete pod worker-0"]);
     // The peers end by errors of their own: that is the same restart.
     scene.exit("job-worker-0", 1);
     scene.exit("job-master-0", 143);
-    assert_eq!(next(&mut scene), ["delete pod worker-1"], "the mark is the last to go");
+    assert_eq!(scene.next(), ["delete pod worker-1"], "the mark is the last to go");
     assert_eq!(
-        next(&mut scene),
+        scene.next(),
         [] as [&str; 0],
         "nothing is created beside what is terminating"
     );
     scene.remove("job-master-0");
-    assert_eq!(next(&mut scene), [] as [&str; 0]);
+    assert_eq!(scene.next(), [] as [&str; 0]);
     scene.remove("job-worker-0");
     assert_eq!(
-        next(&mut scene),
+        scene.next(),
         ["create pod master-0", "create pod worker-0", "create pod worker-1"]
     );
     assert_eq!(

@@ -20,17 +20,6 @@ fn training<'a>(scene: &'a mut Scene, name: &str) -> &'a mut InPlace {
     scene.pod(name).in_place.as_mut().expect("it starts again in place")
 }
 
-/// Reconciles until something has been done, and says what.
-fn next(scene: &mut Scene) -> Vec<String> {
-    for _ in 0..5 {
-        let plan = scene.reconcile();
-        if !plan.actions.is_empty() {
-            return actions(&plan);
-        }
-    }
-    Vec::new()
-}
-
 /// A job of three whose worker 1 has failed, and that was counted.
 fn restarting() -> Scene {
     let mut scene = in_place(master_and_workers(2)).running();
@@ -65,10 +54,10 @@ fn one_failure_is_counted_once_then_all_start_again_in_their_pods_and_the_job_ru
         (Some("Restarting"), 2)
     );
     assert_eq!(
-        next(&mut scene),
+        scene.next(),
         ["restart master-0", "restart worker-0", "restart worker-1"]
     );
-    assert_eq!(next(&mut scene), [] as [&str; 0], "once is enough");
+    assert_eq!(scene.next(), [] as [&str; 0], "once is enough");
     // Those that had not failed end by the restart, and a peer by an error of its own.
     fail(scene.pod("job-worker-0"), 1);
     all_start(&mut scene);
@@ -83,7 +72,7 @@ fn one_failure_is_counted_once_then_all_start_again_in_their_pods_and_the_job_ru
 #[test]
 fn it_does_not_run_before_the_last_container_has_started_again() {
     let mut scene = restarting();
-    next(&mut scene);
+    scene.next();
     for name in ["job-master-0", "job-worker-1"] {
         again(scene.pod(name));
         scene.settle();
@@ -119,7 +108,7 @@ fn the_next_failure_is_the_next_restart_and_the_limit_counts_restarts() {
 fn a_container_that_the_kubelet_has_started_again_before_it_was_asked_is_no_other_failure() {
     let mut scene = restarting();
     again(scene.pod("job-worker-1"));
-    next(&mut scene);
+    scene.next();
     // It is asked while it runs, so it ends once more.
     all_start(&mut scene);
     scene.settle();
@@ -131,7 +120,7 @@ fn a_container_that_the_kubelet_has_started_again_before_it_was_asked_is_no_othe
 #[test]
 fn what_fails_before_all_run_again_is_noted_in_the_pod_and_counts_no_more() {
     let mut scene = restarting();
-    next(&mut scene);
+    scene.next();
     // It meets a rank of the attempt before, fails of it, and is started again.
     for name in ["job-master-0", "job-worker-1"] {
         again(scene.pod(name));
@@ -182,7 +171,7 @@ fn a_pod_that_cannot_start_again_in_place_is_created_again_and_it_is_said_why() 
         );
         scene.reconcile();
         scene.bury();
-        assert_eq!(next(&mut scene), ["create pod worker-0"], "{why}");
+        assert_eq!(scene.next(), ["create pod worker-0"], "{why}");
         scene.phase("job-worker-0", Phase::Running);
         for name in ["job-master-0", "job-worker-1"] {
             again(scene.pod(name));
@@ -204,7 +193,7 @@ fn a_pod_on_a_node_that_is_excluded_starts_again_on_another() {
     scene.pod("job-worker-1").failure.as_mut().unwrap().node = Some("bad".into());
     scene.reconcile();
     assert_eq!(
-        next(&mut scene),
+        scene.next(),
         [
             "restart master-0",
             "restart worker-0",
@@ -231,13 +220,13 @@ fn an_evicted_pod_and_one_that_does_not_start_by_its_deadline_are_replaced_while
         assert_eq!(actions(&scene.reconcile()), [] as [&str; 0]);
         assert!(scene.says("Restarting=True"), "{:?}", scene.conditions());
         assert_eq!(
-            next(&mut scene),
+            scene.next(),
             ["delete pod worker-0", "restart master-0", "restart worker-1"]
         );
         for name in ["job-master-0", "job-worker-1"] {
             again(scene.pod(name));
         }
-        assert_eq!(next(&mut scene), ["create pod worker-0"]);
+        assert_eq!(scene.next(), ["create pod worker-0"]);
         scene.phase("job-worker-0", Phase::Running);
         scene.settle();
         assert!(scene.says("Running=True"), "{:?}", scene.conditions());
@@ -248,7 +237,7 @@ fn an_evicted_pod_and_one_that_does_not_start_by_its_deadline_are_replaced_while
 #[test]
 fn a_step_that_the_node_has_no_room_for_goes_down_and_one_that_it_never_makes_ends_the_pod() {
     let mut scene = restarting();
-    next(&mut scene);
+    scene.next();
     all_start(&mut scene);
     let pending = training(&mut scene, "job-worker-0");
     (pending.applied, pending.deferred, pending.amount) = (false, true, 9);
@@ -268,7 +257,7 @@ fn a_step_that_the_node_has_no_room_for_goes_down_and_one_that_it_never_makes_en
 #[test]
 fn a_pod_that_does_not_start_in_time_is_created_again() {
     let mut scene = restarting();
-    next(&mut scene);
+    scene.next();
     for name in ["job-master-0", "job-worker-1"] {
         again(scene.pod(name));
     }
@@ -287,7 +276,7 @@ fn a_pod_that_does_not_start_in_time_is_created_again() {
 #[test]
 fn what_has_not_started_in_time_and_fails_is_a_failure_again() {
     let mut scene = restarting();
-    next(&mut scene);
+    scene.next();
     all_start(&mut scene);
     scene.wait(150);
     fail(scene.pod("job-worker-0"), 1);
@@ -298,7 +287,7 @@ fn what_has_not_started_in_time_and_fails_is_a_failure_again() {
 #[test]
 fn an_exit_with_0_because_a_container_was_asked_to_start_again_is_no_success() {
     let mut scene = restarting();
-    next(&mut scene);
+    scene.next();
     scene.phase("job-master-0", Phase::Succeeded);
     let plan = scene.plan();
     assert!(actions(&plan)[0].starts_with("recreate master-0"), "{plan:?}");

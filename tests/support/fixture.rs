@@ -254,6 +254,13 @@ impl Scene {
         plan
     }
 
+    /// Reconciles until something has been done, and says what.
+    pub fn next(&mut self) -> Vec<String> {
+        let plans = (0..5).map(|_| self.reconcile());
+        let plan = plans.into_iter().find(|plan| !plan.actions.is_empty());
+        plan.map(|plan| actions(&plan)).unwrap_or_default()
+    }
+
     /// Reconciles until there is nothing to do.
     pub fn settle(&mut self) {
         for _ in 0..20 {

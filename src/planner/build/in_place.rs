@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::api::names;
-use crate::planner::build::template::object;
+use crate::planner::amount::Amount;
+use crate::planner::build::template::{self, object};
 use crate::planner::in_place::{Mark, Resource, Restart};
 
 /// What a container requests that would otherwise request no cpu: nothing is to be stepped there.
@@ -13,9 +14,7 @@ const SMALL: &str = "10m";
 /// is no such container. A kubelet with the static CPU manager changes no cpu of a Guaranteed pod, so there it is
 /// memory.
 pub(super) fn prepare(spec: &mut Value) -> Option<Resource> {
-    let containers = spec["containers"].as_array_mut();
-    let mut containers = containers.into_iter().flatten();
-    let container = containers.find(|container| container["name"] == names::CONTAINER)?;
+    let container = template::named_container(spec)?;
     let resource = if guaranteed(&container["resources"]) {
         Resource::Memory
     } else {
@@ -43,9 +42,7 @@ fn guaranteed(resources: &Value) -> bool {
 }
 
 fn count(resource: Resource, quantity: &Value) -> Option<i64> {
-    quantity
-        .as_str()
-        .map_or_else(|| resource.count(&quantity.to_string()), |text| resource.count(text))
+    resource.units(Amount::of(quantity)?)
 }
 
 /// The JSON patch that writes into the annotations of the pod with this UID what it is asked for.

@@ -28,7 +28,7 @@ pub(super) fn build(builder: &Builder<'_>, role: ReplicaType, index: u32) -> Val
     add_default_port(&mut spec, template);
     add_environment(builder, &mut spec, role, index);
     add_attempt(builder, &mut spec, in_place.is_some());
-    containers(&mut spec).for_each(keep_the_end_of_the_log);
+    template::containers(&mut spec).for_each(keep_the_end_of_the_log);
     if role == ReplicaType::Worker && builder.job.spec.replica(ReplicaType::Master).is_some() {
         for container in builder.settings.init_container.build(builder.name()) {
             push(&mut spec["initContainers"], container);
@@ -66,17 +66,10 @@ fn metadata(builder: &Builder<'_>, template: &Value, role: ReplicaType, index: u
         labels.insert(names::LABEL_JOB_ROLE.into(), json!(names::JOB_ROLE_MASTER));
     }
     let mut metadata = builder.metadata(&Replica::new(role, index).name(builder.name()), labels);
-    for kept in ["annotations", "finalizers"] {
-        if let Some(value) = template.pointer(&format!("/metadata/{kept}")) {
-            metadata.insert(kept.into(), value.clone());
-        }
-    }
-    if metadata
-        .get("annotations")
-        .is_some_and(|annotations| !annotations.is_object())
-    {
-        metadata.remove("annotations");
-    }
+    let kept = |name: &str| template.get("metadata")?.get(name).cloned();
+    let annotations = kept("annotations").filter(Value::is_object);
+    metadata.extend(annotations.map(|annotations| ("annotations".to_owned(), annotations)));
+    metadata.extend(kept("finalizers").map(|finalizers| ("finalizers".to_owned(), finalizers)));
     if let Some(attempt) = builder.attempt {
         let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
         annotations[names::ANNOTATION_ATTEMPT] = json!(attempt.to_string());
@@ -94,7 +87,7 @@ fn add_environment(builder: &Builder<'_>, spec: &mut Value, role: ReplicaType, i
     variables.extend(stop.map(|(_, wait)| (names::env::TORCH_ELASTIC_SHUTDOWN_TIMEOUT, wait.to_string())));
     let by_address =
         builder.job.spec.elastic_policy.is_some() && builder.job.spec.service_policy() == ServicePolicy::Rendezvous;
-    for container in containers(spec) {
+    for container in template::containers(spec) {
         for (name, value) in &variables {
             push(&mut container["env"], json!({ "name": name, "value": value }));
         }
@@ -126,7 +119,7 @@ fn add_attempt(builder: &Builder<'_>, spec: &mut Value, in_place: bool) {
     } else {
         json!({ "name": name, "value": attempt.to_string() })
     };
-    for container in containers(spec) {
+    for container in template::containers(spec) {
         push(&mut container["env"], variable.clone());
     }
 }
@@ -153,13 +146,6 @@ fn add_default_port(spec: &mut Value, template: &Value) {
             json!({ "name": names::PORT_NAME, "containerPort": names::PORT, "protocol": "TCP" }),
         );
     }
-}
-
-/// The containers. What is no container stays as it is, for the API server to refuse: a job that has started goes on,
-/// whatever an edit under another definition made of it.
-fn containers(spec: &mut Value) -> impl Iterator<Item = &mut Value> {
-    let containers = spec["containers"].as_array_mut().into_iter().flatten();
-    containers.filter(|container| container.is_object())
 }
 
 /// Appends to a list that may be absent.

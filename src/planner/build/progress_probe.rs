@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::{ProgressPolicy, names};
 use crate::planner::build::builder::Builder;
+use crate::planner::build::template;
 
 /// Fails when no regular file at or below `$1` was written in the last `$2` seconds. `stat -c` and `find -exec … +` are
 /// those of GNU, busybox and toybox.
@@ -24,8 +25,7 @@ pub(super) fn add(builder: &Builder<'_>, spec: &mut Value, metadata: &mut Map<St
     let Some(policy) = policy.filter(|policy| policy.is_usable()) else {
         return;
     };
-    let mut containers = spec["containers"].as_array_mut().into_iter().flatten();
-    let training = containers.find(|container| container["name"] == names::CONTAINER);
+    let training = template::named_container(spec);
     let Some(container) = training.filter(|container| container["readinessProbe"].is_null()) else {
         return;
     };

@@ -106,6 +106,18 @@ fn declared(template: &Value) -> Vec<Port> {
         .collect()
 }
 
+/// The containers of a pod. What is no container stays as it is, for the API server to refuse: a job that has started
+/// goes on, whatever an edit under another definition made of it.
+pub(super) fn containers(spec: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let containers = spec["containers"].as_array_mut().into_iter().flatten();
+    containers.filter(|container| container.is_object())
+}
+
+/// The container named pytorch, of a pod that has one.
+pub(super) fn named_container(spec: &mut Value) -> Option<&mut Value> {
+    containers(spec).find(|container| container["name"] == names::CONTAINER)
+}
+
 /// The object in this field, which may be absent.
 pub(super) fn object<'a>(parent: &'a mut Value, field: &str) -> &'a mut Value {
     if !parent[field].is_object() {

@@ -185,8 +185,8 @@ fn excludes(status: &JobStatus, node: &str) -> bool {
 }
 
 fn unschedulable<'a>(world: &World<'a>) -> impl Iterator<Item = (&'a Pod, &'a Trouble)> {
-    let waits = |pod: &Pod| !pod.terminating && !pod.finished();
-    let pods = world.desired_pods().filter(move |(_, pod)| waits(pod));
+    let pods = world.desired_pods();
+    let pods = pods.filter(|(_, pod)| !pod.terminating && !pod.finished());
     let troubled = pods.filter_map(|(_, pod)| Some((pod, pod.trouble.as_deref()?)));
     troubled.filter(|(_, trouble)| trouble.reason == reason::UNSCHEDULABLE)
 }
