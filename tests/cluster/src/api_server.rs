@@ -34,10 +34,9 @@ impl Features {
 /// What turns Kubernetes' own gang scheduling on.
 pub(crate) const GANG_SCHEDULING: &str = "--feature-gates=GenericWorkload=true";
 
-/// Requests are logged once, when they are answered; a watch when it begins as well. See [`crate::Audit`].
+/// Requests are logged when they arrive and when they are answered; a watch when it begins as well. See [`crate::Audit`].
 pub(crate) const AUDIT_POLICY: &str = r#"{
   "apiVersion": "audit.k8s.io/v1", "kind": "Policy",
-  "omitStages": ["RequestReceived"],
   "rules": [
     { "level": "None", "nonResourceURLs": ["/healthz*", "/livez*", "/readyz*"] },
     { "level": "Metadata" }

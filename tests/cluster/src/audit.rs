@@ -1,14 +1,20 @@
 //! Counting requests by the API server's audit log.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use crate::Error;
 
-/// The requests that were answered since this mark was set.
+/// How long [`Audit::entries`] waits for the answers to requests that are under way. One that never ends is of an API
+/// server that was killed.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// The requests that arrived since this mark was set.
 #[derive(Debug, Clone)]
 pub struct Audit {
     path: PathBuf,
@@ -58,6 +64,15 @@ pub struct AuditFilter<'a> {
 }
 
 impl AuditFilter<'_> {
+    /// Whether the answer to a request that has only arrived may match: an object to create is not named yet.
+    fn may_match(self, arrived: &AuditEntry) -> bool {
+        let of_any_name = AuditFilter {
+            name_prefix: self.name_prefix.filter(|_| !arrived.name.is_empty()),
+            ..self
+        };
+        of_any_name.matches(arrived)
+    }
+
     fn matches(&self, entry: &AuditEntry) -> bool {
         let same = |wanted: Option<&str>, found: &str| wanted.is_none_or(|wanted| wanted == found);
         same(self.user, &entry.user)
@@ -88,24 +103,36 @@ impl Audit {
 
     /// The requests since the mark that match, in the order of their answers.
     ///
-    /// The server writes the line of a request right after its answer, so the last answer that a client has seen may
-    /// be missing for a moment: let something else happen first, or compare with what must be there at least.
+    /// The API server writes the line of an answer after it has sent the answer, and after others see what the request
+    /// did. So this waits for the answers to all matching requests that have arrived: what the caller has seen happen is
+    /// among the entries.
     pub fn entries(&self, filter: &AuditFilter<'_>) -> Result<Vec<AuditEntry>, Error> {
-        let text = self
-            .read()
-            .map_err(Error::io(format!("read {}", self.path.display())))?;
-        // The last line may be half written.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let entries = whole
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Event>(line).ok())
-            .filter_map(Event::entry);
+        let mut events = self.events()?;
+        let under_way = under_way(&events, filter);
+        let deadline = Instant::now() + ANSWERED_WITHIN;
+        while !all_answered(&under_way, &events) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+            events = self.events()?;
+        }
+        let arrived: HashSet<String> = with_stage(&events, |stage| stage == ARRIVED);
+        let since = events.into_iter().filter(|event| arrived.contains(&event.id));
+        let entries = since.filter(Event::counts).map(Event::entry);
         Ok(entries.filter(|entry| filter.matches(entry)).collect())
     }
 
     /// The number of requests since the mark that match.
     pub fn count(&self, filter: &AuditFilter<'_>) -> Result<usize, Error> {
         self.entries(filter).map(|entries| entries.len())
+    }
+
+    fn events(&self) -> Result<Vec<Event>, Error> {
+        let text = self
+            .read()
+            .map_err(Error::io(format!("read {}", self.path.display())))?;
+        // The last line may be half written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let events = whole.lines().map(serde_json::from_str);
+        Ok(events.filter_map(Result::ok).collect())
     }
 
     fn read(&self) -> std::io::Result<String> {
@@ -117,10 +144,32 @@ impl Audit {
     }
 }
 
+/// The stage of the first line of a request, written before anything else is done about it.
+const ARRIVED: &str = "RequestReceived";
+
+/// The requests that may match and have no answer yet.
+fn under_way(events: &[Event], filter: &AuditFilter<'_>) -> HashSet<String> {
+    let answered = with_stage(events, |stage| stage != ARRIVED);
+    let waiting = events.iter().filter(|event| !answered.contains(&event.id));
+    let matching = waiting.filter(|event| filter.may_match(&(*event).clone().entry()));
+    matching.map(|event| event.id.clone()).collect()
+}
+
+fn all_answered(requests: &HashSet<String>, events: &[Event]) -> bool {
+    requests.is_subset(&with_stage(events, |stage| stage != ARRIVED))
+}
+
+fn with_stage(events: &[Event], wanted: impl Fn(&str) -> bool) -> HashSet<String> {
+    let found = events.iter().filter(|event| wanted(&event.stage));
+    found.map(|event| event.id.clone()).collect()
+}
+
 /// A line of the log: `audit.k8s.io/v1` Event, as far as it is read here.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
+    #[serde(rename = "auditID")]
+    id: String,
     stage: String,
     verb: String,
     #[serde(rename = "requestURI")]
@@ -134,13 +183,13 @@ struct Event {
     response_status: ResponseStatus,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct EventUser {
     #[serde(default)]
     username: String,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Clone, Deserialize, Default)]
 #[serde(default)]
 struct ObjectRef {
     resource: String,
@@ -149,21 +198,25 @@ struct ObjectRef {
     name: String,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Clone, Deserialize, Default)]
 #[serde(default)]
 struct ResponseStatus {
     code: u16,
 }
 
 impl Event {
-    /// A watch has a line at its beginning and one at its end. Anything else that streams has the first as well.
-    fn entry(self) -> Option<AuditEntry> {
-        let counts = if self.verb == "watch" {
+    /// A watch is answered when it begins, and has a line at its end as well.
+    fn counts(&self) -> bool {
+        let answer = if self.verb == "watch" {
             "ResponseStarted"
         } else {
             "ResponseComplete"
         };
-        (self.stage == counts).then_some(AuditEntry {
+        self.stage == answer
+    }
+
+    fn entry(self) -> AuditEntry {
+        AuditEntry {
             user: self.user.username,
             verb: self.verb,
             resource: self.object_ref.resource,
@@ -173,20 +226,26 @@ impl Event {
             code: self.response_status.code,
             uri: self.uri,
             user_agent: self.user_agent,
-        })
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
-    const LINES: &str = r#"{"stage":"ResponseStarted","verb":"watch","requestURI":"/api/v1/pods?watch=true","user":{"username":"operator"},"objectRef":{"resource":"pods"},"responseStatus":{"code":200}}
-{"stage":"ResponseComplete","verb":"watch","requestURI":"/api/v1/pods?watch=true","user":{"username":"operator"},"objectRef":{"resource":"pods"},"responseStatus":{"code":200}}
-{"stage":"ResponseComplete","verb":"create","requestURI":"/api/v1/namespaces/a/pods","user":{"username":"operator"},"objectRef":{"resource":"pods","namespace":"a","name":"job-master-0"},"responseStatus":{"code":201}}
-{"stage":"ResponseComplete","verb":"patch","requestURI":"/x","user":{"username":"admin"},"objectRef":{"resource":"pods","subresource":"status","namespace":"a","name":"job-master-0"},"responseStatus":{"code":200}}
-{"stage":"ResponseComplete","verb":"get","requestURI":"/api","user":{"username":"admin"},"responseStatus":{"code":200}}
-{"stage":"ResponseComplete","verb":"del"#;
+    const LINES: &str = r#"{"auditID":"1","stage":"RequestReceived","verb":"watch","requestURI":"/api/v1/pods?watch=true","user":{"username":"operator"},"objectRef":{"resource":"pods"}}
+{"auditID":"1","stage":"ResponseStarted","verb":"watch","requestURI":"/api/v1/pods?watch=true","user":{"username":"operator"},"objectRef":{"resource":"pods"},"responseStatus":{"code":200}}
+{"auditID":"1","stage":"ResponseComplete","verb":"watch","requestURI":"/api/v1/pods?watch=true","user":{"username":"operator"},"objectRef":{"resource":"pods"},"responseStatus":{"code":200}}
+{"auditID":"2","stage":"RequestReceived","verb":"create","requestURI":"/api/v1/namespaces/a/pods","user":{"username":"operator"},"objectRef":{"resource":"pods","namespace":"a"}}
+{"auditID":"2","stage":"ResponseComplete","verb":"create","requestURI":"/api/v1/namespaces/a/pods","user":{"username":"operator"},"objectRef":{"resource":"pods","namespace":"a","name":"job-master-0"},"responseStatus":{"code":201}}
+{"auditID":"3","stage":"RequestReceived","verb":"patch","requestURI":"/x","user":{"username":"admin"},"objectRef":{"resource":"pods","subresource":"status","namespace":"a","name":"job-master-0"}}
+{"auditID":"4","stage":"RequestReceived","verb":"get","requestURI":"/api","user":{"username":"admin"}}
+{"auditID":"3","stage":"ResponseComplete","verb":"patch","requestURI":"/x","user":{"username":"admin"},"objectRef":{"resource":"pods","subresource":"status","namespace":"a","name":"job-master-0"},"responseStatus":{"code":200}}
+{"auditID":"4","stage":"ResponseComplete","verb":"get","requestURI":"/api","user":{"username":"admin"},"responseStatus":{"code":200}}
+{"auditID":"5","stage":"RequestRec"#;
 
     fn audit(from: u64) -> (tempfile::TempDir, Audit) {
         let directory = tempfile::tempdir().unwrap();
@@ -265,17 +324,34 @@ mod tests {
     }
 
     #[test]
-    fn what_was_logged_before_the_mark_is_not_seen() {
+    fn what_arrived_before_the_mark_is_not_seen_though_it_was_answered_later() {
         let second_line = u64::try_from(LINES.find('\n').unwrap() + 1).unwrap();
         let (_directory, audit) = audit(second_line);
-        assert_eq!(
-            audit
-                .count(&AuditFilter {
-                    verb: Some("watch"),
-                    ..AuditFilter::default()
-                })
-                .unwrap(),
-            0
-        );
+        let watches = AuditFilter {
+            verb: Some("watch"),
+            ..AuditFilter::default()
+        };
+        assert_eq!(audit.count(&watches).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_answer_to_a_request_that_has_arrived_is_waited_for_if_it_may_match() {
+        let answer = LINES.find(r#"{"auditID":"2","stage":"ResponseComplete""#).unwrap();
+        let (arrived, answer) = LINES.split_at(answer);
+        let (_directory, audit) = audit(0);
+        std::fs::write(&audit.path, arrived).unwrap();
+        let of_verb = |verb| AuditFilter {
+            verb: Some(verb),
+            name_prefix: Some("job-"),
+            ..AuditFilter::default()
+        };
+        std::thread::scope(|scope| {
+            let creations = scope.spawn(|| audit.count(&of_verb("create")).unwrap());
+            assert_eq!(audit.count(&of_verb("patch")).unwrap(), 0, "nothing to wait for");
+            assert!(!creations.is_finished());
+            let mut log = File::options().append(true).open(&audit.path).unwrap();
+            log.write_all(answer.as_bytes()).unwrap();
+            assert_eq!(creations.join().unwrap(), 1);
+        });
     }
 }

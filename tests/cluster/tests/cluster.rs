@@ -134,8 +134,6 @@ async fn the_audit_log_counts_requests_by_user_verb_and_object() {
         api.create(&PostParams::default(), &config_map(name)).await.unwrap();
     }
     api.get("job-a").await.unwrap();
-    // The line of a request may come after its answer; it is there when a later request has been served.
-    cluster.namespace("audit").await.unwrap();
     let mine = AuditFilter {
         user: Some("admin"),
         namespace: Some(&namespace),
