@@ -5,7 +5,7 @@ KIND ?= kind
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test simulate worlds mutants fuzz test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-trainer test-oldest test-timeline screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench bench-plot image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test simulate worlds recorded mutants fuzz test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-trainer test-oldest test-timeline screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench bench-plot image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: control-plane ## Run all tests, those against a real API server included, 
 
 worlds: ## Search small worlds to their end, larger ones than in the tests, and say how many states they have (minutes)
 	SMALL_WORLDS=$${SMALL_WORLDS:-1} cargo test --locked --release --package pytorchjob-planner --test planner worlds:: -- --nocapture
+
+recorded: control-plane ## Record the worlds in tests/recorded again, with the plans for them (two minutes)
+	cargo test --locked --test server recorded:: -- --ignored
 
 mutants: ## Change the planner in one place at a time and see that a test fails (needs cargo-mutants; hours)
 	PROPTEST_CASES=48 cargo mutants --package pytorchjob-planner --output target $(MUTANTS) --cargo-arg=--locked -- -- --skip worlds:: --skip two_attempts --skip whatever_happens

@@ -14,5 +14,6 @@ mod imports;
 mod kubernetes_version;
 mod logs;
 mod progress_probe;
+mod recorded;
 #[path = "../support/mod.rs"]
 mod support;

@@ -42,6 +42,7 @@ mod pages;
 mod progress_policy;
 mod queue_manager;
 mod real_node;
+mod recorded;
 mod restart_policy;
 mod restart_scope;
 mod restart_strategy;

@@ -2,6 +2,7 @@
 
 mod age;
 mod completion;
+mod decision;
 mod get;
 mod logs;
 mod observation;
@@ -22,7 +23,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::cli::completion::Completion;
 use crate::cli::kubectl::observation::Observation;
 use crate::cli::kubectl::target::Target;
-use crate::cli::offline::Report;
+use crate::cli::offline::{Format, Report};
 use crate::cli::{files, print};
 use crate::platform::clock;
 
@@ -71,6 +72,9 @@ enum Command {
     Replay {
         /// What `record` printed; `-` reads standard input.
         file: PathBuf,
+        /// Print all that an operator would do about it now instead: requests, status, events, and when it looks again.
+        #[arg(short, long, value_enum, value_name = "FORMAT")]
+        output: Option<Format>,
     },
     /// Print the script by which a shell completes `kubectl-pytorchjob`. For `kubectl pytorchjob`, link this program as
     /// `kubectl_complete-pytorchjob` in a directory of PATH.
@@ -122,7 +126,17 @@ impl Plugin {
                 Ok(format!("{:#}\n", serde_json::to_value(&observation)?))
             }
             Command::Completion(completion) => Ok(completion.script(Self::command(), PLUGIN)),
-            Command::Replay { file } => explain(&recorded(file)?),
+            Command::Replay { file, output: None } => explain(&recorded(file)?),
+            Command::Replay {
+                file,
+                output: Some(format),
+            } => {
+                let decision = decision::decision(&recorded(file)?.facts()?);
+                Ok(match format {
+                    Format::Json => format!("{decision:#}\n"),
+                    Format::Yaml => serde_saphyr::to_string(&decision)?,
+                })
+            }
             Command::Timeline(show) => {
                 let observation = match (&show.filename, &show.job) {
                     (Some(file), _) => recorded(file)?,
