@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::api::{names, shortened};
 use crate::cache::in_place;
 use crate::cache::parts::{ContainerStatusView, StatusView, TerminatedView};
-use crate::planner::{End, FailedContainer, Failure, InPlace, Phase, classify};
+use crate::planner::{EarlierFailure, End, FailedContainer, Failure, InPlace, Phase, classify};
 
 /// Most that is kept of a message. What it says is found in all of it before.
 const MESSAGE_BYTES: usize = 1_024;
@@ -47,6 +47,20 @@ pub(super) fn seen(
         return Some((of(status, node), None));
     }
     let _failed = training.filter(|training| training.failed())?;
+    of_training(status, node)
+}
+
+/// How the container that starts again in place failed last, if that is accounted for.
+#[must_use]
+pub(super) fn earlier(status: &StatusView, training: &InPlace, node: Option<&str>) -> Option<EarlierFailure> {
+    let (failure, finished_at) = of_training(status, node).filter(|_| !training.failed())?;
+    let failed = failure.exit_code != Some(0);
+    finished_at
+        .filter(|_| failed)
+        .map(|finished_at| EarlierFailure { failure, finished_at })
+}
+
+fn of_training(status: &StatusView, node: Option<&str>) -> Option<(Failure, Option<Timestamp>)> {
     let (container, end) = in_place::ended(status)?;
     let failure = Failure {
         exit_code: Some(end.exit_code),

@@ -9,7 +9,7 @@ use crate::planner::{Doing, InPlace, Mark, Resource};
 /// Seconds that Kubernetes gives a pod to end.
 const DEFAULT_GRACE: i64 = 30;
 
-/// What decisions need to know of it; nothing of a pod that is not meant to start again in place.
+/// What decisions need to know of it, but for how it failed; nothing of a pod that is not meant to start again in place.
 #[must_use]
 pub(super) fn of(metadata: &ObjectMeta, spec: &SpecView, status: &StatusView) -> Option<InPlace> {
     let annotation = metadata.annotations.as_ref()?.get(names::ANNOTATION_IN_PLACE)?;
@@ -27,6 +27,7 @@ pub(super) fn of(metadata: &ObjectMeta, spec: &SpecView, status: &StatusView) ->
         limit: count(mark.resource, resources.limits.as_ref()) == Some(amount),
         grace: spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE),
         ends: training.map_or(0, |training| ends(training, doing)),
+        earlier: None,
         doing,
         applied: training.is_some_and(|training| applied(metadata, status, training, &mark, amount)),
         deferred: status
@@ -201,6 +202,18 @@ mod tests {
         let restarted = pod("cpu=3999m,restarts=1", "3999m", &status, &json!([]));
         assert!(!restarted.failed_in_place() && restarted.failure.is_none());
         assert_eq!(restarted.started_again, None, "it is in no crash loop");
+        let earlier = |pod: Pod| pod.in_place.unwrap().earlier;
+        let accounted = earlier(restarted).unwrap();
+        assert_eq!(
+            (accounted.failure, Some(accounted.finished_at)),
+            (*failure, failed.finished_at)
+        );
+        assert_eq!(earlier(failed), None, "it is not accounted for");
+        let stopped = json!({ "state": { "running": {} }, "lastState": ended(0), "restartCount": 1 });
+        assert_eq!(
+            earlier(pod("cpu=3999m,restarts=1", "3999m", &stopped, &json!([]))),
+            None
+        );
     }
 
     #[test]

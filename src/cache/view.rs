@@ -64,8 +64,12 @@ impl ObjectView {
     pub(crate) fn observe_pod(self) -> Observed<Pod> {
         let phase = self.phase();
         let built_from = self.built_from();
-        let in_place = in_place::of(&self.metadata, &self.spec, &self.status);
-        let failed = failure::seen(&self.status, phase, in_place.as_ref(), self.spec.node_name.as_deref());
+        let node = self.spec.node_name.as_deref();
+        let mut in_place = in_place::of(&self.metadata, &self.spec, &self.status);
+        let failed = failure::seen(&self.status, phase, in_place.as_ref(), node);
+        if let Some(training) = &mut in_place {
+            training.earlier = failure::earlier(&self.status, training, node);
+        }
         let (failure, finished_at) = failed.unzip();
         let fact = Pod {
             name: self.metadata.name.clone().unwrap_or_default(),

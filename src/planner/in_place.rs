@@ -9,7 +9,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use k8s_openapi::jiff::Timestamp;
+
 use crate::planner::amount::Amount;
+use crate::planner::child::Failure;
 
 /// The resource by which a container is asked to start again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +144,15 @@ pub enum Doing {
     Done,
 }
 
+/// How a container failed that has been started again since, or is about to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlierFailure {
+    /// How.
+    pub failure: Failure,
+    /// When it ended.
+    pub finished_at: Timestamp,
+}
+
 /// What decisions need to know of a pod whose training container can start again in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InPlace {
@@ -156,6 +168,8 @@ pub struct InPlace {
     pub grace: i64,
     /// How often it has ended and was started again, or is about to be.
     pub ends: i32,
+    /// How it failed last, if that is accounted for. A failure that is not is the pod's.
+    pub earlier: Option<EarlierFailure>,
     /// What it does.
     pub doing: Doing,
     /// Whether it was started with the amount that it requests now.

@@ -43,7 +43,7 @@ pub use child::{
 };
 pub use classify::{Cause, End, classify};
 pub use gang::{Gang, GangScheduler};
-pub use in_place::{Asked, Doing, InPlace, Mark, Resource, Restart};
+pub use in_place::{Asked, Doing, EarlierFailure, InPlace, Mark, Resource, Restart};
 pub use init_container::InitContainer;
 pub use plan::{Action, Contents, Count, Event, Plan, StatusWrite, Urgency, Use};
 pub use refusal::undecodable;

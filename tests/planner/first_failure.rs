@@ -1,6 +1,7 @@
 //! `status.firstFailure`: the rank that caused the others to fail, however late it is seen.
 
 use crate::planner::{Phase, Plan};
+use crate::support::fixture::in_place::again;
 use crate::support::fixture::{JobBuilder, Scene, at, master_and_workers, time};
 
 const OOM: &str = "step 7\n[rank2]: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.";
@@ -142,6 +143,81 @@ fn a_process_that_is_killed_in_the_second_of_its_deletion_was_killed_by_it() {
         terminate(scene, 12);
     });
     assert_eq!(first(&scene).0, "job-master-0");
+}
+
+/// A job whose pods start again in place, of which the master has lost its connections at 10 s and was counted at 12 s.
+fn counted_in_place() -> Scene {
+    let job = job().policy("restartScope", "Job").policy("restartStrategy", "InPlace");
+    let mut scene = job.running();
+    scene.exit_saying("job-master-0", 10, PEER);
+    scene.now = at(12);
+    scene.reconcile();
+    assert_eq!(scene.status().attempt(), 2);
+    scene
+}
+
+/// What the attempt before the newest one failed of.
+fn first_of_earlier(scene: &Scene) -> (String, String) {
+    let attempts = scene.status().attempts;
+    let failure = attempts[attempts.len() - 2].first_failure.clone().unwrap_or_default();
+    assert_eq!(failure.message, None, "it stands once in the status");
+    (failure.pod, failure.class.unwrap_or_default())
+}
+
+#[test]
+fn a_cause_in_a_container_that_starts_again_in_place_is_found_when_it_is_seen_later() {
+    type Case = (&'static str, bool, i64, &'static str, bool);
+    let cases: [Case; 7] = [
+        ("not asked yet", false, 11, OOM, true),
+        ("asked", true, 11, OOM, true),
+        ("asked in that second, and it says why", true, 12, OOM, true),
+        ("asked in that second", true, 12, "", false),
+        ("ended by the restart", true, 13, OOM, false),
+        ("earlier, though it says little", true, 9, "", true),
+        ("another that lost its connections, earlier", true, 9, PEER, true),
+    ];
+    for (name, asked, second, message, replaces) in cases {
+        let mut scene = counted_in_place();
+        if asked {
+            assert_eq!(
+                scene.next(),
+                ["restart master-0", "restart worker-0", "restart worker-1"]
+            );
+        }
+        scene.exit_saying("job-worker-1", second, message);
+        scene.settle();
+        let pod = if replaces { "job-worker-1" } else { "job-master-0" };
+        assert_eq!(
+            (first(&scene).0, first_of_earlier(&scene).0),
+            (pod.into(), pod.into()),
+            "{name}"
+        );
+        assert_eq!(scene.status().restarts, Some(1), "{name}");
+    }
+}
+
+#[test]
+fn how_a_container_ended_by_a_restart_in_place_is_no_cause_of_what_fails_after_it() {
+    let mut scene = counted_in_place();
+    scene.next();
+    // The library that writes its own reason on SIGTERM.
+    scene.exit_saying("job-worker-1", 13, OOM);
+    for name in ["job-master-0", "job-worker-0", "job-worker-1"] {
+        again(scene.pod(name));
+    }
+    scene.now = at(20);
+    scene.settle();
+    scene.exit_saying("job-worker-0", 21, PEER);
+    scene.pod("job-worker-0").failure.as_mut().unwrap().started_at = Some(at(13));
+    scene.now = at(22);
+    scene.settle();
+    assert_eq!(scene.status().attempt(), 3);
+    assert_eq!(first_of_earlier(&scene), is("job-worker-0", "PeerFailure"));
+    assert_eq!(
+        first(&scene),
+        is("job-master-0", "PeerFailure"),
+        "the first one of the job stays"
+    );
 }
 
 #[test]

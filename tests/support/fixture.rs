@@ -473,9 +473,14 @@ impl Scene {
         }));
     }
 
-    /// Lets the pod fail with code 1, after it has run since the start of the scene, with this end of its log.
+    /// Lets the pod fail with code 1, or its container if that starts again in place, after it has run since the start
+    /// of the scene, with this end of its log.
     pub fn exit_saying(&mut self, name: &str, second: i64, message: &str) {
-        self.exit(name, 1);
+        if self.pod(name).in_place.is_some() {
+            in_place::end(self.pod(name), 1);
+        } else {
+            self.exit(name, 1);
+        }
         let pod = self.pod(name);
         pod.finished_at = Some(at(second));
         let end = End {
@@ -489,6 +494,7 @@ impl Scene {
             failure.message = Some(message.to_owned());
             (failure.class, failure.excerpt) = (cause.class, cause.excerpt);
         }
+        in_place::forget(pod);
     }
 
     /// Lets the pod fail without an exit code.

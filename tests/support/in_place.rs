@@ -2,7 +2,7 @@
 
 use super::class;
 use crate::api::{JobStatus, PyTorchJob, RestartScope, names};
-use crate::planner::{Doing, FailedContainer, Failure, InPlace, Mark, Phase, Pod, Resource, Restart};
+use crate::planner::{Doing, EarlierFailure, FailedContainer, Failure, InPlace, Mark, Phase, Pod, Resource, Restart};
 
 /// Makes the pod one of the newest attempt of its job, and one that starts again in place if that is asked for.
 pub fn join(pod: &mut Pod, job: &PyTorchJob) {
@@ -17,6 +17,7 @@ pub fn join(pod: &mut Pod, job: &PyTorchJob) {
             limit: false,
             grace: 30,
             ends: 0,
+            earlier: None,
             doing: Doing::Waits,
             applied: false,
             deferred: false,
@@ -55,6 +56,12 @@ pub fn run(pod: &mut Pod) {
 
 /// Its training container fails, and the pod stays as it is.
 pub fn fail(pod: &mut Pod, code: i32) {
+    end(pod, code);
+    forget(pod);
+}
+
+/// The same, but for what is accounted for.
+pub fn end(pod: &mut Pod, code: i32) {
     let Some(training) = &mut pod.in_place else { return };
     if training.doing == Doing::Runs {
         (training.doing, training.ends) = (Doing::Waits, training.ends + 1);
@@ -68,7 +75,6 @@ pub fn fail(pod: &mut Pod, code: i32) {
             class: class(Some(code), "Error"),
             ..Failure::default()
         }));
-        forget(pod);
     }
 }
 
@@ -84,8 +90,13 @@ pub fn again(pod: &mut Pod) {
 }
 
 /// An end that is accounted for is no failure.
-fn forget(pod: &mut Pod) {
-    if pod.phase != Phase::Failed && pod.in_place.as_ref().is_some_and(|training| !training.failed()) {
-        pod.failure = None;
+pub fn forget(pod: &mut Pod) {
+    let failed = pod.phase == Phase::Failed;
+    let Some(training) = pod.in_place.as_mut().filter(|training| !failed && !training.failed()) else {
+        return;
+    };
+    if let (Some(failure), Some(finished_at)) = (pod.failure.take(), pod.finished_at) {
+        let failure = *failure;
+        training.earlier = Some(EarlierFailure { failure, finished_at });
     }
 }

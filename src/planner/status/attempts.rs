@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use crate::api::{Attempt, JobStatus};
 use crate::planner::child::Pod;
 use crate::planner::status::conditions::stored_time;
@@ -72,10 +74,26 @@ pub(crate) fn remember(world: &World<'_>, status: &mut JobStatus, failed: &[&Pod
         first_failure::remember(world, known, failed);
         first_failure::correct(world, known);
     }
+    remember_cause_of_restart(world, status);
     // The message stands once in the status.
-    let attempt = status.attempts.last_mut();
-    if let Some(failure) = attempt.and_then(|attempt| attempt.first_failure.as_mut()) {
-        failure.message = None;
+    let failures = status
+        .attempts
+        .iter_mut()
+        .filter_map(|attempt| attempt.first_failure.as_mut());
+    failures.for_each(|failure| failure.message = None);
+}
+
+/// An attempt whose pods start again in place has ended when the next one begins; the cause may be seen only then.
+fn remember_cause_of_restart(world: &World<'_>, status: &mut JobStatus) {
+    let [.., before, newest] = status.attempts.as_mut_slice() else {
+        return;
+    };
+    let (Some(Time(began)), Some(Time(requested))) = (&before.running_since, &newest.started) else {
+        return;
+    };
+    for known in [&mut status.first_failure, &mut before.first_failure] {
+        first_failure::correct(world, known);
+        first_failure::correct_earlier(world, known, *began, *requested);
     }
 }
 

@@ -30,58 +30,106 @@ fn order(class: FailureClass, ended: Option<Timestamp>) -> Order {
 
 /// Remembers the first of these failures, of pods in the order of their replicas, unless one is known already.
 pub(crate) fn remember(world: &World<'_>, known: &mut Option<FirstFailure>, failed: &[&Pod]) {
-    let first = failed.iter().min_by_key(|pod| order_of(pod));
+    let first = failed.iter().map(|pod| Ended::of(pod)).min_by_key(Ended::order);
     if let Some(first) = first.filter(|_| known.is_none()) {
-        *known = Some(describe(world, first));
+        *known = Some(describe(world, &first));
     }
 }
 
-/// Puts the failure that caused the remembered one in its place, if it is seen only now: it ran at that time, it was
-/// not ended by a deletion, and it ended earlier, or explains more and ended soon after.
+/// Puts the failure that caused the remembered one in its place, if it is seen only now: it ran at that time, nobody
+/// ended it, and it ended earlier, or explains more and ended soon after.
 pub(crate) fn correct(world: &World<'_>, known: &mut Option<FirstFailure>) {
+    put_cause(world, known, |pod| Some(Ended::of(pod)));
+}
+
+/// The same for an attempt that began to run and was ended at these times, and whose pods go on in another: their
+/// containers may have been started again since.
+pub(crate) fn correct_earlier(
+    world: &World<'_>,
+    known: &mut Option<FirstFailure>,
+    began: Timestamp,
+    requested: Timestamp,
+) {
+    put_cause(world, known, |pod| {
+        Ended::earlier(pod).filter(|ended| ended.finished > Some(began) && ended.came_before(requested))
+    });
+}
+
+fn put_cause<'a>(world: &World<'a>, known: &mut Option<FirstFailure>, ended: impl Fn(&'a Pod) -> Option<Ended<'a>>) {
     let Some(first) = known else { return };
     let class = first.class.as_deref().and_then(FailureClass::parse);
-    let (Some(class), Some(Time(ended))) = (class, first.finished_at.clone()) else {
+    let (Some(class), Some(Time(at))) = (class, first.finished_at.clone()) else {
         return;
     };
-    let candidates = world
-        .pods
-        .iter()
-        .filter(|pod| pod.name != first.pod && caused(pod, class, ended));
-    let cause = candidates.min_by_key(|pod| order_of(pod));
-    if let Some(pod) = cause {
-        *known = Some(describe(world, pod));
+    let others = world.pods.iter().filter(|pod| pod.name != first.pod);
+    let causes = others.filter_map(ended).filter(|ended| ended.caused(class, at));
+    if let Some(cause) = causes.min_by_key(Ended::order) {
+        *known = Some(describe(world, &cause));
     }
 }
 
-fn order_of(pod: &Pod) -> Order {
-    order(pod.failure_class(), pod.finished_at)
+/// How a pod, or its container that starts again in place, ended.
+struct Ended<'a> {
+    pod: &'a Pod,
+    failure: Option<&'a Failure>,
+    class: FailureClass,
+    finished: Option<Timestamp>,
 }
 
-/// Whether the failure of this pod came before one of this class that ended at this time.
-fn caused(pod: &Pod, class: FailureClass, ended: Timestamp) -> bool {
-    let (Some(failure), Some(finished)) = (pod.failure.as_deref(), pod.finished_at) else {
-        return false;
-    };
-    let ran = failure.started_at.is_some_and(|started| started <= ended);
-    let soon = finished <= ended.checked_add(WINDOW).unwrap_or(ended);
-    ran && soon && ended_by_itself(pod, failure, finished) && order_of(pod) < order(class, Some(ended))
+impl<'a> Ended<'a> {
+    fn of(pod: &'a Pod) -> Self {
+        Self {
+            pod,
+            failure: pod.failure.as_deref(),
+            class: pod.failure_class(),
+            finished: pod.finished_at,
+        }
+    }
+
+    fn earlier(pod: &'a Pod) -> Option<Self> {
+        let earlier = pod.in_place.as_ref()?.earlier.as_ref()?;
+        Some(Self {
+            pod,
+            failure: Some(&earlier.failure),
+            class: earlier.failure.class,
+            finished: Some(earlier.finished_at),
+        })
+    }
+
+    fn order(&self) -> Order {
+        order(self.class, self.finished)
+    }
+
+    /// Whether it came before a failure of this class that ended at this time.
+    fn caused(&self, class: FailureClass, ended: Timestamp) -> bool {
+        let started = self.failure.and_then(|failure| failure.started_at);
+        let ran = started.is_some_and(|started| started <= ended);
+        let late = ended.checked_add(WINDOW).unwrap_or(ended);
+        let soon = self.finished.is_some_and(|finished| finished <= late);
+        ran && soon && self.by_itself() && self.order() < order(class, Some(ended))
+    }
+
+    /// Whether no deletion and no disruption has ended the pod.
+    fn by_itself(&self) -> bool {
+        let before_deletion = match self.pod.deletion_requested {
+            None => !self.pod.terminating,
+            Some(requested) => self.came_before(requested),
+        };
+        before_deletion && !self.pod.disrupted
+    }
+
+    /// Whether it came before what was asked for at this time. In that second only what says why is believed.
+    fn came_before(&self, requested: Timestamp) -> bool {
+        let says_why = !self.class.is_vague();
+        self.finished
+            .is_some_and(|finished| finished < requested || (finished == requested && says_why))
+    }
 }
 
-/// Whether no deletion and no disruption has ended the pod. In the second of the request only what says why is
-/// believed.
-fn ended_by_itself(pod: &Pod, failure: &Failure, finished: Timestamp) -> bool {
-    let requested = match pod.deletion_requested {
-        None => !pod.terminating,
-        Some(requested) if failure.class.is_vague() => finished < requested,
-        Some(requested) => finished <= requested,
-    };
-    requested && !pod.disrupted
-}
-
-fn describe(world: &World<'_>, pod: &Pod) -> FirstFailure {
+fn describe(world: &World<'_>, ended: &Ended<'_>) -> FirstFailure {
+    let pod = ended.pod;
     let stall = stalls::cause_of(world, pod);
-    let failure = pod.failure.as_deref().cloned().unwrap_or_default();
+    let failure = ended.failure.cloned().unwrap_or_default();
     let class = stall.as_ref().map(|_| names::STALLED.to_owned());
     let replica = world.replica_of(&pod.name);
     let number = |number: u32| i32::try_from(number).ok();
@@ -95,8 +143,8 @@ fn describe(world: &World<'_>, pod: &Pod) -> FirstFailure {
         container: failure.container.map(|container| container.name),
         reason: failure.reason,
         message: failure.message,
-        class: class.or_else(|| Some(pod.failure_class().to_string())),
+        class: class.or_else(|| Some(ended.class.to_string())),
         excerpt: failure.excerpt.or(stall),
-        finished_at: pod.finished_at.map(stored_time),
+        finished_at: ended.finished.map(stored_time),
     }
 }
