@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use futures::{TryStreamExt, stream};
+use http::header::CONTENT_TYPE;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DynamicObject, Request};
+use kube::api::{DeleteParams, DynamicObject, Request};
 use kube::{Client, Resource};
 use pytorchjob_operator::api::PyTorchJob;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -29,6 +30,10 @@ pub struct Job<'a> {
     pub few_services: bool,
     /// Whether its pods are never scheduled: where their creation is all that counts.
     pub unscheduled: bool,
+    /// `restartStrategy` of a job all of whose replicas start again when one fails, any number of times.
+    pub restart_strategy: Option<&'a str>,
+    /// The node that its pods are bound to from the beginning.
+    pub node: Option<&'a str>,
 }
 
 impl Job<'_> {
@@ -42,6 +47,8 @@ impl Job<'_> {
             active_deadline_seconds: None,
             few_services: false,
             unscheduled: false,
+            restart_strategy: None,
+            node: None,
         }
     }
 
@@ -66,7 +73,7 @@ impl Job<'_> {
     pub fn manifest(&self) -> Value {
         let template = self.template();
         let services = self.few_services.then_some("Rendezvous");
-        json!({
+        let mut manifest = json!({
             "apiVersion": "kubeflow.org/v1",
             "kind": "PyTorchJob",
             "metadata": { "name": self.name, "namespace": self.namespace },
@@ -78,7 +85,15 @@ impl Job<'_> {
                     "Worker": { "replicas": self.workers, "restartPolicy": "OnFailure", "template": template },
                 },
             },
-        })
+        });
+        if let Some(strategy) = self.restart_strategy {
+            let policy = &mut manifest["spec"]["runPolicy"];
+            policy["restartScope"] = json!("Job");
+            policy["restartStrategy"] = json!(strategy);
+            policy["backoffLimit"] = json!(i32::MAX);
+            manifest["spec"]["pytorchReplicaSpecs"]["Master"]["restartPolicy"] = json!("OnFailure");
+        }
+        manifest
     }
 
     /// The container of examples/seed.yaml, and for KWOK when it ends.
@@ -90,7 +105,7 @@ impl Job<'_> {
                 "annotations": { "pytorchjob-test/after": format!("{}ms", time.as_millis()) },
             }),
         };
-        json!({
+        let mut template = json!({
             "metadata": metadata,
             "spec": {
                 "schedulerName": self.unscheduled.then_some("nobody"),
@@ -103,7 +118,11 @@ impl Job<'_> {
                 }],
                 "imagePullSecrets": [{ "name": "imagepull-secret" }],
             },
-        })
+        });
+        if let Some(node) = self.node {
+            template["spec"]["nodeName"] = json!(node);
+        }
+        template
     }
 }
 
@@ -129,4 +148,20 @@ pub async fn create_foreign_pods(client: &Client, namespace: &str, count: u32) -
 pub async fn post<T: DeserializeOwned>(client: &Client, url: &str, object: &Value) -> Result<T> {
     let request = Request::new(url).create(&kube::api::PostParams::default(), serde_json::to_vec(object)?)?;
     Ok(client.request(request).await?)
+}
+
+/// Sends a JSON patch, and decodes nothing of the answer.
+pub async fn patch(client: &Client, url: &str, operations: &Value) -> Result<()> {
+    let request = http::Request::patch(url)
+        .header(CONTENT_TYPE, "application/json-patch+json")
+        .body(serde_json::to_vec(operations)?)?;
+    client.request::<IgnoredAny>(request).await?;
+    Ok(())
+}
+
+/// Deletes an object, and decodes nothing of the answer.
+pub async fn delete(client: &Client, url: &str, name: &str, parameters: &DeleteParams) -> Result<()> {
+    let request = Request::new(url).delete(name, parameters)?;
+    client.request::<IgnoredAny>(request).await?;
+    Ok(())
 }

@@ -15,6 +15,7 @@ mod deadline;
 mod definition;
 mod growth;
 mod jobs;
+mod kubelet;
 mod large;
 mod latency;
 mod memory;
@@ -22,6 +23,7 @@ mod null_operator;
 mod plot;
 mod population;
 mod recorder;
+mod restart;
 mod rig;
 mod scale;
 mod services;
@@ -44,7 +46,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// No scenario takes a quarter of this.
 const SCENARIO_TIMEOUT: Duration = Duration::from_mins(10);
 
-const SCENARIOS: [&str; 13] = [
+const SCENARIOS: [&str; 14] = [
     "admission",
     "templates",
     "start",
@@ -57,6 +59,7 @@ const SCENARIOS: [&str; 13] = [
     "services",
     "tenants",
     "wide",
+    "restart",
     "scale",
 ];
 
@@ -98,6 +101,7 @@ async fn scenario(name: &str, table: &mut Table) -> Result<()> {
     match name {
         "admission" => return admission::measure(table).await,
         "templates" => return templates::measure(table).await,
+        "restart" => return restart::measure(table).await,
         "scale" => return scale::measure(table).await,
         _ => {}
     }

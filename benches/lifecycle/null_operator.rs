@@ -1,28 +1,31 @@
 //! The limit that the API server sets: the same writes, and nothing that decides about them.
 //!
 //! It sends for each job what an operator cannot do without: the pods and services, all at once, the status when the
-//! job has started, runs and has succeeded, and one event each about the pods and the success. It keeps no cache,
+//! job has started, runs and has succeeded, and one event each about the pods and the success; and for one all of whose
+//! pods start again, their deletions and creations, or the two patches that restart each in place. It keeps no cache,
 //! compares nothing, and is bound to no resourceVersion; and its jobs are of a definition that checks nothing
 //! ([`crate::definition::bare_beside`]), so that what ours costs is not in the limit. The bodies of pods and services
 //! come from the planner, so that the API server has the same to admit and to store; the pods' phases come from the
 //! recorder, whose watches run for both operators alike.
 
+use futures::future::try_join_all;
 use futures::{TryStreamExt, stream};
-use http::header::CONTENT_TYPE;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use kube::api::DynamicObject;
-use kube::{Client, Resource};
+use kube::api::{DeleteParams, DynamicObject, ListParams};
+use kube::{Api, Client, Resource as _, ResourceExt as _};
 use pytorchjob_operator::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, Replica, ReplicaType, names, shortened};
-use pytorchjob_operator::planner::{self, Builder, Phase, Settings, World};
+use pytorchjob_operator::planner::{
+    self, Asked, Builder, Mark, Phase, Resource, Restart, Settings, World, ask_again, resize,
+};
 use pytorchjob_operator::platform::clock;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use crate::Result;
 use crate::definition::bare_jobs;
-use crate::jobs::post;
+use crate::jobs::{delete, patch, post};
 use crate::recorder::Recorder;
 
 /// Brings one job from its creation to its success.
@@ -58,16 +61,110 @@ pub async fn start(client: &Client, job: &PyTorchJob) -> Result<()> {
     writes.start(&replicas(job)).await.map(drop)
 }
 
+/// A job whose pods start again together, without services.
+pub struct Restarting<'a> {
+    writes: Writes<'a>,
+    replicas: Vec<(ReplicaType, u32)>,
+    /// Name and UID of each pod that was created first.
+    pods: Vec<(String, String)>,
+    /// While all run.
+    status: JobStatus,
+}
+
+impl<'a> Restarting<'a> {
+    /// Creates the pods.
+    pub async fn begin(client: &'a Client, job: &'a PyTorchJob) -> Result<Self> {
+        let namespace = job.metadata.namespace.as_deref().unwrap_or_default();
+        let (writes, replicas) = (Writes { client, namespace, job }, replicas(job));
+        writes.children(&replicas, &[ChildKind::Pod]).await?;
+        let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+        let pods = pods.list_metadata(&ListParams::default()).await?;
+        let names = pods.iter().map(|pod| (pod.name_any(), pod.uid().unwrap_or_default()));
+        let status = wanted_status(job, JobStatus::default(), &replicas, Phase::Pending)?;
+        Ok(Self {
+            pods: names.collect(),
+            status: wanted_status(job, status, &replicas, Phase::Running)?,
+            writes,
+            replicas,
+        })
+    }
+
+    /// Deletes all pods, and creates them again when all are gone.
+    pub async fn in_new_pods(&self, recorder: &Recorder) -> Result<()> {
+        let Writes { client, namespace, job } = self.writes;
+        let status = self.ended().await?;
+        let url = self.writes.url(ChildKind::Pod);
+        stream::iter(self.pods.iter().map(Ok))
+            .try_for_each_concurrent(AT_ONCE, async |(pod, _)| {
+                delete(client, &url, pod, &DeleteParams::background()).await
+            })
+            .await?;
+        self.writes.event(names::reason::DELETED_POD, &self.replicas).await?;
+        let name = job.metadata.name.as_deref().unwrap_or_default();
+        recorder.wait(namespace, name, |seen| seen.pods.is_empty()).await?;
+        self.writes.children(&self.replicas, &[ChildKind::Pod]).await?;
+        self.writes.event(names::reason::CREATED_POD, &self.replicas).await?;
+        self.writes.status(status, &self.replicas, Phase::Running).await?;
+        Ok(())
+    }
+
+    /// Asks every container to start again, for the first, the second time and so on.
+    pub async fn in_place(&self, time: i32) -> Result<()> {
+        let client = self.writes.client;
+        let status = self.ended().await?;
+        let restart = restart_in_place(time);
+        let url = self.writes.url(ChildKind::Pod);
+        stream::iter(self.pods.iter().map(Ok))
+            .try_for_each_concurrent(AT_ONCE, async |(pod, uid)| {
+                let step = resize(&restart, uid).ok_or("a restart without a step")?;
+                patch(client, &format!("{url}/{pod}"), &ask_again(&restart, uid)).await?;
+                patch(client, &format!("{url}/{pod}/resize"), &step).await
+            })
+            .await?;
+        let reason = names::reason::RESTARTED_IN_PLACE;
+        self.writes.event(reason, &self.replicas).await?;
+        self.writes.status(status, &self.replicas, Phase::Running).await?;
+        Ok(())
+    }
+
+    /// Stores the status of the job while nothing runs, and returns it.
+    async fn ended(&self) -> Result<JobStatus> {
+        let stored = self.status.clone();
+        self.writes.status(stored, &self.replicas, Phase::Pending).await
+    }
+}
+
+/// What the planner asks of each pod of [`crate::jobs::Job`].
+fn restart_in_place(time: i32) -> Restart {
+    let resource = Resource::Memory;
+    let asked = Asked {
+        amount: (0..time).fold(MEMORY, |amount, _| resource.other(amount)),
+        restarts: time,
+    };
+    Restart {
+        attempt: time + 1,
+        mark: Mark {
+            resource,
+            asked: Some(asked),
+        },
+        annotate: true,
+        container: Some(0),
+        limit: true,
+    }
+}
+
 /// What the job asks for, the Master first.
 pub fn replicas(job: &PyTorchJob) -> Vec<(ReplicaType, u32)> {
     let of = |role| (0..job.spec.replicas(role)).map(move |index| (role, index));
     ReplicaType::ALL.into_iter().flat_map(of).collect()
 }
 
+/// What the container of a job requests: 4 GiB.
+const MEMORY: i64 = 4 << 30;
 /// Bytes of a note that the API server takes.
 const EVENT_NOTE: usize = 1_024;
-/// Requests of a job under way at once, in pairs of a pod and its service.
-const PAIRS: usize = 32;
+/// Replicas of a job whose requests are under way at once.
+const AT_ONCE: usize = 32;
 
 struct Writes<'a> {
     client: &'a Client,
@@ -77,33 +174,32 @@ struct Writes<'a> {
 
 impl Writes<'_> {
     async fn start(&self, replicas: &[(ReplicaType, u32)]) -> Result<JobStatus> {
-        self.children(replicas).await?;
+        self.children(replicas, &[ChildKind::Pod, ChildKind::Service]).await?;
         let status = self.status(JobStatus::default(), replicas, Phase::Pending).await?;
         self.event(names::reason::CREATED_POD, replicas).await?;
         Ok(status)
     }
 
-    async fn children(&self, replicas: &[(ReplicaType, u32)]) -> Result<()> {
+    /// Creates what each replica has of these kinds.
+    async fn children(&self, replicas: &[(ReplicaType, u32)], kinds: &[ChildKind]) -> Result<()> {
         let settings = Settings::default();
         let builder = Builder::new(self.job, &settings);
-        let (pods, services) = (
-            Pod::url_path(&(), Some(self.namespace)),
-            Service::url_path(&(), Some(self.namespace)),
-        );
         stream::iter(replicas.iter().map(Ok))
-            .try_for_each_concurrent(PAIRS, async |&(role, index)| {
-                let replica = Replica::new(role, index);
-                let (pod, service) = (
-                    built(&builder, ChildKind::Pod, replica)?,
-                    built(&builder, ChildKind::Service, replica)?,
-                );
-                tokio::try_join!(
-                    post::<IgnoredAny>(self.client, &pods, &pod),
-                    post::<IgnoredAny>(self.client, &services, &service),
-                )
-                .map(drop)
+            .try_for_each_concurrent(AT_ONCE, async |&(role, index)| {
+                let create = async |&kind| {
+                    let object = built(&builder, kind, Replica::new(role, index))?;
+                    post::<IgnoredAny>(self.client, &self.url(kind), &object).await
+                };
+                try_join_all(kinds.iter().map(create)).await.map(drop)
             })
             .await
+    }
+
+    fn url(&self, kind: ChildKind) -> String {
+        match kind {
+            ChildKind::Service => Service::url_path(&(), Some(self.namespace)),
+            _ => Pod::url_path(&(), Some(self.namespace)),
+        }
     }
 
     /// Stores the status that the planner wants for pods that are all in this phase, and returns it.
@@ -112,11 +208,8 @@ impl Writes<'_> {
         let name = self.job.metadata.name.as_deref().unwrap_or_default();
         let jobs = DynamicObject::url_path(&bare_jobs(), Some(self.namespace));
         let url = format!("{jobs}/{name}/status");
-        let patch = json!([{ "op": "add", "path": "/status", "value": status }]);
-        let request = http::Request::patch(url)
-            .header(CONTENT_TYPE, "application/json-patch+json")
-            .body(serde_json::to_vec(&patch)?)?;
-        self.client.request::<IgnoredAny>(request).await?;
+        let operations = json!([{ "op": "add", "path": "/status", "value": status }]);
+        patch(self.client, &url, &operations).await?;
         Ok(status)
     }
 

@@ -20,8 +20,9 @@ use crate::recorder::Recorder;
 /// Namespace of the two service accounts.
 const ACCOUNTS: &str = "kubeflow";
 /// The operator's account, and its cluster role.
-const OPERATOR: &str = "pytorchjob-operator";
-const NULL_OPERATOR: &str = "null-operator";
+pub const OPERATOR: &str = "pytorchjob-operator";
+/// The null operator's.
+pub const NULL_OPERATOR: &str = "null-operator";
 /// Kubeflow's operator without its limits, and with as many workers as it can use.
 const LIFTED: [&str; 3] = [
     "--kube-api-qps=10000",
@@ -130,17 +131,9 @@ impl Rig {
 /// Requests of the operator since the mark, by verb, resource and answer, each with its number. Watches are no requests
 /// of a job.
 pub fn requests(audit: &Audit) -> Result<BTreeMap<String, u32>> {
-    let user = format!("system:serviceaccount:{ACCOUNTS}:{OPERATOR}");
-    let filter = AuditFilter {
-        user: Some(&user),
-        ..AuditFilter::default()
-    };
     let mut requests = BTreeMap::new();
-    for entry in audit
-        .entries(&filter)?
-        .into_iter()
-        .filter(|entry| entry.verb != "watch")
-    {
+    let entries = entries(audit, OPERATOR, AuditFilter::default())?;
+    for entry in entries.into_iter().filter(|entry| entry.verb != "watch") {
         let subresource = if entry.subresource.is_empty() { "" } else { "/" };
         let AuditEntry {
             verb,
@@ -154,6 +147,32 @@ pub fn requests(audit: &Audit) -> Result<BTreeMap<String, u32>> {
             .or_default() += 1;
     }
     Ok(requests)
+}
+
+/// The writes of one of the operators to pods since the mark, and the time from the arrival of the first to the answer to
+/// the last.
+pub fn writes_to_pods(audit: &Audit, account: &'static str) -> Result<(u32, Duration)> {
+    let filter = AuditFilter {
+        resource: Some("pods"),
+        writes: true,
+        ..AuditFilter::default()
+    };
+    let entries = entries(audit, account, filter)?;
+    let first = entries.iter().map(|entry| entry.received).min();
+    let last = entries.iter().map(|entry| entry.answered).max();
+    let ends = first.zip(last);
+    let (first, last) = ends.ok_or_else(|| format!("{account} has written to no pod"))?;
+    Ok((u32::try_from(entries.len())?, last.duration_since(first).try_into()?))
+}
+
+/// The matching requests of one of the operators since the mark.
+fn entries(audit: &Audit, account: &'static str, filter: AuditFilter<'_>) -> Result<Vec<AuditEntry>> {
+    let user = format!("system:serviceaccount:{ACCOUNTS}:{account}");
+    let filter = AuditFilter {
+        user: Some(&user),
+        ..filter
+    };
+    Ok(audit.entries(&filter)?)
 }
 
 /// Prints the requests of a scenario, each with its number per job.

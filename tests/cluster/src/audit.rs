@@ -6,6 +6,8 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::Error;
@@ -38,6 +40,10 @@ pub struct AuditEntry {
     pub name: String,
     /// HTTP status of the answer.
     pub code: u16,
+    /// When it arrived.
+    pub received: Timestamp,
+    /// When it was answered; of a watch, when it began.
+    pub answered: Timestamp,
     /// Path and query.
     pub uri: String,
     /// What the client calls itself.
@@ -181,6 +187,8 @@ struct Event {
     object_ref: ObjectRef,
     #[serde(default)]
     response_status: ResponseStatus,
+    request_received_timestamp: Option<MicroTime>,
+    stage_timestamp: Option<MicroTime>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -224,6 +232,10 @@ impl Event {
             namespace: self.object_ref.namespace,
             name: self.object_ref.name,
             code: self.response_status.code,
+            received: self
+                .request_received_timestamp
+                .map_or_else(Timestamp::default, |time| time.0),
+            answered: self.stage_timestamp.map_or_else(Timestamp::default, |time| time.0),
             uri: self.uri,
             user_agent: self.user_agent,
         }
@@ -240,7 +252,7 @@ mod tests {
 {"auditID":"1","stage":"ResponseStarted","verb":"watch","requestURI":"/api/v1/pods?watch=true","user":{"username":"operator"},"objectRef":{"resource":"pods"},"responseStatus":{"code":200}}
 {"auditID":"1","stage":"ResponseComplete","verb":"watch","requestURI":"/api/v1/pods?watch=true","user":{"username":"operator"},"objectRef":{"resource":"pods"},"responseStatus":{"code":200}}
 {"auditID":"2","stage":"RequestReceived","verb":"create","requestURI":"/api/v1/namespaces/a/pods","user":{"username":"operator"},"objectRef":{"resource":"pods","namespace":"a"}}
-{"auditID":"2","stage":"ResponseComplete","verb":"create","requestURI":"/api/v1/namespaces/a/pods","user":{"username":"operator"},"objectRef":{"resource":"pods","namespace":"a","name":"job-master-0"},"responseStatus":{"code":201}}
+{"auditID":"2","stage":"ResponseComplete","verb":"create","requestURI":"/api/v1/namespaces/a/pods","user":{"username":"operator"},"objectRef":{"resource":"pods","namespace":"a","name":"job-master-0"},"responseStatus":{"code":201},"requestReceivedTimestamp":"2027-01-15T08:00:00.000001Z","stageTimestamp":"2027-01-15T08:00:00.250001Z"}
 {"auditID":"3","stage":"RequestReceived","verb":"patch","requestURI":"/x","user":{"username":"admin"},"objectRef":{"resource":"pods","subresource":"status","namespace":"a","name":"job-master-0"}}
 {"auditID":"4","stage":"RequestReceived","verb":"get","requestURI":"/api","user":{"username":"admin"}}
 {"auditID":"3","stage":"ResponseComplete","verb":"patch","requestURI":"/x","user":{"username":"admin"},"objectRef":{"resource":"pods","subresource":"status","namespace":"a","name":"job-master-0"},"responseStatus":{"code":200}}
@@ -264,6 +276,19 @@ mod tests {
             .map(|entry| entry.verb)
             .collect();
         assert_eq!(verbs, ["watch", "create", "patch", "get"]);
+    }
+
+    #[test]
+    fn a_request_says_when_it_arrived_and_when_it_was_answered() {
+        let (_directory, audit) = audit(0);
+        let creations = AuditFilter {
+            verb: Some("create"),
+            ..AuditFilter::default()
+        };
+        let creation = audit.entries(&creations).unwrap().remove(0);
+        let took = creation.answered.duration_since(creation.received);
+        assert_eq!(took.as_millis(), 250);
+        assert_eq!(creation.received.to_string(), "2027-01-15T08:00:00.000001Z");
     }
 
     #[test]
