@@ -9,7 +9,8 @@ use crate::planner::{Doing, InPlace, Mark, Resource};
 /// Seconds that Kubernetes gives a pod to end.
 const DEFAULT_GRACE: i64 = 30;
 
-/// What decisions need to know of it, but for how it failed; nothing of a pod that is not meant to start again in place.
+/// What decisions need to know of it, but for how it failed; nothing of a pod that is not meant to start again in
+/// place.
 #[must_use]
 pub(super) fn of(metadata: &ObjectMeta, spec: &SpecView, status: &StatusView) -> Option<InPlace> {
     let annotation = metadata.annotations.as_ref()?.get(names::ANNOTATION_IN_PLACE)?;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::api::{ChildKind, FailureClass};
 use crate::planner::amount::Amount;
+use crate::planner::failure::Failure;
 use crate::planner::in_place::InPlace;
 
 /// Phase of a pod.
@@ -168,40 +169,6 @@ pub struct Trouble {
     pub since: Option<Timestamp>,
     /// The nodes that the pod was built to stay away from.
     pub excludes: Vec<String>,
-}
-
-/// Why a pod failed.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Failure {
-    /// Exit code of the container pytorch, by which restartPolicy ExitCode decides; absent when it did not terminate,
-    /// as in an eviction.
-    pub exit_code: Option<i32>,
-    /// The container that failed: pytorch if it did, or else the first one, init containers first. None failed in an
-    /// eviction.
-    pub container: Option<FailedContainer>,
-    /// Reason from that container, or from the pod.
-    pub reason: Option<String>,
-    /// Message from that container, or from the pod.
-    pub message: Option<String>,
-    /// What it was, in one word.
-    pub class: FailureClass,
-    /// The words of the message that say so.
-    pub excerpt: Option<String>,
-    /// The conditions of the pod that others than the kubelet and the scheduler have set, with their status.
-    pub conditions: Vec<(String, String)>,
-    /// When that container was started.
-    pub started_at: Option<Timestamp>,
-    /// The node that it ran on.
-    pub node: Option<String>,
-}
-
-/// A container that ended with an exit code other than 0.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FailedContainer {
-    /// Its name.
-    pub name: String,
-    /// The code.
-    pub exit_code: i32,
 }
 
 /// What decisions need to know of any other object: that it exists, and of a PodGroup or an autoscaler what is in it.

@@ -9,10 +9,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use k8s_openapi::jiff::Timestamp;
-
 use crate::planner::amount::Amount;
-use crate::planner::child::Failure;
+use crate::planner::failure::EarlierFailure;
 
 /// The resource by which a container is asked to start again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,15 +140,6 @@ pub enum Doing {
     Runs,
     /// It has ended with exit code 0, and is not started again.
     Done,
-}
-
-/// How a container failed that has been started again since, or is about to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EarlierFailure {
-    /// How.
-    pub failure: Failure,
-    /// When it ended.
-    pub finished_at: Timestamp,
 }
 
 /// What decisions need to know of a pod whose training container can start again in it.

@@ -18,6 +18,7 @@ pub(crate) mod build;
 mod child;
 mod classify;
 mod decision;
+mod failure;
 mod finished;
 #[cfg(test)]
 #[path = "../../tests/support/fixture.rs"]
@@ -38,12 +39,11 @@ mod world;
 pub use amount::Amount;
 pub use build::pod_group::spec as pod_group_spec;
 pub use build::{Builder, ask_again, child_labels, patch, resize, template_hash};
-pub use child::{
-    AutoscalerSpec, Child, Deletion, FailedContainer, Failure, Phase, Pod, PodGroup, PodGroupSpec, Progress, Trouble,
-};
+pub use child::{AutoscalerSpec, Child, Deletion, Phase, Pod, PodGroup, PodGroupSpec, Progress, Trouble};
 pub use classify::{Cause, End, classify};
+pub use failure::{EarlierFailure, FailedContainer, Failure};
 pub use gang::{Gang, GangScheduler};
-pub use in_place::{Asked, Doing, EarlierFailure, InPlace, Mark, Resource, Restart};
+pub use in_place::{Asked, Doing, InPlace, Mark, Resource, Restart};
 pub use init_container::InitContainer;
 pub use plan::{Action, Contents, Count, Event, Plan, StatusWrite, Urgency, Use};
 pub use refusal::undecodable;

@@ -7,7 +7,8 @@
 use crate::api::names::{self, reason};
 use crate::api::{FailureAction, JobStatus, PyTorchJob, Replica, ReplicaType, RestartPolicy, StallAction};
 use crate::planner::build::template;
-use crate::planner::child::{FailedContainer, Failure, Pod};
+use crate::planner::child::Pod;
+use crate::planner::failure::{FailedContainer, Failure};
 use crate::planner::plan::{Action, Event};
 use crate::planner::policy::failure_policy::{self, Verdict};
 use crate::planner::policy::{progress_policy, restart_scope, restart_strategy, restart_window};

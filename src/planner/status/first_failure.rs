@@ -11,7 +11,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::{FailureClass, FirstFailure, Standing, names};
 use crate::planner::build::env::rank;
-use crate::planner::child::{Failure, Pod};
+use crate::planner::child::Pod;
+use crate::planner::failure::Failure;
 use crate::planner::status::conditions::stored_time;
 use crate::planner::status::stalls;
 use crate::planner::world::World;
