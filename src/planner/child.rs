@@ -120,6 +120,13 @@ impl Pod {
         self.finished() && self.disrupted && !self.terminating
     }
 
+    /// The node from which a disruption takes the pod.
+    #[must_use]
+    pub fn disrupted_on(&self) -> Option<&str> {
+        let deletion = self.deletion.as_deref().filter(|_| self.disrupted)?;
+        deletion.node.as_deref()
+    }
+
     /// What its failure was, in one word. A disruption goes before what the containers made of it.
     #[must_use]
     pub fn failure_class(&self) -> FailureClass {

@@ -175,6 +175,25 @@ fn a_drained_pod_starts_the_whole_job_again_once_although_it_goes_by_itself() {
 }
 
 #[test]
+fn of_a_rank_that_goes_with_its_node_it_is_told_which_node_that_was() {
+    let rule = json!({ "class": "Preempted", "action": "Restart" });
+    let mut scene = rules(master_and_workers(2), &json!([rule]))
+        .policy("restartScope", "Job")
+        .running();
+    scene.terminate_on("job-worker-1", "gone");
+    scene.pod("job-worker-1").disrupted = true;
+    scene.store();
+    assert_eq!(
+        scene.message("Restarting"),
+        "PyTorchJob job is restarting because 1 Worker replica(s) failed. job-worker-1 was disrupted on node gone. All \
+         replicas start again."
+    );
+    let first = scene.status().first_failure.unwrap_or_default();
+    assert_eq!(first.node.as_deref(), Some("gone"));
+    assert_eq!(first.class.as_deref(), Some("Preempted"));
+}
+
+#[test]
 fn a_job_that_a_rule_fails_says_which_rule_and_why() {
     let rule = json!({ "class": "ImportError", "action": "FailJob" });
     let mut scene = rules(master_and_workers(2), &json!([rule])).running();

@@ -184,6 +184,7 @@ fn cause(pod: &Pod) -> String {
     let failure = pod.failure.as_deref().cloned().unwrap_or_default();
     let reason = failure.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     match &failure.container {
+        None if let Some(node) = pod.disrupted_on() => format!("{} was disrupted on node {node}{reason}.", pod.name),
         None => format!("{} failed{reason}.", pod.name),
         Some(container) if container.name == names::CONTAINER => {
             format!("{} exited with code {}{reason}.", pod.name, container.exit_code)

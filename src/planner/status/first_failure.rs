@@ -139,7 +139,10 @@ fn describe(world: &World<'_>, ended: &Ended<'_>) -> FirstFailure {
         replica_type: replica.map(|replica| replica.type_.key().to_owned()),
         index: replica.and_then(|replica| number(replica.index)),
         rank: replica.and_then(|replica| number(rank(replica.type_, replica.index))),
-        node: failure.node.or_else(|| pod.node.clone().filter(|_| stall.is_some())),
+        node: failure
+            .node
+            .or_else(|| pod.node.clone().filter(|_| stall.is_some()))
+            .or_else(|| pod.disrupted_on().map(str::to_owned)),
         exit_code: failure.container.as_ref().map(|container| container.exit_code),
         container: failure.container.map(|container| container.name),
         reason: failure.reason,
