@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Namespaces, PODS, write, write_json};
+use super::{Namespaces, write, write_json};
 use crate::process::poll_until;
 use crate::{Error, Process};
 
@@ -23,7 +23,7 @@ pub(super) async fn start(namespaces: &Namespaces) -> Result<Process, Error> {
             "type": "bridge", "bridge": "pods", "isGateway": true, "ipMasq": false, "hairpinMode": true,
             "ipam": {
                 "type": "host-local", "dataDir": directory.join("addresses"),
-                "ranges": [[{ "subnet": PODS }]], "routes": [{ "dst": "0.0.0.0/0" }],
+                "ranges": [[{ "subnet": namespaces.place().pods }]], "routes": [{ "dst": "0.0.0.0/0" }],
             },
         }],
     });

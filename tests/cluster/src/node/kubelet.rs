@@ -4,31 +4,33 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::namespaces::CGROUP;
-use super::{ADDRESS, NODE, Namespaces, program, write, write_json};
+use super::{Namespaces, Place, program, write, write_json};
 use crate::{Error, Process};
 
 /// Starts the kubelet. It registers the node by itself.
 pub(super) fn start(namespaces: &Namespaces, kubeconfig: &Path) -> Result<Process, Error> {
     let directory = namespaces.directory();
+    let Place {
+        name, address, cgroup, ..
+    } = namespaces.place();
     let resolver = directory.join("resolv.conf");
-    write(&resolver, &format!("nameserver {ADDRESS}\n"))?;
+    write(&resolver, &format!("nameserver {address}\n"))?;
     let configuration = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "address": ADDRESS,
+        "address": address,
         // Nobody else is on this network.
         "authentication": { "anonymous": { "enabled": true }, "webhook": { "enabled": false } },
         "authorization": { "mode": "AlwaysAllow" },
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": format!("/{CGROUP}"),
+        "cgroupRoot": format!("/{cgroup}"),
         "failCgroupV1": false,
         "failSwapOn": false,
         "makeIPTablesUtilChains": false,
         // Not every machine lets it be lowered.
         "oomScoreAdj": 0,
-        "clusterDNS": [ADDRESS],
+        "clusterDNS": [address],
         "clusterDomain": "cluster.local",
         "resolvConf": resolver,
         "podLogsDir": directory.join("pods"),
@@ -48,8 +50,8 @@ pub(super) fn start(namespaces: &Namespaces, kubeconfig: &Path) -> Result<Proces
         format!("--kubeconfig={}", kubeconfig.display()),
         format!("--root-dir={}", directory.join("kubelet").display()),
         format!("--cert-dir={}", directory.join("kubelet-certificates").display()),
-        format!("--node-ip={ADDRESS}"),
-        format!("--hostname-override={NODE}"),
+        format!("--node-ip={address}"),
+        format!("--hostname-override={name}"),
     ];
     namespaces.start(&program("node/kubelet")?, &arguments, &directory.join("kubelet.log"))
 }

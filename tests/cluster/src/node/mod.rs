@@ -1,4 +1,5 @@
-//! A real node: a kubelet, containerd with runc, CNI plugins and cluster DNS, on a machine without systemd or Docker.
+//! A real node, or two: a kubelet, containerd with runc, CNI plugins and cluster DNS, on a machine without systemd or
+//! Docker.
 //!
 //! Everything runs in namespaces of its own ([`Namespaces`]) and keeps its files in one directory, so nothing of the
 //! machine is touched and nothing is left. `make node` builds the programs that are not Debian's.
@@ -23,18 +24,52 @@ pub(crate) use self::namespaces::Namespaces;
 use crate::binaries::repository;
 use crate::{Error, Process, wait_for};
 
-/// Name of the node.
-const NODE: &str = "node-0";
-/// Where the API server listens for the node and its pods, at the port of https. It is the first address of
+/// Where the API server listens for the nodes and their pods, at the port of https. It is the first address of
 /// [`SERVICES`], which every cluster gives to the Service `kubernetes`. The range is set aside for tests of networks
 /// (RFC 2544), so it is nobody's address.
 pub(crate) const API_SERVER: &str = "198.18.0.1";
 /// Addresses of Services.
 pub(crate) const SERVICES: &str = "198.18.0.0/24";
-/// The node's own address, at which it serves DNS too.
-const ADDRESS: &str = "198.18.0.2";
-/// Addresses of pods.
-const PODS: &str = "198.18.1.0/24";
+
+/// What tells one node from another.
+#[derive(Debug)]
+struct Place {
+    /// Name of the Node object.
+    name: &'static str,
+    /// The device by which the node is reached from `gateway`.
+    link: &'static str,
+    /// All addresses of the node and its pods.
+    network: &'static str,
+    /// By way of whom the node reaches others: the API server's address, or one of the first node.
+    gateway: &'static str,
+    /// The node's own address, at which it serves DNS too.
+    address: &'static str,
+    /// Addresses of pods.
+    pods: &'static str,
+    /// Parent of the cgroups of all pods.
+    cgroup: &'static str,
+}
+
+/// The node that a cluster starts with.
+const FIRST: Place = Place {
+    name: "node-0",
+    link: "ptj-node",
+    network: "198.18.0.0/23",
+    gateway: API_SERVER,
+    address: "198.18.0.2",
+    pods: "198.18.1.0/24",
+    cgroup: "pytorchjob-test-node",
+};
+/// The one that may join it. Its cgroup is found by the name of the first.
+const SECOND: Place = Place {
+    name: "node-1",
+    link: "ptj-node-1",
+    network: "198.18.2.0/23",
+    gateway: "198.18.2.1",
+    address: "198.18.2.2",
+    pods: "198.18.3.0/24",
+    cgroup: "pytorchjob-test-node-1",
+};
 
 /// Archives in `target`, and the names that manifests have for the image in each. PyTorch from Debian stands in for the
 /// image that the examples name, and a shell for that of the init container of workers.
@@ -57,6 +92,7 @@ const IMAGES: [(&str, &[&str]); 3] = [
 const START_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Whom the programs of a node talk to the API server as.
+#[derive(Debug, Clone)]
 pub(crate) struct Kubeconfigs {
     pub(crate) kubelet: PathBuf,
     pub(crate) dns: PathBuf,
@@ -69,7 +105,7 @@ pub struct Node {
     dns: Process,
     containerd: Process,
     namespaces: Namespaces,
-    kubeconfig: PathBuf,
+    kubeconfigs: Kubeconfigs,
 }
 
 impl Node {
@@ -83,17 +119,24 @@ impl Node {
             dns,
             containerd,
             namespaces,
-            kubeconfig: kubeconfigs.kubelet,
+            kubeconfigs,
         };
         node.load_image(&program("node/pause.tar")?).await?;
         node.ready(client).await?;
         Ok(node)
     }
 
+    /// Starts a second node beside this one, `node-1`, and waits until it is ready for pods. It ends when it is dropped;
+    /// its Node object stays.
+    pub async fn another(&self, client: Client) -> Result<Self, Error> {
+        let namespaces = self.namespaces.another().await?;
+        Self::start(namespaces, self.kubeconfigs.clone(), client).await
+    }
+
     /// Name of the Node object.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        NODE
+        self.namespaces.place().name
     }
 
     /// Where the files of the node are: logs of its programs and of its pods.
@@ -148,14 +191,20 @@ impl Node {
     pub async fn start_kubelet(&self) -> Result<(), Error> {
         let mut kubelet = self.kubelet.lock().await;
         if kubelet.exit_status().is_some() {
-            *kubelet = kubelet::start(&self.namespaces, &self.kubeconfig)?;
+            *kubelet = kubelet::start(&self.namespaces, &self.kubeconfigs.kubelet)?;
         }
         Ok(())
     }
 
+    /// Ends the node as when its machine loses power: all processes are gone, and nobody is told, so connections stay
+    /// open at their other ends.
+    pub async fn lose_power(&self) -> Result<(), Error> {
+        self.namespaces.lose_power().await
+    }
+
     /// Waits until the node is ready for pods.
     pub async fn ready(&self, client: Client) -> Result<(), Error> {
-        let ready = wait_for(&Api::all(client), NODE, START_TIMEOUT, is_ready).await;
+        let ready = wait_for(&Api::all(client), self.name(), START_TIMEOUT, is_ready).await;
         // A program that has ended is a better explanation than what it has not done.
         self.kubelet.lock().await.check_running()?;
         self.dns.check_running()?;
@@ -178,9 +227,10 @@ fn is_ready(node: &KubeNode) -> bool {
 /// The names of the cluster, and no others: nothing outside can be reached anyway, and a name that is asked for in vain
 /// for seconds makes programs slow.
 fn start_dns(namespaces: &Namespaces, kubeconfig: &Path) -> Result<Process, Error> {
+    let address = namespaces.place().address;
     let corefile = format!(
         "cluster.local in-addr.arpa {{
-    bind {ADDRESS}
+    bind {address}
     errors
     kubernetes cluster.local in-addr.arpa {{
         kubeconfig {}
@@ -188,7 +238,7 @@ fn start_dns(namespaces: &Namespaces, kubeconfig: &Path) -> Result<Process, Erro
     }}
 }}
 . {{
-    bind {ADDRESS}
+    bind {address}
     errors
     template ANY ANY . {{
         rcode NXDOMAIN

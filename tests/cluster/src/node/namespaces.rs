@@ -6,15 +6,10 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use tokio::process::Command;
 
-use super::{ADDRESS, API_SERVER, PODS, program};
+use super::{FIRST, Place, SECOND, program};
 use crate::process::{output, poll_until};
 use crate::supervisor::supervisor;
 use crate::{Error, Process};
-
-/// The device by which the machine reaches the node. One node at a time.
-const LINK: &str = "ptj-node";
-/// Parent of the cgroups of all pods.
-pub(super) const CGROUP: &str = "pytorchjob-test-node";
 
 /// Directories that the programs of a node write into, whatever they are told.
 const PRIVATE: &str = "mount --make-rshared / && for directory in /run /var/lib /var/log; do mount -t tmpfs none $directory || exit; done";
@@ -29,11 +24,11 @@ const SYSCTLS: [&str; 6] = [
     "kernel/keys/root_maxbytes",
 ];
 
-/// Removes the cgroups. They are in use until the last process of the node is gone, which nothing announces.
-const REMOVE_CGROUPS: &str = r#"for controller in /sys/fs/cgroup /sys/fs/cgroup/*; do
+/// Removes the cgroups. They are in use until the last process of the nodes is gone, which nothing announces.
+const REMOVE_CGROUPS: &str = r#"for group in /sys/fs/cgroup/GROUP* /sys/fs/cgroup/*/GROUP*; do
   tries=0
-  while [ -d "$controller/GROUP" ] && [ $tries -lt 100 ]; do
-    find "$controller/GROUP" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.1
+  while [ -d "$group" ] && [ $tries -lt 100 ]; do
+    find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.1
     tries=$((tries + 1))
   done
 done
@@ -46,55 +41,91 @@ pub(crate) struct Namespaces {
     holder: Process,
     /// The first process inside, as the machine numbers it.
     pid: u32,
+    place: &'static Place,
     directory: PathBuf,
 }
 
 impl Namespaces {
-    /// Makes them, with an address for the API server on the machine's side and one for the node on the other.
+    /// Makes those of the first node, with an address for the API server on the machine's side and one for the node on
+    /// the other.
     pub(crate) async fn create() -> Result<Self, Error> {
-        if Path::new("/sys/class/net").join(LINK).exists() {
+        if Path::new("/sys/class/net").join(FIRST.link).exists() {
             return Err(Error::NodeRuns);
         }
-        let directory = supervisor().directory("node")?;
         supervisor().at_end(&restore()?)?;
-        create_cgroups()?;
+        let namespaces = Self::unshare(&FIRST).await?;
+        namespaces.connect(None).await?;
+        Ok(namespaces)
+    }
+
+    /// Makes those of the second node, which reaches everybody by way of this one.
+    pub(super) async fn another(&self) -> Result<Self, Error> {
+        let namespaces = Self::unshare(&SECOND).await?;
+        namespaces.connect(Some(self)).await?;
+        Ok(namespaces)
+    }
+
+    async fn unshare(place: &'static Place) -> Result<Self, Error> {
+        let directory = supervisor().directory(place.name)?;
+        create_cgroups(place.cgroup)?;
         let unshare = ["--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"].map(str::to_owned);
         let pause = program("node/pause")?.display().to_string();
         let log = directory.join("namespaces.log");
         let holder = Process::start(Path::new("unshare"), unshare.into_iter().chain([pause]), &log)?;
         poll_until(&holder, async || Ok(inside(holder.pid()).is_some())).await?;
         let pid = inside(holder.pid()).unwrap_or_default();
-        let namespaces = Self { holder, pid, directory };
+        let namespaces = Self {
+            holder,
+            pid,
+            place,
+            directory,
+        };
         namespaces.run("sh", &["-c", PRIVATE]).await?;
-        namespaces.connect().await?;
         Ok(namespaces)
     }
 
-    /// A link between the machine and the node. Pods are behind the node.
-    async fn connect(&self) -> Result<(), Error> {
-        let pid = self.pid.to_string();
-        let (machine, node) = (format!("{API_SERVER}/24"), format!("{ADDRESS}/24"));
-        for command in [
-            format!("link add {LINK} type veth peer name eth0 netns {pid}"),
-            format!("address add {machine} dev {LINK}"),
-            format!("link set {LINK} up"),
-            format!("route add {PODS} via {ADDRESS}"),
-        ] {
-            let arguments: Vec<&str> = command.split(' ').collect();
-            run("ip", &arguments).await?;
+    /// A link between the machine, or the other node, and this node. Pods are behind the node.
+    async fn connect(&self, other: Option<&Self>) -> Result<(), Error> {
+        let Place {
+            link,
+            network,
+            gateway,
+            address,
+            pods,
+            ..
+        } = self.place;
+        ip(
+            None,
+            &format!("link add {link} type veth peer name eth0 netns {}", self.pid),
+        )
+        .await?;
+        if let Some(other) = other {
+            ip(None, &format!("link set {link} netns {}", other.pid)).await?;
+            ip(None, &format!("route replace {network} via {}", other.place.address)).await?;
         }
         for command in [
-            "link set lo up".to_owned(),
-            format!("address add {node} dev eth0"),
-            "link set eth0 up".to_owned(),
-            format!("route add default via {API_SERVER}"),
+            format!("address add {gateway}/24 dev {link}"),
+            format!("link set {link} up"),
+            format!("route add {pods} via {address}"),
         ] {
-            let arguments: Vec<&str> = command.split(' ').collect();
-            self.run("ip", &arguments).await?;
+            ip(other, &command).await?;
+        }
+        for command in [
+            "link set lo up",
+            &format!("address add {address}/24 dev eth0"),
+            "link set eth0 up",
+            &format!("route add default via {gateway}"),
+        ] {
+            ip(Some(self), command).await?;
         }
         self.run("sh", &["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
             .await
             .map(drop)
+    }
+
+    /// Which node they are for.
+    pub(super) fn place(&self) -> &'static Place {
+        self.place
     }
 
     /// Where the files of the node are.
@@ -105,6 +136,13 @@ impl Namespaces {
     /// Ends everything inside.
     pub(super) fn end(&self) {
         self.holder.signal(Signal::KILL);
+    }
+
+    /// Ends everything inside without a word to anybody: connections stay open at their other ends.
+    pub(super) async fn lose_power(&self) -> Result<(), Error> {
+        ip(Some(self), "link delete eth0").await?;
+        self.holder.kill().await;
+        Ok(())
     }
 
     /// Starts a program inside. It ends when the process that is returned is killed.
@@ -144,7 +182,7 @@ fn inside(unshare: u32) -> Option<u32> {
 
 /// A cgroup in each hierarchy, with the processors and memory of its parent where a new one has none (cgroup v1), and
 /// with what its parent may hand down (v2).
-fn create_cgroups() -> Result<(), Error> {
+fn create_cgroups(name: &str) -> Result<(), Error> {
     let root = Path::new("/sys/fs/cgroup");
     let unified = root.join("cgroup.controllers").is_file();
     let hierarchies: Vec<PathBuf> = if unified {
@@ -155,7 +193,7 @@ fn create_cgroups() -> Result<(), Error> {
         entries.filter(|path| path.join("cgroup.procs").is_file()).collect()
     };
     for hierarchy in hierarchies {
-        let group = hierarchy.join(CGROUP);
+        let group = hierarchy.join(name);
         fs::create_dir_all(&group).map_err(Error::io(format!("create the cgroup {}", group.display())))?;
         let copied = |file: &str| {
             let parents = fs::read_to_string(hierarchy.join(file)).unwrap_or_default();
@@ -185,7 +223,17 @@ fn restore() -> Result<String, Error> {
         Ok(format!("echo {} > {path}\n", value.trim()))
     };
     let sysctls: Result<String, Error> = SYSCTLS.into_iter().map(set).collect();
-    Ok(REMOVE_CGROUPS.replace("GROUP", CGROUP) + &sysctls?)
+    Ok(REMOVE_CGROUPS.replace("GROUP", FIRST.cgroup) + &sysctls?)
+}
+
+/// Runs a command of `ip` inside, or on the machine.
+async fn ip(inside: Option<&Namespaces>, command: &str) -> Result<(), Error> {
+    let arguments: Vec<&str> = command.split(' ').collect();
+    let said = match inside {
+        Some(namespaces) => namespaces.run("ip", &arguments).await,
+        None => run("ip", &arguments).await,
+    };
+    said.map(drop)
 }
 
 /// Runs a program on the machine, and returns its standard output.
