@@ -117,7 +117,7 @@ node-down: ## End what make node started, without a trace
 demo-real: node-programs torch-image image ## Watch the operator in its own image run real PyTorch on a real node (needs Go and root)
 	@KEEP="$(KEEP)" ./tests/node/demo.sh
 
-test-real: node-programs torch-image image ## Test real failures, on a real node (needs Go and root; a quarter of an hour)
+test-real: node-programs torch-image image ## Test real failures, on a real node (needs Go and root; twenty minutes)
 	cargo test --locked --workspace --test server real_node:: -- --ignored --nocapture --test-threads=1 --skip the_shortest_job
 
 test-real-short: node-programs ## Run one job on a real node (needs Go and root; half a minute)

@@ -10,6 +10,7 @@ mod operator;
 mod recovery;
 mod short;
 mod training;
+mod two_nodes;
 
 use std::time::Duration;
 

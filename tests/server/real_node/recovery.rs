@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::EvictParams;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::job::with;
 use crate::real_node::{IMAGE, node, site};
 use crate::rig::Site;
 
-/// In the first `FAULTS` attempts something happens to rank 1 after step 20. All note when that was, and when they made
-/// the first step of an attempt.
+/// In the first `FAULTS` attempts something happens to rank 1 after step 20, or to all from outside. All note when that
+/// was, and when they made the first step of an attempt.
 const TRAINS: &str = r#"
 import os, signal, time
 def note(what):
@@ -29,12 +29,14 @@ faults = {
     "out of memory": lambda: b"x" * (2 << 30),
     "SIGSTOP": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "drained": lambda: time.sleep(600),
+    "from outside": lambda: None,
 }
+faulty = int(os.environ["TRAINING_ATTEMPT"]) <= int(os.environ["FAULTS"])
 import torch, torch.distributed as dist
 dist.init_process_group("gloo")
 rank, size = dist.get_rank(), dist.get_world_size()
-for step in range(40):
-    if step == 20 and rank == 1 and int(os.environ["TRAINING_ATTEMPT"]) <= int(os.environ["FAULTS"]):
+for step in range(10_000 if faulty else 40):
+    if step == 20 and rank == 1 and faulty:
         note("fault")
         faults[os.environ["FAULT"]]()
     total = torch.ones(1)
@@ -53,18 +55,26 @@ const SHELL: &str =
 const FAULTS: [&str; 5] = ["exit code 1", "SIGKILL", "out of memory", "SIGSTOP", "drained"];
 
 /// A note of a rank: attempt, rank, what, and when in seconds.
-type Note = (i32, i32, String, f64);
+pub(super) type Note = (i32, i32, String, f64);
 
-/// A training of three ranks in which this happens to one of them in so many attempts.
-struct Training<'a> {
+/// A training of three ranks in which something happens to one of them.
+pub(super) struct Training<'a> {
     site: &'a Site,
     name: String,
-    directory: String,
 }
 
 impl<'a> Training<'a> {
-    async fn start(site: &'a Site, name: String, strategy: &str, fault: &str, faults: u32) -> Self {
-        let directory = format!("/run/recovery/{}-{name}", site.namespace.name());
+    pub(super) fn new(site: &'a Site, name: String) -> Self {
+        Self { site, name }
+    }
+
+    /// Where the notes of the ranks are, on each node those of its own.
+    fn directory(&self) -> String {
+        format!("/run/recovery/{}-{}", self.site.namespace.name(), self.name)
+    }
+
+    /// Its job: this happens in so many attempts.
+    pub(super) fn job(&self, strategy: &str, fault: &str, faults: u32) -> Value {
         let replica = |replicas: u32| {
             json!({
                 "replicas": replicas, "restartPolicy": "OnFailure",
@@ -80,7 +90,7 @@ impl<'a> Training<'a> {
                         "resources": { "limits": { "memory": "1Gi" } },
                         "volumeMounts": [{ "name": "state", "mountPath": "/state" }],
                     }],
-                    "volumes": [{ "name": "state", "hostPath": { "path": directory, "type": "DirectoryOrCreate" } }],
+                    "volumes": [{ "name": "state", "hostPath": { "path": self.directory(), "type": "DirectoryOrCreate" } }],
                 } },
             })
         };
@@ -90,16 +100,20 @@ impl<'a> Training<'a> {
                 json!({ "file": "/tmp/progress", "deadlineSeconds": 10, "startupSeconds": 60, "action": "Restart" });
             policy = with(policy, &json!({ "progressPolicy": progress }));
         }
-        let job = json!({
-            "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": { "name": name },
+        json!({
+            "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": { "name": self.name },
             "spec": { "runPolicy": policy, "pytorchReplicaSpecs": { "Master": replica(1), "Worker": replica(2) } },
-        });
-        site.create(&job).await;
-        Self { site, name, directory }
+        })
     }
 
-    /// Waits until rank 1 has noted its fault, and evicts its pod.
-    async fn drain(&self) {
+    async fn start(site: &'a Site, name: String, strategy: &str, fault: &str, faults: u32) -> Self {
+        let training = Self::new(site, name);
+        site.create(&training.job(strategy, fault, faults)).await;
+        training
+    }
+
+    /// Waits until rank 1 has noted that it comes to its fault, and returns its pod.
+    pub(super) async fn at_fault(&self) -> String {
         let pod = format!("{}-worker-0", self.name);
         self.site.pod_running(&pod).await;
         let noted = "until grep -q fault /state/notes; do sleep 0.1; done";
@@ -114,18 +128,25 @@ impl<'a> Training<'a> {
             noted,
         ];
         self.site.cluster.kubectl(&exec).await.unwrap();
+        pod
+    }
+
+    /// Waits until rank 1 has noted its fault, and evicts its pod.
+    async fn drain(&self) {
+        let pod = self.at_fault().await;
         self.site.pods().evict(&pod, &EvictParams::default()).await.unwrap();
     }
 
     /// Waits until it has succeeded. Returns the pods that there are then.
-    async fn succeeds(&self) -> Vec<Pod> {
+    pub(super) async fn succeeds(&self) -> Vec<Pod> {
         let done = self.site.wait_finished(&self.name).await;
         assert!(done.is("Succeeded"), "{}", done.status);
         self.site.wait_pods(&self.name, |pods| pods.len() == 3).await
     }
 
-    async fn notes(&self) -> Vec<Note> {
-        let notes = format!("{}/notes", self.directory);
+    /// The notes of the ranks on the first node.
+    pub(super) async fn notes(&self) -> Vec<Note> {
+        let notes = format!("{}/notes", self.directory());
         let notes = node(self.site.cluster).run("cat", &[&notes]).await.unwrap();
         let note = |line: &str| -> Note {
             let parts: Vec<_> = line.split(' ').collect();
@@ -141,18 +162,21 @@ impl<'a> Training<'a> {
     }
 }
 
-fn ranks(notes: &[Note], attempt: i32) -> BTreeSet<i32> {
+/// The ranks that made a step in this attempt.
+pub(super) fn ranks(notes: &[Note], attempt: i32) -> BTreeSet<i32> {
     let stepped = notes.iter().filter(|note| note.0 == attempt && note.2 == "stepped");
     stepped.map(|note| note.1).collect()
 }
 
+/// When the last rank noted this in an attempt, in seconds since the epoch.
+pub(super) fn when(notes: &[Note], attempt: i32, what: &str) -> f64 {
+    let such = notes.iter().filter(|note| note.0 == attempt && note.2 == what);
+    such.map(|note| note.3).fold(0.0, f64::max)
+}
+
 /// Seconds from the fault in the first attempt to the first step of the last rank in the next.
 fn pause(notes: &[Note]) -> f64 {
-    let when = |attempt: i32, what: &str| {
-        let such = notes.iter().filter(|note| note.0 == attempt && note.2 == what);
-        such.map(|note| note.3).fold(0.0, f64::max)
-    };
-    when(2, "stepped") - when(1, "fault")
+    when(notes, 2, "stepped") - when(notes, 1, "fault")
 }
 
 #[tokio::test]
