@@ -230,6 +230,17 @@ mod tests {
     }
 
     #[test]
+    fn where_a_step_up_has_no_room_one_down_has_by_the_same_resource() {
+        for (resource, amount, below) in [
+            (Resource::Cpu, 10, 8),
+            (Resource::Cpu, 2, 0),
+            (Resource::Memory, 64 << 30, (64 << 30) - (2 << 20)),
+        ] {
+            assert_eq!(resource.below(amount), below, "{resource:?} {amount}");
+        }
+    }
+
+    #[test]
     fn an_annotation_says_what_was_written_into_it_and_others_say_nothing() {
         for text in ["cpu", "memory", "cpu=3999m,restarts=2", "memory=1048576,restarts=1"] {
             let mark: Mark = text.parse().unwrap();

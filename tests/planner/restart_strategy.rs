@@ -255,6 +255,56 @@ fn a_step_that_the_node_has_no_room_for_goes_down_and_one_that_it_never_makes_en
 }
 
 #[test]
+fn a_step_that_the_node_has_no_room_for_and_nothing_is_below_ends_the_pod() {
+    let mut scene = restarting();
+    scene.next();
+    let smallest = training(&mut scene, "job-worker-0");
+    (smallest.amount, smallest.deferred) = (2, true);
+    smallest.mark.asked.as_mut().unwrap().amount = 2;
+    smallest.refused = Some("the kubelet says Deferred: no room".into());
+    assert_eq!(
+        actions(&scene.plan()),
+        ["recreate worker-0: the kubelet says Deferred: no room"]
+    );
+}
+
+#[test]
+fn a_container_that_the_kubelet_started_just_before_its_step_has_yet_to_start_again() {
+    let mut scene = restarting();
+    scene.next();
+    for name in ["job-master-0", "job-worker-0"] {
+        again(scene.pod(name));
+    }
+    // It was about to be started when it was asked, and ends once more by the step.
+    training(&mut scene, "job-worker-1").doing = Doing::Runs;
+    scene.settle();
+    assert!(!scene.says("Running=True"), "{:?}", scene.conditions());
+    again(scene.pod("job-worker-1"));
+    scene.settle();
+    assert_eq!(training(&mut scene, "job-worker-1").ends, 2);
+    assert!(scene.says("Running=True"), "{:?}", scene.conditions());
+    assert_eq!(scene.status().restarts, Some(1));
+}
+
+#[test]
+fn a_worker_that_completes_before_the_others_run_again_has_completed() {
+    let mut scene = in_place(workers(3)).running();
+    fail(scene.pod("job-worker-1"), 1);
+    scene.settle();
+    again(scene.pod("job-worker-0"));
+    scene.phase("job-worker-0", Phase::Succeeded);
+    scene.settle();
+    assert_eq!(scene.status().completed_indexes.as_deref(), Some("0"));
+    assert_eq!(scene.pod("job-worker-0").phase, Phase::Succeeded, "it stays");
+    for name in ["job-worker-1", "job-worker-2"] {
+        again(scene.pod(name));
+    }
+    scene.settle();
+    assert!(scene.says("Running=True"), "{:?}", scene.conditions());
+    assert_eq!(scene.status().restarts, Some(1));
+}
+
+#[test]
 fn a_pod_that_does_not_start_in_time_is_created_again() {
     let mut scene = restarting();
     scene.next();
