@@ -287,6 +287,15 @@ fn a_container_that_the_kubelet_started_just_before_its_step_has_yet_to_start_ag
 }
 
 #[test]
+fn a_pod_that_fails_as_a_whole_before_all_run_again_is_created_again_and_counts_no_more() {
+    let mut scene = restarting();
+    scene.next();
+    scene.evict("job-worker-0");
+    assert_eq!(scene.next(), ["recreate worker-0: it has failed meanwhile"]);
+    assert_eq!(scene.status().restarts, Some(1));
+}
+
+#[test]
 fn a_worker_that_completes_before_the_others_run_again_has_completed() {
     let mut scene = in_place(workers(3)).running();
     fail(scene.pod("job-worker-1"), 1);
