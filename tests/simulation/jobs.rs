@@ -4,9 +4,12 @@ use serde_json::{Value, json};
 
 use super::api_server::{Key, Request, Resource, finished};
 use super::laws::replica_of;
-use super::nodes::{End, alive, bound, deleting, evicted, exited, owner, pending_group, pods, running, started, uid};
+use super::nodes::{
+    End, alive, asked_to_restart, bound, deleting, evicted, exited, owner, pending_group, pods, resize_pending,
+    restarted, running, started, uid,
+};
 use super::process::{Millis, wall};
-use super::schedule::{Schedule, Shape, Step};
+use super::schedule::{Restarts, Schedule, Shape, Step};
 use super::world::{Event, World};
 
 /// Namespace of the job, and another one.
@@ -29,7 +32,14 @@ pub(super) fn job(name: &str, shape: &Shape) -> Value {
         ("cleanPodPolicy", json!(shape.clean_pod_policy)),
         ("activeDeadlineSeconds", json!(shape.deadline)),
         ("ttlSecondsAfterFinished", json!(shape.ttl)),
-        ("restartScope", json!(shape.restart_scope_job.then_some("Job"))),
+        (
+            "restartScope",
+            json!((shape.restarts != Restarts::Replica).then_some("Job")),
+        ),
+        (
+            "restartStrategy",
+            json!((shape.restarts == Restarts::JobInPlace).then_some("InPlace")),
+        ),
         ("suspend", json!(shape.suspended.then_some(true))),
     ] {
         if !value.is_null() {
@@ -222,7 +232,7 @@ impl World {
         let (now, may_restart) = (self.now, !deleting(&pod));
         if exited(&mut pod, code, now, may_restart) {
             if let Some(job) = owner(&pod).and_then(|job| self.laws.jobs.get_mut(job)) {
-                job.in_place += 1;
+                job.unseen += 1;
             }
         } else if let Some(life) = self.nodes.lives.get_mut(uid(&pod)) {
             life.ended = Some(End::Exited(code));
@@ -346,6 +356,37 @@ impl World {
         if pod["status"]["phase"] == "Pending" && !deleting(&pod) && !pod["spec"]["nodeName"].is_null() {
             started(&mut pod, self.now);
             self.put(key, pod);
+        }
+    }
+
+    /// The kubelet restarts a container whose resources were changed, or says why it does not.
+    pub(super) fn resize_pod(&mut self, pod: &str) {
+        let Some((key, mut pod)) = self.find(pod) else { return };
+        if let Some(back) = self.nodes.lost_until(&pod, self.now) {
+            return self.at(back, Event::Resize(uid(&pod).to_owned()));
+        }
+        if !running(&pod) || deleting(&pod) || !asked_to_restart(&pod) {
+            return;
+        }
+        match self.random.within(0..16) {
+            0 => resize_pending(&mut pod, "Infeasible"),
+            1 => resize_pending(&mut pod, "Deferred"),
+            2 => self.end_before_restart(&mut pod),
+            _ => {
+                let code = *self.random.pick(&[0, 1, 143, 143]);
+                restarted(&mut pod, code, self.now);
+            }
+        }
+        self.put(key, pod);
+    }
+
+    /// The container ends well by itself when it is told to, before the kubelet has seen to it that it starts again.
+    fn end_before_restart(&mut self, pod: &mut Value) {
+        self.nodes.stop(pod);
+        if !exited(pod, 0, self.now, true)
+            && let Some(life) = self.nodes.lives.get_mut(uid(pod))
+        {
+            life.ended = Some(End::Exited(0));
         }
     }
 

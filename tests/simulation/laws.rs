@@ -59,9 +59,11 @@ pub(super) struct Job {
     /// Whether its spec was ever edited.
     edited: bool,
     restarts: i64,
-    /// Containers that were restarted in place.
-    pub(super) in_place: i64,
+    /// Failures that no pod shows: of containers that were restarted in place, and those that a restore of etcd undid.
+    pub(super) unseen: i64,
     created_for_ghost: BTreeMap<String, u32>,
+    /// How often the container of a pod was asked to start again for an attempt.
+    asked_to_restart: BTreeMap<(String, i64), u32>,
     /// Pods whose deletion an operator has asked for.
     asked_to_go: BTreeSet<String>,
     /// Whether a gang of its pods was ever admitted.
@@ -231,7 +233,7 @@ impl Laws {
     }
 
     /// etcd was restored: what was is again.
-    pub(super) fn restored(&mut self, jobs: &BTreeMap<String, Job>, store: &Store, now: Millis) {
+    pub(super) fn restored(&mut self, jobs: &BTreeMap<String, Job>, undone: &Nodes, store: &Store, now: Millis) {
         self.restored = Some(now);
         for knowledge in &mut self.knowledge {
             knowledge.told.clear();
@@ -247,9 +249,13 @@ impl Laws {
             });
         }
         for (uid, job) in &mut known {
+            // An operator may have seen them.
+            let unseen = self.jobs.get(uid).map_or(job.unseen, |job| job.unseen);
+            job.unseen = unseen + undone.failures_of(uid);
             job.writes = writes.get(uid).copied().unwrap_or_default();
             job.edited = true;
             job.created_for_ghost.clear();
+            job.asked_to_restart.clear();
             job.unwanted = job.unwanted.map(|(_, version)| (now, version));
             if job.gone {
                 job.unwanted = Some((now, store.version()));
@@ -285,6 +291,7 @@ impl Laws {
             (_, "pytorchjobs") => Err("an operator writes a job beside its status".to_owned()),
             ("POST", _) => self.created(sent, store),
             ("DELETE", _) => self.deleted(sent, store, nodes),
+            ("PATCH", "pods") => self.asked(sent, store),
             _ => Ok(()),
         };
         let about = if created {
@@ -382,7 +389,9 @@ impl Laws {
         }
         let stored = store.all(super::api_server::Resource::named("pytorchjobs"), &key.namespace);
         let stored = stored.into_iter().find(|job| uid(job) == job_uid);
-        let whole = stored.is_some_and(|job| job["spec"]["runPolicy"]["restartScope"] == "Job");
+        let policy = stored.map(|job| &job["spec"]["runPolicy"]);
+        // In place, each pod that cannot start again is replaced for itself.
+        let whole = policy.is_some_and(|policy| policy["restartScope"] == "Job" && policy["restartStrategy"].is_null());
         if whole && key.resource.plural == "pods" {
             let pods = store.all(key.resource, &key.namespace);
             let earlier = |pod: &Value| attempt(pod) < attempt(&object);
@@ -392,6 +401,52 @@ impl Laws {
                 return Err(format!(
                     "{what} was created while {left} of the attempt before still runs"
                 ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A pod was asked to start again in place.
+    fn asked(&mut self, sent: &Sent<'_>, store: &Store) -> Result<(), String> {
+        let key = &sent.target.key;
+        let what = format!("pod {}", key.name);
+        let (Some(before), Some(after)) = (&sent.before, store.get(key)) else {
+            return Err(format!("{what} is not there and was asked to start again"));
+        };
+        let job_uid = owner(after).ok_or_else(|| format!("{what} was changed although no job controls it"))?;
+        let restored = self.restored.is_some();
+        let Some(job) = self.jobs.get_mut(job_uid).filter(|job| job.namespace == key.namespace) else {
+            return Err(format!(
+                "{what} was changed although a job of another namespace controls it"
+            ));
+        };
+        if let Some((since, version)) = job.unwanted
+            && self.knowledge[sent.replica].has_to_know(job_uid, since, version, sent.at)
+        {
+            return Err(format!(
+                "{what} was asked to start again for a job that was suspended or has ended"
+            ));
+        }
+        let mut jobs = store.all(super::api_server::Resource::named("pytorchjobs"), &key.namespace);
+        let Some(stored) = jobs.find(|stored| uid(stored) == job_uid).filter(|_| !restored) else {
+            return Ok(());
+        };
+        let wanted = attempt(after).ok_or_else(|| format!("{what} is of no attempt"))?;
+        let newest = stored["status"]["attempts"]
+            .as_array()
+            .and_then(|attempts| attempts.last()?["number"].as_i64());
+        if newest.is_none_or(|newest| newest < wanted) {
+            return Err(format!(
+                "{what} was asked to start again for attempt {wanted}, which is not stored"
+            ));
+        }
+        if before["spec"] != after["spec"] {
+            let asked = job.asked_to_restart.entry((uid(after).to_owned(), wanted)).or_default();
+            *asked += 1;
+            let pending = before["status"]["conditions"].as_array().into_iter().flatten();
+            let deferred = pending.into_iter().any(|condition| condition["reason"] == "Deferred");
+            if *asked > 1 && !deferred {
+                return Err(format!("{what} was asked again for attempt {wanted}"));
             }
         }
         Ok(())
@@ -461,12 +516,11 @@ impl Laws {
             return Err(format!("restarts go back from {} to {counted}", job.restarts));
         }
         job.restarts = counted;
-        let lives = nodes.lives.values().filter(|life| life.job == uid(after));
-        let failed = i64::try_from(lives.filter(|life| life.failed()).count()).unwrap();
-        if counted > failed + job.in_place {
+        let failed = nodes.failures_of(uid(after));
+        if counted > failed + job.unseen {
             return Err(format!(
-                "{counted} restarts are counted after {failed} failed pods and {} restarts in place",
-                job.in_place
+                "{counted} restarts are counted after {failed} failed pods and {} other failures",
+                job.unseen
             ));
         }
         if is_true(after, "Succeeded") && !is_true(before, "Succeeded") {
@@ -557,7 +611,8 @@ fn needed(pod: &Value, job: &Value, life: &Life) -> Result<(), String> {
     let status = &job["status"];
     let replaced = status["replacedPods"].as_array().into_iter().flatten();
     let counted = replaced.into_iter().any(|uid| *uid == pod["metadata"]["uid"]);
-    if life.failed() && pod["status"]["phase"] == "Failed" && !counted {
+    let uncounted = life.failed() && pod["status"]["phase"] == "Failed" && !counted;
+    if uncounted && !restarts_in_place(job) {
         return Err("before its failure was counted".into());
     }
     let whole = job["spec"]["runPolicy"]["restartScope"] == "Job" && status["restarts"].as_i64().unwrap_or(0) > 0;
@@ -565,6 +620,14 @@ fn needed(pod: &Value, job: &Value, life: &Life) -> Result<(), String> {
         return Err("for no reason".into());
     }
     Ok(())
+}
+
+/// Whether a restart in place goes on: whatever fails meanwhile counts no more.
+fn restarts_in_place(job: &Value) -> bool {
+    let attempts = job["status"]["attempts"].as_array();
+    let newest = attempts.and_then(|attempts| attempts.last());
+    let begins = newest.is_some_and(|newest| newest["runningSince"].is_null());
+    job["spec"]["runPolicy"]["restartStrategy"] == "InPlace" && begins
 }
 
 /// A job has succeeded when its Master has, or without one all its workers, or any of them if it is elastic.

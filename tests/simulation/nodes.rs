@@ -66,6 +66,12 @@ impl Nodes {
         self.lives.insert(uid(pod).to_owned(), life);
     }
 
+    /// How many pods of a job have failed by themselves.
+    pub(super) fn failures_of(&self, job: &str) -> i64 {
+        let failed = self.lives.values().filter(|life| life.job == job && life.failed());
+        i64::try_from(failed.count()).unwrap()
+    }
+
     /// A pod was told to stop.
     pub(super) fn stop(&mut self, pod: &Value) {
         let life = self.lives.entry(uid(pod).to_owned()).or_default();
@@ -114,13 +120,49 @@ pub(super) fn started(pod: &mut Value, now: Millis) {
     let state = json!({ "running": { "startedAt": whole_second(wall(now)) } });
     pod["status"]["phase"] = json!("Running");
     pod["status"]["conditions"] = json!([{ "type": "Ready", "status": "True" }]);
-    pod["status"]["containerStatuses"] = json!([{ "name": "pytorch", "restartCount": 0, "state": state }]);
+    pod["status"]["containerStatuses"] = json!([{ "name": "pytorch", "restartCount": 0, "state": state,
+        "resources": resources(pod) }]);
+}
+
+/// What the container is to have.
+fn resources(pod: &Value) -> &Value {
+    &pod["spec"]["containers"][0]["resources"]
+}
+
+/// Whether the container runs with other resources than it is to have.
+pub(super) fn asked_to_restart(pod: &Value) -> bool {
+    pod["status"]["containerStatuses"][0]["resources"] != *resources(pod)
+}
+
+/// The kubelet does not change the resources for now, or ever.
+pub(super) fn resize_pending(pod: &mut Value, reason: &str) {
+    pod["status"]["conditions"] = json!([{ "type": "Ready", "status": "True" },
+        { "type": "PodResizePending", "status": "True", "reason": reason, "message": "the node is full" }]);
+}
+
+/// The container was ended, and runs again with the resources that it is to have.
+pub(super) fn restarted(pod: &mut Value, code: i32, now: Millis) {
+    let again = resources(pod).clone();
+    let container = &mut pod["status"]["containerStatuses"][0];
+    start_again(container, terminated(code, now), now);
+    container["resources"] = again;
+    pod["status"]["conditions"] = json!([{ "type": "Ready", "status": "True" }]);
+}
+
+fn start_again(container: &mut Value, ended: Value, now: Millis) {
+    container["restartCount"] = json!(container["restartCount"].as_i64().unwrap_or(0) + 1);
+    container["lastState"] = ended;
+    container["state"] = json!({ "running": { "startedAt": whole_second(wall(now)) } });
+}
+
+fn terminated(code: i32, now: Millis) -> Value {
+    json!({ "terminated": { "exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" },
+        "finishedAt": whole_second(wall(now)) } })
 }
 
 /// The container has ended. The kubelet starts it again where the pod's policy says so.
 pub(super) fn exited(pod: &mut Value, code: i32, now: Millis, may_restart: bool) -> bool {
-    let ended = json!({ "terminated": { "exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" },
-        "finishedAt": whole_second(wall(now)) } });
+    let ended = terminated(code, now);
     let restarts = may_restart
         && match pod["spec"]["restartPolicy"].as_str() {
             Some("Never") => false,
@@ -129,9 +171,7 @@ pub(super) fn exited(pod: &mut Value, code: i32, now: Millis, may_restart: bool)
         };
     let container = &mut pod["status"]["containerStatuses"][0];
     if restarts {
-        container["restartCount"] = json!(container["restartCount"].as_i64().unwrap_or(0) + 1);
-        container["lastState"] = ended;
-        container["state"] = json!({ "running": { "startedAt": whole_second(wall(now)) } });
+        start_again(container, ended, now);
         return true;
     }
     container["state"] = ended;

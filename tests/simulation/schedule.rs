@@ -13,13 +13,21 @@ pub(super) struct Shape {
     pub(super) master: bool,
     pub(super) workers: u32,
     pub(super) restart_policy: &'static str,
-    pub(super) restart_scope_job: bool,
+    pub(super) restarts: Restarts,
     pub(super) backoff_limit: Option<i32>,
     pub(super) clean_pod_policy: Option<&'static str>,
     pub(super) deadline: Option<i64>,
     pub(super) ttl: Option<i64>,
     pub(super) elastic: bool,
     pub(super) suspended: bool,
+}
+
+/// What starts again after a failure, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Restarts {
+    Replica,
+    Job,
+    JobInPlace,
 }
 
 /// What becomes of a request.
@@ -140,6 +148,8 @@ impl Schedule {
             let more = random.within(1..3);
             shapes.extend((0..more).map(|_| Shape::draw(&mut random).small()));
         }
+        let mut other = Random::new(!seed);
+        shapes.iter_mut().for_each(|shape| shape.restart_in_place(&mut other));
         let gang = random.once_in(4);
         let mut replicas = if random.once_in(6) { 2 } else { 1 };
         let story = match random.within(0..24) {
@@ -262,13 +272,27 @@ impl Shape {
             master,
             workers,
             restart_policy: *random.pick(&["OnFailure", "Never", "ExitCode", "OnFailure", "ExitCode"]),
-            restart_scope_job: random.once_in(4),
+            restarts: if random.once_in(4) {
+                Restarts::Job
+            } else {
+                Restarts::Replica
+            },
             backoff_limit: *random.pick(&[None, Some(0), Some(1), Some(3)]),
             clean_pod_policy: *random.pick(&[None, Some("None"), Some("Running"), Some("All")]),
             deadline: *random.pick(&[None, None, None, Some(8), Some(20)]),
             ttl: *random.pick(&[None, None, None, Some(0), Some(10)]),
             elastic,
             suspended: random.once_in(6),
+        }
+    }
+
+    /// Makes some jobs start again in the pods that are there, most of them with a policy that lets them.
+    fn restart_in_place(&mut self, random: &mut Random) {
+        if random.once_in(if self.restarts == Restarts::Job { 2 } else { 8 }) {
+            self.restarts = Restarts::JobInPlace;
+            if !random.once_in(4) {
+                self.restart_policy = "OnFailure";
+            }
         }
     }
 

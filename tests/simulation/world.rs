@@ -37,6 +37,8 @@ pub(super) enum Event {
     Admit(Key),
     Bind(String),
     Run(String),
+    /// The kubelet sees that the resources of a container were changed.
+    Resize(String),
     Stop(String),
     Remove(String),
     /// All faults are over.
@@ -327,6 +329,7 @@ impl World {
             Event::Admit(group) => self.admit(group),
             Event::Bind(pod) => self.bind(&pod),
             Event::Run(pod) => self.start_pod(&pod),
+            Event::Resize(pod) => self.resize_pod(&pod),
             Event::Stop(pod) => self.stop_pod(&pod),
             Event::Remove(pod) => self.remove_pod(&pod),
             Event::Quiet => self.quiet(),
@@ -656,6 +659,18 @@ impl World {
             let range = if forged { 4_000..5_000 } else { 100..500 };
             self.collect_within(range);
         }
+        if change
+            .before
+            .as_ref()
+            .is_some_and(|before| before["spec"]["containers"] != pod["spec"]["containers"])
+        {
+            let soon = if self.random.once_in(6) {
+                2_000..15_000
+            } else {
+                50..1_500
+            };
+            self.within(soon, Event::Resize(id.clone()));
+        }
         if deleting(pod) && !change.before.as_ref().is_some_and(|before| deleting(before)) && !finished(pod) {
             self.nodes.stop(pod);
             let soon = if self.random.once_in(4) { 1_000..8_000 } else { 20..900 };
@@ -692,9 +707,9 @@ impl World {
         self.server.compact();
         self.seen = self.server.store.version();
         let back = std::mem::take(&mut self.nodes.back);
-        self.nodes = earlier.nodes;
+        let undone = std::mem::replace(&mut self.nodes, earlier.nodes);
         self.nodes.back = back;
-        self.laws.restored(&earlier.jobs, &self.server.store, self.now);
+        self.laws.restored(&earlier.jobs, &undone, &self.server.store, self.now);
         self.cut_watches(None);
         self.revive();
     }
@@ -710,6 +725,7 @@ impl World {
         for (pod, deleting) in pods {
             self.within(5..100, Event::Bind(pod.clone()));
             self.within(100..500, Event::Run(pod.clone()));
+            self.within(500..1_000, Event::Resize(pod.clone()));
             if deleting {
                 self.within(500..1_000, Event::Stop(pod));
             }

@@ -39,6 +39,7 @@ impl Request {
                 [plural] if plural == resource.plural => ("", false),
                 [plural, name] if plural == resource.plural => (name, false),
                 [plural, name, "status"] if plural == resource.plural => (name, true),
+                ["pods", name, "resize"] if resource.plural == "pods" => (name, false),
                 _ => return None,
             };
             let key = Key::new(resource, namespace, name);
