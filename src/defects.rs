@@ -31,6 +31,8 @@ pub(crate) enum Defect {
     LateCount,
     /// Pods do not wait until their gang is admitted.
     Unadmitted,
+    /// A pod is asked to start again in place, and nothing in it says so.
+    NoNote,
 }
 
 /// Whether a defect is back.

@@ -14,6 +14,7 @@ use crate::controller::delete::delete_child;
 use crate::controller::error::{Error, api_message};
 use crate::controller::job_ref::JobRef;
 use crate::controller::update::patch_child;
+use crate::defects::{Defect, back};
 use crate::planner::{Action, Restart, ask_again, resize};
 
 /// What came of one.
@@ -78,7 +79,7 @@ async fn restart_one(
 ) -> Result<Done, Error> {
     let name = child.name(job.name);
     let failed = |source| job.not_updated(child, source);
-    if restart.annotate {
+    if restart.annotate && !back(Defect::NoNote) {
         match patch_child(context, job, child, "", &ask_again(restart, uid)).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => {
                 context.index.not_found(child.kind, &job.id(), &name, uid);
