@@ -680,9 +680,13 @@ impl World {
 
     /// Volcano admits a group some time after it was created.
     fn group_changed(&mut self, change: &super::api_server::Change) {
-        if change.gone || deleting(&change.after) {
+        if change.gone || deleting(&change.after) || change.before.is_none() {
             self.collect_within(10..300);
-        } else if super::nodes::pending_group(&change.after) {
+        }
+        if change.gone || deleting(&change.after) {
+            return;
+        }
+        if super::nodes::pending_group(&change.after) {
             self.within(50..900, Event::Admit(change.key.clone()));
         } else {
             self.laws.admitted(&change.after);

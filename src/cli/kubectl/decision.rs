@@ -67,7 +67,8 @@ fn requests(facts: &Facts, builder: &Builder<'_>, action: &Action) -> Vec<Value>
             vec![json!({ "patch": { "kind": child.kind.kind(), "name": child.name(&job), "patch": patch } })]
         }
         Action::RestartInPlace { child, uid, restart } => {
-            let patches = [Some(ask_again(restart, uid)), resize(restart, uid)];
+            let note = restart.annotate.then(|| ask_again(restart, uid));
+            let patches = [note, resize(restart, uid)];
             let patches = patches.into_iter().zip(["pods", "pods/resize"]);
             let request = |(patch, resource): (Option<Value>, &str)| {
                 let patch = patch?;
