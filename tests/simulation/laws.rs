@@ -61,6 +61,8 @@ pub(super) struct Job {
     restarts: i64,
     /// Failures that no pod shows: of containers that were restarted in place, and those that a restore of etcd undid.
     pub(super) unseen: i64,
+    /// Whether a restore of etcd undid that a pod of it had succeeded.
+    success_undone: bool,
     created_for_ghost: BTreeMap<String, u32>,
     /// How often the container of a pod was asked to start again for an attempt.
     asked_to_restart: BTreeMap<(String, i64), u32>,
@@ -252,6 +254,8 @@ impl Laws {
             // An operator may have seen them.
             let unseen = self.jobs.get(uid).map_or(job.unseen, |job| job.unseen);
             job.unseen = unseen + undone.failures_of(uid);
+            let success_undone = self.jobs.get(uid).is_some_and(|job| job.success_undone);
+            job.success_undone = success_undone || undone.successes_of(uid) > 0;
             job.writes = writes.get(uid).copied().unwrap_or_default();
             job.edited = true;
             job.created_for_ghost.clear();
@@ -523,8 +527,9 @@ impl Laws {
                 job.unseen
             ));
         }
-        if is_true(after, "Succeeded") && !is_true(before, "Succeeded") {
-            succeeded(after, nodes)?;
+        let newly = is_true(after, "Succeeded") && !is_true(before, "Succeeded");
+        if newly && !job.success_undone && nodes.successes_of(uid(after)) == 0 {
+            return Err("the job has succeeded, and no pod of it has".into());
         }
         Ok(())
     }
@@ -628,16 +633,6 @@ fn restarts_in_place(job: &Value) -> bool {
     let newest = attempts.and_then(|attempts| attempts.last());
     let begins = newest.is_some_and(|newest| newest["runningSince"].is_null());
     job["spec"]["runPolicy"]["restartStrategy"] == "InPlace" && begins
-}
-
-/// A job has succeeded when its Master has, or without one all its workers, or any of them if it is elastic.
-fn succeeded(job: &Value, nodes: &Nodes) -> Result<(), String> {
-    let lives = nodes.lives.values();
-    let done = lives.filter(|life| life.job == uid(job) && life.succeeded()).count();
-    if done == 0 {
-        return Err("the job has succeeded, and no pod of it has".into());
-    }
-    Ok(())
 }
 
 fn deleted_job(sent: &Sent<'_>) -> Result<(), String> {

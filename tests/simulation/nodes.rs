@@ -68,8 +68,17 @@ impl Nodes {
 
     /// How many pods of a job have failed by themselves.
     pub(super) fn failures_of(&self, job: &str) -> i64 {
-        let failed = self.lives.values().filter(|life| life.job == job && life.failed());
-        i64::try_from(failed.count()).unwrap()
+        self.count(job, Life::failed)
+    }
+
+    /// How many have done their work to the end.
+    pub(super) fn successes_of(&self, job: &str) -> i64 {
+        self.count(job, Life::succeeded)
+    }
+
+    fn count(&self, job: &str, such: impl Fn(&Life) -> bool) -> i64 {
+        let lives = self.lives.values().filter(|life| life.job == job && such(life));
+        i64::try_from(lives.count()).unwrap()
     }
 
     /// A pod was told to stop.
