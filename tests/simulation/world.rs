@@ -707,6 +707,9 @@ impl World {
         };
         let earlier = self.snapshots[at].clone();
         self.changes();
+        // No API server runs meanwhile: connections break, and what is under way in them is lost.
+        self.queue
+            .retain(|_, event| !matches!(event, Event::Arrive(..) | Event::Answer(..)));
         self.server.store.restore(&earlier.store);
         self.server.compact();
         self.seen = self.server.store.version();
