@@ -100,10 +100,7 @@ impl Pod {
         let before_deletion = self
             .deletion_requested
             .is_none_or(|requested| self.finished_at.is_some_and(|finished| finished < requested));
-        let before_restart = self
-            .in_place
-            .as_ref()
-            .is_none_or(|training| training.ends >= training.expected());
+        let before_restart = self.in_place.as_ref().is_none_or(|training| !training.is_to_restart());
         self.phase == Phase::Succeeded && !self.disrupted && before_deletion && before_restart
     }
 

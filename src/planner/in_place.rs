@@ -182,6 +182,12 @@ impl InPlace {
         self.ends > self.expected()
     }
 
+    /// Whether it has yet to end by what it was asked for.
+    #[must_use]
+    pub fn is_to_restart(&self) -> bool {
+        self.ends < self.expected()
+    }
+
     /// Whether the step has been made that asks for the restart.
     #[must_use]
     pub fn is_asked(&self) -> bool {

@@ -69,6 +69,49 @@ fn one_failure_is_counted_once_then_all_start_again_in_their_pods_and_the_job_ru
     assert_eq!(scene.pods.iter().map(|pod| pod.uid.clone()).collect::<Vec<_>>(), uids);
 }
 
+/// A running job of attempt 1 of whose pods etcd has kept that they were asked to start again in attempt 2.
+fn restored() -> Scene {
+    let mut scene = restarting();
+    scene.next();
+    let mut earlier = in_place(master_and_workers(2)).running();
+    earlier.pods = scene.pods;
+    earlier
+}
+
+#[test]
+fn after_a_restore_of_etcd_what_was_asked_for_an_attempt_that_is_no_more_is_seen_to() {
+    let mut scene = restored();
+    assert_eq!(scene.status().attempt(), 1);
+    training(&mut scene, "job-worker-0").refused = Some("the kubelet says Infeasible: no room".into());
+    again(scene.pod("job-worker-1"));
+    scene.pod("job-master-0").phase = Phase::Succeeded;
+    training(&mut scene, "job-master-0").doing = Doing::Done;
+    let mut plan = actions(&scene.plan());
+    plan.sort();
+    assert_eq!(
+        plan,
+        [
+            "recreate master-0: it has completed when it was asked to start again",
+            "recreate worker-0: the kubelet says Infeasible: no room"
+        ]
+    );
+}
+
+#[test]
+fn after_a_restore_of_etcd_the_next_attempt_is_none_that_pods_know() {
+    let mut scene = restored();
+    all_start(&mut scene);
+    scene.settle();
+    assert!(scene.says("Running=True") && scene.plan().actions.is_empty());
+    fail(scene.pod("job-worker-0"), 1);
+    scene.reconcile();
+    assert_eq!(scene.status().attempt(), 3);
+    assert_eq!(
+        scene.next(),
+        ["restart master-0", "restart worker-0", "restart worker-1"]
+    );
+}
+
 #[test]
 fn it_does_not_run_before_the_last_container_has_started_again() {
     let mut scene = restarting();

@@ -61,8 +61,8 @@ pub(super) struct Job {
     restarts: i64,
     /// Failures that no pod shows: of containers that were restarted in place, and those that a restore of etcd undid.
     pub(super) unseen: i64,
-    /// Whether a restore of etcd undid that a pod of it had succeeded.
-    success_undone: bool,
+    /// Pods that had succeeded, which a restore of etcd undid.
+    successes_undone: i64,
     created_for_ghost: BTreeMap<String, u32>,
     /// How often the container of a pod was asked to start again for an attempt.
     asked_to_restart: BTreeMap<(String, i64), u32>,
@@ -254,8 +254,8 @@ impl Laws {
             // An operator may have seen them.
             let unseen = self.jobs.get(uid).map_or(job.unseen, |job| job.unseen);
             job.unseen = unseen + undone.failures_of(uid);
-            let success_undone = self.jobs.get(uid).is_some_and(|job| job.success_undone);
-            job.success_undone = success_undone || undone.successes_of(uid) > 0;
+            let before = self.jobs.get(uid).map_or(0, |job| job.successes_undone);
+            job.successes_undone = before + undone.successes_of(uid);
             job.writes = writes.get(uid).copied().unwrap_or_default();
             job.edited = true;
             job.created_for_ghost.clear();
@@ -528,7 +528,7 @@ impl Laws {
             ));
         }
         let newly = is_true(after, "Succeeded") && !is_true(before, "Succeeded");
-        if newly && !job.success_undone && nodes.successes_of(uid(after)) == 0 {
+        if newly && job.successes_undone + nodes.successes_of(uid(after)) == 0 {
             return Err("the job has succeeded, and no pod of it has".into());
         }
         Ok(())

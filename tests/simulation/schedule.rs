@@ -8,7 +8,6 @@ use super::random::Random;
 
 /// A job of a run.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "as in the spec of a job")]
 pub(super) struct Shape {
     pub(super) master: bool,
     pub(super) workers: u32,
@@ -149,7 +148,9 @@ impl Schedule {
             shapes.extend((0..more).map(|_| Shape::draw(&mut random).small()));
         }
         let mut other = Random::new(!seed);
-        shapes.iter_mut().for_each(|shape| shape.restart_in_place(&mut other));
+        for shape in &mut shapes {
+            shape.restart_in_place(&mut other);
+        }
         let gang = random.once_in(4);
         let mut replicas = if random.once_in(6) { 2 } else { 1 };
         let story = match random.within(0..24) {

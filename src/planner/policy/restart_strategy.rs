@@ -64,7 +64,8 @@ pub(crate) fn late_in(world: &World<'_>) -> Option<Duration> {
     Duration::try_from(late_at(world, attempt).duration_since(world.now)).ok()
 }
 
-/// The newest attempt, if pods of earlier ones go on in it and it has not been seen to run yet.
+/// The newest attempt, if pods of earlier ones go on in it and it has not been seen to run yet. After a restore of etcd
+/// pods may have been asked for an attempt that has never been; they are seen to as those of one that is late.
 fn restarted<'a>(world: &World<'a>) -> Option<&'a Attempt> {
     let newest = newest(world)?;
     let asked = |pod: &Pod| {
@@ -72,9 +73,11 @@ fn restarted<'a>(world: &World<'a>) -> Option<&'a Attempt> {
             .as_ref()
             .is_some_and(|training| training.mark.asked.is_some())
     };
-    let goes_on = |pod: &Pod| world.is_of_earlier_attempt(pod) || asked(pod);
-    let open = newest.ended.is_none() && newest.running_since.is_none();
-    (open && world.desired_pods().any(|(_, pod)| goes_on(pod))).then_some(newest)
+    let goes_on = |pod: &Pod| match newest.running_since {
+        None => world.is_of_earlier_attempt(pod) || asked(pod),
+        Some(_) => pod.in_place.as_ref().is_some_and(|training| training.is_to_restart()),
+    };
+    (newest.ended.is_none() && world.desired_pods().any(|(_, pod)| goes_on(pod))).then_some(newest)
 }
 
 fn newest<'a>(world: &World<'a>) -> Option<&'a Attempt> {

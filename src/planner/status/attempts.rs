@@ -26,8 +26,11 @@ pub(crate) fn begin(world: &World<'_>, status: &mut JobStatus) {
     if !world.restarts_as_a_whole() || ending || under_way(status).is_some() {
         return;
     }
+    // After a restore of etcd there may be pods of attempts that have never been.
+    let known = world.desired_pods().filter_map(|(_, pod)| pod.attempt).max();
+    let number = status.attempt().max(known.unwrap_or(0)).saturating_add(1);
     status.attempts.push(Attempt {
-        number: status.attempt().saturating_add(1),
+        number,
         started: Some(stored_time(world.now)),
         ..Attempt::default()
     });
