@@ -34,6 +34,8 @@ pub(super) struct Applied {
     pub error: Option<Error>,
     /// Whether time ran out, or the job was edited, before all changes were made: the next pass has to come at once.
     pub interrupted: bool,
+    /// Whether something was gone before its watch has said so: it never will, so the next pass has to come at once.
+    pub gone: bool,
 }
 
 impl Applied {

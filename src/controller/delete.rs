@@ -40,7 +40,9 @@ pub(super) async fn delete(
         .collect();
     let results: Vec<_> = stream::iter(requests).buffered(JOB_CONCURRENCY).collect().await;
     for (action, result) in deletions.into_iter().zip(results) {
-        match (applied.take(result), action) {
+        let found = applied.take(result);
+        applied.gone |= found == Some(false);
+        match (found, action) {
             (Some(_), Action::Delete { kind, name, .. }) => applied.deleted.push((*kind, name.clone())),
             (Some(true), Action::ForceDelete { told, .. }) => applied.forced.push(told.clone()),
             _ => {}

@@ -137,7 +137,7 @@ async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot
     if let Some(error) = Error::most_severe(applied.error.into_iter().chain(refused)) {
         return Err(failed(error));
     }
-    if applied.interrupted {
+    if applied.interrupted || applied.gone {
         return Ok(next(plan, owned, Some(Duration::ZERO)));
     }
     context.pacing.record_comparison(job.uid, Templates::of(job.object));

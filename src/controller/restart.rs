@@ -52,7 +52,8 @@ pub(super) async fn restart(
                 applied.deleted.push((ChildKind::Pod, name.clone()));
                 applied.recreated.push((name, why));
             }
-            Some(Done::Asked(false) | Done::Gone) | None => {}
+            Some(Done::Gone) => applied.gone = true,
+            Some(Done::Asked(false)) | None => {}
         }
     }
 }

@@ -33,7 +33,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use self::explore::{explore, number, search};
 use self::run::run;
-use self::schedule::Schedule;
+use self::schedule::{Restarts, Schedule, Shape, Step};
 use crate::defects::Defect;
 
 /// Schedules within which a defect has to be found.
@@ -98,6 +98,42 @@ fn the_same_seed_is_the_same_run() {
         assert_eq!(differs, None, "seed {seed}");
         assert_eq!(one.len(), other.len());
     }
+}
+
+/// The watch of pods hangs while somebody deletes the pod, and later the history is gone: the operator learns by its own
+/// deletion, and by nothing else, that there is none.
+#[test]
+fn a_job_that_ends_when_its_pod_is_gone_counts_no_active_pod() {
+    let (replicas, gang, seed) = (1, false, 1);
+    let shape = Shape {
+        master: true,
+        workers: 0,
+        restart_policy: "Never",
+        restarts: Restarts::Replica,
+        backoff_limit: None,
+        clean_pod_policy: Some("All"),
+        deadline: Some(8),
+        ttl: None,
+        elastic: false,
+        suspended: false,
+    };
+    let steps = [
+        (3_000, Step::WatchDeaf(0, "pods")),
+        (5_000, Step::DeletePod(0, true)),
+        (6_000, Step::Compact),
+    ];
+    let steps = steps
+        .into_iter()
+        .enumerate()
+        .map(|(number, (time, step))| (number, time, 0, step));
+    let schedule = Schedule {
+        seed,
+        shapes: vec![shape],
+        gang,
+        replicas,
+        steps: steps.collect(),
+    };
+    assert_eq!(run(&schedule, false, false).broken, None);
 }
 
 /// Shows a run step by step: `SEED`, and `STEPS` if not all of them.
