@@ -77,7 +77,9 @@ async fn passes(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration, 
         if !back(Defect::RefutedJob) {
             context.index.jobs().doubt(&stored.key());
         }
-        if tries == 0 {
+        // What is gone, or another by now, is not what was planned for.
+        let kept = context.index.jobs().get(&stored.key());
+        if tries == 0 || kept.is_none_or(|kept| kept.uid() != stored.uid()) {
             return result;
         }
     }

@@ -100,40 +100,54 @@ fn the_same_seed_is_the_same_run() {
     }
 }
 
-/// The watch of pods hangs while somebody deletes the pod, and later the history is gone: the operator learns by its own
-/// deletion, and by nothing else, that there is none.
-#[test]
-fn a_job_that_ends_when_its_pod_is_gone_counts_no_active_pod() {
-    let (replicas, gang, seed) = (1, false, 1);
+/// One job, one operator, and these steps.
+fn scheduled(seed: u64, workers: u32, deadline: Option<i64>, steps: &[(u64, Step)]) -> Schedule {
     let shape = Shape {
-        master: true,
-        workers: 0,
+        master: workers == 0,
+        workers,
         restart_policy: "Never",
         restarts: Restarts::Replica,
         backoff_limit: None,
         clean_pod_policy: Some("All"),
-        deadline: Some(8),
+        deadline,
         ttl: None,
         elastic: false,
         suspended: false,
     };
+    let steps = steps.iter().enumerate();
+    Schedule {
+        seed,
+        shapes: vec![shape],
+        gang: false,
+        replicas: 1,
+        steps: steps.map(|(number, (time, step))| (number, *time, 0, *step)).collect(),
+    }
+}
+
+/// The watch of pods hangs while somebody deletes the pod, and later the history is gone: the operator learns by its own
+/// deletion, and by nothing else, that there is none.
+#[test]
+fn a_job_that_ends_when_its_pod_is_gone_counts_no_active_pod() {
     let steps = [
         (3_000, Step::WatchDeaf(0, "pods")),
         (5_000, Step::DeletePod(0, true)),
         (6_000, Step::Compact),
     ];
-    let steps = steps
-        .into_iter()
-        .enumerate()
-        .map(|(number, (time, step))| (number, time, 0, step));
-    let schedule = Schedule {
-        seed,
-        shapes: vec![shape],
-        gang,
-        replicas,
-        steps: steps.collect(),
-    };
+    let schedule = scheduled(1, 0, Some(8), &steps);
     assert_eq!(run(&schedule, false, false).broken, None);
+}
+
+#[test]
+fn a_job_that_goes_while_its_status_is_written_again_is_left_alone() {
+    let steps = [
+        (500, Step::Slow(3_283, 40_000)),
+        (5_894, Step::Label),
+        (15_170, Step::Delete(Some("Orphan"))),
+    ];
+    for seed in 0..10 {
+        let schedule = scheduled(seed, 60, None, &steps);
+        assert_eq!(run(&schedule, false, false).broken, None, "seed {seed}");
+    }
 }
 
 /// Shows a run step by step: `SEED`, and `STEPS` if not all of them.
