@@ -41,7 +41,8 @@ pub(super) async fn delete(
     let results: Vec<_> = stream::iter(requests).buffered(JOB_CONCURRENCY).collect().await;
     for (action, result) in deletions.into_iter().zip(results) {
         let found = applied.take(result);
-        applied.gone |= found == Some(false);
+        // Of a job that is gone its own watch tells.
+        applied.gone |= found == Some(false) && !matches!(action, Action::DeleteJob);
         match (found, action) {
             (Some(_), Action::Delete { kind, name, .. }) => applied.deleted.push((*kind, name.clone())),
             (Some(true), Action::ForceDelete { told, .. }) => applied.forced.push(told.clone()),

@@ -207,9 +207,9 @@ fn how_a_container_ended_by_a_restart_in_place_is_no_cause_of_what_fails_after_i
     }
     scene.now = at(20);
     scene.settle();
-    scene.exit_saying("job-worker-0", 21, PEER);
-    scene.pod("job-worker-0").failure.as_mut().unwrap().started_at = Some(at(13));
-    scene.now = at(22);
+    scene.exit_saying("job-worker-0", 23, PEER);
+    scene.pod("job-worker-0").failure.as_mut().unwrap().started_at = Some(at(21));
+    scene.now = at(24);
     scene.settle();
     assert_eq!(scene.status().attempt(), 3);
     assert_eq!(first_of_earlier(&scene), is("job-worker-0", "PeerFailure"));

@@ -8,7 +8,7 @@ use crate::planner::{Action, Doing, InPlace, Phase, Plan, ask_again, is_true, re
 use crate::support::cluster::{Cluster, Outcome, Step, Written};
 use crate::support::dice::Dice;
 use crate::support::fixture::in_place::{again, fail};
-use crate::support::fixture::{JobBuilder, Scene, actions, master, master_and_workers, workers};
+use crate::support::fixture::{JobBuilder, Scene, actions, at, master, master_and_workers, workers};
 
 const ALL: [&str; 3] = ["job-master-0", "job-worker-0", "job-worker-1"];
 
@@ -145,6 +145,32 @@ fn the_next_failure_is_the_next_restart_and_the_limit_counts_restarts() {
     fail(scene.pod("job-worker-0"), 1);
     scene.settle();
     assert!(scene.says("Failed=True"), "{:?}", scene.conditions());
+}
+
+#[test]
+fn a_rank_that_loses_one_of_the_attempt_before_soon_after_all_run_again_counts_no_more() {
+    const PEER: &str = "RuntimeError: [../gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.7]:40312";
+    type Case = (&'static str, i64, i64, &'static str, bool);
+    let cases: [Case; 5] = [
+        ("soon", 22, 30, PEER, false),
+        ("started when all ran already", 31, 40, PEER, true),
+        ("later than a minute", 22, 91, PEER, true),
+        ("an error of its own", 22, 30, "ImportError: a", true),
+        ("nobody knows why", 22, 30, "", true),
+    ];
+    for (name, started, finished, message, counts) in cases {
+        let mut scene = restarting();
+        scene.next();
+        all_start(&mut scene);
+        scene.now = at(29);
+        scene.settle();
+        assert!(scene.says("Running=True"), "{:?}", scene.conditions());
+        scene.now = at(100);
+        scene.exit_saying("job-worker-0", finished, message);
+        scene.pod("job-worker-0").failure.as_mut().unwrap().started_at = Some(at(started));
+        scene.settle();
+        assert_eq!(scene.status().restarts, Some(1 + i32::from(counts)), "{name}");
+    }
 }
 
 #[test]

@@ -202,7 +202,8 @@ fn failed_replicas<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod)> {
 }
 
 fn has_failed(world: &World<'_>, pod: &Pod) -> bool {
-    pod.failed() || pod.failed_in_place() || failure_policy::is_failure(world.job, pod)
+    let in_place = pod.failed_in_place() && !restart_strategy::has_caused(world, pod);
+    pod.failed() || in_place || failure_policy::is_failure(world.job, pod)
 }
 
 /// The pods of wanted replicas that are such, in the order of the replicas.

@@ -5,7 +5,7 @@
 //! the attempt with what it is asked for, and the step that asks for it. So whatever is stored says what is left to do.
 //!
 //! Until all run again, failures are those of the restart and count no more: a rank that starts early may meet one that
-//! is about to end. The kubelet starts what fails again, and how often it did is written into the annotation. What does
+//! is about to end, and may fail of that a little later. The kubelet starts what fails again, and how often it did is written into the annotation. What does
 //! not start in time, and what cannot, is created again.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::{Attempt, ChildKind, ChildRef, Replica};
+use crate::api::{Attempt, ChildKind, ChildRef, Replica, Standing};
 use crate::planner::child::{Phase, Pod};
 use crate::planner::in_place::{Asked, Doing, InPlace, Mark, Restart};
 use crate::planner::plan::Action;
@@ -23,6 +23,9 @@ use crate::planner::world::World;
 
 /// How long pods may take to start again after their grace period.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
+
+/// How soon after all run again a rank fails of one of the attempt before that it has met.
+const SETTLES: SignedDuration = SignedDuration::from_mins(1);
 
 /// What becomes of a pod.
 enum Step {
@@ -41,6 +44,24 @@ pub(crate) fn under_way(world: &World<'_>) -> bool {
     let pod = |replica: Replica| world.pod(&replica.name(world.name()));
     let runs = |replica| completed.contains(replica) || pod(replica).is_some_and(|pod| runs(world, pod));
     (left || world.now < late_at(world, attempt)) && !world.desired().all(runs)
+}
+
+/// Whether the container has failed of the restart itself, and so is no failure of the attempt: it was there when all
+/// came to run again, and it failed soon after of what happened to another. A rank that starts early joins those that
+/// use their grace period, and loses them.
+#[must_use]
+pub(crate) fn has_caused(world: &World<'_>, pod: &Pod) -> bool {
+    let running_since = newest(world).and_then(|newest| newest.running_since.as_ref());
+    let (Some(Time(since)), Some(failure), Some(finished)) = (running_since, &pod.failure, pod.finished_at) else {
+        return false;
+    };
+    let asked = pod
+        .in_place
+        .as_ref()
+        .is_some_and(|training| training.mark.asked.is_some());
+    let early = failure.started_at.is_some_and(|started| started <= *since);
+    let soon = since.checked_add(SETTLES).is_ok_and(|settled| finished <= settled);
+    asked && early && soon && failure.class.standing() != Standing::Cause
 }
 
 /// What asks the pods of an earlier attempt to start again, and deletes those that cannot.
