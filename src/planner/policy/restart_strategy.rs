@@ -5,8 +5,8 @@
 //! the attempt with what it is asked for, and the step that asks for it. So whatever is stored says what is left to do.
 //!
 //! Until all run again, failures are those of the restart and count no more: a rank that starts early may meet one that
-//! is about to end, and may fail of that a little later. The kubelet starts what fails again, and how often it did is written into the annotation. What does
-//! not start in time, and what cannot, is created again.
+//! is about to end, and may fail of that a little later. The kubelet starts what fails again, and how often it did is
+//! written into the annotation. What does not start in time, and what cannot, is created again.
 
 use std::time::Duration;
 
