@@ -1,5 +1,6 @@
 //! `status.firstFailure`: the rank that caused the others to fail, however late it is seen.
 
+use crate::api::FailureClass;
 use crate::planner::{Phase, Plan};
 use crate::support::fixture::in_place::again;
 use crate::support::fixture::{JobBuilder, Scene, at, master_and_workers, time};
@@ -193,6 +194,21 @@ fn a_cause_in_a_container_that_starts_again_in_place_is_found_when_it_is_seen_la
             "{name}"
         );
         assert_eq!(scene.status().restarts, Some(1), "{name}");
+    }
+}
+
+#[test]
+fn a_container_that_is_killed_in_the_time_that_it_has_to_end_was_not_killed_by_a_restart_in_place() {
+    for (second, replaces) in [(12, true), (41, true), (42, false)] {
+        let mut scene = counted_in_place();
+        scene.next();
+        scene.exit_saying("job-worker-1", second, "");
+        let training = scene.pod("job-worker-1").in_place.as_mut().unwrap();
+        assert_eq!(training.grace, 30);
+        training.earlier.as_mut().unwrap().failure.class = FailureClass::Killed;
+        scene.settle();
+        let pod = if replaces { "job-worker-1" } else { "job-master-0" };
+        assert_eq!(first(&scene).0, pod, "{second}");
     }
 }
 

@@ -52,7 +52,9 @@ pub(crate) fn correct_earlier(
     requested: Timestamp,
 ) {
     put_cause(world, known, |pod| {
-        Ended::earlier(pod).filter(|ended| ended.finished > Some(began) && ended.came_before(requested))
+        let ended = Ended::earlier(pod)?;
+        let by_itself = ended.came_before(requested) || ended.is_killed_early(requested);
+        (ended.finished > Some(began) && by_itself).then_some(ended)
     });
 }
 
@@ -117,6 +119,14 @@ impl<'a> Ended<'a> {
             Some(requested) => self.came_before(requested),
         };
         before_deletion && !self.pod.disrupted
+    }
+
+    /// Whether its container was killed while it had time to end what was asked for then: that did not kill it.
+    fn is_killed_early(&self, requested: Timestamp) -> bool {
+        let grace = self.pod.in_place.as_ref().map_or(0, |training| training.grace);
+        let due = requested.checked_add(SignedDuration::from_secs(grace));
+        let early = due.is_ok_and(|due| self.finished.is_some_and(|finished| finished < due));
+        self.class == FailureClass::Killed && early
     }
 
     /// Whether it came before what was asked for at this time. In that second only what says why is believed.
