@@ -464,7 +464,8 @@ impl Laws {
             return Err(format!("{what} was deleted without its UID"));
         }
         let Some(job_uid) = owner(object) else {
-            return Err(format!("{what} was deleted although no job controls it"));
+            let excused = self.was_left_just_now(object, sent).then_some(());
+            return excused.ok_or_else(|| format!("{what} was deleted although no job controls it"));
         };
         let restored = self.restored.is_some();
         let Some(job) = self
@@ -486,6 +487,15 @@ impl Laws {
         };
         let life = nodes.lives.get(uid(object)).cloned().unwrap_or_default();
         needed(object, stored, &life).map_err(|why| format!("{what} was deleted {why}"))
+    }
+
+    /// Whether the job of an object began to be deleted, leaving the object behind, when the request may have been on
+    /// its way.
+    fn was_left_just_now(&self, object: &Value, sent: &Sent<'_>) -> bool {
+        let name = &object["metadata"]["labels"]["training.kubeflow.org/job-name"];
+        let of_job = |job: &&Job| job.namespace == sent.target.key.namespace && *name == job.name;
+        let unwanted = self.jobs.values().filter(of_job).filter_map(|job| job.unwanted);
+        unwanted.into_iter().any(|(since, _)| sent.at <= since + PASS)
     }
 
     fn status(&mut self, sent: &Sent<'_>, store: &Store, nodes: &Nodes) -> Result<(), String> {
