@@ -1,6 +1,6 @@
 //! How soon a status must be stored.
 
-use crate::api::{ConditionType, JobStatus};
+use crate::api::{ConditionType, FirstFailure, JobStatus};
 use crate::planner::plan::Urgency;
 use crate::planner::status::conditions::{find, finished, is_true};
 use crate::planner::status::replica_statuses::claims_more;
@@ -19,7 +19,8 @@ pub(crate) fn urgency(world: &World<'_>, stored: &JobStatus, new: &JobStatus) ->
     let first = find(stored, ConditionType::Created).is_none();
     let claims = claims_more(world, stored, new);
     let begins = stored.attempt() != new.attempt() || stored.excluded_nodes != new.excluded_nodes;
-    if first || claims || begins || suspended(stored) != suspended(new) || stored.restarts != new.restarts {
+    let found = !causes(stored).eq(causes(new));
+    if first || claims || begins || found || suspended(stored) != suspended(new) || stored.restarts != new.restarts {
         return Urgency::Now;
     }
     // Kueue frees quota by the counts of a suspended job.
@@ -28,6 +29,13 @@ pub(crate) fn urgency(world: &World<'_>, stored: &JobStatus, new: &JobStatus) ->
         return Urgency::Condition;
     }
     Urgency::Counts
+}
+
+/// What was found out of failures. What shows it may be gone soon: a container that starts again tells of its last end
+/// alone.
+fn causes(status: &JobStatus) -> impl Iterator<Item = Option<&FirstFailure>> {
+    let attempts = status.attempts.iter().map(|attempt| attempt.first_failure.as_ref());
+    attempts.chain([status.first_failure.as_ref()])
 }
 
 #[cfg(test)]
@@ -66,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counted_restart_a_new_generation_and_the_success_of_the_last_pod_are_told_by_the_status() {
+    fn a_counted_restart_a_cause_a_new_generation_and_the_success_of_the_last_pod_are_told_by_the_status() {
         let mut scene = master_and_workers(1).running();
         let stored = scene.status();
         let restarted = JobStatus {
@@ -79,6 +87,11 @@ mod tests {
             ..stored.clone()
         };
         assert_eq!(urgency(&scene.world(), &stored, &edited), Urgency::Condition);
+        let caused = JobStatus {
+            first_failure: Some(FirstFailure::default()),
+            ..stored.clone()
+        };
+        assert_eq!(urgency(&scene.world(), &stored, &caused), Urgency::Now);
         let mut succeeded = stored.clone();
         Transition::Succeeded.write(&mut succeeded, "m", at(0));
         scene.everything(Phase::Succeeded);
