@@ -93,8 +93,16 @@ impl<T: Fact> Children<T> {
 
     /// We wrote an object.
     pub(super) fn written(&mut self, object: Observed<T>, now: Instant) {
+        let key = NamespacedName::new(&object.namespace, &object.name);
+        // What is older than what is kept changes nothing, and the list that is under way still knows best.
+        if self
+            .entry(&key)
+            .is_some_and(|kept| is_newer(kept.version, object.version))
+        {
+            return;
+        }
         if let Some(listing) = &mut self.listing {
-            listing.wrote(&NamespacedName::new(&object.namespace, &object.name));
+            listing.wrote(&key);
         }
         self.put(object, Some(now), false);
     }
@@ -457,6 +465,18 @@ mod tests {
             children.entry(&NamespacedName::new("ns", "older")).unwrap().version,
             Some(13)
         );
+    }
+
+    #[tokio::test]
+    async fn after_a_restore_of_etcd_what_was_read_before_the_list_shows_it_replaces_what_is_gone_too() {
+        let (mut children, job) = (Children::default(), JobId::new("ns", "j"));
+        children.applied(pod("again", "2", 50, Some("j")));
+        children.list_begins();
+        children.written(pod("again", "1", 10, Some("j")), Instant::now());
+        children.applied(pod("again", "1", 10, Some("j")));
+        children.list_ends();
+        let kept = children.owned_by(&job).0;
+        assert_eq!(kept.iter().map(|pod| pod.uid.as_str()).collect::<Vec<_>>(), ["1"]);
     }
 
     #[tokio::test(start_paused = true)]
