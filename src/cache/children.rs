@@ -95,10 +95,7 @@ impl<T: Fact> Children<T> {
     pub(super) fn written(&mut self, object: Observed<T>, now: Instant) {
         let key = NamespacedName::new(&object.namespace, &object.name);
         // What is older than what is kept changes nothing, and the list that is under way still knows best.
-        if self
-            .entry(&key)
-            .is_some_and(|kept| is_newer(kept.version, object.version))
-        {
+        if self.has_newer(&key, object.version) {
             return;
         }
         if let Some(listing) = &mut self.listing {
@@ -149,9 +146,7 @@ impl<T: Fact> Children<T> {
     /// The watch shows an object gone. Returns the jobs concerned.
     pub(super) fn deleted(&mut self, object: &Observed<T>) -> Vec<NamespacedName> {
         let key = NamespacedName::new(&object.namespace, &object.name);
-        let newer = self
-            .entry(&key)
-            .is_some_and(|entry| is_newer(entry.version, object.version));
+        let newer = self.has_newer(&key, object.version);
         let mut touched: Vec<NamespacedName> = object
             .owner
             .iter()
@@ -213,13 +208,18 @@ impl<T: Fact> Children<T> {
 
     /// `listed`: what a fresh list shows replaces what is kept whatever its version, which is older after a restore of
     /// etcd.
+    /// Whether a newer version than this is kept of what has this name.
+    fn has_newer(&self, key: &NamespacedName, version: Option<u64>) -> bool {
+        self.entry(key).is_some_and(|kept| is_newer(kept.version, version))
+    }
+
     fn put(&mut self, mut object: Observed<T>, unconfirmed: Option<Instant>, listed: bool) -> Vec<NamespacedName> {
         let key = NamespacedName {
             namespace: object.namespace,
             name: object.name,
         };
         let old = self.entry(&key);
-        if !listed && old.is_some_and(|old| is_newer(old.version, object.version)) {
+        if !listed && self.has_newer(&key, object.version) {
             return Vec::new();
         }
         // Deletion is never taken back, so an older view of the same object does not make it live again.

@@ -53,11 +53,11 @@ pub(super) fn seen(
 /// How the container that starts again in place failed last, if that is accounted for.
 #[must_use]
 pub(super) fn earlier(status: &StatusView, training: &InPlace, node: Option<&str>) -> Option<EarlierFailure> {
-    let (failure, finished_at) = of_training(status, node).filter(|_| !training.failed())?;
-    let failed = failure.exit_code != Some(0);
-    finished_at
-        .filter(|_| failed)
-        .map(|finished_at| EarlierFailure { failure, finished_at })
+    if training.failed() {
+        return None;
+    }
+    let (failure, finished_at) = of_training(status, node).filter(|(failure, _)| failure.exit_code != Some(0))?;
+    finished_at.map(|finished_at| EarlierFailure { failure, finished_at })
 }
 
 fn of_training(status: &StatusView, node: Option<&str>) -> Option<(Failure, Option<Timestamp>)> {

@@ -182,6 +182,12 @@ impl InPlace {
         self.ends > self.expected()
     }
 
+    /// Whether it was ever asked to start again.
+    #[must_use]
+    pub fn was_asked(&self) -> bool {
+        self.mark.asked.is_some()
+    }
+
     /// Whether it has yet to end by what it was asked for.
     #[must_use]
     pub fn is_to_restart(&self) -> bool {
@@ -197,7 +203,7 @@ impl InPlace {
     /// Whether it runs, since it was asked to start again if it was.
     #[must_use]
     pub fn runs(&self) -> bool {
-        let again = self.mark.asked.is_none() || (self.applied && self.ends >= self.expected());
+        let again = !self.was_asked() || (self.applied && self.ends >= self.expected());
         self.doing == Doing::Runs && self.is_asked() && again
     }
 }

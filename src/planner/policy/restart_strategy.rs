@@ -55,10 +55,7 @@ pub(crate) fn has_caused(world: &World<'_>, pod: &Pod) -> bool {
     let (Some(Time(since)), Some(failure), Some(finished)) = (running_since, &pod.failure, pod.finished_at) else {
         return false;
     };
-    let asked = pod
-        .in_place
-        .as_ref()
-        .is_some_and(|training| training.mark.asked.is_some());
+    let asked = pod.in_place.as_ref().is_some_and(|training| training.was_asked());
     let early = failure.started_at.is_some_and(|started| started <= *since);
     let soon = since.checked_add(SETTLES).is_ok_and(|settled| finished <= settled);
     asked && early && soon && failure.class.standing() != Standing::Cause
@@ -89,14 +86,10 @@ pub(crate) fn late_in(world: &World<'_>) -> Option<Duration> {
 /// pods may have been asked for an attempt that has never been; they are seen to as those of one that is late.
 fn restarted<'a>(world: &World<'a>) -> Option<&'a Attempt> {
     let newest = newest(world)?;
-    let asked = |pod: &Pod| {
-        pod.in_place
-            .as_ref()
-            .is_some_and(|training| training.mark.asked.is_some())
-    };
+    let is = |pod: &Pod, such: fn(&InPlace) -> bool| pod.in_place.as_deref().is_some_and(such);
     let goes_on = |pod: &Pod| match newest.running_since {
-        None => world.is_of_earlier_attempt(pod) || asked(pod),
-        Some(_) => pod.in_place.as_ref().is_some_and(|training| training.is_to_restart()),
+        None => world.is_of_earlier_attempt(pod) || is(pod, InPlace::was_asked),
+        Some(_) => is(pod, InPlace::is_to_restart),
     };
     (newest.ended.is_none() && world.desired_pods().any(|(_, pod)| goes_on(pod))).then_some(newest)
 }

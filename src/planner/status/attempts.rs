@@ -94,8 +94,8 @@ fn remember_cause_of_restart(world: &World<'_>, status: &mut JobStatus) {
     let (Some(Time(began)), Some(Time(requested))) = (&before.running_since, &newest.started) else {
         return;
     };
+    first_failure::correct(world, &mut before.first_failure);
     for known in [&mut status.first_failure, &mut before.first_failure] {
-        first_failure::correct(world, known);
         first_failure::correct_earlier(world, known, *began, *requested);
     }
 }
