@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::api_server::request::Target;
-use super::api_server::{Answer, Change, Object, Request, Store};
+use super::api_server::{Answer, Change, Object, Request, Resource, Store};
 use super::nodes::{Life, Nodes, deleting, owner, running, uid};
 use super::process::{Millis, wall};
 use crate::api::names;
@@ -391,9 +391,7 @@ impl Laws {
         {
             return Err(format!("{what} was created although there are only {size} of its role"));
         }
-        let stored = store.all(super::api_server::Resource::named("pytorchjobs"), &key.namespace);
-        let stored = stored.into_iter().find(|job| uid(job) == job_uid);
-        let policy = stored.map(|job| &job["spec"]["runPolicy"]);
+        let policy = stored_job(store, &key.namespace, &job_uid).map(|job| &job["spec"]["runPolicy"]);
         // In place, each pod that cannot start again is replaced for itself.
         let whole = policy.is_some_and(|policy| policy["restartScope"] == "Job" && policy["restartStrategy"].is_null());
         if whole && key.resource.plural == "pods" {
@@ -431,8 +429,7 @@ impl Laws {
                 "{what} was asked to start again for a job that was suspended or has ended"
             ));
         }
-        let mut jobs = store.all(super::api_server::Resource::named("pytorchjobs"), &key.namespace);
-        let Some(stored) = jobs.find(|stored| uid(stored) == job_uid).filter(|_| !restored) else {
+        let Some(stored) = stored_job(store, &key.namespace, job_uid).filter(|_| !restored) else {
             return Ok(());
         };
         let wanted = attempt(after).ok_or_else(|| format!("{what} is of no attempt"))?;
@@ -481,8 +478,7 @@ impl Laws {
         if sent.target.key.resource.plural != "pods" || job.edited || job.unwanted.is_some() || restored {
             return Ok(());
         }
-        let stored = store.all(super::api_server::Resource::named("pytorchjobs"), &job.namespace);
-        let Some(stored) = stored.into_iter().find(|stored| uid(stored) == job_uid) else {
+        let Some(stored) = stored_job(store, &job.namespace, job_uid) else {
             return Ok(());
         };
         let life = nodes.lives.get(uid(object)).cloned().unwrap_or_default();
@@ -543,6 +539,11 @@ impl Laws {
         }
         Ok(())
     }
+}
+
+fn stored_job<'a>(store: &'a Store, namespace: &'a str, id: &str) -> Option<&'a Object> {
+    let mut jobs = store.all(Resource::named("pytorchjobs"), namespace);
+    jobs.find(|job| uid(job) == id)
 }
 
 /// The attempt that a pod is of. The pods of a scale-down go while those of the same attempt come.

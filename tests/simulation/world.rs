@@ -680,10 +680,11 @@ impl World {
 
     /// Volcano admits a group some time after it was created.
     fn group_changed(&mut self, change: &super::api_server::Change) {
-        if change.gone || deleting(&change.after) || change.before.is_none() {
+        let goes = change.gone || deleting(&change.after);
+        if goes || change.before.is_none() {
             self.collect_within(10..300);
         }
-        if change.gone || deleting(&change.after) {
+        if goes {
             return;
         }
         if super::nodes::pending_group(&change.after) {

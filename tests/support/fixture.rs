@@ -461,16 +461,7 @@ impl Scene {
     pub fn exit(&mut self, name: &str, code: i32) {
         let pod = self.pod(name);
         pod.phase = Phase::Failed;
-        pod.failure = Some(Box::new(Failure {
-            exit_code: Some(code),
-            container: (code != 0).then(|| FailedContainer {
-                name: names::CONTAINER.into(),
-                exit_code: code,
-            }),
-            reason: Some("Error".into()),
-            class: class(Some(code), "Error"),
-            ..Failure::default()
-        }));
+        pod.failure = Some(Box::new(exited(code)));
     }
 
     /// Lets the pod fail with code 1, or its container if that starts again in place, after it has run since the start
@@ -606,6 +597,20 @@ impl Scene {
         Builder::new(&self.job, &self.settings)
             .build(ChildRef::of_replica(ChildKind::Service, Replica::new(role, index)))
             .expect("every replica has a service")
+    }
+}
+
+/// The failure of a pod whose training container ended with this code.
+pub fn exited(code: i32) -> Failure {
+    Failure {
+        exit_code: Some(code),
+        container: (code != 0).then(|| FailedContainer {
+            name: names::CONTAINER.into(),
+            exit_code: code,
+        }),
+        reason: Some("Error".into()),
+        class: class(Some(code), "Error"),
+        ..Failure::default()
     }
 }
 

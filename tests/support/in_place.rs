@@ -1,8 +1,8 @@
 //! Pods whose training container starts again in place: the API server's part, and the kubelet's.
 
-use super::class;
-use crate::api::{JobStatus, PyTorchJob, RestartScope, names};
-use crate::planner::{Doing, EarlierFailure, FailedContainer, Failure, InPlace, Mark, Phase, Pod, Resource, Restart};
+use super::exited;
+use crate::api::{JobStatus, PyTorchJob, RestartScope};
+use crate::planner::{Doing, EarlierFailure, InPlace, Mark, Phase, Pod, Resource, Restart};
 
 /// Makes the pod one of the newest attempt of its job, and one that starts again in place if that is asked for.
 pub fn join(pod: &mut Pod, job: &PyTorchJob) {
@@ -65,16 +65,7 @@ pub fn end(pod: &mut Pod, code: i32) {
     let Some(training) = &mut pod.in_place else { return };
     if training.doing == Doing::Runs {
         (training.doing, training.ends) = (Doing::Waits, training.ends + 1);
-        pod.failure = Some(Box::new(Failure {
-            exit_code: Some(code),
-            container: Some(FailedContainer {
-                name: names::CONTAINER.into(),
-                exit_code: code,
-            }),
-            reason: Some("Error".into()),
-            class: class(Some(code), "Error"),
-            ..Failure::default()
-        }));
+        pod.failure = Some(Box::new(exited(code)));
     }
 }
 
