@@ -12,6 +12,8 @@ mod progress_probe;
 mod service;
 pub(crate) mod template;
 pub mod template_hash;
+#[cfg(test)]
+mod tests;
 
 use serde_json::{Value, json};
 

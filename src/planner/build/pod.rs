@@ -168,34 +168,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_template_is_left_for_the_api_server_to_refuse() {
-        for template in [
-            json!("x"),
-            json!({ "spec": "x" }),
-            json!({ "spec": { "containers": "x" } }),
-            json!({ "spec": { "containers": ["x", { "name": "pytorch", "env": "x", "resources": "x", "ports": "x" }] } }),
-            json!({ "metadata": { "annotations": "x", "labels": "x" }, "spec": { "affinity": "x", "initContainers": "x" } }),
-        ] {
-            let policy = json!({ "afterFailures": 1, "windowSeconds": 60, "max": 1 });
-            let job = master()
-                .policy("restartScope", "Job")
-                .policy("restartStrategy", "InPlace");
-            let mut scene = job.policy("nodeExclusion", policy).scene();
-            let node = json!({ "name": "bad", "until": "2027-01-15T08:00:00Z", "because": "" });
-            let status = json!({ "excludedNodes": [node], "attempts": [{ "number": 1 }] });
-            scene.job.status = serde_json::from_value(status).unwrap();
-            for replica in scene.job.spec.pytorch_replica_specs.values_mut() {
-                replica.template = serde_json::from_value(template.clone()).unwrap();
-            }
-            let pod = scene.build_pod(ReplicaType::Master, 0);
-            assert!(
-                pod["spec"].is_object() && pod["metadata"]["annotations"].is_object(),
-                "{template}"
-            );
-        }
-    }
-
-    #[test]
     fn an_elastic_replica_without_a_name_in_dns_tells_torchrun_its_address_unless_its_author_does() {
         let address = |job: JobBuilder| {
             let pod = pod(job, ReplicaType::Worker, 1);

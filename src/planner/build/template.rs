@@ -29,14 +29,15 @@ pub(crate) fn of_roles(spec: &PyTorchJobSpec) -> [Option<Value>; 2] {
     ReplicaType::ALL.map(|role| spec.replica(role).map(parse))
 }
 
-/// Position of the container that trains: the one named pytorch, or as in Kubeflow the first.
+/// Position of the container that trains: the one named pytorch, or as in Kubeflow the first. What is no container
+/// does not train.
 #[must_use]
 pub(crate) fn training_container(template: &Value) -> Option<usize> {
     let containers = template.pointer("/spec/containers")?.as_array()?;
     let named = containers
         .iter()
         .position(|container| container["name"] == names::CONTAINER);
-    named.or_else(|| (!containers.is_empty()).then_some(0))
+    named.or_else(|| containers.first()?.is_object().then_some(0))
 }
 
 /// Whether the training container lacks the default port and gets it. A port of that number under another name is the
