@@ -59,3 +59,14 @@ fn every_permission_is_documented() {
         actual,
     );
 }
+
+#[test]
+fn who_may_administer_jobs_may_do_what_who_may_edit_them_does_and_no_role_is_written_by_kubernetes() {
+    let text = fs::read_to_string(repository().join("config/rbac/users.yaml")).unwrap();
+    let roles: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let [admin, edit, view] = &roles[..] else {
+        panic!("{} roles", roles.len());
+    };
+    assert_eq!(admin["rules"], edit["rules"]);
+    assert!(view["rules"].is_array() && roles.iter().all(|role| role["aggregationRule"].is_null()));
+}
