@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use pytorchjob_test_cluster::{Cluster, Options, User, repository};
 use serde_json::json;
@@ -58,6 +59,16 @@ pub struct Run {
     pub logs: String,
 }
 
+/// The node that all pods are bound to: the API server looks at it when the resources of one are changed.
+async fn register_node(cluster: &Cluster) {
+    let room = json!({ "cpu": "1k", "memory": "1Ti", "pods": "1k" });
+    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "node" },
+        "status": { "allocatable": room, "capacity": room } });
+    let node: Node = serde_json::from_value(node).unwrap();
+    let nodes: Api<Node> = Api::all(cluster.admin());
+    nodes.create(&PostParams::default(), &node).await.unwrap();
+}
+
 /// What is to be run.
 #[derive(Clone, Copy)]
 struct Task<'a> {
@@ -96,6 +107,7 @@ impl Campaign {
             options.crds.push(repository().join(volcano));
             let cluster = file_cluster(options).await;
             install_identity(cluster).await;
+            register_node(cluster).await;
             cluster
         };
         let cluster = *CLUSTER.get_or_init(start).await;

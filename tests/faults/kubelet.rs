@@ -5,13 +5,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
+use pytorchjob_operator::api::names;
+use pytorchjob_operator::platform::clock;
 use pytorchjob_test_cluster::{PodPhase, bind_pod, set_pod_phase};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::observer::{Kind, Space, State};
-use crate::stage::uid;
+use crate::stage::{restarts, uid};
 
 /// What is to be done with an object, once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +23,8 @@ enum Task {
     Bind(String),
     /// Let a pod run.
     Run(String),
+    /// Start the container of a pod, which has been started again so often, with these resources.
+    Start(String, i32, String),
     /// The containers of a pod have been stopped.
     Remove(String),
     /// Volcano lets a group's pods be created.
@@ -59,7 +64,7 @@ fn tasks(state: &State) -> Vec<(String, Task)> {
         } else if pod["status"]["phase"] == "Pending" {
             Task::Run(name)
         } else {
-            return None;
+            Task::Start(name, restarts(pod), changed(pod)?.to_string())
         };
         Some((uid(pod), task))
     });
@@ -70,12 +75,45 @@ fn tasks(state: &State) -> Vec<(String, Task)> {
     pods.chain(groups).collect()
 }
 
+/// What the container of a running pod is to run with and does not, if the pod may start again in place.
+fn changed(pod: &Value) -> Option<&Value> {
+    let wanted = &pod["spec"]["containers"][0]["resources"];
+    let has = &pod["status"]["containerStatuses"][0]["resources"];
+    let running = pod["status"]["phase"] == "Running";
+    (running && !pod["metadata"]["annotations"][names::ANNOTATION_IN_PLACE].is_null() && has != wanted)
+        .then_some(wanted)
+}
+
+/// Starts the container of a pod again, with what it is to have.
+async fn start(client: &Client, namespace: &str, pod: &str) -> Result<(), kube::Error> {
+    let pods = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &Kind::Pod.resource());
+    let now = serde_json::to_value(pods.get(pod).await?).map_err(kube::Error::SerdeError)?;
+    let Some(resources) = changed(&now) else { return Ok(()) };
+    let time = Time(clock::now());
+    let mut container = now["status"]["containerStatuses"][0].clone();
+    let failed = Some(&container["state"]).filter(|state| !state["terminated"].is_null());
+    let stopped = || json!({ "terminated": { "exitCode": 143, "startedAt": time, "finishedAt": time } });
+    container["lastState"] = failed.cloned().unwrap_or_else(stopped);
+    container["state"] = json!({ "running": { "startedAt": time } });
+    container["restartCount"] = json!(restarts(&now) + 1);
+    container["ready"] = json!(true);
+    container["resources"] = resources.clone();
+    let status = json!({
+        "metadata": { "uid": now["metadata"]["uid"], "resourceVersion": now["metadata"]["resourceVersion"] },
+        "status": { "containerStatuses": [container] },
+    });
+    pods.patch_status(pod, &PatchParams::default(), &Patch::Merge(&status))
+        .await?;
+    Ok(())
+}
+
 async fn carry_out(client: &Client, namespace: &str, uid: &str, task: &Task) -> bool {
     match task {
         Task::Bind(pod) => bind_pod(client, namespace, pod, "node").await.is_ok(),
         Task::Run(pod) => set_pod_phase(client, namespace, pod, &PodPhase::Running, 0)
             .await
             .is_ok(),
+        Task::Start(pod, ..) => start(client, namespace, pod).await.is_ok(),
         Task::Remove(pod) => {
             let this = Preconditions {
                 uid: Some(uid.to_owned()),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pytorchjob_operator::api::names;
 use serde_json::Value;
 
 use crate::observer::{Kind, Record, State};
@@ -88,6 +89,11 @@ impl Replay<'_> {
         let Some(owner) = owner(pod) else { return };
         if self.pods.insert(uid(pod)) && !self.strays.contains(&uid(pod)) {
             self.created(record, &owner);
+        }
+        if let Some(job) = self.jobs.get(&owner)
+            && attempt(pod) > newest_attempt(&job.object)
+        {
+            self.report(record, "S4: a pod is of an attempt that is not stored");
         }
         let Some(job) = self.jobs.get_mut(&owner) else { return };
         let alive = self.state.all(Kind::Job).any(|(_, job)| uid(job) == owner);
@@ -223,6 +229,16 @@ fn count(number: &Value) -> u64 {
     number.as_u64().unwrap_or_default()
 }
 
+/// The attempt that a pod is of, if its job has such.
+fn attempt(pod: &Value) -> Option<u64> {
+    let annotation = pod["metadata"]["annotations"][names::ANNOTATION_ATTEMPT].as_str()?;
+    annotation.parse().ok()
+}
+
+fn newest_attempt(job: &Value) -> Option<u64> {
+    job["status"]["attempts"].as_array()?.last()?["number"].as_u64()
+}
+
 /// The UID of the job that controls a pod.
 fn owner(pod: &Value) -> Option<String> {
     let owners = pod["metadata"]["ownerReferences"].as_array()?;
@@ -314,6 +330,16 @@ mod tests {
         (Kind::Pod, if uid == "p" { "p" } else { "q" }, pod)
     }
 
+    fn of_attempt(attempt: &str) -> (Kind, &'static str, Value) {
+        let (kind, name, pod) = pod("p", "0", "Running", false);
+        let annotations = json!({ names::ANNOTATION_ATTEMPT: attempt });
+        (
+            kind,
+            name,
+            with(pod, &json!({ "metadata": { "annotations": annotations } })),
+        )
+    }
+
     /// What a history does against the laws, by the marks of these.
     fn broken(versions: &[(Kind, &str, Value)]) -> Vec<String> {
         let found = violations(&history(versions), &BTreeSet::new());
@@ -376,6 +402,7 @@ mod tests {
                 "S4",
                 vec![plain(), pod("p", "0", "Failed", false), pod("p", "0", "Failed", true)],
             ),
+            ("S4", vec![plain(), of_attempt("2")]),
             ("S4", vec![job(&json!({ "restarts": 2 }), &none)]),
             ("S4", vec![job(&json!({ "restarts": 1 }), &none), plain()]),
             (

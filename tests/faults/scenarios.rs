@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::job::{job, job_with_policy, suspend, with};
 use crate::observer::{Kind, State};
-use crate::stage::{JOB, Stage, Stuck, is, is_deleted, second};
+use crate::stage::{JOB, Stage, Stuck, is, is_deleted, restarts, second};
 
 type Script = for<'a> fn(&'a Stage) -> BoxFuture<'a, Result<(), Stuck>>;
 
@@ -44,6 +44,7 @@ scenarios! {
     "recreate", [], 1, recreate;
     "gang", ["--gang-scheduler-name=volcano"], 1, gang;
     "whole", [], 1, whole;
+    "in-place", [], 1, in_place;
     "take-over", [], 2, take_over;
 }
 
@@ -182,6 +183,21 @@ async fn whole(stage: &Stage) -> Result<(), Stuck> {
     let old = stage.pods();
     stage.exit("worker-0", 1).await;
     stage.running(2, &old).await?;
+    succeed(stage).await
+}
+
+/// The same in the pods that are there.
+async fn in_place(stage: &Stage) -> Result<(), Stuck> {
+    let whole = policy(&json!({ "restartScope": "Job", "restartStrategy": "InPlace", "backoffLimit": 1 }));
+    stage.create(&with(job(JOB, 1), &whole)).await;
+    stage.running(2, &[]).await?;
+    stage.fail_in_place("worker-0").await;
+    stage
+        .wait("all containers to have started again", |state| {
+            state.all(Kind::Pod).all(|(_, pod)| restarts(pod) == 1)
+        })
+        .await?;
+    stage.running(2, &[]).await?;
     succeed(stage).await
 }
 

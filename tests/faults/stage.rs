@@ -4,11 +4,14 @@ use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
+use pytorchjob_operator::platform::clock;
 use pytorchjob_test_cluster::{PodPhase, set_pod_phase};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::job::Job;
 use crate::observer::{Kind, Space, State};
@@ -88,7 +91,28 @@ impl Stage {
     pub async fn exit(&self, replica: &str, code: i32) {
         let phase = if code == 0 { PodPhase::Succeeded } else { failed(code) };
         let pod = format!("{JOB}-{replica}");
-        set_pod_phase(&self.client, &self.namespace, &pod, &phase, 0)
+        let state = self.space.state();
+        let before = state.get(Kind::Pod, &pod).map_or(0, restarts);
+        set_pod_phase(&self.client, &self.namespace, &pod, &phase, before)
+            .await
+            .unwrap();
+    }
+
+    /// The container of a replica's pod fails, and waits to be started again in it.
+    pub async fn fail_in_place(&self, replica: &str) {
+        let now = Time(clock::now());
+        let end = json!({ "exitCode": 1, "reason": "Error", "startedAt": now, "finishedAt": now });
+        let set = |field: &str, value: Value| {
+            let path = format!("/status/containerStatuses/0/{field}");
+            json!({ "op": "replace", "path": path, "value": value })
+        };
+        let patch = serde_json::from_value(json!([
+            set("ready", json!(false)),
+            set("state", json!({ "terminated": end })),
+        ]));
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
+        let (pod, parameters) = (format!("{JOB}-{replica}"), PatchParams::default());
+        pods.patch_status(&pod, &parameters, &Patch::Json::<()>(patch.unwrap()))
             .await
             .unwrap();
     }
@@ -108,6 +132,12 @@ impl Stage {
 
 pub fn uid(object: &Value) -> String {
     object["metadata"]["uid"].as_str().unwrap_or_default().to_owned()
+}
+
+/// How often the container of a pod was started again.
+pub fn restarts(pod: &Value) -> i32 {
+    let count = pod["status"]["containerStatuses"][0]["restartCount"].as_i64();
+    count.and_then(|count| count.try_into().ok()).unwrap_or(0)
 }
 
 pub fn is_deleted(object: &Value) -> bool {

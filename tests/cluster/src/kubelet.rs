@@ -145,6 +145,7 @@ fn container_statuses(pod: &Pod, phase: &PodPhase, restart_count: i32) -> Option
             started: Some(running),
             restart_count: if index == 0 { restart_count } else { 0 },
             state: Some(state),
+            resources: container.resources.clone(),
             ..ContainerStatus::default()
         })
     };
