@@ -140,6 +140,7 @@ fn restart_in_place(time: i32) -> Restart {
     let asked = Asked {
         amount: (0..time).fold(MEMORY, |amount, _| resource.other(amount)),
         restarts: time,
+        again: false,
     };
     Restart {
         attempt: time + 1,

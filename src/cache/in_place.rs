@@ -152,6 +152,7 @@ mod tests {
         let asked = Some(Asked {
             amount: 3_999,
             restarts: 2,
+            again: false,
         });
         assert_eq!((training.mark.asked, training.container, training.grace), (asked, 1, 7));
         assert_eq!(

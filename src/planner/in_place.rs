@@ -97,13 +97,24 @@ pub struct Asked {
     pub amount: i64,
     /// How often the container has ended when it runs again by it: no failures of the attempt that then begins.
     pub restarts: i32,
+    /// Whether it was asked once more in its attempt.
+    pub again: bool,
 }
+
+/// What the annotation says last, of a pod that was asked once more.
+const AGAIN: &str = ",again";
 
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.resource.name())?;
-        if let Some(Asked { amount, restarts }) = self.asked {
-            write!(f, "={},restarts={restarts}", self.resource.quantity(amount))?;
+        if let Some(asked) = self.asked {
+            let amount = self.resource.quantity(asked.amount);
+            write!(
+                f,
+                "={amount},restarts={}{}",
+                asked.restarts,
+                if asked.again { AGAIN } else { "" }
+            )?;
         }
         Ok(())
     }
@@ -114,6 +125,10 @@ impl FromStr for Mark {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let (step, restarts) = text.split_once(",restarts=").unzip();
+        let (restarts, again) = match restarts.and_then(|restarts| restarts.strip_suffix(AGAIN)) {
+            Some(restarts) => (Some(restarts), true),
+            None => (restarts, false),
+        };
         let (name, amount) = step.unwrap_or(text).split_once('=').unzip();
         let resources = [Resource::Cpu, Resource::Memory];
         let named = |resource: &Resource| resource.name() == name.unwrap_or(text);
@@ -122,6 +137,7 @@ impl FromStr for Mark {
             (Some(amount), Some(restarts)) => Some(Asked {
                 amount: resource.count(amount).ok_or(())?,
                 restarts: restarts.parse().map_err(|_| ())?,
+                again,
             }),
             (None, None) => None,
             _ => return Err(()),
@@ -254,7 +270,13 @@ mod tests {
 
     #[test]
     fn an_annotation_says_what_was_written_into_it_and_others_say_nothing() {
-        for text in ["cpu", "memory", "cpu=3999m,restarts=2", "memory=1048576,restarts=1"] {
+        for text in [
+            "cpu",
+            "memory",
+            "cpu=3999m,restarts=2",
+            "memory=1048576,restarts=1",
+            "cpu=2m,restarts=3,again",
+        ] {
             let mark: Mark = text.parse().unwrap();
             assert_eq!(mark.to_string(), text);
         }

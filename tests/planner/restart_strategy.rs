@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::names::reason;
-use crate::api::{ConditionType, JobStatus, PyTorchJob, ReplicaType};
+use crate::api::{ConditionType, FailureClass, JobStatus, PyTorchJob, ReplicaType};
 use crate::planner::{Action, Doing, InPlace, Phase, Plan, ask_again, is_true, resize};
 use crate::support::cluster::{Cluster, Outcome, Step, Written};
 use crate::support::dice::Dice;
@@ -210,6 +210,72 @@ fn what_fails_before_all_run_again_is_noted_in_the_pod_and_counts_no_more() {
     fail(scene.pod("job-worker-1"), 1);
     scene.reconcile();
     assert_eq!(scene.status().restarts, Some(2));
+}
+
+/// A job of three that starts again, whose worker 1 was started early and has failed of the Master.
+fn met_the_attempt_before() -> Scene {
+    let mut scene = restarting();
+    scene.next();
+    again(scene.pod("job-worker-1"));
+    lose_a_peer(&mut scene);
+    scene
+}
+
+/// Whether worker 1 was asked once more.
+fn once_more(scene: &mut Scene) -> bool {
+    let asked = training(scene, "job-worker-1").mark.asked;
+    asked.expect("it was asked").again
+}
+
+/// Worker 1 fails because another rank ends.
+fn lose_a_peer(scene: &mut Scene) {
+    let pod = scene.pod("job-worker-1");
+    fail(pod, 1);
+    pod.failure.as_mut().expect("it is not accounted for").class = FailureClass::PeerFailure;
+}
+
+#[test]
+fn a_rank_that_has_failed_of_one_of_the_attempt_before_is_asked_once_more_when_all_others_have_ended() {
+    let mut scene = met_the_attempt_before();
+    again(scene.pod("job-master-0"));
+    assert_eq!(scene.next(), [] as [&str; 0], "worker 0 uses its grace period");
+    again(scene.pod("job-worker-0"));
+    assert_eq!(scene.next(), ["restart worker-1"]);
+    assert!(once_more(&mut scene));
+    again(scene.pod("job-worker-1"));
+    scene.settle();
+    assert!(scene.says("Running=True"), "{:?}", scene.conditions());
+    assert_eq!(scene.status().restarts, Some(1));
+    // The next restart is another matter.
+    fail(scene.pod("job-worker-1"), 1);
+    scene.reconcile();
+    scene.next();
+    assert!(!once_more(&mut scene));
+}
+
+#[test]
+fn what_fails_once_more_or_of_itself_is_left_to_the_kubelet_and_its_back_off() {
+    let others_start = |scene: &mut Scene| {
+        again(scene.pod("job-master-0"));
+        again(scene.pod("job-worker-0"));
+    };
+    let mut scene = met_the_attempt_before();
+    others_start(&mut scene);
+    assert_eq!(scene.next(), ["restart worker-1"]);
+    again(scene.pod("job-worker-1"));
+    lose_a_peer(&mut scene);
+    assert_eq!(scene.next(), [] as [&str; 0]);
+    // The kubelet starts it, which is noted.
+    again(scene.pod("job-worker-1"));
+    assert_eq!(scene.next(), ["restart worker-1"]);
+    assert!(once_more(&mut scene));
+    lose_a_peer(&mut scene);
+    assert_eq!(scene.next(), [] as [&str; 0]);
+
+    let mut scene = met_the_attempt_before();
+    scene.pod("job-worker-1").failure.as_mut().unwrap().class = FailureClass::ImportError;
+    others_start(&mut scene);
+    assert_eq!(scene.next(), [] as [&str; 0]);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::api_server::{Key, Request, Resource, finished};
 use super::laws::replica_of;
 use super::nodes::{
-    End, alive, asked_to_restart, bound, deleting, evicted, exited, owner, pending_group, pods, resize_pending,
-    restarted, running, started, uid,
+    End, alive, asked_to_restart, back_off, backs_off, bound, deleting, evicted, exited, owner, pending_group, pods,
+    resize_pending, restarted, running, started, starts_after_back_off, starts_in_place, uid,
 };
 use super::process::{Millis, wall};
 use super::schedule::{Restarts, Schedule, Shape, Step};
@@ -230,7 +230,14 @@ impl World {
     /// A container ends by itself.
     pub(super) fn end_container(&mut self, key: Key, mut pod: Value, code: i32) {
         let (now, may_restart) = (self.now, !deleting(&pod));
-        if exited(&mut pod, code, now, may_restart) {
+        if backs_off(&pod) {
+            return;
+        }
+        let waits = may_restart && code != 0 && starts_in_place(&pod) && self.random.once_in(2);
+        if waits {
+            back_off(&mut pod, code, now);
+        }
+        if waits || exited(&mut pod, code, now, may_restart) {
             if let Some(job) = owner(&pod).and_then(|job| self.laws.jobs.get_mut(job)) {
                 job.unseen += 1;
             }
@@ -368,6 +375,10 @@ impl World {
         if !running(&pod) || deleting(&pod) || !asked_to_restart(&pod) {
             return;
         }
+        if backs_off(&pod) {
+            starts_after_back_off(&mut pod, self.now);
+            return self.put(key, pod);
+        }
         match self.random.within(0..16) {
             0 => resize_pending(&mut pod, "Infeasible"),
             1 => resize_pending(&mut pod, "Deferred"),
@@ -378,6 +389,18 @@ impl World {
             }
         }
         self.put(key, pod);
+    }
+
+    /// The kubelet has waited long enough after a failure.
+    pub(super) fn start_again(&mut self, pod: &str) {
+        let Some((key, mut pod)) = self.find(pod) else { return };
+        if let Some(back) = self.nodes.lost_until(&pod, self.now) {
+            return self.at(back, Event::StartAgain(uid(&pod).to_owned()));
+        }
+        if running(&pod) && !deleting(&pod) && backs_off(&pod) {
+            starts_after_back_off(&mut pod, self.now);
+            self.put(key, pod);
+        }
     }
 
     /// The container ends well by itself when it is told to, before the kubelet has seen to it that it starts again.

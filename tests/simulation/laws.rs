@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use super::api_server::request::Target;
 use super::api_server::{Answer, Change, Object, Request, Resource, Store};
-use super::nodes::{Life, Nodes, deleting, owner, running, uid};
+use super::nodes::{Life, Nodes, backs_off, deleting, owner, running, uid};
 use super::process::{Millis, wall};
 use crate::api::names;
+use crate::planner::Mark;
 
 /// The longest that requests of one plan are sent: five seconds for the last to begin, five to wait for its turn.
 const PASS: Millis = 10_500;
@@ -53,6 +54,8 @@ pub(super) struct Job {
     pub(super) name: String,
     /// Since when it is to have no new pods, and from which version on.
     unwanted: Option<(Millis, u64)>,
+    /// Since when it is on its way out.
+    leaves: Option<Millis>,
     gone: bool,
     /// Since when it has so many replicas of a role, and from which version on.
     sizes: BTreeMap<&'static str, (u64, Millis, u64)>,
@@ -64,8 +67,9 @@ pub(super) struct Job {
     /// Pods that had succeeded, which a restore of etcd undid.
     successes_undone: i64,
     created_for_ghost: BTreeMap<String, u32>,
-    /// How often the container of a pod was asked to start again for an attempt.
-    asked_to_restart: BTreeMap<(String, i64), u32>,
+    /// How often the container of a pod was asked to start again for an attempt, and how often it then was to have
+    /// ended by that.
+    asked_to_restart: BTreeMap<(String, i64), (u32, i64)>,
     /// Pods whose deletion an operator has asked for.
     asked_to_go: BTreeSet<String>,
     /// Whether a gang of its pods was ever admitted.
@@ -261,8 +265,10 @@ impl Laws {
             job.created_for_ghost.clear();
             job.asked_to_restart.clear();
             job.unwanted = job.unwanted.map(|(_, version)| (now, version));
+            job.leaves = job.leaves.map(|_| now);
             if job.gone {
                 job.unwanted = Some((now, store.version()));
+                job.leaves = Some(now);
             }
         }
         self.jobs = known;
@@ -367,7 +373,9 @@ impl Laws {
         if job.namespace != key.namespace {
             return Err(format!("{what} was created for a job of another namespace"));
         }
-        if self.gangs && key.resource.plural == "pods" && !job.admitted {
+        // Once etcd was restored, it may take a moment to see that the gang was never admitted.
+        let told = self.restored.is_none_or(|restored| sent.at > restored + PASS);
+        if self.gangs && key.resource.plural == "pods" && !job.admitted && told {
             return Err(format!("{what} was created before its gang was admitted"));
         }
         if job.gone {
@@ -442,13 +450,15 @@ impl Laws {
             ));
         }
         if before["spec"] != after["spec"] {
-            let asked = job.asked_to_restart.entry((uid(after).to_owned(), wanted)).or_default();
-            *asked += 1;
+            let (asked, expected) = job.asked_to_restart.entry((uid(after).to_owned(), wanted)).or_default();
             let pending = before["status"]["conditions"].as_array().into_iter().flatten();
             let deferred = pending.into_iter().any(|condition| condition["reason"] == "Deferred");
-            if *asked > 1 && !deferred {
+            *asked += u32::from(!deferred);
+            let failed_since = *asked == 2 && ends(before) > *expected;
+            if *asked > 1 && !deferred && !failed_since {
                 return Err(format!("{what} was asked again for attempt {wanted}"));
             }
+            *expected = expected_ends(after);
         }
         Ok(())
     }
@@ -490,8 +500,8 @@ impl Laws {
     fn was_left_just_now(&self, object: &Value, sent: &Sent<'_>) -> bool {
         let name = &object["metadata"]["labels"]["training.kubeflow.org/job-name"];
         let of_job = |job: &&Job| job.namespace == sent.target.key.namespace && *name == job.name;
-        let unwanted = self.jobs.values().filter(of_job).filter_map(|job| job.unwanted);
-        unwanted.into_iter().any(|(since, _)| sent.at <= since + PASS)
+        let mut leave = self.jobs.values().filter(of_job).filter_map(|job| job.leaves);
+        leave.any(|since| sent.at <= since + PASS)
     }
 
     fn status(&mut self, sent: &Sent<'_>, store: &Store, nodes: &Nodes) -> Result<(), String> {
@@ -570,6 +580,9 @@ impl Job {
             (false, Some(known)) => Some(known),
             (false, None) => Some((now, version)),
         };
+        if gone || deleting(job) {
+            self.leaves = self.leaves.or(Some(now));
+        }
         for role in ["Master", "Worker"] {
             let size = replicas(job, role);
             let known = self.sizes.entry(role).or_insert((size, now, version));
@@ -661,4 +674,17 @@ fn deleted_job(sent: &Sent<'_>) -> Result<(), String> {
         return Err("a job was deleted before its TTL".into());
     }
     Ok(())
+}
+
+/// How often the container of the pod has ended.
+fn ends(pod: &Value) -> i64 {
+    let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_i64();
+    restarts.unwrap_or(0) + i64::from(backs_off(pod))
+}
+
+/// How often the container of the pod will have ended when it has started again as it was asked.
+fn expected_ends(pod: &Value) -> i64 {
+    let mark = pod["metadata"]["annotations"][names::ANNOTATION_IN_PLACE].as_str();
+    let asked = mark.and_then(|mark| mark.parse::<Mark>().ok()?.asked);
+    asked.map_or(0, |asked| asked.restarts.into())
 }

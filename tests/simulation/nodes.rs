@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::api_server::{Key, Resource, Store, finished, whole_second};
 use super::process::{Millis, wall};
+use crate::api::names;
 
 /// Number of nodes.
 pub(super) const NODES: u64 = 2;
@@ -143,6 +144,29 @@ pub(super) fn asked_to_restart(pod: &Value) -> bool {
     pod["status"]["containerStatuses"][0]["resources"] != *resources(pod)
 }
 
+/// Whether the container can start again in the pod because the operator asks for it.
+pub(super) fn starts_in_place(pod: &Value) -> bool {
+    !pod["metadata"]["annotations"][names::ANNOTATION_IN_PLACE].is_null()
+}
+
+/// Whether the container has failed and the kubelet waits before it starts it again.
+pub(super) fn backs_off(pod: &Value) -> bool {
+    !pod["status"]["containerStatuses"][0]["state"]["waiting"].is_null()
+}
+
+/// The container has failed, and the kubelet waits before it starts it again.
+pub(super) fn back_off(pod: &mut Value, code: i32, now: Millis) {
+    let container = &mut pod["status"]["containerStatuses"][0];
+    container["lastState"] = terminated(code, now);
+    container["state"] = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
+}
+
+/// The kubelet has waited long enough, or was asked to start the container.
+pub(super) fn starts_after_back_off(pod: &mut Value, now: Millis) {
+    let ended = pod["status"]["containerStatuses"][0]["lastState"].clone();
+    runs_again(pod, ended, now);
+}
+
 /// The kubelet does not change the resources for now, or ever.
 pub(super) fn resize_pending(pod: &mut Value, reason: &str) {
     pod["status"]["conditions"] = json!([{ "type": "Ready", "status": "True" },
@@ -151,9 +175,13 @@ pub(super) fn resize_pending(pod: &mut Value, reason: &str) {
 
 /// The container was ended, and runs again with the resources that it is to have.
 pub(super) fn restarted(pod: &mut Value, code: i32, now: Millis) {
+    runs_again(pod, terminated(code, now), now);
+}
+
+fn runs_again(pod: &mut Value, ended: Value, now: Millis) {
     let again = resources(pod).clone();
     let container = &mut pod["status"]["containerStatuses"][0];
-    start_again(container, terminated(code, now), now);
+    start_again(container, ended, now);
     container["resources"] = again;
     pod["status"]["conditions"] = json!([{ "type": "Ready", "status": "True" }]);
 }

@@ -9,7 +9,7 @@ use super::api_server::request::Target;
 use super::api_server::{Answer, ApiServer, Key, Request, Resource, Store, expired, finished, shown};
 use super::jobs::{self, NAMESPACE, OTHER_NAMESPACE};
 use super::laws::{Job, Knowledge, Laws, Refuted, Sent, refuted};
-use super::nodes::{Nodes, deleting, uid};
+use super::nodes::{Nodes, backs_off, deleting, uid};
 use super::process::{Millis, Process, wall};
 use super::random::Random;
 use super::schedule::{Fault, Kind, Schedule};
@@ -39,6 +39,8 @@ pub(super) enum Event {
     Run(String),
     /// The kubelet sees that the resources of a container were changed.
     Resize(String),
+    /// The kubelet has waited long enough after a failure.
+    StartAgain(String),
     Stop(String),
     Remove(String),
     /// All faults are over.
@@ -330,6 +332,7 @@ impl World {
             Event::Bind(pod) => self.bind(&pod),
             Event::Run(pod) => self.start_pod(&pod),
             Event::Resize(pod) => self.resize_pod(&pod),
+            Event::StartAgain(pod) => self.start_again(&pod),
             Event::Stop(pod) => self.stop_pod(&pod),
             Event::Remove(pod) => self.remove_pod(&pod),
             Event::Quiet => self.quiet(),
@@ -671,6 +674,9 @@ impl World {
             };
             self.within(soon, Event::Resize(id.clone()));
         }
+        if backs_off(pod) && !change.before.as_ref().is_some_and(|before| backs_off(before)) {
+            self.within(200..12_000, Event::StartAgain(id.clone()));
+        }
         if deleting(pod) && !change.before.as_ref().is_some_and(|before| deleting(before)) && !finished(pod) {
             self.nodes.stop(pod);
             let soon = if self.random.once_in(4) { 1_000..8_000 } else { 20..900 };
@@ -734,6 +740,7 @@ impl World {
             self.within(5..100, Event::Bind(pod.clone()));
             self.within(100..500, Event::Run(pod.clone()));
             self.within(500..1_000, Event::Resize(pod.clone()));
+            self.within(500..1_000, Event::StartAgain(pod.clone()));
             if deleting {
                 self.within(500..1_000, Event::Stop(pod));
             }

@@ -5,8 +5,9 @@
 //! the attempt with what it is asked for, and the step that asks for it. So whatever is stored says what is left to do.
 //!
 //! Until all run again, failures are those of the restart and count no more: a rank that starts early may meet one that
-//! is about to end, and may fail of that a little later. The kubelet starts what fails again, and how often it did is
-//! written into the annotation. What does not start in time, and what cannot, is created again.
+//! is about to end, and may fail of that a little later. The kubelet starts what fails again, but waits before it does,
+//! so such a rank is asked once more when all others have ended. How often the kubelet did is written into the
+//! annotation. What does not start in time, and what cannot, is created again.
 
 use std::time::Duration;
 
@@ -121,6 +122,7 @@ fn runs(world: &World<'_>, pod: &Pod) -> bool {
 fn steps<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod, Step)> {
     let Some(newest) = newest(world) else { return Vec::new() };
     let restart = restarted(world).map(|attempt| (under_way(world), world.now >= late_at(world, attempt)));
+    let all_ended = restart.is_some_and(|(under_way, _)| under_way) && all_have_ended(world);
     // What the status has counted is replaced, as it is without this strategy.
     let pods = world
         .desired_pods()
@@ -129,7 +131,13 @@ fn steps<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod, Step)> {
         .map(|(replica, pod)| {
             let step = match restart {
                 _ if world.is_of_earlier_attempt(pod) => begin(world, pod, newest.number),
-                Some((under_way, late)) => go_on(pod, newest.number, under_way, late),
+                Some((under_way, late)) => {
+                    let once_more = failed_of_another(pod).filter(|_| all_ended);
+                    once_more.map_or_else(
+                        || go_on(pod, newest.number, under_way, late),
+                        |training| ask(training, newest.number, true),
+                    )
+                }
                 None => Step::Leave,
             };
             (replica, pod, step)
@@ -153,14 +161,39 @@ fn begin(world: &World<'_>, pod: &Pod, attempt: i32) -> Step {
         }
         (_, Some(training)) => training,
     };
+    ask(training, attempt, false)
+}
+
+/// Asks a container by the next step of its resource.
+fn ask(training: &InPlace, attempt: i32, again: bool) -> Step {
     let asked = Asked {
         amount: training.mark.resource.other(training.amount),
         restarts: training.ends.saturating_add((training.doing == Doing::Runs).into()),
+        again,
     };
     Step::Ask(Restart {
         container: Some(training.container),
         ..annotation(training, attempt, asked)
     })
+}
+
+/// Whether no container is left of the attempt before.
+fn all_have_ended(world: &World<'_>) -> bool {
+    let ended = |training: &InPlace| training.is_asked() && !training.is_to_restart();
+    let has_ended = |pod: &Pod| !pod.terminating && pod.in_place.as_deref().is_none_or(ended);
+    world
+        .desired_pods()
+        .all(|(_, pod)| has_ended(pod) && !world.is_of_earlier_attempt(pod))
+}
+
+/// The container, if it has failed since it was asked, of what may have happened to another, and was not asked once
+/// more.
+fn failed_of_another(pod: &Pod) -> Option<&InPlace> {
+    let training = pod.in_place.as_deref()?;
+    let waits = pod.phase == Phase::Running && training.doing == Doing::Waits && training.failed();
+    let again = training.mark.asked.is_some_and(|asked| asked.again);
+    let failure = pod.failure.as_ref().filter(|_| waits && !again)?;
+    (failure.class.standing() != Standing::Cause).then_some(training)
 }
 
 /// Goes on with a pod of the newest attempt.
@@ -200,6 +233,7 @@ fn account(training: &InPlace, attempt: i32, under_way: bool) -> Step {
     let asked = Asked {
         amount: training.amount,
         restarts: training.ends,
+        again: training.mark.asked.is_some_and(|asked| asked.again),
     };
     Step::Ask(annotation(training, attempt, asked))
 }
