@@ -3,7 +3,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::{names, shortened};
-use crate::cache::parts::{AmountsView, ContainerStatusView, SpecView, StatusView, TROUBLE_BYTES, TerminatedView};
+use crate::cache::parts::{
+    AmountsView, ConditionView, ContainerStatusView, SpecView, StatusView, TROUBLE_BYTES, TerminatedView,
+};
 use crate::planner::{Doing, InPlace, Mark, Resource};
 
 /// Seconds that Kubernetes gives a pod to end.
@@ -21,6 +23,7 @@ pub(super) fn of(metadata: &ObjectMeta, spec: &SpecView, status: &StatusView) ->
     let amount = count(mark.resource, resources.requests.as_ref())?;
     let training = training(status);
     let doing = training.map_or(Doing::Waits, doing);
+    let pending = pending(metadata, status);
     Some(InPlace {
         mark,
         container,
@@ -31,10 +34,8 @@ pub(super) fn of(metadata: &ObjectMeta, spec: &SpecView, status: &StatusView) ->
         earlier: None,
         doing,
         applied: training.is_some_and(|training| applied(metadata, status, training, &mark, amount)),
-        deferred: status
-            .condition("PodResizePending", "True")
-            .is_some_and(|pending| pending.reason.as_deref() == Some("Deferred")),
-        refused: refused(status),
+        deferred: pending.is_some_and(|pending| pending.reason.as_deref() == Some("Deferred")),
+        refused: pending.map(refused),
     })
 }
 
@@ -101,12 +102,18 @@ fn count(resource: Resource, amounts: Option<&AmountsView>) -> Option<i64> {
     resource.count(quantity?)
 }
 
-/// Why the kubelet does not restart it: the node has no room for the step up, or changes no such resource.
-fn refused(status: &StatusView) -> Option<String> {
+/// What the kubelet says of a change that it does not make, if that is the change which is asked for now.
+fn pending<'a>(metadata: &ObjectMeta, status: &'a StatusView) -> Option<&'a ConditionView> {
     let pending = status.condition("PodResizePending", "True")?;
+    let seen = pending.observed_generation;
+    (seen.is_none() || seen >= metadata.generation).then_some(pending)
+}
+
+/// Why the kubelet does not restart it: the node has no room for the step up, or changes no such resource.
+fn refused(pending: &ConditionView) -> String {
     let reason = pending.reason.as_deref().unwrap_or("Pending");
     let message = shortened(pending.message.clone().unwrap_or_default(), TROUBLE_BYTES);
-    Some(format!("the kubelet says {reason}: {}", message.trim_end_matches('.')))
+    format!("the kubelet says {reason}: {}", message.trim_end_matches('.'))
 }
 
 #[cfg(test)]
@@ -245,6 +252,13 @@ mod tests {
         let infeasible = applied("4", 4, &resizing("PodResizePending", "Infeasible"));
         assert_eq!(infeasible.refused.as_deref(), Some("the kubelet says Infeasible: no"));
         assert!(!infeasible.deferred);
+        // Of the step before this one it says nothing any more.
+        for (seen, expected) in [(3, (false, None)), (4, (true, deferred.refused))] {
+            let mut pending = resizing("PodResizePending", "Deferred");
+            pending[0]["observedGeneration"] = json!(seen);
+            let now = applied("4", 3, &pending);
+            assert_eq!((now.deferred, now.refused), expected, "{seen}");
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub(super) struct ConditionView {
     pub message: Option<String>,
     #[serde(rename = "lastTransitionTime")]
     pub last_transition_time: Option<Time>,
+    #[serde(rename = "observedGeneration")]
+    pub observed_generation: Option<i64>,
 }
 
 /// Status of a container.

@@ -381,7 +381,10 @@ impl World {
         }
         match self.random.within(0..16) {
             0 => resize_pending(&mut pod, "Infeasible"),
-            1 => resize_pending(&mut pod, "Deferred"),
+            1 => {
+                resize_pending(&mut pod, "Deferred");
+                self.laws.deferred.insert(uid(&pod).to_owned());
+            }
             2 => self.end_before_restart(&mut pod),
             _ => {
                 let code = *self.random.pick(&[0, 1, 143, 143]);

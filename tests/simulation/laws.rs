@@ -42,6 +42,8 @@ pub(super) struct Laws {
     pub(super) knowledge: Vec<Knowledge>,
     /// When etcd was last restored.
     pub(super) restored: Option<Millis>,
+    /// Pods whose node had no room for a step that they were asked for, until they are asked for another.
+    pub(super) deferred: BTreeSet<String>,
     /// Whether pods have to be admitted as gangs.
     pub(super) gangs: bool,
     pub(super) broken: Option<String>,
@@ -451,8 +453,8 @@ impl Laws {
         }
         if before["spec"] != after["spec"] {
             let (asked, expected) = job.asked_to_restart.entry((uid(after).to_owned(), wanted)).or_default();
-            let pending = before["status"]["conditions"].as_array().into_iter().flatten();
-            let deferred = pending.into_iter().any(|condition| condition["reason"] == "Deferred");
+            // The operator may see late that there is room by now.
+            let deferred = self.deferred.remove(uid(after));
             *asked += u32::from(!deferred);
             let failed_since = *asked == 2 && ends(before) > *expected;
             if *asked > 1 && !deferred && !failed_since {

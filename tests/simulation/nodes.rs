@@ -170,7 +170,8 @@ pub(super) fn starts_after_back_off(pod: &mut Value, now: Millis) {
 /// The kubelet does not change the resources for now, or ever.
 pub(super) fn resize_pending(pod: &mut Value, reason: &str) {
     pod["status"]["conditions"] = json!([{ "type": "Ready", "status": "True" },
-        { "type": "PodResizePending", "status": "True", "reason": reason, "message": "the node is full" }]);
+        { "type": "PodResizePending", "status": "True", "reason": reason, "message": "the node is full",
+            "observedGeneration": pod["metadata"]["generation"] }]);
 }
 
 /// The container was ended, and runs again with the resources that it is to have.

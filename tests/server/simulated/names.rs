@@ -146,7 +146,6 @@ fn drop_what_is_not_simulated(object: &mut Value) {
             }
             remove(object, &["status", "qosClass"]);
             remove(object, &["status", "observedGeneration"]);
-            remove(object, &["metadata", "generation"]);
             for container in object["spec"]["containers"].as_array_mut().into_iter().flatten() {
                 let kept = ["name", "image"];
                 if let Some(fields) = container.as_object_mut() {

@@ -88,7 +88,7 @@ fn finalizers(object: &Value, policy: Option<&str>) -> Vec<Value> {
 /// Says when an object is to go. That is an edit, for controllers to see.
 fn begin_deletion(key: &Key, object: &mut Value, grace: i64, now: Timestamp) {
     let metadata = &mut object["metadata"];
-    if key.resource.custom && metadata["deletionTimestamp"].is_null() {
+    if key.resource.counts_generations() && metadata["deletionTimestamp"].is_null() {
         metadata["generation"] = json!(metadata["generation"].as_i64().unwrap_or(1) + 1);
     }
     if metadata["deletionGracePeriodSeconds"]

@@ -139,8 +139,10 @@ impl ApiServer {
         metadata["namespace"] = json!(key.namespace);
         metadata["uid"] = json!(format!("{:08x}-0000-4000-8000-{:012x}", self.born, self.born));
         metadata["creationTimestamp"] = json!(whole_second(now));
-        if resource.custom {
+        if resource.counts_generations() {
             metadata["generation"] = json!(1);
+        }
+        if resource.custom {
             object.remove("status");
         }
         if resource.plural == "pods" {

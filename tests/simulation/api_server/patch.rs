@@ -81,7 +81,7 @@ impl ApiServer {
         ] {
             keep(&mut object["metadata"], &stored["metadata"], field);
         }
-        if key.resource.custom && object["spec"] != stored["spec"] {
+        if key.resource.counts_generations() && object["spec"] != stored["spec"] {
             let generation = stored["metadata"]["generation"].as_i64().unwrap_or(1);
             object["metadata"]["generation"] = json!(generation + 1);
         }

@@ -51,6 +51,11 @@ impl Resource {
         found.unwrap_or_else(|| panic!("{plural} are not served"))
     }
 
+    /// Whether its objects say how often what is asked of them has changed.
+    pub(crate) fn counts_generations(&self) -> bool {
+        self.custom || self.plural == "pods"
+    }
+
     /// `apiVersion` of its objects.
     pub(crate) fn api_version(&self) -> String {
         if self.group.is_empty() {
