@@ -643,7 +643,7 @@ fn needed(pod: &Value, job: &Value, life: &Life) -> Result<(), String> {
     let replaced = status["replacedPods"].as_array().into_iter().flatten();
     let counted = replaced.into_iter().any(|uid| *uid == pod["metadata"]["uid"]);
     let uncounted = life.failed() && pod["status"]["phase"] == "Failed" && !counted;
-    if uncounted && !restarts_in_place(job) {
+    if uncounted && !restarts_in_place(job) && !is_of_ended_attempt(pod, job) {
         return Err("before its failure was counted".into());
     }
     let whole = job["spec"]["runPolicy"]["restartScope"] == "Job" && status["restarts"].as_i64().unwrap_or(0) > 0;
@@ -659,6 +659,13 @@ fn restarts_in_place(job: &Value) -> bool {
     let newest = attempts.and_then(|attempts| attempts.last());
     let begins = newest.is_some_and(|newest| newest["runningSince"].is_null());
     job["spec"]["runPolicy"]["restartStrategy"] == "InPlace" && begins
+}
+
+/// Whether the attempt of the pod has ended: what fails of it later counts no more.
+fn is_of_ended_attempt(pod: &Value, job: &Value) -> bool {
+    let mut attempts = job["status"]["attempts"].as_array().into_iter().flatten();
+    let of_pod = attempts.find(|known| known["number"].as_i64() == attempt(pod));
+    of_pod.is_some_and(|of_pod| !of_pod["ended"].is_null())
 }
 
 fn deleted_job(sent: &Sent<'_>) -> Result<(), String> {
