@@ -29,8 +29,8 @@ pub const ANNOTATION_PROGRESS_DEADLINE: &str = "training.kubeflow.org/progress-d
 /// Kubeflow's.
 pub const ANNOTATION_EXCLUDED_NODES: &str = "training.kubeflow.org/excluded-nodes";
 /// Annotation of a pod whose training container can be restarted in place: the resource by which it is asked to, and
-/// once it has been, the amount asked for and how many restarts of the container are no failures, as in
-/// `cpu=3999m,restarts=2`. An addition to Kubeflow's.
+/// once it has been, the amount asked for, how many restarts of the container are no failures, and whether it was asked
+/// once more, as in `cpu=3999m,restarts=2` and `cpu=3997m,restarts=3,again`. An addition to Kubeflow's.
 pub const ANNOTATION_IN_PLACE: &str = "training.kubeflow.org/restart-in-place";
 /// Value of [`LABEL_JOB_ROLE`].
 pub const JOB_ROLE_MASTER: &str = "master";

@@ -62,7 +62,8 @@ impl Resource {
         }
     }
 
-    /// Below the amount from which a step up to this one has no room, for which there is always room.
+    /// An amount for which there is always room, and which differs from this one and from the one that is one step from
+    /// it.
     #[must_use]
     pub const fn below(self, amount: i64) -> i64 {
         amount - 2 * self.step()
@@ -101,20 +102,18 @@ pub struct Asked {
     pub again: bool,
 }
 
-/// What the annotation says last, of a pod that was asked once more.
-const AGAIN: &str = ",again";
+/// What the annotation says too, of a pod that was asked once more. Further words are for operators that know them.
+const AGAIN: &str = "again";
 
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.resource.name())?;
         if let Some(asked) = self.asked {
             let amount = self.resource.quantity(asked.amount);
-            write!(
-                f,
-                "={amount},restarts={}{}",
-                asked.restarts,
-                if asked.again { AGAIN } else { "" }
-            )?;
+            write!(f, "={amount},restarts={}", asked.restarts)?;
+            if asked.again {
+                write!(f, ",{AGAIN}")?;
+            }
         }
         Ok(())
     }
@@ -124,11 +123,10 @@ impl FromStr for Mark {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (step, restarts) = text.split_once(",restarts=").unzip();
-        let (restarts, again) = match restarts.and_then(|restarts| restarts.strip_suffix(AGAIN)) {
-            Some(restarts) => (Some(restarts), true),
-            None => (restarts, false),
-        };
+        let (step, rest) = text.split_once(",restarts=").unzip();
+        let mut words = rest.into_iter().flat_map(|rest| rest.split(','));
+        let restarts = words.next();
+        let again = words.any(|word| word == AGAIN);
         let (name, amount) = step.unwrap_or(text).split_once('=').unzip();
         let resources = [Resource::Cpu, Resource::Memory];
         let named = |resource: &Resource| resource.name() == name.unwrap_or(text);
@@ -280,6 +278,12 @@ mod tests {
             let mark: Mark = text.parse().unwrap();
             assert_eq!(mark.to_string(), text);
         }
+        let later: Mark = "cpu=2m,restarts=3,new,again".parse().unwrap();
+        assert_eq!(
+            later.to_string(),
+            "cpu=2m,restarts=3,again",
+            "words of a later operator"
+        );
         for text in [
             "",
             "gpu",

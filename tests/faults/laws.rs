@@ -330,6 +330,11 @@ mod tests {
         (Kind::Pod, if uid == "p" { "p" } else { "q" }, pod)
     }
 
+    /// A job of so many attempts.
+    fn attempts(newest: u32) -> (Kind, &'static str, Value) {
+        job(&json!({ "attempts": [{ "number": newest }] }), &json!({}))
+    }
+
     fn of_attempt(attempt: &str) -> (Kind, &'static str, Value) {
         let (kind, name, pod) = pod("p", "0", "Running", false);
         let annotations = json!({ names::ANNOTATION_ATTEMPT: attempt });
@@ -373,6 +378,7 @@ mod tests {
             (Kind::Job, "job", Value::Null),
         ];
         assert_eq!(broken(&life), [""; 0]);
+        assert_eq!(broken(&[attempts(2), of_attempt("2")]), [""; 0]);
     }
 
     #[test]
@@ -402,7 +408,8 @@ mod tests {
                 "S4",
                 vec![plain(), pod("p", "0", "Failed", false), pod("p", "0", "Failed", true)],
             ),
-            ("S4", vec![plain(), of_attempt("2")]),
+            ("S4", vec![plain(), of_attempt("1")]),
+            ("S4", vec![attempts(1), of_attempt("2")]),
             ("S4", vec![job(&json!({ "restarts": 2 }), &none)]),
             ("S4", vec![job(&json!({ "restarts": 1 }), &none), plain()]),
             (

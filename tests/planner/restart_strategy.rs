@@ -239,9 +239,15 @@ fn a_rank_that_has_failed_of_one_of_the_attempt_before_is_asked_once_more_when_a
     let mut scene = met_the_attempt_before();
     again(scene.pod("job-master-0"));
     assert_eq!(scene.next(), [] as [&str; 0], "worker 0 uses its grace period");
+    // The kubelet had just started it by itself, and it has yet to end.
+    training(&mut scene, "job-worker-0").ends += 1;
+    assert_eq!(scene.next(), [] as [&str; 0]);
+    training(&mut scene, "job-worker-0").ends -= 1;
     again(scene.pod("job-worker-0"));
     assert_eq!(scene.next(), ["restart worker-1"]);
     assert!(once_more(&mut scene));
+    let amounts = [10, 9].contains(&training(&mut scene, "job-worker-1").amount);
+    assert!(!amounts, "it has run with these, and the kubelet would let it wait");
     again(scene.pod("job-worker-1"));
     scene.settle();
     assert!(scene.says("Running=True"), "{:?}", scene.conditions());
@@ -719,7 +725,8 @@ fn step(dice: &mut Dice) -> Step {
             Step::Operate(pick, outcomes)
         }
         5 | 6 => Step::Run(pick),
-        7 => Step::Fail(pick, 137),
+        // Of itself, or of another.
+        7 => Step::Fail(pick, [137, 143][dice.below(2)]),
         8 => match dice.below(4) {
             0 => Step::Succeed(pick),
             1 => Step::Evict(pick),

@@ -376,8 +376,10 @@ impl World {
             return;
         }
         if backs_off(&pod) {
-            starts_after_back_off(&mut pod, self.now);
-            return self.put(key, pod);
+            if self.nodes.starts_at_once(&pod) {
+                self.end_back_off(key, pod);
+            }
+            return;
         }
         match self.random.within(0..16) {
             0 => resize_pending(&mut pod, "Infeasible"),
@@ -389,6 +391,7 @@ impl World {
             _ => {
                 let code = *self.random.pick(&[0, 1, 143, 143]);
                 restarted(&mut pod, code, self.now);
+                self.nodes.restarted(&pod);
             }
         }
         self.put(key, pod);
@@ -396,14 +399,19 @@ impl World {
 
     /// The kubelet has waited long enough after a failure.
     pub(super) fn start_again(&mut self, pod: &str) {
-        let Some((key, mut pod)) = self.find(pod) else { return };
+        let Some((key, pod)) = self.find(pod) else { return };
         if let Some(back) = self.nodes.lost_until(&pod, self.now) {
             return self.at(back, Event::StartAgain(uid(&pod).to_owned()));
         }
         if running(&pod) && !deleting(&pod) && backs_off(&pod) {
-            starts_after_back_off(&mut pod, self.now);
-            self.put(key, pod);
+            self.end_back_off(key, pod);
         }
+    }
+
+    fn end_back_off(&mut self, key: Key, mut pod: Value) {
+        starts_after_back_off(&mut pod, self.now);
+        self.nodes.restarted(&pod);
+        self.put(key, pod);
     }
 
     /// The container ends well by itself when it is told to, before the kubelet has seen to it that it starts again.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::api_server::request::Target;
 use super::api_server::{Answer, Change, Object, Request, Resource, Store};
-use super::nodes::{Life, Nodes, backs_off, deleting, owner, running, uid};
+use super::nodes::{Life, Nodes, asked_to_restart, backs_off, deleting, owner, pods, running, uid};
 use super::process::{Millis, wall};
 use crate::api::names;
 use crate::planner::Mark;
@@ -452,15 +452,10 @@ impl Laws {
             ));
         }
         if before["spec"] != after["spec"] {
-            let (asked, expected) = job.asked_to_restart.entry((uid(after).to_owned(), wanted)).or_default();
             // The operator may see late that there is room by now.
             let deferred = self.deferred.remove(uid(after));
-            *asked += u32::from(!deferred);
-            let failed_since = *asked == 2 && ends(before) > *expected;
-            if *asked > 1 && !deferred && !failed_since {
-                return Err(format!("{what} was asked again for attempt {wanted}"));
-            }
-            *expected = expected_ends(after);
+            job.step_asked(before, after, wanted, deferred, store)
+                .map_err(|why| format!("{what} was asked {why}"))?;
         }
         Ok(())
     }
@@ -575,6 +570,38 @@ fn created_key(sent: &Sent<'_>) -> super::api_server::Key {
 }
 
 impl Job {
+    /// A step was made that asks the container of a pod to start again for this attempt: once, and once more if it has
+    /// failed since and all others have ended.
+    fn step_asked(
+        &mut self,
+        before: &Value,
+        after: &Value,
+        attempt: i64,
+        deferred: bool,
+        store: &Store,
+    ) -> Result<(), String> {
+        let (asked, expected) = self
+            .asked_to_restart
+            .entry((uid(after).to_owned(), attempt))
+            .or_default();
+        *asked += u32::from(!deferred);
+        let once_more = *asked > 1 && !deferred;
+        if once_more && (*asked > 2 || ends(before) <= *expected) {
+            return Err(format!("again for attempt {attempt}"));
+        }
+        *expected = expected_ends(after);
+        let first_time = |pod: &Value| {
+            let asked = self.asked_to_restart.get(&(uid(pod).to_owned(), attempt));
+            asked.is_some_and(|(asked, _)| *asked == 1)
+        };
+        let mut left = pods(store, &self.namespace).map(|(_, pod)| pod);
+        let left = left.find(|pod| owner(pod) == owner(after) && has_yet_to_end(pod) && first_time(pod));
+        match left.filter(|_| once_more) {
+            Some(left) => Err(format!("once more before {} had ended", left["metadata"]["name"])),
+            None => Ok(()),
+        }
+    }
+
     fn take_in(&mut self, job: &Value, version: u64, now: Millis, gone: bool) {
         let wanted = !gone && !suspended(job) && !terminal(job) && !deleting(job);
         self.unwanted = match (wanted, self.unwanted) {
@@ -683,6 +710,11 @@ fn deleted_job(sent: &Sent<'_>) -> Result<(), String> {
         return Err("a job was deleted before its TTL".into());
     }
     Ok(())
+}
+
+/// Whether the container of the pod runs, and was asked to start again.
+fn has_yet_to_end(pod: &Value) -> bool {
+    running(pod) && !deleting(pod) && !backs_off(pod) && asked_to_restart(pod)
 }
 
 /// How often the container of the pod has ended.

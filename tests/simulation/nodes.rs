@@ -1,7 +1,7 @@
 //! The nodes: a scheduler, kubelets and what ends pods. What a pod really did is kept here, for the laws to compare with
 //! what the operator makes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -21,6 +21,8 @@ pub(super) struct Life {
     pub(super) stopped: bool,
     /// How it ended.
     pub(super) ended: Option<End>,
+    /// With which resources its container has started after an end. With these the kubelet backs off.
+    pub(super) started_with: BTreeSet<String>,
 }
 
 /// How a pod ended.
@@ -56,6 +58,19 @@ impl Nodes {
     pub(super) fn lost_until(&self, pod: &Value, now: Millis) -> Option<Millis> {
         let back = self.back.get(&node_of(pod))?;
         (*back > now).then_some(*back)
+    }
+
+    /// The container of a pod has started again.
+    pub(super) fn restarted(&mut self, pod: &Value) {
+        if let Some(life) = self.lives.get_mut(uid(pod)) {
+            life.started_with.insert(resources(pod).to_string());
+        }
+    }
+
+    /// Whether the kubelet starts the container of a pod at once although it has just failed.
+    pub(super) fn starts_at_once(&self, pod: &Value) -> bool {
+        let life = self.lives.get(uid(pod));
+        !life.is_some_and(|life| life.started_with.contains(&resources(pod).to_string()))
     }
 
     /// Takes in a pod that was created.

@@ -164,10 +164,13 @@ fn begin(world: &World<'_>, pod: &Pod, attempt: i32) -> Step {
     ask(training, attempt, false)
 }
 
-/// Asks a container by the next step of its resource.
+/// Asks a container by the next step of its resource. The kubelet remembers for ten minutes with which amount a container
+/// has started after an end, and lets it wait if it is to start with that: so once more is by another one.
 fn ask(training: &InPlace, attempt: i32, again: bool) -> Step {
+    let (resource, amount) = (training.mark.resource, training.amount);
+    let below = Some(resource.below(amount)).filter(|below| again && *below > 0);
     let asked = Asked {
-        amount: training.mark.resource.other(training.amount),
+        amount: below.unwrap_or_else(|| resource.other(amount)),
         restarts: training.ends.saturating_add((training.doing == Doing::Runs).into()),
         again,
     };
@@ -179,15 +182,18 @@ fn ask(training: &InPlace, attempt: i32, again: bool) -> Step {
 
 /// Whether no container is left of the attempt before.
 fn all_have_ended(world: &World<'_>) -> bool {
-    let ended = |training: &InPlace| training.is_asked() && !training.is_to_restart();
+    let ended = |training: &InPlace| match training.doing {
+        Doing::Runs => training.runs(),
+        Doing::Waits | Doing::Done => training.is_asked() && !training.is_to_restart(),
+    };
     let has_ended = |pod: &Pod| !pod.terminating && pod.in_place.as_deref().is_none_or(ended);
     world
         .desired_pods()
         .all(|(_, pod)| has_ended(pod) && !world.is_of_earlier_attempt(pod))
 }
 
-/// The container, if it has failed since it was asked, of what may have happened to another, and was not asked once
-/// more.
+/// The container, if it waits to be started again after a failure that another rank may have caused, and was not asked
+/// once more in this attempt.
 fn failed_of_another(pod: &Pod) -> Option<&InPlace> {
     let training = pod.in_place.as_deref()?;
     let waits = pod.phase == Phase::Running && training.doing == Doing::Waits && training.failed();

@@ -61,7 +61,7 @@ fn every_permission_is_documented() {
 }
 
 #[test]
-fn who_may_administer_jobs_may_do_what_who_may_edit_them_does_and_no_role_is_written_by_kubernetes() {
+fn the_role_that_administers_jobs_has_the_rules_of_the_one_that_edits_them_and_none_is_aggregated() {
     let text = fs::read_to_string(repository().join("config/rbac/users.yaml")).unwrap();
     let roles: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
     let [admin, edit, view] = &roles[..] else {
