@@ -190,6 +190,12 @@ impl InPlace {
         self.mark.asked.map_or(0, |asked| asked.restarts)
     }
 
+    /// How often it will have ended when it starts by a step that is made now.
+    #[must_use]
+    pub fn ends_when_asked(&self) -> i32 {
+        self.ends.saturating_add((self.doing == Doing::Runs).into())
+    }
+
     /// Whether it has failed in its attempt.
     #[must_use]
     pub fn failed(&self) -> bool {

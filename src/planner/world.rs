@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{ChildKind, ChildRef, JobStatus, PyTorchJob, Replica, ReplicaType, RestartScope};
+use crate::api::{ChildKind, ChildRef, ConditionType, JobStatus, PyTorchJob, Replica, ReplicaType, RestartScope};
 use crate::planner::child::{Child, Pod};
 use crate::planner::gang::Gang;
 use crate::planner::init_container::InitContainer;
@@ -114,6 +114,21 @@ impl<'a> World<'a> {
     pub fn is_of_earlier_attempt(&self, pod: &Pod) -> bool {
         let newest = || self.job.status.as_ref().map_or(0, JobStatus::attempt);
         self.job.spec.restarts_in_place() && pod.attempt.is_some_and(|attempt| attempt < newest())
+    }
+
+    /// Whether the pod is of an attempt that is over and whose pods do not go on: one that was created late, by a request
+    /// of an operator that is dead, or that was asked to start again in place before that was edited away.
+    #[must_use]
+    pub fn is_of_ended_attempt(&self, pod: &Pod) -> bool {
+        let attempts = self.job.status.as_ref().map(|status| status.attempts.as_slice());
+        let newest = attempts.and_then(<[_]>::last);
+        let ended = newest.and_then(|newest| match (&newest.ended, newest.why.as_deref()) {
+            (None, _) => Some(newest.number.saturating_sub(1)),
+            (Some(_), Some(why)) if why == ConditionType::Restarting.as_str() => Some(newest.number),
+            (Some(_), _) => None,
+        });
+        let recreates = self.restarts_as_a_whole() && !self.job.spec.restarts_in_place();
+        recreates && pod.attempt.zip(ended).is_some_and(|(attempt, ended)| attempt <= ended)
     }
 
     /// Whether the status has counted the failure of this pod.

@@ -7,6 +7,7 @@ use crate::api::{JobStatus, PyTorchJob, ReplicaType};
 use crate::planner::{Phase, Plan};
 use crate::support::cluster::{Cluster, Outcome, Step, Written};
 use crate::support::dice::Dice;
+use crate::support::fixture::in_place::fail;
 use crate::support::fixture::{JobBuilder, actions, master_and_workers, workers};
 
 fn whole(job: JobBuilder) -> JobBuilder {
@@ -65,6 +66,56 @@ fn several_that_fail_together_are_one_restart_and_the_limit_counts_restarts() {
     scene.exit("job-worker-2", 1);
     scene.settle();
     assert!(scene.says("Failed=True"), "{:?}", scene.conditions());
+}
+
+#[test]
+fn a_pod_that_was_created_late_for_an_attempt_that_has_ended_is_created_again_and_counts_no_more() {
+    for (event, worker) in [("none", 1), ("it fails", 1), ("it succeeds", 0)] {
+        let mut scene = whole(workers(2)).running();
+        scene.exit("job-worker-1", 1);
+        scene.settle();
+        scene.bury();
+        scene.settle();
+        scene.run();
+        assert_eq!(scene.status().attempt(), 2);
+        let pod = format!("job-worker-{worker}");
+        scene.pod(&pod).attempt = Some(1);
+        match event {
+            "it fails" => scene.exit(&pod, 1),
+            "it succeeds" => scene.exit(&pod, 0),
+            _ => {}
+        }
+        assert_eq!(scene.next(), [format!("delete pod worker-{worker}")], "{event}");
+        scene.remove(&pod);
+        assert_eq!(scene.next(), [format!("create pod worker-{worker}")], "{event}");
+        let status = scene.status();
+        assert_eq!(
+            (status.attempt(), status.restarts, status.completed_indexes),
+            (2, Some(1), None),
+            "{event}"
+        );
+    }
+}
+
+#[test]
+fn what_was_not_asked_before_restarts_in_place_are_edited_away_is_created_again() {
+    let mut scene = whole(master_and_workers(1))
+        .policy("restartStrategy", "InPlace")
+        .running();
+    fail(scene.pod("job-worker-0"), 1);
+    scene.reconcile();
+    scene.job.spec.run_policy.restart_strategy = None;
+    assert_eq!(scene.next(), ["delete pod master-0", "delete pod worker-0"]);
+}
+
+#[test]
+fn no_pod_is_late_when_a_suspension_has_ended_its_attempt() {
+    let mut scene = whole(master_and_workers(1)).running();
+    scene.job.spec.run_policy.suspend = Some(true);
+    scene.reconcile();
+    scene.job.spec.run_policy.suspend = Some(false);
+    scene.reconcile();
+    assert_eq!(scene.next(), [] as [&str; 0]);
 }
 
 #[test]

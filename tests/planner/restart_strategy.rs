@@ -7,7 +7,7 @@ use crate::api::{ConditionType, FailureClass, JobStatus, PyTorchJob, ReplicaType
 use crate::planner::{Action, Doing, InPlace, Phase, Plan, ask_again, is_true, resize};
 use crate::support::cluster::{Cluster, Outcome, Step, Written};
 use crate::support::dice::Dice;
-use crate::support::fixture::in_place::{again, fail};
+use crate::support::fixture::in_place::{again, ask, fail};
 use crate::support::fixture::{JobBuilder, Scene, actions, at, master, master_and_workers, workers};
 
 const ALL: [&str; 3] = ["job-master-0", "job-worker-0", "job-worker-1"];
@@ -423,6 +423,32 @@ fn a_container_that_the_kubelet_started_just_before_its_step_has_yet_to_start_ag
     again(scene.pod("job-worker-1"));
     scene.settle();
     assert_eq!(training(&mut scene, "job-worker-1").ends, 2);
+    assert!(scene.says("Running=True"), "{:?}", scene.conditions());
+    assert_eq!(scene.status().restarts, Some(1));
+}
+
+#[test]
+fn what_has_ended_by_itself_between_the_annotation_and_the_step_is_expected_to_end_once_more() {
+    let mut scene = restarting();
+    for action in scene.plan().actions {
+        let Action::RestartInPlace { child, restart, .. } = action else {
+            panic!("{action:?}")
+        };
+        ask(scene.pod(&child.name("job")), &restart, false);
+    }
+    // The operator has stopped. Worker 0 fails of worker 1, and the kubelet starts it with what it had.
+    fail(scene.pod("job-worker-0"), 1);
+    again(scene.pod("job-worker-0"));
+    let asks = |action: &Action| match action {
+        Action::RestartInPlace { restart, .. } => (restart.annotate, restart.mark.asked.map(|asked| asked.restarts)),
+        _ => panic!("{action:?}"),
+    };
+    let plan = scene.plan();
+    let asked: Vec<_> = plan.actions.iter().map(asks).collect();
+    assert_eq!(asked, [(false, Some(1)), (true, Some(2)), (false, Some(1))]);
+    scene.next();
+    all_start(&mut scene);
+    scene.settle();
     assert!(scene.says("Running=True"), "{:?}", scene.conditions());
     assert_eq!(scene.status().restarts, Some(1));
 }

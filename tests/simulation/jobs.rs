@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::api_server::{Key, Request, Resource, finished};
 use super::laws::replica_of;
 use super::nodes::{
-    End, alive, asked_to_restart, back_off, backs_off, bound, deleting, evicted, exited, owner, pending_group, pods,
-    resize_pending, restarted, running, started, starts_after_back_off, starts_in_place, uid,
+    End, alive, asked_to_restart, back_off, backs_off, bound, deleting, evicted, exited, is_as_it_was_asked, owner,
+    pending_group, pods, resize_pending, restarted, running, started, starts_after_back_off, starts_in_place, uid,
 };
 use super::process::{Millis, wall};
 use super::schedule::{Restarts, Schedule, Shape, Step};
@@ -387,7 +387,7 @@ impl World {
                 resize_pending(&mut pod, "Deferred");
                 self.laws.deferred.insert(uid(&pod).to_owned());
             }
-            2 => self.end_before_restart(&mut pod),
+            2 if is_as_it_was_asked(&pod) => self.end_before_restart(&mut pod),
             _ => {
                 let code = *self.random.pick(&[0, 1, 143, 143]);
                 restarted(&mut pod, code, self.now);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::api_server::{Key, Resource, Store, finished, whole_second};
 use super::process::{Millis, wall};
 use crate::api::names;
+use crate::planner::Mark;
 
 /// Number of nodes.
 pub(super) const NODES: u64 = 2;
@@ -180,6 +181,15 @@ pub(super) fn back_off(pod: &mut Value, code: i32, now: Millis) {
 pub(super) fn starts_after_back_off(pod: &mut Value, now: Millis) {
     let ended = pod["status"]["containerStatuses"][0]["lastState"].clone();
     runs_again(pod, ended, now);
+}
+
+/// Whether the container has not ended since it was asked. Of one that has, and was started again just before the step,
+/// nothing that is reported tells an end with code 0 because of the step from one when all is done.
+pub(super) fn is_as_it_was_asked(pod: &Value) -> bool {
+    let mark = pod["metadata"]["annotations"][names::ANNOTATION_IN_PLACE].as_str();
+    let asked = mark.and_then(|mark| mark.parse::<Mark>().ok()?.asked);
+    let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_i64();
+    asked.is_some_and(|asked| restarts.unwrap_or(0) < asked.restarts.into())
 }
 
 /// The kubelet does not change the resources for now, or ever.

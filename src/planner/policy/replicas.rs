@@ -20,6 +20,7 @@ pub(crate) fn reconcile(world: &World<'_>, completed: &CompletedIndexes) -> Vec<
     let mut actions = restart_policy::replacements(world);
     actions.extend(restart_strategy::actions(world));
     actions.extend(disrupted(world, completed));
+    actions.extend(restart_scope::of_ended_attempts(world));
     actions.extend(surplus(world));
     if !waits_for_old_pods(world) {
         actions.extend(missing(world, ChildKind::Pod, |replica| !completed.contains(replica)));

@@ -33,3 +33,12 @@ pub(crate) fn deletions(world: &World<'_>) -> Vec<Action> {
     let next = if others.is_empty() { marks } else { others };
     next.into_iter().map(Action::delete_pod).collect()
 }
+
+/// The deletions of pods that came too late for the attempt that they are of: they would not find the others.
+#[must_use]
+pub(crate) fn of_ended_attempts(world: &World<'_>) -> Vec<Action> {
+    let late = |pod: &Pod| !pod.terminating && world.is_of_ended_attempt(pod);
+    let mut late: Vec<_> = world.desired_pods().filter(|(_, pod)| late(pod)).collect();
+    late.sort_by_key(|(replica, _)| *replica);
+    late.into_iter().map(|(_, pod)| Action::delete_pod(pod)).collect()
+}

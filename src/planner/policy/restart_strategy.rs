@@ -171,7 +171,7 @@ fn ask(training: &InPlace, attempt: i32, again: bool) -> Step {
     let below = Some(resource.below(amount)).filter(|below| again && *below > 0);
     let asked = Asked {
         amount: below.unwrap_or_else(|| resource.other(amount)),
-        restarts: training.ends.saturating_add((training.doing == Doing::Runs).into()),
+        restarts: training.ends_when_asked(),
         again,
     };
     Step::Ask(Restart {
@@ -212,10 +212,18 @@ fn go_on(pod: &Pod, attempt: i32, under_way: bool, late: bool) -> Step {
         }
         (Phase::Failed | Phase::Succeeded, _) | (_, None) => Step::Leave,
         (_, Some(training)) => match training.mark.asked {
+            // It may have ended by itself since it was annotated.
             Some(asked) if !training.is_asked() => Step::Ask(Restart {
-                annotate: false,
+                annotate: asked.restarts != training.ends_when_asked(),
                 container: Some(training.container),
-                ..annotation(training, attempt, asked)
+                ..annotation(
+                    training,
+                    attempt,
+                    Asked {
+                        restarts: training.ends_when_asked(),
+                        ..asked
+                    },
+                )
             }),
             Some(asked) if training.deferred && training.mark.resource.below(asked.amount) > 0 => {
                 let amount = training.mark.resource.below(asked.amount);
