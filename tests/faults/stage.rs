@@ -67,7 +67,8 @@ impl Stage {
         )))
     }
 
-    /// Waits until the job runs with so many pods, all of which run and none of which is one of `old`.
+    /// Waits until the job runs with so many pods, all of which run and none of which is one of `old`, and a service of
+    /// each.
     pub async fn running(&self, pods: usize, old: &[String]) -> Result<(), Stuck> {
         let what = format!("the job to run with {pods} pods");
         self.wait(&what, |state| {
@@ -75,6 +76,11 @@ impl Stage {
                 |pod: &Value| pod["status"]["phase"] == "Running" && !is_deleted(pod) && !old.contains(&uid(pod));
             is(state, "Running")
                 && state.all(Kind::Pod).filter(|(_, pod)| running(pod)).count() == pods
+                && state
+                    .all(Kind::Service)
+                    .filter(|(_, service)| !is_deleted(service))
+                    .count()
+                    == pods
                 && state
                     .get(Kind::Job, JOB)
                     .is_some_and(|job| job["status"]["ready"] == format!("{pods}/{pods}"))
