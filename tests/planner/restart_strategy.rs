@@ -552,7 +552,7 @@ fn an_operator_that_stops_anywhere_in_between_goes_on_where_it_was() {
     };
     let mut half = restart.clone();
     half.container = None;
-    crate::support::fixture::in_place::ask(scene.pod("job-worker-0"), &half, false);
+    ask(scene.pod("job-worker-0"), &half, false);
     let plan = scene.plan();
     assert_eq!(actions(&plan), ["restart worker-0", "restart worker-1"]);
     let Action::RestartInPlace { restart: rest, .. } = &plan.actions[0] else {
