@@ -116,8 +116,8 @@ impl<'a> World<'a> {
         self.job.spec.restarts_in_place() && pod.attempt.is_some_and(|attempt| attempt < newest())
     }
 
-    /// Whether the pod is of an attempt that is over and whose pods do not go on. It was created late, by a request of an
-    /// operator that is dead, or was yet to be asked to start again in place when that was edited away.
+    /// Whether the pod is of an attempt that is over and whose pods do not go on. It was created late, by a request of
+    /// an operator that is dead, or was yet to be asked to start again in place when that was edited away.
     #[must_use]
     pub fn is_of_ended_attempt(&self, pod: &Pod) -> bool {
         let attempts = self.job.status.as_ref().map(|status| status.attempts.as_slice());

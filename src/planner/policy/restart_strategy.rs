@@ -164,8 +164,8 @@ fn begin(world: &World<'_>, pod: &Pod, attempt: i32) -> Step {
     ask(training, attempt, false)
 }
 
-/// Asks a container by the next step of its resource. The kubelet remembers for ten minutes with which amount a container
-/// has started after an end, and lets it wait if it is to start with that: so once more is by another one.
+/// Asks a container by the next step of its resource. The kubelet remembers for ten minutes with which amount a
+/// container has started after an end, and lets it wait if it is to start with that: so once more is by another one.
 fn ask(training: &InPlace, attempt: i32, again: bool) -> Step {
     let (resource, amount) = (training.mark.resource, training.amount);
     let below = Some(resource.below(amount)).filter(|below| again && *below > 0);
