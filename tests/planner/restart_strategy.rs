@@ -168,6 +168,18 @@ fn a_rank_that_loses_one_of_the_attempt_before_soon_after_all_run_again_counts_n
         scene.now = at(100);
         scene.exit_saying("job-worker-0", finished, message);
         scene.pod("job-worker-0").failure.as_mut().unwrap().started_at = Some(at(started));
+        let asked = scene.plan().actions;
+        assert_eq!(asked.is_empty(), counts, "{name}: {asked:?}");
+        // An operator that stops between the two writes goes on.
+        for action in asked {
+            let Action::RestartInPlace { restart, .. } = action else {
+                panic!("{action:?}")
+            };
+            ask(scene.pod("job-worker-0"), &restart, false);
+            assert_eq!(scene.next(), ["restart worker-0"]);
+            again(scene.pod("job-worker-0"));
+            assert_eq!(scene.next(), [] as [&str; 0]);
+        }
         scene.settle();
         assert_eq!(scene.status().restarts, Some(1 + i32::from(counts)), "{name}");
     }

@@ -90,7 +90,7 @@ fn restarted<'a>(world: &World<'a>) -> Option<&'a Attempt> {
     let is = |pod: &Pod, such: fn(&InPlace) -> bool| pod.in_place.as_deref().is_some_and(such);
     let goes_on = |pod: &Pod| match newest.running_since {
         None => world.is_of_earlier_attempt(pod) || is(pod, InPlace::was_asked),
-        Some(_) => is(pod, InPlace::is_to_restart),
+        Some(_) => is(pod, |training| training.is_to_restart() || !training.is_asked()),
     };
     (newest.ended.is_none() && world.desired_pods().any(|(_, pod)| goes_on(pod))).then_some(newest)
 }
@@ -122,23 +122,23 @@ fn runs(world: &World<'_>, pod: &Pod) -> bool {
 fn steps<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod, Step)> {
     let Some(newest) = newest(world) else { return Vec::new() };
     let restart = restarted(world).map(|attempt| (under_way(world), world.now >= late_at(world, attempt)));
-    let all_ended = restart.is_some_and(|(under_way, _)| under_way) && all_have_ended(world);
+    let under_way = restart.is_some_and(|(under_way, _)| under_way);
+    let all_ended = all_have_ended(world);
+    let once_more = |pod: &'a Pod| {
+        let of_restart = under_way || has_caused(world, pod);
+        failed_of_another(pod).filter(|_| of_restart && all_ended)
+    };
     // What the status has counted is replaced, as it is without this strategy.
     let pods = world
         .desired_pods()
         .filter(|(_, pod)| !pod.terminating && !world.is_counted(pod));
     let mut steps: Vec<_> = pods
         .map(|(replica, pod)| {
-            let step = match restart {
+            let step = match (restart, once_more(pod)) {
                 _ if world.is_of_earlier_attempt(pod) => begin(world, pod, newest.number),
-                Some((under_way, late)) => {
-                    let once_more = failed_of_another(pod).filter(|_| all_ended);
-                    once_more.map_or_else(
-                        || go_on(pod, newest.number, under_way, late),
-                        |training| ask(training, newest.number, true),
-                    )
-                }
-                None => Step::Leave,
+                (_, Some(training)) => ask(training, newest.number, true),
+                (Some((under_way, late)), None) => go_on(pod, newest.number, under_way, late),
+                (None, None) => Step::Leave,
             };
             (replica, pod, step)
         })
