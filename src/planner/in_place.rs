@@ -220,6 +220,14 @@ impl InPlace {
         self.mark.asked.is_none_or(|asked| asked.amount == self.amount)
     }
 
+    /// Whether it is to be asked once more, and the step has not been made. Once it runs, it needs none: whoever else
+    /// has changed the amount is left alone.
+    #[must_use]
+    pub fn waits_for_its_step(&self) -> bool {
+        let again = self.mark.asked.is_some_and(|asked| asked.again);
+        again && self.doing == Doing::Waits && !self.is_asked()
+    }
+
     /// Whether it runs, since it was asked to start again if it was.
     #[must_use]
     pub fn runs(&self) -> bool {

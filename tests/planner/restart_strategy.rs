@@ -466,6 +466,20 @@ fn what_has_ended_by_itself_between_the_annotation_and_the_step_is_expected_to_e
 }
 
 #[test]
+fn what_somebody_else_has_given_a_container_that_runs_is_left_alone() {
+    for again_before in [false, true] {
+        let mut scene = met_the_attempt_before();
+        all_start(&mut scene);
+        scene.settle();
+        assert!(scene.says("Running=True"), "{:?}", scene.conditions());
+        let training = training(&mut scene, "job-worker-1");
+        training.mark.asked.as_mut().expect("it was asked").again = again_before;
+        training.amount = 500;
+        assert_eq!(scene.next(), [] as [&str; 0]);
+    }
+}
+
+#[test]
 fn a_pod_that_fails_as_a_whole_before_all_run_again_is_created_again_and_counts_no_more() {
     let mut scene = restarting();
     scene.next();

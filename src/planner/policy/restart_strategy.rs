@@ -90,7 +90,9 @@ fn restarted<'a>(world: &World<'a>) -> Option<&'a Attempt> {
     let is = |pod: &Pod, such: fn(&InPlace) -> bool| pod.in_place.as_deref().is_some_and(such);
     let goes_on = |pod: &Pod| match newest.running_since {
         None => world.is_of_earlier_attempt(pod) || is(pod, InPlace::was_asked),
-        Some(_) => is(pod, |training| training.is_to_restart() || !training.is_asked()),
+        Some(_) => is(pod, |training| {
+            training.is_to_restart() || training.waits_for_its_step()
+        }),
     };
     (newest.ended.is_none() && world.desired_pods().any(|(_, pod)| goes_on(pod))).then_some(newest)
 }
