@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::api::names::reason;
-use crate::api::{JobStatus, PyTorchJob, ReplicaType};
+use crate::api::{Attempt, JobStatus, PyTorchJob, ReplicaType};
 use crate::planner::{Phase, Plan};
 use crate::support::cluster::{Cluster, Outcome, Step, Written};
 use crate::support::dice::Dice;
 use crate::support::fixture::in_place::fail;
-use crate::support::fixture::{JobBuilder, actions, master_and_workers, workers};
+use crate::support::fixture::{JobBuilder, actions, master_and_workers, time, workers};
 
 fn whole(job: JobBuilder) -> JobBuilder {
     job.policy("restartScope", "Job")
@@ -82,7 +82,7 @@ fn a_pod_that_was_created_late_for_an_attempt_that_has_ended_is_created_again_an
         scene.pod(&pod).attempt = Some(1);
         match event {
             "it fails" => scene.exit(&pod, 1),
-            "it succeeds" => scene.exit(&pod, 0),
+            "it succeeds" => scene.phase(&pod, Phase::Succeeded),
             _ => {}
         }
         assert_eq!(scene.next(), [format!("delete pod worker-{worker}")], "{event}");
@@ -109,12 +109,46 @@ fn what_was_not_asked_before_restarts_in_place_are_edited_away_is_created_again(
 }
 
 #[test]
-fn no_pod_is_late_when_a_suspension_has_ended_its_attempt() {
-    let mut scene = whole(master_and_workers(1)).running();
-    scene.job.spec.run_policy.suspend = Some(true);
-    scene.reconcile();
-    scene.job.spec.run_policy.suspend = Some(false);
-    scene.reconcile();
+fn a_pod_is_late_when_its_attempt_was_followed_by_another_or_ended_with_a_restart() {
+    for (ended, pod, late) in [
+        (None, 1, true),
+        (None, 2, false),
+        (None, 3, false),
+        (Some("Restarting"), 2, true),
+        (Some("Restarting"), 3, false),
+        (Some("Suspended"), 2, false),
+    ] {
+        let mut scene = whole(master_and_workers(1)).running();
+        scene.pod("job-worker-0").attempt = Some(pod);
+        let newest = Attempt {
+            number: 2,
+            ended: ended.map(|_| time(9)),
+            why: ended.map(str::to_owned),
+            ..Attempt::default()
+        };
+        scene.job.status.as_mut().expect("it runs").attempts = vec![newest];
+        let world = scene.world();
+        let found = world.desired_pods().find(|(_, pod)| pod.name == "job-worker-0");
+        assert_eq!(
+            found.map(|(_, pod)| world.is_of_ended_attempt(pod)),
+            Some(late),
+            "{ended:?} {pod}"
+        );
+    }
+}
+
+#[test]
+fn pods_that_work_in_an_attempt_that_is_no_more_stored_go_on_when_one_of_them_is_replaced() {
+    let mut scene = whole(workers(2)).running();
+    scene.exit("job-worker-1", 1);
+    scene.settle();
+    scene.bury();
+    scene.settle();
+    scene.run();
+    scene.job.status.as_mut().expect("it runs").attempts.clear();
+    scene.remove("job-worker-0");
+    assert_eq!(scene.next(), ["create pod worker-0"]);
+    assert_eq!(scene.status().attempt(), 2);
     assert_eq!(scene.next(), [] as [&str; 0]);
 }
 

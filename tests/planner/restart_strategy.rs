@@ -1,5 +1,7 @@
 //! `runPolicy.restartStrategy: InPlace`: all replicas start again in the pods that are there.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::api::names::reason;
@@ -176,6 +178,8 @@ fn a_rank_that_loses_one_of_the_attempt_before_soon_after_all_run_again_counts_n
                 panic!("{action:?}")
             };
             ask(scene.pod("job-worker-0"), &restart, false);
+            // Whoever has given another rank more is left alone.
+            training(&mut scene, "job-worker-1").amount = 500;
             assert_eq!(scene.next(), ["restart worker-0"]);
             again(scene.pod("job-worker-0"));
             assert_eq!(scene.next(), [] as [&str; 0]);
@@ -239,10 +243,13 @@ fn once_more(scene: &mut Scene) -> bool {
     asked.expect("it was asked").again
 }
 
-/// Worker 1 fails because another rank ends.
+/// Worker 1 has failed two seconds ago because another rank ended.
 fn lose_a_peer(scene: &mut Scene) {
+    let now = scene.now;
+    scene.wait(2);
     let pod = scene.pod("job-worker-1");
     fail(pod, 1);
+    pod.finished_at = Some(now);
     pod.failure.as_mut().expect("it is not accounted for").class = FailureClass::PeerFailure;
 }
 
@@ -256,6 +263,15 @@ fn a_rank_that_has_failed_of_one_of_the_attempt_before_is_asked_once_more_when_a
     assert_eq!(scene.next(), [] as [&str; 0]);
     training(&mut scene, "job-worker-0").ends -= 1;
     again(scene.pod("job-worker-0"));
+    scene.wait(-1);
+    let plan = scene.reconcile();
+    let soon = (vec![], Some(Duration::from_secs(1)));
+    assert_eq!(
+        (plan.actions, plan.requeue),
+        soon,
+        "the kubelet may be about to start it"
+    );
+    scene.wait(1);
     assert_eq!(scene.next(), ["restart worker-1"]);
     assert!(once_more(&mut scene));
     let amounts = [10, 9].contains(&training(&mut scene, "job-worker-1").amount);

@@ -141,7 +141,12 @@ async fn a_pod_that_the_api_server_does_not_resize_is_created_again_and_an_event
     let rig = Rig::start().await;
     let before = running(&rig, "refused").await;
     // The API server takes its node for one that cannot do it.
-    let silent = rig.set_phase("refused-worker-0", &PodPhase::Running).await;
+    let silence = json!([{ "op": "remove", "path": "/status/containerStatuses/0/resources" }]);
+    let silence = Patch::Json::<()>(serde_json::from_value(silence).unwrap());
+    let parameters = PatchParams::default();
+    let pods = rig.pods();
+    let silent = pods.patch_status("refused-worker-0", &parameters, &silence);
+    let silent = silent.await.unwrap();
     report(&rig, "refused-worker-1", 0, &ended(1), &json!({})).await;
 
     rig.finish_deletion(&silent).await;

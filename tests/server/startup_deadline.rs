@@ -99,6 +99,9 @@ async fn a_job_that_starts_again_because_of_its_deadline_counts_one_restart_and_
     half_started(&rig, &with_deadline("again", &policy)).await;
     let restarting = rig.wait("again", |job| job.is("Restarting")).await;
     assert_eq!(restarting.status["restarts"], 1);
+    // The next attempt has all the time that it needs here.
+    let later = json!({ "spec": { "runPolicy": { "startupDeadlineSeconds": 600 } } });
+    rig.patch("again", &later).await;
     rig.wait_pods("again", |pods| {
         pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_some())
     })

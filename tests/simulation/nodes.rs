@@ -172,8 +172,9 @@ pub(super) fn backs_off(pod: &Value) -> bool {
 
 /// The container has failed, and the kubelet waits before it starts it again.
 pub(super) fn back_off(pod: &mut Value, code: i32, now: Millis) {
+    let ended = terminated(pod, code, now);
     let container = &mut pod["status"]["containerStatuses"][0];
-    container["lastState"] = terminated(code, now);
+    container["lastState"] = ended;
     container["state"] = json!({ "waiting": { "reason": "CrashLoopBackOff" } });
 }
 
@@ -201,7 +202,8 @@ pub(super) fn resize_pending(pod: &mut Value, reason: &str) {
 
 /// The container was ended, and runs again with the resources that it is to have.
 pub(super) fn restarted(pod: &mut Value, code: i32, now: Millis) {
-    runs_again(pod, terminated(code, now), now);
+    let ended = terminated(pod, code, now);
+    runs_again(pod, ended, now);
 }
 
 fn runs_again(pod: &mut Value, ended: Value, now: Millis) {
@@ -218,14 +220,15 @@ fn start_again(container: &mut Value, ended: Value, now: Millis) {
     container["state"] = json!({ "running": { "startedAt": whole_second(wall(now)) } });
 }
 
-fn terminated(code: i32, now: Millis) -> Value {
+fn terminated(pod: &Value, code: i32, now: Millis) -> Value {
+    let started = &pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"];
     json!({ "terminated": { "exitCode": code, "reason": if code == 0 { "Completed" } else { "Error" },
-        "finishedAt": whole_second(wall(now)) } })
+        "startedAt": started, "finishedAt": whole_second(wall(now)) } })
 }
 
 /// The container has ended. The kubelet starts it again where the pod's policy says so.
 pub(super) fn exited(pod: &mut Value, code: i32, now: Millis, may_restart: bool) -> bool {
-    let ended = terminated(code, now);
+    let ended = terminated(pod, code, now);
     let restarts = may_restart
         && match pod["spec"]["restartPolicy"].as_str() {
             Some("Never") => false,

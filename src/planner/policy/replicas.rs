@@ -20,7 +20,9 @@ pub(crate) fn reconcile(world: &World<'_>, completed: &CompletedIndexes) -> Vec<
     let mut actions = restart_policy::replacements(world);
     actions.extend(restart_strategy::actions(world));
     actions.extend(disrupted(world, completed));
-    actions.extend(restart_scope::of_ended_attempts(world));
+    let late = restart_scope::of_ended_attempts(world).into_iter();
+    let late: Vec<_> = late.filter(|deletion| !actions.contains(deletion)).collect();
+    actions.extend(late);
     actions.extend(surplus(world));
     if !waits_for_old_pods(world) {
         actions.extend(missing(world, ChildKind::Pod, |replica| !completed.contains(replica)));

@@ -25,6 +25,9 @@ use crate::planner::world::World;
 /// How long pods may take to start again after their grace period.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
 
+/// How long a container that has failed is waited for: until then a kubelet has started it, or backs off.
+const STARTS: SignedDuration = SignedDuration::from_secs(2);
+
 /// How soon after all run again a rank fails of one of the attempt before that it has met.
 const SETTLES: SignedDuration = SignedDuration::from_mins(1);
 
@@ -76,11 +79,17 @@ pub(crate) fn actions(world: &World<'_>) -> Vec<Action> {
     steps(world).into_iter().filter_map(action).collect()
 }
 
-/// When pods that have not started again are late.
+/// When there is more to do: pods that have not started again are late, or one is to be asked once more.
 #[must_use]
-pub(crate) fn late_in(world: &World<'_>) -> Option<Duration> {
-    let attempt = restarted(world).filter(|_| under_way(world))?;
-    Duration::try_from(late_at(world, attempt).duration_since(world.now)).ok()
+pub(crate) fn next(world: &World<'_>) -> Option<Duration> {
+    let late = restarted(world)
+        .filter(|_| under_way(world))
+        .map(|attempt| late_at(world, attempt));
+    let failed = world.desired_pods().filter_map(|(_, pod)| failed_of_another(pod));
+    let once_more = failed.map(|(_, failed_for_sure)| failed_for_sure);
+    let times = late.into_iter().chain(once_more);
+    let left = times.filter_map(|time| Duration::try_from(time.duration_since(world.now)).ok());
+    left.filter(|left| !left.is_zero()).min()
 }
 
 /// The newest attempt, if pods of earlier ones go on in it and it has not been seen to run yet. After a restore of etcd
@@ -90,9 +99,7 @@ fn restarted<'a>(world: &World<'a>) -> Option<&'a Attempt> {
     let is = |pod: &Pod, such: fn(&InPlace) -> bool| pod.in_place.as_deref().is_some_and(such);
     let goes_on = |pod: &Pod| match newest.running_since {
         None => world.is_of_earlier_attempt(pod) || is(pod, InPlace::was_asked),
-        Some(_) => is(pod, |training| {
-            training.is_to_restart() || training.waits_for_its_step()
-        }),
+        Some(_) => is(pod, InPlace::is_to_restart),
     };
     (newest.ended.is_none() && world.desired_pods().any(|(_, pod)| goes_on(pod))).then_some(newest)
 }
@@ -128,7 +135,8 @@ fn steps<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod, Step)> {
     let all_ended = all_have_ended(world);
     let once_more = |pod: &'a Pod| {
         let of_restart = under_way || has_caused(world, pod);
-        failed_of_another(pod).filter(|_| of_restart && all_ended)
+        let (training, failed_for_sure) = failed_of_another(pod)?;
+        (of_restart && all_ended && world.now >= failed_for_sure).then_some(training)
     };
     // What the status has counted is replaced, as it is without this strategy.
     let pods = world
@@ -140,7 +148,7 @@ fn steps<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod, Step)> {
                 _ if world.is_of_earlier_attempt(pod) => begin(world, pod, newest.number),
                 (_, Some(training)) => ask(training, newest.number, true),
                 (Some((under_way, late)), None) => go_on(pod, newest.number, under_way, late),
-                (None, None) => Step::Leave,
+                (None, None) => finish_asking(pod, newest.number),
             };
             (replica, pod, step)
         })
@@ -195,13 +203,32 @@ fn all_have_ended(world: &World<'_>) -> bool {
 }
 
 /// The container, if it waits to be started again after a failure that another rank may have caused, and was not asked
-/// once more in this attempt.
-fn failed_of_another(pod: &Pod) -> Option<&InPlace> {
+/// once more in this attempt; and when it is clear that it waits.
+fn failed_of_another(pod: &Pod) -> Option<(&InPlace, Timestamp)> {
     let training = pod.in_place.as_deref()?;
     let waits = pod.phase == Phase::Running && training.doing == Doing::Waits && training.failed();
     let again = training.mark.asked.is_some_and(|asked| asked.again);
     let failure = pod.failure.as_ref().filter(|_| waits && !again)?;
-    (failure.class.standing() != Standing::Cause).then_some(training)
+    let of_another = failure.class.standing() != Standing::Cause;
+    let for_sure = pod.finished_at?.checked_add(STARTS).ok()?;
+    of_another.then_some((training, for_sure))
+}
+
+/// Makes the step of a pod that was to be asked once more, of an operator that stopped before it.
+fn finish_asking(pod: &Pod, attempt: i32) -> Step {
+    let training = pod.in_place.as_ref().filter(|training| training.waits_for_its_step());
+    let asked = training.and_then(|training| Some((training, training.mark.asked?)));
+    asked.map_or(Step::Leave, |(training, asked)| step(training, attempt, asked))
+}
+
+/// Makes the step that was asked for. The container may have ended by itself since it was annotated.
+fn step(training: &InPlace, attempt: i32, asked: Asked) -> Step {
+    let restarts = training.ends_when_asked();
+    Step::Ask(Restart {
+        annotate: asked.restarts != restarts,
+        container: Some(training.container),
+        ..annotation(training, attempt, Asked { restarts, ..asked })
+    })
 }
 
 /// Goes on with a pod of the newest attempt.
@@ -214,19 +241,7 @@ fn go_on(pod: &Pod, attempt: i32, under_way: bool, late: bool) -> Step {
         }
         (Phase::Failed | Phase::Succeeded, _) | (_, None) => Step::Leave,
         (_, Some(training)) => match training.mark.asked {
-            // It may have ended by itself since it was annotated.
-            Some(asked) if !training.is_asked() => Step::Ask(Restart {
-                annotate: asked.restarts != training.ends_when_asked(),
-                container: Some(training.container),
-                ..annotation(
-                    training,
-                    attempt,
-                    Asked {
-                        restarts: training.ends_when_asked(),
-                        ..asked
-                    },
-                )
-            }),
+            Some(asked) if !training.is_asked() => step(training, attempt, asked),
             Some(asked) if training.deferred && training.mark.resource.below(asked.amount) > 0 => {
                 let amount = training.mark.resource.below(asked.amount);
                 let restart = annotation(training, attempt, Asked { amount, ..asked });

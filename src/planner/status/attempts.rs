@@ -26,9 +26,19 @@ pub(crate) fn begin(world: &World<'_>, status: &mut JobStatus) {
     if !world.restarts_as_a_whole() || ending || under_way(status).is_some() {
         return;
     }
-    // After a restore of etcd there may be pods of attempts that have never been.
-    let known = world.desired_pods().filter_map(|(_, pod)| pod.attempt).max();
-    let number = status.attempt().max(known.unwrap_or(0)).saturating_add(1);
+    // After a restore of etcd, or when somebody has removed them, there may be pods of attempts that are not stored.
+    let known = world
+        .desired_pods()
+        .filter_map(|(_, pod)| pod.attempt)
+        .max()
+        .unwrap_or(0);
+    let alive = world.desired_pods().filter(|(_, pod)| !pod.terminating);
+    let alive = alive.filter_map(|(_, pod)| pod.attempt).max().unwrap_or(0);
+    let number = if alive > status.attempt() && !world.job.spec.restarts_in_place() {
+        alive
+    } else {
+        status.attempt().max(known).saturating_add(1)
+    };
     status.attempts.push(Attempt {
         number,
         started: Some(stored_time(world.now)),
