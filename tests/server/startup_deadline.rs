@@ -1,7 +1,8 @@
 //! `runPolicy.startupDeadlineSeconds` on the API server: never early, hardly late, whatever comes between.
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
-use pytorchjob_test_cluster::{PodPhase, remove_pod};
+use pytorchjob_test_cluster::{PodPhase, bind_pod, remove_pod};
 use serde_json::{Value, json};
 
 use crate::job::{Job, job, with};
@@ -97,18 +98,18 @@ async fn a_job_that_starts_again_because_of_its_deadline_counts_one_restart_and_
     let rig = Rig::start().await;
     let policy = json!({ "startupDeadlineAction": "Restart", "restartScope": "Job" });
     half_started(&rig, &with_deadline("again", &policy)).await;
+    // The pod of a node has time to end, and the one that no node has taken goes at once.
+    let master = "again-master-0";
+    bind_pod(&rig.client, &rig.namespace, master, "node").await.unwrap();
     let restarting = rig.wait("again", |job| job.is("Restarting")).await;
     assert_eq!(restarting.status["restarts"], 1);
     // The next attempt has all the time that it needs here.
     let later = json!({ "spec": { "runPolicy": { "startupDeadlineSeconds": 600 } } });
     rig.patch("again", &later).await;
-    rig.wait_pods("again", |pods| {
-        pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_some())
-    })
-    .await;
-    for pod in rig.pod_names("again").await {
-        remove_pod(&rig.client, &rig.namespace, &pod).await.unwrap();
-    }
+    let ends = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
+    rig.wait_pods("again", |pods| names(pods) == [master] && pods.iter().all(ends))
+        .await;
+    remove_pod(&rig.client, &rig.namespace, master).await.unwrap();
     rig.wait_pod_names("again", &replica_names("again", &["master-0", "worker-0"]))
         .await;
     let job = rig
