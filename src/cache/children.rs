@@ -206,22 +206,22 @@ impl<T: Fact> Children<T> {
         self.by_owner.get(self.owner_of.get(key)?)?.get(&key.name)
     }
 
-    /// `listed`: what a fresh list shows replaces what is kept whatever its version, which is older after a restore of
-    /// etcd.
     /// Whether a newer version than this is kept of what has this name.
     fn has_newer(&self, key: &NamespacedName, version: Option<u64>) -> bool {
         self.entry(key).is_some_and(|kept| is_newer(kept.version, version))
     }
 
+    /// `listed`: what a fresh list shows replaces what is kept whatever its version, which is older after a restore of
+    /// etcd.
     fn put(&mut self, mut object: Observed<T>, unconfirmed: Option<Instant>, listed: bool) -> Vec<NamespacedName> {
         let key = NamespacedName {
             namespace: object.namespace,
             name: object.name,
         };
-        let old = self.entry(&key);
         if !listed && self.has_newer(&key, object.version) {
             return Vec::new();
         }
+        let old = self.entry(&key);
         // Deletion is never taken back, so an older view of the same object does not make it live again.
         let restored = listed && !object.fact.terminating();
         if let Some(old) = old.filter(|old| old.uid == object.uid && !restored) {

@@ -208,6 +208,12 @@ impl InPlace {
         self.mark.asked.is_some()
     }
 
+    /// Whether it was asked once more in its attempt.
+    #[must_use]
+    pub fn was_asked_again(&self) -> bool {
+        self.mark.asked.is_some_and(|asked| asked.again)
+    }
+
     /// Whether it has yet to end by what it was asked for.
     #[must_use]
     pub fn is_to_restart(&self) -> bool {
@@ -224,8 +230,7 @@ impl InPlace {
     /// has changed the amount is left alone.
     #[must_use]
     pub fn waits_for_its_step(&self) -> bool {
-        let again = self.mark.asked.is_some_and(|asked| asked.again);
-        again && self.doing == Doing::Waits && !self.is_asked()
+        self.was_asked_again() && self.doing == Doing::Waits && !self.is_asked()
     }
 
     /// Whether it runs, since it was asked to start again if it was.

@@ -196,11 +196,10 @@ impl<'a> Draft<'a> {
 
     /// Replaces what failed, creates what is missing, deletes what is too much.
     fn work(&mut self) {
-        let restart = restart_strategy::next(self.world);
         let times = [
             decision::deadline(self.world, &self.status),
             stalls::next(self.world),
-            restart,
+            restart_strategy::next(self.world),
         ];
         self.plan.requeue = times.into_iter().flatten().min();
         self.plan.actions = replicas::reconcile(self.world, &self.completed);

@@ -131,6 +131,12 @@ impl<'a> World<'a> {
         recreates && pod.attempt.zip(ended).is_some_and(|(attempt, ended)| attempt <= ended)
     }
 
+    /// Whether what becomes of the pod is of no concern to the newest attempt: its own is over.
+    #[must_use]
+    pub fn is_of_past_attempt(&self, pod: &Pod) -> bool {
+        self.is_of_earlier_attempt(pod) || self.is_of_ended_attempt(pod)
+    }
+
     /// Whether the status has counted the failure of this pod.
     #[must_use]
     pub fn is_counted(&self, pod: &Pod) -> bool {

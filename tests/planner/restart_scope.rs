@@ -8,7 +8,7 @@ use crate::planner::{Phase, Plan};
 use crate::support::cluster::{Cluster, Outcome, Step, Written};
 use crate::support::dice::Dice;
 use crate::support::fixture::in_place::fail;
-use crate::support::fixture::{JobBuilder, actions, master_and_workers, time, workers};
+use crate::support::fixture::{JobBuilder, Scene, actions, master_and_workers, time, workers};
 
 fn whole(job: JobBuilder) -> JobBuilder {
     job.policy("restartScope", "Job")
@@ -68,15 +68,21 @@ fn several_that_fail_together_are_one_restart_and_the_limit_counts_restarts() {
     assert!(scene.says("Failed=True"), "{:?}", scene.conditions());
 }
 
+/// A job of two workers that has started again once.
+fn in_the_second_attempt() -> Scene {
+    let mut scene = whole(workers(2)).running();
+    scene.exit("job-worker-1", 1);
+    scene.settle();
+    scene.bury();
+    scene.settle();
+    scene.run();
+    scene
+}
+
 #[test]
 fn a_pod_that_was_created_late_for_an_attempt_that_has_ended_is_created_again_and_counts_no_more() {
     for (event, worker) in [("none", 1), ("it fails", 1), ("it succeeds", 0)] {
-        let mut scene = whole(workers(2)).running();
-        scene.exit("job-worker-1", 1);
-        scene.settle();
-        scene.bury();
-        scene.settle();
-        scene.run();
+        let mut scene = in_the_second_attempt();
         assert_eq!(scene.status().attempt(), 2);
         let pod = format!("job-worker-{worker}");
         scene.pod(&pod).attempt = Some(1);
@@ -139,12 +145,7 @@ fn a_pod_is_late_when_its_attempt_was_followed_by_another_or_ended_with_a_restar
 
 #[test]
 fn pods_that_work_in_an_attempt_that_is_no_more_stored_go_on_when_one_of_them_is_replaced() {
-    let mut scene = whole(workers(2)).running();
-    scene.exit("job-worker-1", 1);
-    scene.settle();
-    scene.bury();
-    scene.settle();
-    scene.run();
+    let mut scene = in_the_second_attempt();
     scene.job.status.as_mut().expect("it runs").attempts.clear();
     scene.remove("job-worker-0");
     assert_eq!(scene.next(), ["create pod worker-0"]);

@@ -11,10 +11,11 @@ use serde_json::Value;
 
 use super::api_server::request::Target;
 use super::api_server::{Answer, Change, Object, Request, Resource, Store};
-use super::nodes::{Life, Nodes, asked_to_restart, backs_off, deleting, owner, pods, running, uid};
+use super::nodes::{
+    Life, Nodes, asked_to_restart, backs_off, deleting, ends, expected_ends, owner, pods, running, uid,
+};
 use super::process::{Millis, wall};
 use crate::api::names;
-use crate::planner::Mark;
 
 /// The longest that requests of one plan are sent: five seconds for the last to begin, five to wait for its turn.
 const PASS: Millis = 10_500;
@@ -714,17 +715,4 @@ fn deleted_job(sent: &Sent<'_>) -> Result<(), String> {
 /// Whether the container of the pod runs, and was asked to start again.
 fn has_yet_to_end(pod: &Value) -> bool {
     running(pod) && !deleting(pod) && !backs_off(pod) && asked_to_restart(pod)
-}
-
-/// How often the container of the pod has ended.
-fn ends(pod: &Value) -> i64 {
-    let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_i64();
-    restarts.unwrap_or(0) + i64::from(backs_off(pod))
-}
-
-/// How often the container of the pod will have ended when it has started again as it was asked.
-fn expected_ends(pod: &Value) -> i64 {
-    let mark = pod["metadata"]["annotations"][names::ANNOTATION_IN_PLACE].as_str();
-    let asked = mark.and_then(|mark| mark.parse::<Mark>().ok()?.asked);
-    asked.map_or(0, |asked| asked.restarts.into())
 }

@@ -187,10 +187,20 @@ pub(super) fn starts_after_back_off(pod: &mut Value, now: Millis) {
 /// Whether the container has not ended since it was asked. Of one that has, and was started again just before the step,
 /// nothing that is reported tells an end with code 0 because of the step from one when all is done.
 pub(super) fn is_as_it_was_asked(pod: &Value) -> bool {
+    ends(pod) < expected_ends(pod)
+}
+
+/// How often the container of the pod has ended.
+pub(super) fn ends(pod: &Value) -> i64 {
+    let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_i64();
+    restarts.unwrap_or(0) + i64::from(backs_off(pod))
+}
+
+/// How often the container of the pod will have ended when it has started again as it was asked.
+pub(super) fn expected_ends(pod: &Value) -> i64 {
     let mark = pod["metadata"]["annotations"][names::ANNOTATION_IN_PLACE].as_str();
     let asked = mark.and_then(|mark| mark.parse::<Mark>().ok()?.asked);
-    let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_i64();
-    asked.is_some_and(|asked| restarts.unwrap_or(0) < asked.restarts.into())
+    asked.map_or(0, |asked| asked.restarts.into())
 }
 
 /// The kubelet does not change the resources for now, or ever.

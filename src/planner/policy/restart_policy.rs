@@ -38,8 +38,7 @@ pub(crate) fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a
         return found;
     }
     let mut new = failed_replicas(world);
-    let is_over = |pod: &Pod| world.is_of_earlier_attempt(pod) || world.is_of_ended_attempt(pod);
-    new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid) && !is_over(pod));
+    new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid) && !world.is_of_past_attempt(pod));
     for role in ReplicaType::ALL {
         let of_role = new.iter().filter(|(replica, _)| replica.type_ == role);
         let judged = of_role.map(|(_, pod)| (failure_policy::verdict(world.job, pod), *pod));

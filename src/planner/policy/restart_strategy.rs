@@ -9,6 +9,7 @@
 //! so such a rank is asked once more when all others have ended. How often the kubelet did is written into the
 //! annotation. What does not start in time, and what cannot, is created again.
 
+use std::cell::LazyCell;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -132,11 +133,11 @@ fn steps<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod, Step)> {
     let Some(newest) = newest(world) else { return Vec::new() };
     let restart = restarted(world).map(|attempt| (under_way(world), world.now >= late_at(world, attempt)));
     let under_way = restart.is_some_and(|(under_way, _)| under_way);
-    let all_ended = all_have_ended(world);
+    let all_ended = LazyCell::new(|| all_have_ended(world));
     let once_more = |pod: &'a Pod| {
-        let of_restart = under_way || has_caused(world, pod);
         let (training, failed_for_sure) = failed_of_another(pod)?;
-        (of_restart && all_ended && world.now >= failed_for_sure).then_some(training)
+        let of_restart = under_way || has_caused(world, pod);
+        (of_restart && world.now >= failed_for_sure && *all_ended).then_some(training)
     };
     // What the status has counted is replaced, as it is without this strategy.
     let pods = world
@@ -207,8 +208,7 @@ fn all_have_ended(world: &World<'_>) -> bool {
 fn failed_of_another(pod: &Pod) -> Option<(&InPlace, Timestamp)> {
     let training = pod.in_place.as_deref()?;
     let waits = pod.phase == Phase::Running && training.doing == Doing::Waits && training.failed();
-    let again = training.mark.asked.is_some_and(|asked| asked.again);
-    let failure = pod.failure.as_ref().filter(|_| waits && !again)?;
+    let failure = pod.failure.as_ref().filter(|_| waits && !training.was_asked_again())?;
     let of_another = failure.class.standing() != Standing::Cause;
     let for_sure = pod.finished_at?.checked_add(STARTS).ok()?;
     of_another.then_some((training, for_sure))
@@ -264,7 +264,7 @@ fn account(training: &InPlace, attempt: i32, under_way: bool) -> Step {
     let asked = Asked {
         amount: training.amount,
         restarts: training.ends,
-        again: training.mark.asked.is_some_and(|asked| asked.again),
+        again: training.was_asked_again(),
     };
     Step::Ask(annotation(training, attempt, asked))
 }

@@ -27,13 +27,11 @@ pub(crate) fn begin(world: &World<'_>, status: &mut JobStatus) {
         return;
     }
     // After a restore of etcd, or when somebody has removed them, there may be pods of attempts that are not stored.
-    let known = world
-        .desired_pods()
-        .filter_map(|(_, pod)| pod.attempt)
-        .max()
-        .unwrap_or(0);
-    let alive = world.desired_pods().filter(|(_, pod)| !pod.terminating);
-    let alive = alive.filter_map(|(_, pod)| pod.attempt).max().unwrap_or(0);
+    let newest = |such: fn(&Pod) -> bool| {
+        let pods = world.desired_pods().filter(|(_, pod)| such(pod));
+        pods.filter_map(|(_, pod)| pod.attempt).max().unwrap_or(0)
+    };
+    let (known, alive) = (newest(|_| true), newest(|pod| !pod.terminating));
     let number = if alive > status.attempt() && !world.job.spec.restarts_in_place() {
         alive
     } else {

@@ -25,8 +25,7 @@ impl CompletedIndexes {
         let mut indexes = parse(status.completed_indexes.as_deref().unwrap_or_default());
         indexes.retain(|&index| world.is_desired(Replica::new(ReplicaType::Worker, index)));
         // What has succeeded runs again in a restart of the whole job, which it is on its way out by.
-        let is_over = |pod: &Pod| world.is_of_earlier_attempt(pod) || world.is_of_ended_attempt(pod);
-        let goes = |pod: &Pod| (pod.terminating && world.restarts_as_a_whole()) || is_over(pod);
+        let goes = |pod: &Pod| (pod.terminating && world.restarts_as_a_whole()) || world.is_of_past_attempt(pod);
         let succeeded = world.desired_pods().filter(|(_, pod)| pod.succeeded() && !goes(pod));
         indexes.extend(succeeded.map(|(replica, _)| replica.index));
         Self(indexes)
