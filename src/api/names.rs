@@ -134,6 +134,8 @@ pub mod reason {
     pub const FAILED_DELETE_JOB: &str = "FailedDeletePyTorchJob";
     /// Event: a pod is still terminating though its grace period is over.
     pub const STUCK_POD: &str = "PodStuckTerminating";
+    /// Event: somebody else takes pods away.
+    pub const DISRUPTED_POD: &str = "PodDisrupted";
     /// Event: a pod was deleted by force, because its node did not end it in time.
     pub const FORCED_POD: &str = "ForceDeletedPod";
     /// Event: new pods stay away from a node.

@@ -47,6 +47,10 @@ pub(crate) struct Observed<T> {
 pub(super) trait Fact: Clone {
     /// Whether deletion has begun.
     fn terminating(&self) -> bool;
+    /// Whether it has ended, or somebody takes it away.
+    fn departs(&self) -> bool {
+        self.terminating()
+    }
     /// Records that deletion has begun.
     fn terminate(&mut self);
     /// Takes over what stays true of the same object, whatever a later view of it says.
@@ -115,6 +119,14 @@ impl<T: Fact> Children<T> {
     /// Whether this very object goes because we asked for it.
     pub(super) fn is_deleting(&self, key: &NamespacedName, uid: &str) -> bool {
         self.entry(key).is_some_and(|entry| entry.uid == uid && entry.deleting)
+    }
+
+    /// The job of this very object, if it has to stay: nobody has begun to take it away, and we are not about to.
+    pub(super) fn works_for(&self, key: &NamespacedName, uid: &str) -> Option<JobId> {
+        let owner = self.owner_of.get(key)?;
+        let entry = self.by_owner.get(owner)?.get(&key.name)?;
+        let stays = entry.uid == uid && !entry.deleting && !entry.fact.departs();
+        stays.then(|| owner.clone())
     }
 
     /// We asked for the deletion of an object; it is terminating until the watch shows it gone.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::api::ChildKind;
 use crate::cache::children::{Children, Fact, Observed};
+use crate::cache::departures::Departures;
 use crate::cache::jobs::Jobs;
 use crate::cache::key::{JobId, NamespacedName};
 use crate::cache::view::ObjectView;
@@ -32,6 +33,7 @@ pub(crate) struct Index {
     pods: Mutex<Children<Pod>>,
     others: OtherKinds,
     jobs: Jobs,
+    departures: Departures,
 }
 
 /// What one job owns.
@@ -48,6 +50,10 @@ pub(crate) struct Snapshot {
 impl Fact for Pod {
     fn terminating(&self) -> bool {
         self.terminating
+    }
+
+    fn departs(&self) -> bool {
+        self.terminating || self.disrupted || self.finished()
     }
 
     fn terminate(&mut self) {
@@ -95,6 +101,12 @@ impl Index {
         &self.jobs
     }
 
+    /// Pods that others take away.
+    #[must_use]
+    pub(crate) fn departures(&self) -> &Departures {
+        &self.departures
+    }
+
     /// Feeds a watch event of a kind. Returns the jobs concerned.
     pub(crate) fn feed(&self, kind: ChildKind, event: Event<ObjectView>) -> Vec<NamespacedName> {
         let gone = match &event {
@@ -103,7 +115,14 @@ impl Index {
             _ => false,
         };
         let jobs = match kind {
-            ChildKind::Pod => feed(&mut self.pods(), event, ObjectView::observe_pod),
+            ChildKind::Pod => {
+                let departure = self.departure(&event);
+                let jobs = feed(&mut self.pods(), event, ObjectView::observe_pod);
+                departure
+                    .into_iter()
+                    .for_each(|(job, what)| self.departures.note(job, what));
+                jobs
+            }
             kind => feed(&mut self.others(kind), event, |object| object.observe(kind)),
         };
         if gone && !back(Defect::Recreation) {
@@ -114,6 +133,20 @@ impl Index {
             }
         }
         jobs
+    }
+
+    /// What an event tells of a pod that worked until now and that we do not delete.
+    fn departure(&self, event: &Event<ObjectView>) -> Option<(JobId, String)> {
+        let (Event::Apply(pod) | Event::Delete(pod)) = event else {
+            return None;
+        };
+        if matches!(event, Event::Apply(_)) && !pod.departs() {
+            return None;
+        }
+        let [namespace, name] = [&pod.metadata.namespace, &pod.metadata.name].map(Option::as_deref);
+        let key = NamespacedName::new(namespace?, name?);
+        let job = self.pods().works_for(&key, pod.metadata.uid.as_deref()?)?;
+        Some((job, pod.departure()))
     }
 
     /// We created an object, or found that we had.

@@ -6,6 +6,7 @@
 //! hundred times the time.
 
 mod children;
+mod departures;
 mod failure;
 mod in_place;
 mod index;

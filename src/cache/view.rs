@@ -144,6 +144,24 @@ impl ObjectView {
         self.status.condition(names::DISRUPTION_TARGET, "True").is_some()
     }
 
+    /// Whether somebody takes the pod away, as far as the pod itself shows it.
+    pub(super) fn departs(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some() || self.disrupted()
+    }
+
+    /// A sentence about that: which pod, on which node, and by whom.
+    pub(super) fn departure(&self) -> String {
+        let name = self.metadata.name.as_deref().unwrap_or_default();
+        let node = self.spec.node_name.as_deref();
+        let node = node.map(|node| format!(" on node {node}")).unwrap_or_default();
+        let Some(condition) = self.status.condition(names::DISRUPTION_TARGET, "True") else {
+            return format!("Pod {name}{node} was deleted by someone else.");
+        };
+        let why = condition.reason.iter().chain(&condition.message).map(String::as_str);
+        let why = why.filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
+        format!("Pod {name}{node} is disrupted: {why}.")
+    }
+
     /// What the scheduler says of a pod without a node, and the kubelet of a container that waits for more than its
     /// turn, or that has failed again.
     fn trouble(&self, phase: Phase, in_place: bool) -> Option<Trouble> {

@@ -13,6 +13,7 @@ mod context;
 mod create;
 mod delete;
 mod error;
+mod events;
 mod job_ref;
 mod observe;
 mod options;

@@ -8,13 +8,13 @@ use kube::Resource;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::api::names::reason;
-use crate::api::{ChildKind, JobStep};
+use crate::api::JobStep;
 use crate::cache::{CONFIRMED_WITHIN, Snapshot, StoredJob, Undecodable};
 use crate::controller::act::act;
 use crate::controller::applied::Applied;
 use crate::controller::context::Context;
 use crate::controller::error::{Error, ReconcileError};
+use crate::controller::events;
 use crate::controller::job_ref::JobRef;
 use crate::controller::observe::{read, read_overdue};
 use crate::controller::pacing::Templates;
@@ -128,7 +128,17 @@ fn plan(context: &Context, job: &JobRef<'_>) -> (Plan, Snapshot) {
 
 async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot) -> Result<Duration, ReconcileError> {
     let (applied, wait) = carry_out(context, job, plan).await;
-    publish(context, &job.object.object_ref(&()), applied_events(&applied, job.name));
+    publish(
+        context,
+        &job.object.object_ref(&()),
+        events::of_changes(&applied, job.name),
+    );
+    let lost = context.index.departures().take(&job.id());
+    publish(
+        context,
+        &job.object.object_ref(&()),
+        events::of_departures(job.object, &lost),
+    );
     // A status that waits for the end of its burst does not wait for the end of a pause as well.
     let waiting = wait.as_ref().ok().copied().flatten().filter(|wait| !wait.is_zero());
     let failed = |error| ReconcileError {
@@ -214,72 +224,6 @@ async fn report_undecodable(
 fn publish(context: &Context, regarding: &ObjectReference, events: Vec<Event>) {
     for event in events {
         context.publish(regarding, event);
-    }
-}
-
-/// One event for all pods of a pass; Kubeflow's one for each pod drowns the final ones in its own rate limit.
-fn applied_events(applied: &Applied, job: &str) -> Vec<Event> {
-    let summary = |reason, verb: &str, names: Vec<String>| {
-        let plural = if names.len() == 1 { "" } else { "s" };
-        (!names.is_empty()).then(|| event(false, reason, format!("{verb} pod{plural}: {}", names.join(", "))))
-    };
-    let pods = applied.created.iter().filter(|child| child.kind == ChildKind::Pod);
-    let created = pods.map(|child| child.name(job)).collect();
-    let pods = applied.deleted.iter().filter(|(kind, _)| *kind == ChildKind::Pod);
-    let deleted = pods.map(|(_, name)| name.clone()).collect();
-    let group = |reason, verb: &str, kind: ChildKind| {
-        let message = format!("{verb} PodGroup: {job} ({})", kind.api_version());
-        kind.is_pod_group().then(|| event(false, reason, message))
-    };
-    let created_groups = applied.created.iter();
-    let created_groups = created_groups.filter_map(|child| group(reason::CREATED_POD_GROUP, "Created", child.kind));
-    let deleted_groups = applied.deleted.iter();
-    let deleted_groups = deleted_groups.filter_map(|(kind, _)| group(reason::DELETED_POD_GROUP, "Deleted", *kind));
-    let restarted = summary(
-        reason::RESTARTED_IN_PLACE,
-        "Restarted in place",
-        applied.restarted.clone(),
-    );
-    let recreated: Vec<_> = applied
-        .recreated
-        .iter()
-        .map(|(name, why)| format!("{name} ({why})"))
-        .collect();
-    let recreated = (!recreated.is_empty()).then(|| {
-        let message = format!("Cannot restart in place, and created again: {}", recreated.join(", "));
-        event(true, reason::NOT_IN_PLACE, message)
-    });
-    let failure = applied
-        .error
-        .as_ref()
-        .filter(|error| !error.is_benign())
-        .and_then(|error| {
-            let reason = match error {
-                Error::Create { kind, .. } | Error::NameTaken { kind, .. } | Error::Update { kind, .. } => {
-                    kind.create_failed()
-                }
-                Error::Delete { kind, .. } => kind.delete_failed(),
-                Error::DeleteJob { .. } => reason::FAILED_DELETE_JOB,
-                _ => return None,
-            };
-            Some(event(true, reason, format!("Error: {error}")))
-        });
-    let forced = applied.forced.iter();
-    let forced = forced.map(|told| event(true, reason::FORCED_POD, told.clone()));
-    let pods = [
-        summary(reason::CREATED_POD, "Created", created),
-        summary(reason::DELETED_POD, "Deleted", deleted),
-    ];
-    let pods = pods.into_iter().chain([restarted, recreated]).flatten();
-    let events = pods.chain(created_groups).chain(deleted_groups);
-    events.chain(forced).chain(failure).collect()
-}
-
-fn event(warning: bool, reason: &'static str, message: String) -> Event {
-    Event {
-        warning,
-        reason,
-        message,
     }
 }
 

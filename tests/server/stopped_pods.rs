@@ -36,6 +36,8 @@ async fn a_master_that_is_deleted_and_exits_0_does_not_complete_the_job() {
     assert!(!job.finished(), "{:?}", job.conditions());
     remove_pod(&rig.client, &rig.namespace, "saved-master-0").await.unwrap();
     rig.wait_replaced(&pods[0]).await;
+    let told = rig.wait_event("saved", "Warning", "PodDisrupted").await;
+    assert_eq!(told, "Pod saved-master-0 on node node was deleted by someone else.");
     rig.set_phase("saved-master-0", &PodPhase::Running).await;
     rig.set_phase("saved-master-0", &PodPhase::Succeeded).await;
     let job = rig.wait_finished("saved").await;
@@ -75,6 +77,11 @@ async fn a_disrupted_pod_is_replaced_under_never_and_counts_as_no_restart() {
         .unwrap();
     rig.finish_deletion(&pods[1]).await;
     rig.wait_replaced(&pods[1]).await;
+    let told = rig.wait_event("disrupted", "Warning", "PodDisrupted").await;
+    assert_eq!(
+        told,
+        "Pod disrupted-worker-0 on node node is disrupted: TerminationByKubelet."
+    );
     let job = rig.settle("disrupted").await;
     assert!(!job.finished(), "{:?}", job.conditions());
     assert_eq!(job.status["restarts"], json!(null));
