@@ -8,6 +8,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 name=node
 [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ] || { echo "node: namespaces, mounts and cgroups need root on Linux" >&2; exit 1; }
+unshare --mount --net --pid --fork true 2>/dev/null || { echo "node: root may not make namespaces here" >&2; exit 1; }
+for group in /sys/fs/cgroup/ /sys/fs/cgroup/*/; do
+  [ -e "${group}cgroup.procs" ] || continue
+  mkdir "${group}pytorchjob-test-probe" 2>/dev/null && rmdir "${group}pytorchjob-test-probe" ||
+    { echo "node: root may not make cgroups in $group" >&2; exit 1; }
+  [ "$group" != /sys/fs/cgroup/ ] || break # There is one hierarchy.
+done
 need containerd containerd
 need runc runc
 need ip iproute2

@@ -52,6 +52,14 @@ state() { run kubectl wait "pytorchjob/$1" "--for=condition=$2" --timeout=180s; 
 # test_checkpoint POD: it sees a checkpoint.
 test_checkpoint() { kubectl exec "$1" -- test -s /checkpoints/state.pt; }
 logs_have() { kubectl logs "$1" 2>/dev/null | grep -q "$2"; }
+# logs_lack POD TEXT: it has written something, and not this.
+logs_lack() {
+  local logs
+  logs=$(kubectl logs "$1")
+  [ -n "$logs" ] && ! grep -q "$2" <<<"$logs" || { echo "demo: the log of $1 has: $2" >&2; return 1; }
+}
+# uids POD…: which objects they are.
+uids() { kubectl get pods "$@" -o jsonpath='{.items[*].metadata.uid}'; }
 
 step="start the node"
 say "A control plane and a real node: kubelet, containerd, DNS"
@@ -78,8 +86,10 @@ say "Elastic: torchrun goes on without a worker, and takes its successor in"
 run kubectl apply -f examples/elastic.yaml
 until_true 120 logs_have elastic-worker-0 "of 3, step 20"
 run kubectl logs elastic-worker-0
+survivors=$(uids elastic-worker-0 elastic-worker-1)
 run kubectl delete pod elastic-worker-2
 until_true 120 logs_have elastic-worker-2 "of 3, step 20"
+[ "$(uids elastic-worker-0 elastic-worker-1)" = "$survivors" ]
 state elastic Succeeded
 run kubectl logs --tail=3 elastic-worker-2
 run kubectl get pytorchjob elastic -o wide
@@ -117,7 +127,7 @@ run kubectl get pytorchjob restart -o wide
 state restart Succeeded
 run kubectl logs restart-master-0
 logs_have restart-master-0 "done after step 400"
-! logs_have restart-master-0 "begins with step 0"
+logs_lack restart-master-0 "begins with step 0$"
 run kubectl get pytorchjob restart -o wide
 [ "$(kubectl get pytorchjob restart -o jsonpath='{.status.restarts}')" = 1 ]
 
@@ -136,7 +146,7 @@ run kubectl patch pytorchjob checkpoint --type=merge -p '{"spec":{"runPolicy":{"
 state checkpoint Succeeded
 run kubectl logs checkpoint-master-0
 logs_have checkpoint-master-0 "done after step 600"
-! logs_have checkpoint-master-0 "begins with step 0"
+logs_lack checkpoint-master-0 "begins with step 0$"
 run kubectl get pytorchjobs -o wide
 
 say "Done"

@@ -18,6 +18,12 @@ fn examples() -> Vec<Value> {
     serde_saphyr::from_multiple(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
+/// The example of this name.
+pub fn example(name: &str) -> Value {
+    let named = |manifest: &Value| manifest["metadata"]["name"] == name;
+    examples().into_iter().find(named).unwrap()
+}
+
 fn variable(pod: &Pod, name: &str) -> Option<String> {
     let containers = &pod.spec.as_ref()?.containers;
     let mut variables = containers[0].env.iter().flatten().rev();

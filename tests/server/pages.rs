@@ -62,7 +62,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
     (
         "kubectl wait pytorchjob torchrun --for=condition=Succeeded",
-        "needs containers; by hand on a node of make node",
+        "needs containers; make test-real",
     ),
     (
         "kubectl wait pytorchjob elastic --for=condition=Succeeded",

@@ -1,17 +1,36 @@
 //! What happens to a pod from outside: it is replaced, and that counts as no failure of the training.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use kube::api::{DeleteParams, EvictParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use pytorchjob_test_cluster::{wait_for, wait_gone};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::real_node::{TIMEOUT, job, node, site, with_container, with_template, with_worker};
 use crate::rig::Site;
 
 /// Runs until it is asked to end, and says then that it has saved its state, with exit code 0.
 const SAVES: &str = "trap 'sleep 1; touch /run/saved; exit 0' TERM; while :; do sleep 0.2; done";
+
+/// How an event begins that tells why a pod went, the reason being that of its condition `DisruptionTarget`.
+fn disrupted(site: &Site, pod: &str, reason: &str) -> String {
+    format!(
+        "Pod {pod} on node {} is disrupted: {reason}: ",
+        node(site.cluster).name()
+    )
+}
+
+/// An event about a pod that nobody gave a reason for.
+fn deleted(site: &Site, pod: &str) -> String {
+    format!(
+        "Pod {pod} on node {} was deleted by someone else.",
+        node(site.cluster).name()
+    )
+}
 
 /// Nothing was counted against the job, and it goes on.
 async fn goes_on(site: &Site, name: &str) {
@@ -46,6 +65,8 @@ async fn a_worker_that_is_deleted_by_hand_is_replaced_and_the_master_goes_on() {
     let job = site.wait("by-hand", |job| job.status["ready"] == "2/2").await;
     assert!(job.status["restarts"].is_null(), "{}", job.status);
     assert_eq!(site.pods().get("by-hand-master-0").await.unwrap().uid(), master.uid());
+    let told = deleted(&site, "by-hand-worker-0");
+    site.described("by-hand", &["PodDisrupted", &told]).await;
 }
 
 #[tokio::test]
@@ -71,6 +92,8 @@ async fn a_drained_master_saves_its_state_within_its_grace_and_has_not_succeeded
         .await
         .expect("the state was saved before the pod was replaced");
     goes_on(&site, "drained").await;
+    let told = disrupted(&site, "drained-master-0", "EvictionByEvictionAPI");
+    site.described("drained", &["PodDisrupted", &told]).await;
 }
 
 #[tokio::test]
@@ -98,7 +121,9 @@ async fn a_pod_that_makes_room_for_a_more_important_one_comes_back_when_there_is
         .wait("unimportant", |job| job.status.to_string().contains("Insufficient cpu"))
         .await;
     assert!(!waiting.finished(), "{}", waiting.status);
-    site.described("unimportant", &["Insufficient cpu"]).await;
+    let told = disrupted(&site, "unimportant-master-0", "PreemptionByScheduler");
+    site.described("unimportant", &["Insufficient cpu", "PodDisrupted", &told])
+        .await;
     site.jobs().delete("important", &DeleteParams::default()).await.unwrap();
     site.pod_replaced(&before).await;
     goes_on(&site, "unimportant").await;
@@ -135,6 +160,7 @@ async fn a_node_that_is_silent_for_a_minute_costs_a_patient_job_nothing_and_is_n
     let patient = site.pod_running("patient-master-0").await;
     let impatient = site.pod_running("impatient-master-0").await;
     let node = node(site.cluster);
+    let silent = Instant::now();
     node.kill_kubelet().await;
     unreachable(&site).await;
     // Its deletion is asked for, and nobody is there to end it.
@@ -142,7 +168,9 @@ async fn a_node_that_is_silent_for_a_minute_costs_a_patient_job_nothing_and_is_n
         .wait("impatient", |job| job.status.to_string().contains(node.name()))
         .await;
     assert!(!stuck.finished(), "{}", stuck.status);
-    site.described("impatient", &[node.name(), "impatient-master-0"]).await;
+    let told = disrupted(&site, "impatient-master-0", "DeletionByTaintManager");
+    site.described("impatient", &["PodDisrupted", &told]).await;
+    tokio::time::sleep_until(silent + Duration::from_mins(1)).await;
     node.start_kubelet().await.unwrap();
     node.ready(site.client.clone()).await.unwrap();
     site.pod_replaced(&impatient).await;
@@ -171,10 +199,7 @@ async fn pods_of_a_node_that_is_deleted_or_out_of_service_are_replaced_when_ther
         }
         let gone = |pod: &Pod| pod.uid() != before.uid();
         // Whether another one waits by then or not, this one is gone.
-        if wait_gone(&site.pods(), &pod, std::time::Duration::from_mins(2))
-            .await
-            .is_err()
-        {
+        if wait_gone(&site.pods(), &pod, Duration::from_mins(2)).await.is_err() {
             wait_for(&site.pods(), &pod, TIMEOUT, gone).await.unwrap();
         }
         node.start_kubelet().await.unwrap();
@@ -184,6 +209,13 @@ async fn pods_of_a_node_that_is_deleted_or_out_of_service_are_replaced_when_ther
         node.ready(site.client.clone()).await.unwrap();
         site.pod_replaced(&before).await;
         goes_on(&site, case).await;
+        // Deleting a node takes its pods with it; only a taint is a reason by itself.
+        let told = if case == "deleted" {
+            format!("Pod {pod} on node {} ", node.name())
+        } else {
+            disrupted(&site, &pod, "DeletionByTaintManager")
+        };
+        site.described(case, &["PodDisrupted", &told]).await;
     }
 }
 

@@ -26,6 +26,8 @@ async fn an_exit_code_fails_the_job_or_restarts_the_replica_as_its_restart_polic
     assert_eq!(failed.status["restarts"], 1);
     assert_eq!(first_failure(&failed)["exitCode"], 137);
     assert!(failed.why().contains("code 1"), "{}", failed.why());
+    site.described("by-exit-code", &["by-exit-code-master-0 exited with code 137"])
+        .await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod disruptions;
 mod failures;
+mod first_step;
 mod operator;
 mod recovery;
 mod short;
@@ -160,6 +161,11 @@ impl Site {
                 && pod.metadata.deletion_timestamp.is_none()
         };
         wait_for(&self.pods(), name, TIMEOUT, running).await.unwrap()
+    }
+
+    /// Which object a pod is.
+    async fn uid(&self, pod: &str) -> Option<String> {
+        self.pods().get(pod).await.unwrap().uid()
     }
 
     /// Waits until another pod of the same name runs.

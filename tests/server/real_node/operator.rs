@@ -51,5 +51,7 @@ async fn a_training_goes_on_and_is_looked_after_when_the_api_server_was_away() {
     assert!(done.status["restarts"].is_null(), "{}", done.status);
     let failed = site.wait("limited", |job| job.is("Failed")).await;
     assert!(failed.why().contains("specified deadline (15 s)"), "{}", failed.why());
+    site.described("limited", &["Warning", "specified deadline (15 s)"])
+        .await;
     available(site.cluster).await;
 }

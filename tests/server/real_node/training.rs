@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::job::suspend;
 use crate::kubectl::{plugin, text};
+use crate::kubeflow_examples;
 use crate::real_node::{IMAGE, node, site};
 use crate::rig::run;
 
@@ -45,12 +46,16 @@ async fn an_elastic_training_goes_on_without_a_worker_and_takes_it_in_again() {
     site.example("elastic.yaml").await;
     site.logged("elastic-worker-0", "of 3, step 10").await;
     let lost = site.pod_running("elastic-worker-2").await;
+    let survivors = ["elastic-worker-0", "elastic-worker-1"];
+    let uids = async || [site.uid(survivors[0]).await, site.uid(survivors[1]).await];
+    let before = uids().await;
     site.pods()
         .delete("elastic-worker-2", &kube::api::DeleteParams::default().grace_period(0))
         .await
         .unwrap();
     site.pod_replaced(&lost).await;
     site.logged("elastic-worker-2", "of 3, step 10").await;
+    assert_eq!(uids().await, before, "the others went on in their pods");
     let done = site.wait("elastic", |job| job.is("Succeeded")).await;
     assert_eq!(done.count("Worker", "failed"), 0);
     assert!(done.status["restarts"].is_null(), "{}", done.status);
@@ -94,6 +99,81 @@ async fn a_suspended_training_has_saved_its_state_on_sigterm_and_goes_on_from_th
     site.wait("checkpoint", |job| job.is("Succeeded")).await;
     let log = site.logged("checkpoint-master-0", "done after step 600").await;
     assert!(!log.contains("begins with step 0\n"), "{log}");
+}
+
+#[tokio::test]
+#[ignore = "needs a real node: make test-real"]
+async fn the_examples_that_the_demo_leaves_out_train_to_their_end() {
+    let site = site().await;
+    for (job, logs, part) in [
+        (
+            "seed.yaml",
+            ["pytorch-test-master-0", "pytorch-test-worker-0"],
+            "step 200: loss 0.0",
+        ),
+        (
+            "torchrun.yaml",
+            ["torchrun-master-0", "torchrun-worker-0"],
+            "the ranks add up to",
+        ),
+        (
+            "kubeflow.yaml",
+            ["kubeflow-master-0", "kubeflow-worker-2"],
+            "step 59, rank",
+        ),
+    ] {
+        site.example(job).await;
+        let name = logs[0].trim_end_matches("-master-0");
+        if name == "kubeflow" {
+            site.wait(name, |job| job.is("Suspended")).await;
+            // As Kueue does.
+            site.patch(name, &suspend(false)).await;
+        }
+        let done = site.wait_finished(name).await;
+        assert!(done.is("Succeeded"), "{job}: {}", done.status);
+        for pod in logs {
+            site.logged(pod, part).await;
+        }
+    }
+}
+
+/// Every process says how many there are.
+const ALL_REDUCE: &str = r#"
+import torch, torch.distributed as dist
+dist.init_process_group("gloo")
+total = torch.ones(1)
+dist.all_reduce(total)
+print(f"rank {dist.get_rank()} of {int(total.item())}", flush=True)
+dist.destroy_process_group()
+"#;
+
+/// Images and programs are ours; what tells the processes who they are is what the operator makes of the manifests.
+#[tokio::test]
+#[ignore = "needs a real node: make test-real"]
+async fn kubeflows_examples_that_need_neither_a_gpu_nor_data_form_their_groups_with_pytorch() {
+    let site = site().await;
+    for (name, processes) in [
+        ("pytorch-simple", 2),
+        ("sendrecv", 4),
+        ("cpu-demo", 4),
+        ("elastic-echo", 2),
+    ] {
+        let mut manifest = kubeflow_examples::example(name);
+        for (_, replica) in manifest["spec"]["pytorchReplicaSpecs"].as_object_mut().unwrap() {
+            let container = &mut replica["template"]["spec"]["containers"][0];
+            let torchrun = container["command"][0] == "torchrun";
+            let launcher: &[&str] = if torchrun { &["torchrun", "--no-python"] } else { &[] };
+            container["command"] = [launcher, &["python3", "-c", ALL_REDUCE]].concat().into();
+            container["image"] = IMAGE.into();
+            container["imagePullPolicy"] = "IfNotPresent".into();
+        }
+        site.create(&manifest).await;
+        let done = site.wait_finished(name).await;
+        assert!(done.is("Succeeded"), "{name}: {}", done.status);
+        let first = if name == "elastic-echo" { "worker-0" } else { "master-0" };
+        site.logged(&format!("{name}-{first}"), &format!(" of {processes}\n"))
+            .await;
+    }
 }
 
 /// Fifty steps together; the rank 1 of the first attempt dies in the middle.
