@@ -5,7 +5,7 @@ KIND ?= kind
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test simulate worlds recorded mutants fuzz test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-trainer test-oldest test-timeline screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench bench-plot image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test simulate worlds recorded mutants fuzz test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-trainer test-oldest test-timeline test-dashboard screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench bench-plot image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,7 +82,7 @@ test-chart: control-plane ## Try the Helm chart with the real Helm (needs Go; bu
 test-monitoring: control-plane ## Test alerts and dashboard with the real Prometheus (needs Go; builds it once, four minutes)
 	./tests/prometheus/build.sh
 	cd tests/prometheus && ../../target/prometheus/promtool test rules alerts.yaml
-	cargo test --locked --workspace --test server monitoring:: -- --ignored --nocapture
+	cargo test --locked --workspace --test server monitoring:: -- --ignored --nocapture --skip a_browser
 
 test-trainer: control-plane ## Hold what convert writes to the definitions of Kubeflow Trainer v2 (needs Go)
 	./tests/trainer/build.sh
@@ -99,8 +99,12 @@ test-oldest: control-plane ## Run tests on the oldest Kubernetes that is support
 test-timeline: control-plane ## Show the page of kubectl pytorchjob timeline in Chromium (Debian: apt-get install chromium)
 	cargo test --locked --workspace --test server timeline::a_browser -- --ignored --nocapture
 
-screenshots: control-plane ## Write docs/images from what test-timeline shows (needs Chromium)
-	SCREENSHOTS=1 $(MAKE) --no-print-directory test-timeline
+test-dashboard: control-plane ## Show the dashboard as a page in Chromium, with the real Prometheus (needs Go and Chromium)
+	./tests/prometheus/build.sh
+	cargo test --locked --workspace --test server monitoring::a_browser -- --ignored --nocapture
+
+screenshots: control-plane ## Write docs/images from what test-timeline and test-dashboard show (needs Go and Chromium)
+	SCREENSHOTS=1 $(MAKE) --no-print-directory test-timeline test-dashboard
 
 node-programs: control-plane # What a real node is made of
 	@./tests/node/build.sh

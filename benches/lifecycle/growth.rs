@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::jobs::Job;
-use crate::plot::{Panel, Point, svg};
+use crate::plot::{self, Panel, Point, svg};
 use crate::population::Population;
 use crate::rig::Rig;
 use crate::scale::{Started, start};
@@ -77,17 +77,23 @@ async fn point(jobs: u32, pods: u32) -> Result<Started> {
 }
 
 fn panels(lines: &[Line]) -> [Panel; 3] {
-    let panel = |title, value: fn(&Started) -> f64| {
+    let panel = |title: &str, value: fn(&Started) -> f64| {
         let lines = lines.iter().map(|(name, points)| {
             let points = points.iter().map(|(pods, started)| Point {
                 x: f64::from(*pods),
                 y: value(started),
             });
-            (*name, points.collect())
+            plot::Line {
+                name: (*name).to_owned(),
+                points: points.collect(),
+            }
         });
         Panel {
-            title,
+            title: title.to_owned(),
+            across: "pods",
             lines: lines.collect(),
+            width: 300.0,
+            height: 250.0,
         }
     };
     [

@@ -20,6 +20,7 @@ mod large;
 mod latency;
 mod memory;
 mod null_operator;
+#[path = "../../tests/support/plot.rs"]
 mod plot;
 mod population;
 mod recorder;

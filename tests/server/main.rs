@@ -13,6 +13,7 @@ use pytorchjob_operator::{api, planner};
 mod accounting;
 mod apply;
 mod bad_input;
+mod browser;
 mod chart;
 mod clean_pod_policy;
 mod convert;

@@ -8,3 +8,4 @@ pub mod differential;
 pub mod environment;
 pub mod fixture;
 pub mod page;
+pub mod plot;

@@ -1,19 +1,18 @@
 //! `timeline`, in the terminal and in a browser.
 
-use std::env;
 use std::fs::{self, File};
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use kube::api::PostParams;
-use pytorchjob_test_cluster::{PodPhase, bind_pod, remove_pod, repository};
+use pytorchjob_test_cluster::{PodPhase, bind_pod, remove_pod};
 use serde_json::json;
-use tokio::process::Command;
 
+use crate::browser::Page;
 use crate::job::{job, with};
 use crate::kubectl::Viewer;
 use crate::rig::Rig;
@@ -180,41 +179,15 @@ async fn timeline_tells_of_a_finished_job_and_of_pods_that_are_gone_and_needs_no
     );
 }
 
-/// What Chromium prints when it is called with these arguments.
-async fn chromium(profile: &Path, arguments: &[&str]) -> String {
-    let program = env::var("CHROMIUM").unwrap_or_else(|_| "chromium".to_owned());
-    let profile = format!("--user-data-dir={}", profile.display());
-    let always = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        &profile,
-    ];
-    let output = Command::new(&program).args(always).args(arguments).output().await;
-    let output = output.unwrap_or_else(|error| panic!("{program} (apt-get install chromium): {error}"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// The picture of a page, and how many of its pixels have these colours.
-async fn picture(directory: &Path, page: &str, scheme: &str, colours: [[u8; 3]; 2]) -> (PathBuf, [usize; 2]) {
-    let file = directory.join(format!("timeline-{scheme}.png"));
-    let dark = if scheme == "dark" {
-        "--blink-settings=preferredColorScheme=0"
-    } else {
-        "--blink-settings=preferredColorScheme=1"
-    };
-    let screenshot = format!("--screenshot={}", file.display());
-    chromium(directory, &[dark, "--window-size=960,400", &screenshot, page]).await;
-    let mut reader = png::Decoder::new(BufReader::new(File::open(&file).unwrap()))
+/// How many pixels of a picture have these colours.
+fn pixels(file: &Path, colours: [[u8; 3]; 2]) -> [usize; 2] {
+    let mut reader = png::Decoder::new(BufReader::new(File::open(file).unwrap()))
         .read_info()
         .unwrap();
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
     let info = reader.next_frame(&mut pixels).unwrap();
     let each = info.color_type.samples();
-    let count = |colour: [u8; 3]| pixels.chunks(each).filter(|pixel| pixel[..3] == colour).count();
-    (file, colours.map(count))
+    colours.map(|colour: [u8; 3]| pixels.chunks(each).filter(|pixel| pixel[..3] == colour).count())
 }
 
 #[tokio::test]
@@ -224,12 +197,14 @@ async fn a_browser_shows_the_page_of_a_timeline_in_light_and_in_dark() {
     let viewer = Viewer::of(&rig).await;
     story(&rig, Duration::from_millis(1500)).await;
     let directory = viewer.directory.path();
-    let file = directory.join("timeline.html").display().to_string();
-    let (success, _, error) = viewer.run(&["timeline", "train", "--html", &file]).await;
+    let file = directory.join("timeline.html");
+    let (success, _, error) = viewer
+        .run(&["timeline", "train", "--html", file.to_str().unwrap()])
+        .await;
     assert!(success, "{error}");
-    let page = format!("file://{file}");
+    let page = Page { directory, file: &file };
 
-    let shown = chromium(directory, &["--dump-dom", &page]).await;
+    let shown = page.shown().await;
     for part in [
         "<th scope=\"row\">master-0</th>",
         "<th scope=\"row\">worker-2</th>",
@@ -249,15 +224,11 @@ async fn a_browser_shows_the_page_of_a_timeline_in_light_and_in_dark() {
         ("dark", [[0x0d, 0x11, 0x17], [0x2f, 0xb5, 0x83]]),
     ];
     for (scheme, colours) in schemes {
-        let (file, [background, running]) = picture(directory, &page, scheme, colours).await;
+        let name = format!("timeline-{scheme}.png");
+        let [background, running] = pixels(&page.picture(&name, scheme, [960, 400]).await, colours);
         assert!(
             background > 100_000 && running > 5_000,
             "{scheme}: {background} and {running} pixels"
         );
-        if env::var_os("SCREENSHOTS").is_some() {
-            let images = repository().join("docs/images");
-            fs::create_dir_all(&images).unwrap();
-            fs::copy(&file, images.join(file.file_name().unwrap())).unwrap();
-        }
     }
 }
