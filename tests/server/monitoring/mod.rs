@@ -8,14 +8,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use pytorchjob_test_cluster::{PodPhase, Process, free_port, repository};
+use pytorchjob_test_cluster::{Cluster, PodPhase, Process, free_port, repository};
 use serde_json::Value;
 use tokio::process::Command;
 
 use self::dashboard::{Answer, Answered};
 use crate::browser::Page;
 use crate::job::{job, with};
-use crate::rig::Rig;
+use crate::rig::{Rig, shipped_identity};
 
 fn read(name: &str) -> String {
     fs::read_to_string(repository().join("config/monitoring").join(name)).unwrap()
@@ -160,7 +160,12 @@ const FEW: u32 = 12;
 #[tokio::test]
 #[ignore = "needs target/prometheus and Chromium: make test-dashboard"]
 async fn a_browser_shows_the_dashboard_with_a_value_in_every_panel() {
-    let rig = Rig::start().await;
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace("dashboard").await.unwrap();
+    let kubeconfig = shipped_identity(cluster).await;
+    // The dashboard names the Lease of the shipped Deployment.
+    let arguments = ["--leader-elect", "--leader-election-namespace=kubeflow"];
+    let rig = Rig::start_with(cluster, namespace, kubeconfig, &arguments).await;
     let directory = tempfile::tempdir().unwrap();
     let prometheus = Prometheus::start(directory.path(), &rig).await;
     let from = pytorchjob_operator::platform::clock::now().as_second();
