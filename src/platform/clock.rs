@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// A clock that counts without a gap since some fixed moment: [`boottime`], or a simulated one in tests.
 pub type Clock = std::sync::Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -40,8 +40,17 @@ pub fn boottime() -> Duration {
     if let Some(time) = simulation::boottime() {
         return time;
     }
-    let time = clock_gettime(BOOTTIME);
-    // Both parts are non-negative on a clock that starts at zero and never goes back.
+    since_zero(clock_gettime(BOOTTIME))
+}
+
+/// CPU time that this process has used, in user and in kernel mode, of all threads, those that have ended included.
+#[must_use]
+pub fn cpu_time() -> Duration {
+    since_zero(clock_gettime(ClockId::ProcessCPUTime))
+}
+
+/// Both parts are non-negative on a clock that starts at zero and never goes back.
+fn since_zero(time: Timespec) -> Duration {
     Duration::new(
         time.tv_sec.unsigned_abs(),
         u32::try_from(time.tv_nsec).unwrap_or_default(),

@@ -6,9 +6,12 @@
 //! the name of a job or pod.
 
 mod jobs;
+#[cfg(target_os = "linux")]
+mod process;
 mod register;
 mod series;
 mod times;
+mod unfinished;
 mod workqueue;
 
 use std::collections::BTreeMap;
@@ -181,10 +184,12 @@ impl Metrics {
     pub fn reconcile_started(&self) -> Reconcile {
         let active = self.0.reconcile.active.with_label_values(&[CONTROLLER_NAME]);
         active.inc();
+        let started = Instant::now();
+        self.0.workqueue.unfinished.begin(started);
         Reconcile {
             metrics: self.clone(),
             active,
-            started: Instant::now(),
+            started,
             outcome: Outcome::Error,
         }
     }
@@ -270,8 +275,10 @@ impl Drop for Reconcile {
             .inc();
         let seconds = self.started.elapsed().as_secs_f64();
         series.seconds.with_label_values(&[CONTROLLER_NAME]).observe(seconds);
-        let work = &self.metrics.0.workqueue.work_seconds;
-        work.with_label_values(&workqueue::LABELS).observe(seconds);
+        let queue = &self.metrics.0.workqueue;
+        queue.unfinished.end(self.started);
+        let work = queue.work_seconds.with_label_values(&workqueue::LABELS);
+        work.observe(seconds);
         if self.outcome == Outcome::Error {
             series.errors.with_label_values(&[CONTROLLER_NAME]).inc();
         }

@@ -2,8 +2,11 @@
 
 use prometheus::{Error, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+#[cfg(target_os = "linux")]
+use crate::platform::metrics::process::Process;
 use crate::platform::metrics::register::{counter, counters, gauges, histogram, register};
 use crate::platform::metrics::times::Times;
+use crate::platform::metrics::unfinished::Unfinished;
 
 #[derive(Debug)]
 pub(super) struct Series {
@@ -25,7 +28,8 @@ impl Series {
     pub(super) fn new() -> Result<Self, Error> {
         let registry = Registry::new();
         let r = &registry;
-        process(r)?;
+        #[cfg(target_os = "linux")]
+        r.register(Box::new(Process::new()))?;
         build_info(r)?;
         Ok(Self {
             kubeflow: Kubeflow::new(r)?,
@@ -146,6 +150,7 @@ pub(super) struct WorkqueueSeries {
     pub(super) depth: IntGaugeVec,
     pub(super) wait_seconds: HistogramVec,
     pub(super) work_seconds: HistogramVec,
+    pub(super) unfinished: Unfinished,
 }
 
 impl WorkqueueSeries {
@@ -172,6 +177,7 @@ impl WorkqueueSeries {
             depth: gauges(r, depth, &LABELS)?,
             wait_seconds: histogram(r, wait, &LABELS)?,
             work_seconds: histogram(r, work, &LABELS)?,
+            unfinished: Unfinished::new(r, &LABELS)?,
         })
     }
 }
@@ -217,13 +223,6 @@ fn build_info(registry: &Registry) -> Result<(), Error> {
     let options = Opts::new("pytorchjob_operator_build_info", "Always 1; the label is the version")
         .const_label("version", env!("CARGO_PKG_VERSION"));
     register(registry, IntGauge::with_opts(options)?)?.set(1);
-    Ok(())
-}
-
-/// CPU time, memory, threads and open files of this process, which the library can read on Linux only.
-fn process(registry: &Registry) -> Result<(), Error> {
-    #[cfg(target_os = "linux")]
-    registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
     Ok(())
 }
 
