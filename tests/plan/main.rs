@@ -7,6 +7,7 @@ mod architecture;
 mod command_line;
 mod completion;
 mod crd;
+mod dependabot;
 mod differential;
 mod docs;
 mod faults;
