@@ -35,6 +35,9 @@ fn no_line_of_the_log_has_a_debug_dump_and_objects_are_named_by_namespace_and_na
             let starts = call.starts_with(dump.trim_start());
             assert!(!starts && !call.contains(dump), "{path}: {dump:?} in {call}");
         }
+        let other = |letter: char| !letter.is_alphanumeric() && letter != '_';
+        let has = |field: &str| call.split(other).any(|word| word == field);
+        assert_eq!(has("namespace"), has("name"), "{path}: one without the other in {call}");
     }
 }
 

@@ -8,12 +8,12 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use pytorchjob_operator::platform::clock;
 use pytorchjob_test_cluster::{
-    AuditFilter, Operator, PodPhase, bind_pod, not_applicable, remove_pod, wait_for, wait_gone,
+    AuditFilter, Cluster, Operator, PodPhase, bind_pod, not_applicable, remove_pod, wait_for, wait_gone,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::job::{Job, job, with};
-use crate::rig::{End, Rig, TIMEOUT, operator, replica_names};
+use crate::rig::{End, Rig, TIMEOUT, operator, replica_names, shipped_identity};
 
 const LEASE: &str = "1ca428e5.training-operator.kubeflow.org";
 
@@ -292,4 +292,38 @@ async fn a_status_does_not_wait_for_the_pause_after_a_failed_creation() {
         "{} s later",
         written.as_second() - running
     );
+}
+
+#[tokio::test]
+async fn each_line_of_the_log_about_a_job_has_its_namespace_and_name() {
+    let cluster = Cluster::shared().await;
+    let (namespace, kubeconfig) = (
+        cluster.namespace("logs").await.unwrap(),
+        shipped_identity(cluster).await,
+    );
+    let rig = Rig::start_with(cluster, namespace, kubeconfig, &["--zap-log-level=debug"]).await;
+    quota(&rig, "pods", 0).await;
+    rig.create(&job("limited-1", 0)).await;
+    rig.wait_event("limited-1", "Warning", "FailedCreatePod").await;
+    rig.settle("limited-1").await;
+    rig.jobs().delete("limited-1", &DeleteParams::default()).await.unwrap();
+    rig.wait_gone("limited-1").await;
+    rig.create(&job("limited-2", 0)).await;
+    rig.settle("limited-2").await;
+    rig.end_operator(End::Stop).await;
+
+    let log = rig.operator.log();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let ours = |line: &Value| line["target"].as_str().unwrap().starts_with("pytorchjob_operator");
+    let lines: Vec<Value> = lines.filter(ours).collect();
+    let is_about = |line: &Value, job: &str| line["namespace"] == *rig.namespace && line["name"] == job;
+    for message in ["reconciled", "reconcile failed; trying again later", "job is gone"] {
+        let said = |line: &Value| line["message"] == message && is_about(line, "limited-1");
+        assert!(lines.iter().any(said), "{message}: {lines:#?}");
+    }
+    for job in ["limited-1", "limited-2"] {
+        let about = lines.iter().filter(|line| line.to_string().contains(job));
+        let mut unnamed = about.filter(|line| !is_about(line, job) && line["kind"].is_null());
+        assert_eq!(unnamed.next(), None);
+    }
 }
