@@ -270,7 +270,7 @@ async fn the_single_file_is_what_config_default_makes_and_can_be_applied_again_i
     let before = cluster.kubectl(&budget).await.unwrap();
     let again = cluster.kubectl(&["apply", "-f", &file]).await.unwrap();
     let configured: Vec<&str> = again.lines().filter(|line| !line.ends_with(" unchanged")).collect();
-    // kubectl sends the selector of a PodDisruptionBudget each time, since patches replace it; nothing changes.
+    // See `no_spelling_of_a_disruption_budget_is_unchanged_for_kubectl`.
     assert_eq!(
         configured,
         ["poddisruptionbudget.policy/pytorchjob-operator configured"]
@@ -291,4 +291,40 @@ async fn the_single_file_is_what_config_default_makes_and_can_be_applied_again_i
         let diff = [&["diff", "--server-side"], &source[..]].concat();
         assert_eq!(cluster.kubectl(&diff).await.unwrap(), "");
     }
+}
+
+/// kubectl puts a field that patches replace into each of its patches, whether it differs or not, and says "configured"
+/// unless the patch is empty.
+#[tokio::test]
+async fn no_spelling_of_a_disruption_budget_is_unchanged_for_kubectl() {
+    let cluster = Cluster::shared().await;
+    let read = async |arguments: &[&str]| cluster.kubectl(arguments).await.unwrap();
+    let schemas: Value = serde_json::from_str(&read(&["get", "--raw", "/openapi/v3/apis/policy/v1"]).await).unwrap();
+    let spec = &schemas["components"]["schemas"]["io.k8s.api.policy.v1.PodDisruptionBudgetSpec"];
+    assert_eq!(spec["properties"]["selector"]["x-kubernetes-patch-strategy"], "replace");
+
+    let namespace = cluster.namespace("budget").await.unwrap();
+    let shipped = fs::read_to_string(repository().join("config/manager/disruption-budget.yaml")).unwrap();
+    let mut budget: Value = serde_saphyr::from_str(&shipped).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().display().to_string();
+    let apply = async |budget: &Value| {
+        fs::write(&path, budget.to_string()).unwrap();
+        read(&["apply", "--namespace", &namespace, "-f", &path]).await
+    };
+    apply(&budget).await;
+    assert!(apply(&budget).await.ends_with(" configured\n"));
+    let stored = [
+        "get",
+        "pdb",
+        "--namespace",
+        &namespace,
+        "-o",
+        "json",
+        "pytorchjob-operator",
+    ];
+    let stored: Value = serde_json::from_str(&read(&stored).await).unwrap();
+    budget["spec"] = stored["spec"].clone();
+    apply(&budget).await;
+    assert!(apply(&budget).await.ends_with(" configured\n"));
 }
