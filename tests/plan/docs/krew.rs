@@ -7,6 +7,8 @@ use std::fs;
 use pytorchjob_test_cluster::repository;
 use serde_json::Value;
 
+use crate::support::page::{assert_same, page};
+
 /// The names of the fields of an object, which are all known, and of which some must be there.
 fn fields(object: &Value, required: &[&str], optional: &[&str]) {
     let found: BTreeSet<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
@@ -48,6 +50,15 @@ fn the_manifest_for_krew_has_the_fields_that_krew_documents_and_states_the_versi
     let version = text(spec, "version");
     assert_eq!(version, concat!("v", env!("CARGO_PKG_VERSION")));
     assert!(text(spec, "shortDescription").len() <= 50, "krew's index takes no more");
+    let described = text(spec, "description")
+        .lines()
+        .filter_map(|line| line.split_once("  "));
+    let mut described: Vec<String> = described.map(|(name, _)| name.to_owned()).collect();
+    // Of which the caveats tell.
+    described.push("completion".to_owned());
+    let commands = page("docs/operations.md").column("## kubectl pytorchjob", 0);
+    let commands = commands.iter().filter_map(|command| command.split(' ').nth(2));
+    assert_same("subcommands", described, commands.map(str::to_owned).collect());
     let platforms = spec["platforms"].as_array().unwrap();
     let mut served = BTreeSet::new();
     for platform in platforms {
