@@ -24,6 +24,7 @@ for page in README.md Dockerfile docs/install.md docs/operations.md; do
   stated $page '.*pytorchjob-operator:\([0-9][0-9A-Za-z.-]*\)'
 done
 stated docs/install.md '.*ref=v\([0-9][0-9A-Za-z.-]*\)'
+stated docs/install.md '.*--tag v\([0-9][0-9A-Za-z.-]*\)'
 stated docs/install.md '.*image.tag=\([0-9][0-9A-Za-z.-]*\)'
 
 if [ $# -gt 0 ]; then

@@ -16,7 +16,7 @@ sed -i "s/^version = \"$old\"\$/version = \"$new\"/" Cargo.toml
 cargo update --quiet --workspace --offline
 sed -i "s/^\(version\|appVersion\): .*/\1: $new/; s/^\(  artifacthub.io\/prerelease:\) .*/\1 \"$([[ $new == *-* ]] && echo true || echo false)\"/" \
   config/helm/pytorchjob-operator/Chart.yaml
-sed -i "s/pytorchjob-operator:$old/pytorchjob-operator:$new/; s/ref=v$old/ref=v$new/; s/newTag: $old/newTag: $new/; s/image.tag=$old/image.tag=$new/" \
+sed -i "s/pytorchjob-operator:$old/pytorchjob-operator:$new/; s/ref=v$old/ref=v$new/; s/--tag v$old/--tag v$new/; s/newTag: $old/newTag: $new/; s/image.tag=$old/image.tag=$new/" \
   README.md Dockerfile docs/*.md
 sed -i "s/v$old/v$new/g" config/krew/pytorchjob.yaml
 sed -i "s/^## Unreleased\$/## Unreleased\n\n## $new - $(date -u +%Y-%m-%d)/" CHANGELOG.md

@@ -25,6 +25,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "make ",
         "each target exists (`every_make_target_that_a_page_names_exists`); .ci/run or people run them",
     ),
+    ("cargo install ", "by hand, from a git address and from a checkout"),
+    ("ln -s pytorchjob-operator ~/.cargo/", "the same"),
     ("cargo ", "tests of the repository, this one among them"),
     ("PROPTEST_CASES=40000 cargo ", "the same"),
     (
