@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -570,6 +571,32 @@ fn convert_prints_nothing_for_an_invalid_job_and_has_another_exit_code_for_what_
         "{error}"
     );
     assert_eq!(code, Some(2));
+}
+
+#[test]
+fn the_plugin_exits_with_0_for_every_answer_1_for_none_and_2_for_a_command_line_that_is_wrong() {
+    let path = |name: &str| repository().join(name).display().to_string();
+    let (failed, no_record) = (
+        path("tests/recorded/never-master-failed-and-stored.json"),
+        path("Cargo.toml"),
+    );
+    for (arguments, code) in [
+        (&["replay", &failed][..], 0),
+        (&["timeline", "--filename", &failed], 0),
+        (&["--help"], 0),
+        (&["replay", "/nowhere.json"], 1),
+        (&["replay", &no_record], 1),
+        (&["timeline", "--filename", &failed, "--html", "/nowhere/page.html"], 1),
+        (&["--kubeconfig", "/nowhere", "why", "train"], 1),
+        (&["why"], 2),
+        (&["get", "--output", "toml"], 2),
+        (&["describe"], 2),
+    ] {
+        let mut plugin = Command::new(BINARY);
+        let output = plugin.arg0("kubectl-pytorchjob").args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+        assert_eq!(output.stderr.is_empty(), code == 0, "{arguments:?}: {output:?}");
+    }
 }
 
 #[test]
