@@ -152,11 +152,13 @@ dist.destroy_process_group()
 #[ignore = "needs a real node: make test-real"]
 async fn kubeflows_examples_that_need_neither_a_gpu_nor_data_form_their_groups_with_pytorch() {
     let site = site().await;
+    // torchrun starts as many as there are CPUs, where nothing else is said.
+    let auto = 2 * std::thread::available_parallelism().unwrap().get();
     for (name, processes) in [
         ("pytorch-simple", 2),
         ("sendrecv", 4),
         ("cpu-demo", 4),
-        ("elastic-echo", 2),
+        ("elastic-echo", auto),
     ] {
         let mut manifest = kubeflow_examples::example(name);
         for (_, replica) in manifest["spec"]["pytorchReplicaSpecs"].as_object_mut().unwrap() {
@@ -171,7 +173,7 @@ async fn kubeflows_examples_that_need_neither_a_gpu_nor_data_form_their_groups_w
         let done = site.wait_finished(name).await;
         assert!(done.is("Succeeded"), "{name}: {}", done.status);
         let first = if name == "elastic-echo" { "worker-0" } else { "master-0" };
-        site.logged(&format!("{name}-{first}"), &format!(" of {processes}\n"))
+        site.logged(&format!("{name}-{first}"), &format!(" of {processes}"))
             .await;
     }
 }
