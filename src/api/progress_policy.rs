@@ -20,8 +20,8 @@ pub struct ProgressPolicy {
     pub action: Option<Word<StallAction>>,
 
     /// Seconds that a replica may run without writing to the file. The kubelet looks ten times in that time, at least
-    /// every 30 s, and has to find the same three times in a row, so a stall is seen up to a third of it, or 90 s,
-    /// later. Never earlier.
+    /// every 30 s, has to find the same three times in a row, and then once more, so a stall is told up to 30 s and
+    /// four tenths of it, of which no more than 120 s count, later. Never earlier.
     #[schemars(range(min = 10, max = 86_400))]
     pub deadline_seconds: i32,
 
@@ -55,6 +55,8 @@ const STARTUP_SECONDS: i32 = 1_800;
 const LOOKS: i32 = 10;
 /// Most seconds from one look to the next.
 const MAX_PERIOD: i32 = 30;
+/// Seconds that one look may take, on a file system over the network.
+const TIMEOUT: i32 = 30;
 
 impl ProgressPolicy {
     /// What to do about a stall; nothing of a word that means nothing.
@@ -79,5 +81,17 @@ impl ProgressPolicy {
     #[must_use]
     pub fn period_seconds(&self) -> i32 {
         (self.deadline_seconds / LOOKS).clamp(1, MAX_PERIOD)
+    }
+
+    /// Seconds that one look of the kubelet may take.
+    #[must_use]
+    pub const fn timeout_seconds(&self) -> i32 {
+        TIMEOUT
+    }
+
+    /// Seconds within which the kubelet has looked once more, whatever it did before.
+    #[must_use]
+    pub fn round_seconds(&self) -> i64 {
+        i64::from(self.period_seconds()) + i64::from(self.timeout_seconds())
     }
 }

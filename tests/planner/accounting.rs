@@ -148,7 +148,7 @@ fn a_stall_is_no_running() {
     let policy = json!({ "file": "/ckpt", "deadlineSeconds": 60, "startupSeconds": 10, "action": "Warn" });
     let mut scene = job().policy("progressPolicy", policy).running();
     let started = scene.now;
-    scene.wait(600);
+    scene.wait(564);
     let since = scene.now;
     for pod in &mut scene.pods {
         pod.progress = Some(Box::new(Progress {
@@ -156,6 +156,8 @@ fn a_stall_is_no_running() {
             still_since: Some(since),
         }));
     }
+    assert_eq!(counted(&mut scene), []);
+    scene.wait(36);
     assert_eq!(counted(&mut scene), [spent(Use::Running, 600)]);
     scene.wait(200);
     scene.pods.iter_mut().for_each(|pod| pod.progress = None);

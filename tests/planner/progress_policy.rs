@@ -1,5 +1,6 @@
 //! `runPolicy.progressPolicy`: what becomes of replicas that run and make no progress.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -12,6 +13,8 @@ use crate::support::fixture::{JobBuilder, Scene, actions, elastic_workers, maste
 
 /// Seconds that nothing is a stall after the start of the last replica.
 const STARTUP: i64 = 300;
+/// Seconds within which the kubelet has looked once more: a tenth of the deadline, and the time that one look may take.
+const ROUND: i64 = 36;
 
 fn with(job: JobBuilder, action: &str) -> JobBuilder {
     let policy = json!({ "file": "/ckpt", "deadlineSeconds": 60, "startupSeconds": STARTUP, "action": action });
@@ -46,8 +49,15 @@ fn write(scene: &mut Scene) {
     }
 }
 
-/// The kubelet finds from now on that this pod writes nothing.
+/// The kubelet has found for a whole round that this pod writes nothing.
 fn stall(scene: &mut Scene, pod: &str) {
+    unready(scene, pod);
+    let still = &mut progress(scene, pod).still_since;
+    *still = still.map(|since| since - SignedDuration::from_secs(ROUND));
+}
+
+/// The kubelet calls this pod unready from now on.
+fn unready(scene: &mut Scene, pod: &str) {
     let now = scene.now;
     progress(scene, pod).still_since = Some(now);
 }
@@ -254,6 +264,51 @@ fn nothing_is_a_stall_within_the_time_for_the_start_of_the_last_replica_and_from
 }
 
 #[test]
+fn a_pod_is_believed_when_it_is_unready_for_a_whole_round_of_the_probe() {
+    for (action, told) in [
+        ("Restart", "Restarting=True"),
+        ("Fail", "Failed=True"),
+        ("Warn", "Stalled=True"),
+    ] {
+        let mut scene = training(job(action));
+        unready(&mut scene, "job-worker-1");
+        scene.wait(10);
+        unready(&mut scene, "job-worker-0");
+        scene.wait(ROUND - 11);
+        let plan = scene.plan();
+        assert_eq!(plan.requeue, Some(Duration::from_secs(1)), "{action}");
+        assert_eq!(
+            (plan.actions, plan.status, plan.events),
+            (vec![], None, vec![]),
+            "{action}"
+        );
+        scene.wait(1);
+        scene.reconcile();
+        assert!(scene.says(told), "{action}: {:?}", scene.conditions());
+        let message = "job-worker-1 runs and has written nothing to /ckpt for more than 60 s.";
+        assert_eq!(scene.message("Stalled"), message, "the other may write yet");
+    }
+}
+
+#[test]
+fn ranks_that_write_survive_that_the_kubelet_starts_again() {
+    for action in ["Restart", "Fail", "Warn"] {
+        let mut scene = training(job(action));
+        for pod in ["job-master-0", "job-worker-0", "job-worker-1"] {
+            unready(&mut scene, pod);
+        }
+        scene.settle();
+        scene.wait(ROUND - 1);
+        scene.settle();
+        for pod in ["job-master-0", "job-worker-0", "job-worker-1"] {
+            go_on(&mut scene, pod);
+        }
+        scene.wait(1);
+        assert_eq!(scene.plan(), Plan::default(), "{action}");
+    }
+}
+
+#[test]
 fn the_time_for_the_start_begins_when_the_job_is_seen_to_run_if_a_clock_of_a_node_is_behind() {
     let mut scene = job("Fail").running();
     write(&mut scene);
@@ -437,6 +492,7 @@ enum Step {
     GoOn(usize),
     Start(usize),
     Restart(usize),
+    RestartKubelet(usize),
     Fail(usize),
     Evict(usize),
     Delete(usize),
@@ -448,17 +504,81 @@ fn steps() -> impl Strategy<Value = Step> {
     let pod = 0..3_usize;
     prop_oneof![
         6 => Just(Step::Operate),
-        3 => prop::sample::select(vec![1, STARTUP - 1, STARTUP]).prop_map(Step::Wait),
+        3 => prop::sample::select(vec![1, ROUND - 1, ROUND, STARTUP - 1, STARTUP]).prop_map(Step::Wait),
         4 => pod.clone().prop_map(Step::Stall),
         2 => pod.clone().prop_map(Step::GoOn),
         4 => pod.clone().prop_map(Step::Start),
         1 => pod.clone().prop_map(Step::Restart),
+        3 => pod.clone().prop_map(Step::RestartKubelet),
         1 => pod.clone().prop_map(Step::Fail),
         1 => pod.clone().prop_map(Step::Evict),
         1 => pod.prop_map(Step::Delete),
         2 => Just(Step::Bury),
         1 => any::<bool>().prop_map(Step::Suspend),
     ]
+}
+
+/// The job, and which of its pods write although they are unready, until the kubelet, which was started again, has
+/// looked at them.
+#[derive(Clone, Debug)]
+struct Model {
+    scene: Scene,
+    unseen: BTreeMap<String, Timestamp>,
+}
+
+impl Model {
+    fn new(job: JobBuilder) -> Self {
+        Self {
+            scene: job.scene(),
+            unseen: BTreeMap::new(),
+        }
+    }
+
+    fn happen(&mut self, step: &Step) {
+        let pod = |place: usize| Some(self.scene.pods.get(place)?.name.clone());
+        match step {
+            Step::RestartKubelet(place) => return self.restart_kubelet(*place),
+            Step::Stall(place) if pod(*place).is_some_and(|pod| self.unseen.contains_key(&pod)) => return,
+            Step::GoOn(place) | Step::Restart(place) | Step::Fail(place) | Step::Evict(place) | Step::Delete(place) => {
+                pod(*place).and_then(|pod| self.unseen.remove(&pod));
+            }
+            _ => {}
+        }
+        happen(&mut self.scene, step);
+        self.look();
+    }
+
+    fn restart_kubelet(&mut self, place: usize) {
+        let now = self.scene.now;
+        let Some(pod) = self.scene.pods.get_mut(place).filter(|pod| pod.running()) else {
+            return;
+        };
+        let progress = pod.progress.as_mut().filter(|progress| progress.still_since.is_none());
+        if let Some(progress) = progress {
+            progress.still_since = Some(now);
+            let looked = now + SignedDuration::from_secs(ROUND);
+            self.unseen.insert(pod.name.clone(), looked);
+        }
+    }
+
+    /// The kubelet looks in time at the pods that write.
+    fn look(&mut self) {
+        let now = self.scene.now;
+        let scene = &mut self.scene;
+        self.unseen.retain(|pod, looked| {
+            let pod = scene
+                .pods
+                .iter_mut()
+                .find(|known| known.name == *pod && known.running());
+            let Some(progress) = pod.and_then(|pod| pod.progress.as_mut()) else {
+                return false;
+            };
+            if *looked <= now {
+                progress.still_since = None;
+            }
+            *looked > now
+        });
+    }
 }
 
 /// Lets it happen. A pod that runs has been started at some time, and the kubelet calls it unready until it writes.
@@ -474,6 +594,7 @@ fn happen(scene: &mut Scene, step: &Step) {
     };
     let at = |place: usize, scene: &Scene| scene.pods.get(place).map(|pod| pod.name.clone());
     match step {
+        Step::RestartKubelet(_) => {}
         Step::Operate => drop(scene.reconcile()),
         Step::Wait(seconds) => scene.wait(*seconds),
         Step::Bury => scene.bury(),
@@ -525,28 +646,31 @@ proptest! {
         scope in prop::sample::select(vec!["Replica", "Job"]),
         steps in prop::collection::vec(steps(), 0..120),
     ) {
-        let mut scene = job(action).policy("restartScope", scope).scene();
+        let mut model = Model::new(job(action).policy("restartScope", scope));
         for step in &steps {
-            let before = scene.clone();
-            happen(&mut scene, step);
-            let stalled = |scene: &Scene| scene.says("Stalled=True");
-            if matches!(step, Step::Operate) && !stalled(&before) && stalled(&scene) {
+            let before = model.scene.clone();
+            let writes: Vec<String> = model.unseen.keys().cloned().collect();
+            model.happen(step);
+            let (scene, stalled) = (&model.scene, |scene: &Scene| scene.says("Stalled=True"));
+            if matches!(step, Step::Operate) && !stalled(&before) && stalled(scene) {
                 let earliest = earliest(&before);
                 prop_assert!(earliest.is_some_and(|earliest| earliest <= before.now), "{earliest:?}, {before:#?}");
+                let message = scene.message("Stalled");
+                prop_assert!(!writes.iter().any(|pod| message.contains(pod)), "{message}: {writes:?}");
             }
             prop_assert!(!scene.conditions().last().is_some_and(|last| last.starts_with("Stalled=")));
-            prop_assert!(!(stalled(&scene) && finished(&scene.status())));
+            prop_assert!(!(stalled(scene) && finished(&scene.status())));
         }
     }
 
     #[test]
     fn without_the_policy_readiness_changes_no_plan(steps in prop::collection::vec(steps(), 0..120)) {
-        let mut scene = master_and_workers(2).scene();
+        let mut model = Model::new(master_and_workers(2));
         for step in &steps {
-            happen(&mut scene, step);
-            let mut blind = scene.clone();
+            model.happen(step);
+            let mut blind = model.scene.clone();
             blind.pods.iter_mut().for_each(|pod| pod.progress = None);
-            prop_assert_eq!(scene.plan(), blind.plan());
+            prop_assert_eq!(model.scene.plan(), blind.plan());
         }
     }
 }

@@ -15,8 +15,6 @@ age=$(($(date +%s) - newest))
 
 /// Looks in a row that have to find the same: one may fail because the node is busy.
 const THRESHOLD: i32 = 3;
-/// Seconds that one look may take, on a file system over the network.
-const TIMEOUT: i32 = 30;
 
 /// Gives the container that trains the probe, and the pod the annotation that says so, if the job asks for it. A
 /// template that has a probe of its own, which no API server with our rules stores, keeps it.
@@ -40,6 +38,6 @@ fn probe(policy: &ProgressPolicy) -> Value {
         "exec": { "command": ["sh", "-c", LOOK, "progress", policy.file, deadline] },
         "failureThreshold": THRESHOLD,
         "periodSeconds": policy.period_seconds(),
-        "timeoutSeconds": TIMEOUT,
+        "timeoutSeconds": policy.timeout_seconds(),
     })
 }

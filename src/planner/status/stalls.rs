@@ -4,6 +4,10 @@
 //! calls the pod unready when nothing was written within the deadline, or nothing at all yet. So the pods tell, without
 //! an agent in the image and without their logs.
 //!
+//! A kubelet before 1.35 that starts again calls the containers that it finds unready until its next look (gate
+//! `ChangeContainerStatusOnKubeletRestart`). So a pod is believed when it is still unready after a whole round of the
+//! probe, in which one that writes is found ready again.
+//!
 //! Ranks that wait for one that is being replaced write nothing either, and a file of an earlier attempt tells nothing
 //! of this one. So nothing is a stall until `startupSeconds` after the job runs and the last of its replicas was
 //! started, nor while one does not run.
@@ -12,10 +16,10 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::{ConditionType, ProgressPolicy, Replica};
+use crate::api::{ConditionType, ProgressPolicy, Replica, StallAction};
 use crate::planner::child::{Pod, Progress};
 use crate::planner::status::completed_indexes::CompletedIndexes;
-use crate::planner::status::conditions::{find, is_true};
+use crate::planner::status::conditions::{find, is_stalled, is_true};
 use crate::planner::world::World;
 
 /// Most pods that a message names.
@@ -36,21 +40,32 @@ pub(crate) struct Stall<'a> {
 /// The replicas that stand still, the one that stopped first in front; none while none may be called so.
 #[must_use]
 pub(crate) fn stalls<'a>(world: &World<'a>) -> Vec<Stall<'a>> {
-    let begins = policy(world).and_then(|policy| counted_from(world, policy));
-    if begins.is_none_or(|begins| begins > world.now) {
-        return Vec::new();
-    }
-    let mut stalls: Vec<Stall<'_>> = still(world).collect();
+    let due = due(world).filter(|(_, due)| *due <= world.now);
+    let mut stalls: Vec<Stall<'_>> = due.map(|(stall, _)| stall).collect();
     stalls.sort_by_key(|stall| (stall.since, stall.replica));
     stalls
 }
 
-/// When a replica that has written nothing so far will be called stalled, if it goes on like that.
+/// When a replica that stands still will be called stalled, if it goes on like that and this would be news.
 #[must_use]
 pub(crate) fn next(world: &World<'_>) -> Option<Duration> {
-    let begins = counted_from(world, policy(world)?)?;
-    let left = Duration::try_from(begins.duration_since(world.now)).ok()?;
-    (!left.is_zero() && still(world).next().is_some()).then_some(left)
+    let warns = policy(world)?.action() == Some(StallAction::Warn);
+    if warns && is_stalled(world.job.status.as_ref()?) {
+        return None;
+    }
+    let left = due(world).filter_map(|(_, due)| Duration::try_from(due.duration_since(world.now)).ok());
+    left.filter(|left| !left.is_zero()).min()
+}
+
+/// The replicas that stand still, and from when on each may be called stalled; none while none may be called so.
+fn due<'a>(world: &World<'a>) -> impl Iterator<Item = (Stall<'a>, Timestamp)> {
+    let counted = policy(world).and_then(|policy| Some((counted_from(world, policy)?, policy.round_seconds())));
+    counted.into_iter().flat_map(|(begins, round)| {
+        still(world).filter_map(move |stall| {
+            let believed = stall.since.checked_add(SignedDuration::from_secs(round)).ok()?;
+            Some((stall, believed.max(begins)))
+        })
+    })
 }
 
 /// Whether all replicas run, and none stands still.
