@@ -87,8 +87,31 @@ pub struct PodConditionPattern {
     #[serde(rename = "type")]
     #[schemars(length(min = 1, max = 316))]
     pub type_: String,
-    /// Status of the condition: True, False or Unknown. Default: True.
+    /// Status of the condition. Default: True.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16))]
-    pub status: Option<String>,
+    #[schemars(with = "ConditionStatus")]
+    pub status: Option<Word<ConditionStatus>>,
+}
+
+/// Status of a condition of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl ConditionStatus {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
 }

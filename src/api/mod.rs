@@ -29,7 +29,9 @@ pub use accounting::{Accounting, Spent};
 pub use child::{ChildKind, ChildRef};
 pub use elastic_policy::{ElasticPolicy, RdzvConf};
 pub use failure_class::{FailureClass, Standing};
-pub use failure_policy::{ExitCodes, FailureAction, FailurePolicy, FailureRule, PodConditionPattern, SetOperator};
+pub use failure_policy::{
+    ConditionStatus, ExitCodes, FailureAction, FailurePolicy, FailureRule, PodConditionPattern, SetOperator,
+};
 pub use job_step::JobStep;
 pub use progress_policy::{ProgressPolicy, StallAction};
 pub use pytorchjob::{PyTorchJob, PyTorchJobSpec};

@@ -46,6 +46,7 @@ fn the_first_rule_that_fits_decides_and_without_one_the_restart_policy_does() {
         { "exitCodes": { "operator": "In", "values": [42, 43] }, "action": "Ignore" },
         { "exitCodes": { "operator": "In", "values": [43] }, "action": "FailJob" },
         { "onPodConditions": [{ "type": "example.com/bad-disk" }, { "type": "Late", "status": "False" }], "action": "Ignore" },
+        { "onPodConditions": [{ "type": "Odd", "status": "Unknown" }], "action": "Ignore" },
     ]);
     let condition = |scene: &mut Scene, type_: &str, status: &str| {
         scene.exit("job-worker-1", 1);
@@ -94,6 +95,8 @@ fn the_first_rule_that_fits_decides_and_without_one_the_restart_policy_does() {
         ("example.com/bad-disk", "False", restarted()),
         ("Late", "False", ignored()),
         ("Late", "True", restarted()),
+        ("Odd", "Unknown", ignored()),
+        ("Odd", "True", restarted()),
         ("Other", "True", restarted()),
     ] {
         assert_eq!(

@@ -202,6 +202,12 @@ fn failure_rules() -> Vec<Bad> {
             r#"supported values: "In", "NotIn""#,
             ".exitCodes.operator: is \"Some\" and must be",
         ),
+        (
+            json!({ "action": "Ignore", "onPodConditions": [{ "type": "Bad" }, { "type": "Late", "status": "true" }] }),
+            format!("{rules}[0].onPodConditions[1].status"),
+            r#"supported values: "True", "False", "Unknown""#,
+            ".onPodConditions[1].status: is \"true\" and must be",
+        ),
     ]
     .into_iter()
     .map(|(rule, field, says, operator)| {

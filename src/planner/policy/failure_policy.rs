@@ -4,7 +4,9 @@
 //! A container that the kubelet restarts in place never fails its pod, so pods of such a job have `restartPolicy:
 //! Never`, as those of a Kubernetes Job with that policy.
 
-use crate::api::{ExitCodes, FailureAction, FailureRule, PodConditionPattern, PyTorchJob, SetOperator, Word, names};
+use crate::api::{
+    ConditionStatus, ExitCodes, FailureAction, FailureRule, PodConditionPattern, PyTorchJob, SetOperator, Word, names,
+};
 use crate::planner::child::Pod;
 
 /// A rule that fits a failure.
@@ -68,12 +70,14 @@ fn has(codes: &ExitCodes, code: i32) -> bool {
 }
 
 fn is_met(pattern: &PodConditionPattern, pod: &Pod) -> bool {
-    let status = pattern.status.as_deref().unwrap_or("True");
+    let Some(status) = pattern.status.as_ref().map_or(Some(ConditionStatus::True), Word::known) else {
+        return false;
+    };
     if pattern.type_ == names::DISRUPTION_TARGET {
-        return status == "True" && pod.disrupted;
+        return status == ConditionStatus::True && pod.disrupted;
     }
     let conditions = pod.failure.iter().flat_map(|failure| &failure.conditions);
     conditions
         .into_iter()
-        .any(|(type_, value)| *type_ == pattern.type_ && value == status)
+        .any(|(type_, value)| *type_ == pattern.type_ && value == status.as_str())
 }

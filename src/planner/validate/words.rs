@@ -123,5 +123,11 @@ fn check_failure_policy(job: &PyTorchJob, found: &mut Found) {
             let must = format!("is {word:?} and must be In or NotIn");
             found.fatal(format!("{field}.exitCodes.operator"), must);
         }
+        for (place, pattern) in rule.on_pod_conditions.iter().enumerate() {
+            if let Some(Word::Other(word)) = &pattern.status {
+                let must = format!("is {word:?} and must be True, False or Unknown");
+                found.fatal(format!("{field}.onPodConditions[{place}].status"), must);
+            }
+        }
     }
 }
