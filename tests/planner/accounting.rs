@@ -144,6 +144,33 @@ fn an_outcome_of_failure_loses_its_attempt() {
 }
 
 #[test]
+fn the_example_of_the_page_adds_up() {
+    let whole = master_and_workers(3).policy("restartScope", "Job");
+    let mut scene = gpus(gpus(whole, ReplicaType::Master, 8), ReplicaType::Worker, 8).scene();
+    scene.settle();
+    scene.wait(40);
+    scene.run();
+    scene.wait(4_337);
+    scene.exit("job-worker-1", 1);
+    for _ in 0..6 {
+        scene.reconcile();
+        scene.bury();
+    }
+    scene.wait(73);
+    scene.run();
+    scene.wait(36_000);
+    scene.suspend(true);
+    scene.settle();
+    let page = include_str!("../../docs/failures.md");
+    let (_, example) = page.split_once("{.status.accounting}'\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    assert_eq!(
+        json!(accounting(&scene)),
+        serde_json::from_str::<Value>(example).unwrap()
+    );
+}
+
+#[test]
 fn a_stall_is_no_running() {
     let policy = json!({ "file": "/ckpt", "deadlineSeconds": 60, "startupSeconds": 10, "action": "Warn" });
     let mut scene = job().policy("progressPolicy", policy).running();
