@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::api::{CleanPodPolicy, ConditionType, JobStatus};
 use crate::planner::plan::{Action, Plan, StatusWrite, Urgency};
-use crate::planner::policy::{autoscaler, clean_pod_policy, replicas, scheduling_policy, ttl_seconds_after_finished};
+use crate::planner::policy::{
+    autoscaler, clean_pod_policy, graceful_stop_seconds, replicas, scheduling_policy, ttl_seconds_after_finished,
+};
 use crate::planner::status::conditions::is_true;
 use crate::planner::status::{attempts, replica_statuses};
 use crate::planner::world::World;
@@ -39,6 +41,8 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     // because their list came after the outcome, hold what quota gives.
     let settled = status.replica_statuses.values().all(|counts| counts.active.is_none());
     let counted = settled || ours && replica_statuses::rises(world, stored, &status);
+    let asked = ours && policy != CleanPodPolicy::None;
+    let stopped = asked.then(|| graceful_stop_seconds::told(world, &status)).flatten();
     let urgency = if acted_on { Urgency::Condition } else { Urgency::Counts };
     Plan {
         actions: clean_pod_policy::clean_up(world, policy)
@@ -48,6 +52,7 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
             .chain(scheduling_policy::delete(world))
             .collect(),
         status: (status != *stored && (counted || acted_on || corrected)).then_some(StatusWrite { status, urgency }),
+        events: stopped.into_iter().collect(),
         requeue: expires,
         ..Plan::default()
     }

@@ -1,11 +1,15 @@
 //! `runPolicy.gracefulStopSeconds`: how long pods have to end, and how long they took.
 
-use crate::planner::Plan;
-use crate::support::fixture::{JobBuilder, Scene, master_and_workers};
+use crate::api::ReplicaType;
+use crate::planner::{Phase, Plan};
+use crate::support::fixture::{JobBuilder, Scene, elastic_workers, master_and_workers};
 
 fn job() -> JobBuilder {
     master_and_workers(1).policy("gracefulStopSeconds", 60)
 }
+
+/// What happens to the job.
+type Change = fn(&mut Scene);
 
 /// What is said of stopped pods until there is nothing left to do.
 fn told(scene: &mut Scene) -> Vec<String> {
@@ -52,6 +56,100 @@ fn a_restart_of_the_whole_job_tells_it_before_the_next_attempt() {
         ["All pods have ended 7 s after they were asked to; they had 60 s."]
     );
     assert_eq!(scene.pods.len(), 2);
+}
+
+#[test]
+fn pods_that_have_ended_and_are_not_gone_yet_have_ended() {
+    let mut scene = job().running();
+    scene.suspend(true);
+    assert_eq!(told(&mut scene), [] as [&str; 0]);
+    scene.wait(12);
+    for pod in &mut scene.pods {
+        pod.phase = Phase::Succeeded;
+    }
+    let said = ["All pods have ended 12 s after they were asked to; they had 60 s."];
+    assert_eq!(told(&mut scene), said);
+    scene.wait(1);
+    scene.bury();
+    assert_eq!(told(&mut scene), [] as [&str; 0], "it is told once");
+}
+
+#[test]
+fn a_deadline_and_every_other_outcome_that_stops_pods_tells_it_once() {
+    let outcomes: [(JobBuilder, Change); 3] = [
+        (job().policy("activeDeadlineSeconds", 100), |scene| scene.wait(100)),
+        (job().restart(ReplicaType::Worker, "Never"), |scene| {
+            scene.exit("job-worker-0", 1);
+        }),
+        (job().policy("cleanPodPolicy", "All"), |scene| {
+            scene.phase("job-master-0", Phase::Succeeded);
+        }),
+    ];
+    for (job, ends) in outcomes {
+        let mut scene = job.running();
+        ends(&mut scene);
+        assert_eq!(told(&mut scene), [] as [&str; 0], "they are asked");
+        scene.wait(40);
+        scene.bury();
+        assert_eq!(
+            told(&mut scene),
+            ["All pods have ended 40 s after they were asked to; they had 60 s."]
+        );
+        scene.wait(5);
+        assert_eq!(told(&mut scene), [] as [&str; 0]);
+    }
+}
+
+#[test]
+fn pods_that_a_finished_job_keeps_running_have_not_been_asked() {
+    let mut scene = job().policy("cleanPodPolicy", "None").running();
+    scene.phase("job-master-0", Phase::Succeeded);
+    assert_eq!(told(&mut scene), [] as [&str; 0]);
+    scene.wait(40);
+    scene.phase("job-worker-0", Phase::Succeeded);
+    assert_eq!(told(&mut scene), [] as [&str; 0]);
+}
+
+#[test]
+fn a_deadline_a_scale_down_and_a_preemption_have_the_grace_period_of_the_field() {
+    let elastic = || elastic_workers(3, 1, 3).policy("gracefulStopSeconds", 60);
+    let stops: [(&str, JobBuilder, Change, &[&str]); 3] = [
+        (
+            "deadline",
+            elastic().policy("activeDeadlineSeconds", 100),
+            |scene| scene.wait(100),
+            &["delete pod worker-0", "delete pod worker-1", "delete pod worker-2"],
+        ),
+        (
+            "scale-down",
+            elastic(),
+            |scene| scene.scale(ReplicaType::Worker, 2),
+            &["delete pod worker-2"],
+        ),
+        // The scheduler deletes the pod, and the new one has the same.
+        (
+            "preemption",
+            elastic(),
+            |scene| {
+                scene.pod("job-worker-1").disrupted = true;
+                scene.remove("job-worker-1");
+            },
+            &["create pod worker-1"],
+        ),
+    ];
+    for (what, job, stop, expected) in stops {
+        let mut scene = job.running();
+        for pod in 0..3 {
+            let pod = scene.build_pod(ReplicaType::Worker, pod);
+            assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 60, "{what}");
+        }
+        stop(&mut scene);
+        assert_eq!(
+            scene.next(),
+            expected,
+            "{what}: a deletion has no grace period of its own"
+        );
+    }
 }
 
 #[test]

@@ -9,16 +9,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::names::reason;
 use crate::api::{ConditionType, JobStatus};
 use crate::planner::plan::Event;
-use crate::planner::status::conditions::{find, is_true};
+use crate::planner::status::conditions::{self, find, is_true};
 use crate::planner::world::World;
 
-/// Tells how long the pods took, once all are gone that were asked to stop by a suspension or by a restart of the whole
-/// job.
+/// Tells how long the pods took, once all have ended that were asked to by a suspension, by the clean-up of a finished
+/// job, or by a restart of the whole job in new pods. When pods were asked that an elastic job has no more is not
+/// stored, so nothing is told of them.
 #[must_use]
 pub(crate) fn told(world: &World<'_>, status: &JobStatus) -> Option<Event> {
     let (grace, _) = world.job.spec.run_policy.stop_periods()?;
-    let gone = world.pods.iter().all(|pod| world.replica_of(&pod.name).is_none());
-    let Time(asked) = asked(&world.status(), status).filter(|_| gone)?;
+    let Time(asked) = asked(world, &world.status(), status)?;
     let took = world.now.duration_since(asked).as_secs();
     Some(Event {
         warning: false,
@@ -28,16 +28,22 @@ pub(crate) fn told(world: &World<'_>, status: &JobStatus) -> Option<Event> {
 }
 
 /// When the pods were asked that the stored status counts, and the new one does no more.
-fn asked(stored: &JobStatus, new: &JobStatus) -> Option<Time> {
-    if is_true(stored, ConditionType::Suspended) {
-        let active = |status: &JobStatus| status.replica_statuses.values().any(|counts| counts.active.is_some());
-        let suspended = find(stored, ConditionType::Suspended)?;
-        return suspended
-            .last_transition_time
-            .clone()
-            .filter(|_| active(stored) && !active(new));
+fn asked(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> Option<Time> {
+    let ended = active(stored) && !active(new);
+    if conditions::finished(stored) {
+        return stored.completion_time.clone().filter(|_| ended);
     }
-    let begins = stored.attempt() != new.attempt();
+    if is_true(stored, ConditionType::Suspended) {
+        let suspended = find(stored, ConditionType::Suspended).filter(|_| ended)?;
+        return suspended.last_transition_time.clone();
+    }
+    let gone = world.pods.iter().all(|pod| world.replica_of(&pod.name).is_none());
+    let begins = gone && stored.attempt() != new.attempt();
     let last = stored.attempts.last().filter(|_| begins)?;
     last.ended.clone()
+}
+
+fn active(status: &JobStatus) -> bool {
+    let mut counts = status.replica_statuses.values();
+    counts.any(|counts| counts.active.is_some())
 }
