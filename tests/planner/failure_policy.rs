@@ -45,7 +45,7 @@ fn the_first_rule_that_fits_decides_and_without_one_the_restart_policy_does() {
         { "class": "GpuFault", "action": "Restart" },
         { "exitCodes": { "operator": "In", "values": [42, 43] }, "action": "Ignore" },
         { "exitCodes": { "operator": "In", "values": [43] }, "action": "FailJob" },
-        { "onPodConditions": [{ "type": "example.com/bad-disk" }, { "type": "Late", "status": "False" }], "action": "Ignore" },
+        { "onPodConditions": [{ "type": "bad-disk" }, { "type": "Late", "status": "False" }], "action": "Ignore" },
         { "onPodConditions": [{ "type": "Odd", "status": "Unknown" }], "action": "Ignore" },
     ]);
     let condition = |scene: &mut Scene, type_: &str, status: &str| {
@@ -91,8 +91,8 @@ fn the_first_rule_that_fits_decides_and_without_one_the_restart_policy_does() {
     }
     let job = || rules(master_and_workers(2), &list);
     for (type_, status, expected) in [
-        ("example.com/bad-disk", "True", ignored()),
-        ("example.com/bad-disk", "False", restarted()),
+        ("bad-disk", "True", ignored()),
+        ("bad-disk", "False", restarted()),
         ("Late", "False", ignored()),
         ("Late", "True", restarted()),
         ("Odd", "Unknown", ignored()),

@@ -7,6 +7,8 @@
 //! connections that follow from it. So of each rank the last line counts that explains most, and between the ranks of
 //! one pod the one that torchrun names as the root cause, or else the one that explains most.
 
+mod texts;
+
 use crate::api::{FailureClass, shortened};
 
 /// Most that is kept of the words that say what a failure was.
@@ -32,20 +34,7 @@ pub struct Cause {
     pub excerpt: Option<String>,
 }
 
-/// Where in a line a text has to stand.
-enum At {
-    /// Where an exception has its name: at the start, after what a launcher puts before each line.
-    Start,
-    /// Anywhere.
-    Any,
-}
-
-use At::{Any, Start};
-use FailureClass::{
-    CheckpointError, Crashed, CudaError, CudaOutOfMemory, DataError, DiskFull, Evicted, Exception, GpuFault,
-    ImportError, Killed, NcclError, NcclTimeout, NonFinite, OOMKilled, OutOfMemory, PeerFailure, Preempted, Rendezvous,
-    SharedMemory, StartError, SyntaxError, Terminated, Unknown, UsageError,
-};
+use FailureClass::{Crashed, Evicted, Exception, Killed, OOMKilled, Preempted, StartError, Terminated, Unknown};
 
 /// The words of a pod's status, or of a container's, from the kubelet (`pkg/kubelet/eviction`, `preemption`,
 /// `nodeshutdown`, `kuberuntime`) and from containerd.
@@ -59,111 +48,6 @@ const REASONS: [(&str, FailureClass); 9] = [
     ("Terminated", Preempted),
     ("StartError", StartError),
     ("ContainerCannotRun", StartError),
-];
-
-/// What programs write when they fail. Of one line, the first row that fits.
-const TEXTS: [(At, &str, FailureClass); 85] = [
-    // c10/cuda/CUDACachingAllocator.cpp and what CUDA, cuBLAS, NCCL and ROCm say of the same.
-    (Any, "CUDA out of memory", CudaOutOfMemory),
-    (Any, "HIP out of memory", CudaOutOfMemory),
-    (Any, "CUDA error: out of memory", CudaOutOfMemory),
-    (Start, "torch.OutOfMemoryError", CudaOutOfMemory),
-    (Start, "torch.cuda.OutOfMemoryError", CudaOutOfMemory),
-    (Any, "CUBLAS_STATUS_ALLOC_FAILED", CudaOutOfMemory),
-    (Any, "Cuda failure 2 'out of memory'", CudaOutOfMemory),
-    (Any, "Cuda failure 'out of memory'", CudaOutOfMemory),
-    // cudaGetErrorString of cudaErrorECCUncorrectable and its kind, NVML, and the kernel's driver.
-    (Any, "uncorrectable ECC error", GpuFault),
-    (Any, "uncorrectable NVLink error", GpuFault),
-    (Any, "Invalid access of peer GPU memory over nvlink", GpuFault),
-    (Any, "hardware stack error", GpuFault),
-    (Any, "GPU is lost", GpuFault),
-    (Any, "fallen off the bus", GpuFault),
-    (Any, "NVRM: Xid", GpuFault),
-    // torchvision and DETR, torch.autograd.anomaly_mode, torch.nn.utils.clip_grad, Megatron-LM, Lightning, fairseq.
-    (Any, "Loss is nan", NonFinite),
-    (Any, "Loss is inf", NonFinite),
-    (Any, "loss is nan", NonFinite),
-    (Any, "loss is NaN", NonFinite),
-    (Any, "loss is inf", NonFinite),
-    (Any, "is nan or inf", NonFinite),
-    (Any, "returned nan values in its", NonFinite),
-    (Any, "is non-finite, so it cannot be clipped", NonFinite),
-    (Any, "found NaN in", NonFinite),
-    (Any, "found Inf in", NonFinite),
-    (Start, "FloatingPointError", NonFinite),
-    // Python, and the dynamic linker of glibc.
-    (Start, "ImportError", ImportError),
-    (Start, "ModuleNotFoundError", ImportError),
-    (Any, "python: No module named", ImportError),
-    (Any, "python3: No module named", ImportError),
-    (Any, "error while loading shared libraries", ImportError),
-    (Start, "SyntaxError", SyntaxError),
-    (Start, "IndentationError", SyntaxError),
-    (Start, "TabError", SyntaxError),
-    // Python's argparse, and Python itself.
-    (Any, ": error: unrecognized arguments", UsageError),
-    (Any, ": error: the following arguments are required", UsageError),
-    (Any, ": error: argument ", UsageError),
-    (Any, ": can't open file", UsageError),
-    // torch.serialization, nn.Module.load_state_dict, torch.distributed.checkpoint, safetensors.
-    (Any, "PytorchStreamReader failed", CheckpointError),
-    (Any, "Error(s) in loading state_dict", CheckpointError),
-    (Any, "_pickle.UnpicklingError", CheckpointError),
-    (Any, "SafetensorError", CheckpointError),
-    (
-        Start,
-        "torch.distributed.checkpoint.api.CheckpointException",
-        CheckpointError,
-    ),
-    (Any, "No space left on device", DiskFull),
-    // torch.utils.data, Pillow, pyarrow, datasets, and Python's own exceptions for files.
-    (Any, "insufficient shared memory (shm)", SharedMemory),
-    (Any, "DataLoader worker (pid", DataError),
-    (Start, "FileNotFoundError", DataError),
-    (Start, "PermissionError", DataError),
-    (Start, "UnicodeDecodeError", DataError),
-    (Start, "PIL.UnidentifiedImageError", DataError),
-    (Start, "pyarrow.lib.Arrow", DataError),
-    (Start, "datasets.", DataError),
-    // Python, numpy, and c10/core/impl/alloc_cpu.cpp.
-    (Start, "MemoryError", OutOfMemory),
-    (Start, "numpy._core._exceptions._ArrayMemoryError", OutOfMemory),
-    (Start, "numpy.core._exceptions._ArrayMemoryError", OutOfMemory),
-    (Any, "DefaultCPUAllocator: can't allocate memory", OutOfMemory),
-    (Any, "Cannot allocate memory", OutOfMemory),
-    // torch/csrc/distributed/c10d: NCCLUtils, ProcessGroupNCCL, TCPStore, socket; gloo/transport/tcp/pair.cc.
-    (Any, "ncclRemoteError", PeerFailure),
-    (Any, "remote process exited or there was a network error", PeerFailure),
-    (Any, "NCCL communicator was aborted", PeerFailure),
-    (Any, "dump signal from another rank", PeerFailure),
-    (Any, "Connection reset by peer", PeerFailure),
-    (Any, "Connection closed by peer", PeerFailure),
-    (Any, "Connection closed by remote peer", PeerFailure),
-    (Any, "Connection was likely closed", PeerFailure),
-    (Any, "Did the remote server shutdown or crash", PeerFailure),
-    (Any, "failed to recv, got 0 bytes", PeerFailure),
-    (Any, "Broken pipe", PeerFailure),
-    // ProcessGroupNCCL::checkTimeout and its heartbeat monitor; gloo's unbound buffer and pair.
-    (Any, "caught collective operation timeout", NcclTimeout),
-    (Any, "watchdog got stuck", NcclTimeout),
-    (Any, "Heartbeat monitor timed out", NcclTimeout),
-    (Any, "Timed out waiting", NcclTimeout),
-    (Any, "Application timeout caused pair closure", NcclTimeout),
-    // torch.distributed.elastic.rendezvous and TCPStore while the ranks meet.
-    (Any, "RendezvousTimeoutError", Rendezvous),
-    (Any, "RendezvousConnectionError", Rendezvous),
-    (Any, "RendezvousClosedError", Rendezvous),
-    (Any, "client socket has timed out", Rendezvous),
-    (Any, "client socket has failed to connect", Rendezvous),
-    (Any, "Address already in use", Rendezvous),
-    (Any, "NCCL error", NcclError),
-    (Any, "CUDA error", CudaError),
-    (Any, "No CUDA GPUs are available", CudaError),
-    // torch.distributed.elastic.multiprocessing.api.SignalException, of the agent; Python.
-    (Any, "got signal: 15", Terminated),
-    (Any, "got signal: 2", Terminated),
-    (Start, "KeyboardInterrupt", Terminated),
 ];
 
 /// What begins torchrun's account of the rank of a pod that failed first (`torch.distributed.elastic`'s
@@ -235,11 +119,7 @@ fn telling(line: &str) -> Option<FailureClass> {
     if line.starts_with(CHILD_FAILED) {
         return None;
     }
-    let fits = |(at, text, _): &&(At, &str, FailureClass)| match at {
-        Start => line.starts_with(text),
-        Any => line.contains(text),
-    };
-    let known = TEXTS.iter().find(fits).map(|(_, _, class)| *class);
+    let known = texts::row(line).map(|(_, _, class)| *class);
     known.or_else(|| is_exception(line).then_some(Exception))
 }
 
@@ -293,6 +173,8 @@ fn last_lines(message: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use FailureClass::{CudaOutOfMemory, DataError, ImportError, PeerFailure};
+
     use super::*;
 
     fn class(message: &str) -> FailureClass {
@@ -317,89 +199,12 @@ mod tests {
     }
 
     #[test]
-    fn each_class_is_told_by_what_programs_really_write() {
+    fn any_other_exception_is_told_by_its_name_and_no_other_line_is() {
         for (message, expected) in [
             (
                 "Traceback (most recent call last):\n  File \"train.py\", line 8, in <module>\n    y = net(x)\n\
                  torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB",
                 CudaOutOfMemory,
-            ),
-            ("RuntimeError: CUDA error: out of memory", CudaOutOfMemory),
-            (
-                "RuntimeError: CUDA error: uncorrectable ECC error encountered",
-                GpuFault,
-            ),
-            ("RuntimeError: CUDA error: device-side assert triggered", CudaError),
-            ("RuntimeError: No CUDA GPUs are available", CudaError),
-            ("Loss is nan, stopping training", NonFinite),
-            (
-                "AssertionError: Rank 3: found NaN in local forward loss calculation.",
-                NonFinite,
-            ),
-            ("ModuleNotFoundError: No module named 'flash_attn'", ImportError),
-            ("/usr/bin/python: No module named train", ImportError),
-            (
-                "python: error while loading shared libraries: libcudart.so.12: cannot open",
-                ImportError,
-            ),
-            ("SyntaxError: invalid syntax", SyntaxError),
-            ("train.py: error: unrecognized arguments: --lrr", UsageError),
-            (
-                "python: can't open file '/workspace/trian.py': [Errno 2] No such file or directory",
-                UsageError,
-            ),
-            ("RuntimeError: Error(s) in loading state_dict for Net:", CheckpointError),
-            (
-                "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory",
-                CheckpointError,
-            ),
-            ("OSError: [Errno 28] No space left on device", DiskFull),
-            (
-                "RuntimeError: DataLoader worker (pid 77) is killed by signal: Bus error. It is possible that dataloader's \
-              workers are out of shared memory.",
-                DataError,
-            ),
-            (
-                "ERROR: Unexpected bus error encountered in worker. This might be caused by insufficient shared memory (shm).",
-                SharedMemory,
-            ),
-            (
-                "FileNotFoundError: [Errno 2] No such file or directory: '/data/train.bin'",
-                DataError,
-            ),
-            (
-                "RuntimeError: [enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried",
-                OutOfMemory,
-            ),
-            (
-                "RuntimeError: [../gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.7]:40312",
-                PeerFailure,
-            ),
-            (
-                "torch.distributed.DistBackendError: NCCL error in: ../torch/csrc/distributed/c10d/NCCLUtils.hpp:268, remote \
-              process exited or there was a network error, NCCL version 2.19.3",
-                PeerFailure,
-            ),
-            (
-                "[rank2]:[E1128 ProcessGroupNCCL.cpp:616] [Rank 2] Watchdog caught collective operation timeout: \
-              WorkNCCL(SeqNum=4, OpType=ALLREDUCE, Timeout(ms)=600000) ran for 600010 milliseconds before timing out.",
-                NcclTimeout,
-            ),
-            (
-                "RuntimeError: [../gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 1800000ms for recv operation",
-                NcclTimeout,
-            ),
-            (
-                "torch.distributed.elastic.rendezvous.api.RendezvousTimeoutError",
-                Rendezvous,
-            ),
-            (
-                "torch.distributed.DistBackendError: NCCL error in: NCCLUtils.hpp:219, invalid usage",
-                NcclError,
-            ),
-            (
-                "torch.distributed.elastic.multiprocessing.api.SignalException: Process 1 got signal: 15",
-                Terminated,
             ),
             (
                 "Traceback (most recent call last):\n  File \"a.py\", line 1\nKeyboardInterrupt",
