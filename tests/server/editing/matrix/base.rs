@@ -19,6 +19,8 @@ pub enum Base {
     Gang,
     /// `restartScope: Job` and what needs it.
     Whole,
+    /// The policies about failures that cannot change.
+    Fixed,
     /// Workers with an empty `elasticPolicy`.
     ElasticBare,
     /// Workers with a whole `elasticPolicy`.
@@ -33,7 +35,9 @@ impl Base {
     /// Its replicas.
     pub const fn replicas(self) -> &'static [&'static str] {
         match self {
-            Self::Bare | Self::Nested | Self::Flat | Self::Gang | Self::Whole => &["master-0", "worker-0"],
+            Self::Bare | Self::Nested | Self::Flat | Self::Gang | Self::Whole | Self::Fixed => {
+                &["master-0", "worker-0"]
+            }
             Self::ElasticBare | Self::Elastic | Self::Workers => &["worker-0", "worker-1"],
             Self::Master => &["master-0"],
         }
@@ -64,6 +68,7 @@ impl Base {
             Self::Flat => with(bare(), &policies()),
             Self::Gang => with(bare(), &gang()),
             Self::Whole => with(bare(), &whole()),
+            Self::Fixed => with(bare(), &fixed()),
             Self::Workers => workers,
             Self::ElasticBare => with(workers, &json!({ "elasticPolicy": {} })),
             Self::Elastic => with(workers, &json!({ "elasticPolicy": elastic_policy() })),
@@ -106,6 +111,14 @@ fn gang() -> Value {
 fn whole() -> Value {
     let window = json!({ "restarts": 3, "seconds": 7200 });
     json!({ "runPolicy": { "restartScope": "Job", "restartWindow": window } })
+}
+
+fn fixed() -> Value {
+    json!({ "runPolicy": {
+        "failurePolicy": { "rules": [{ "class": "ImportError", "action": "FailJob" }] },
+        "gracefulStopSeconds": 60,
+        "progressPolicy": { "file": "/ckpt", "deadlineSeconds": 600, "startupSeconds": 7200, "action": "Restart" },
+    } })
 }
 
 fn elastic_policy() -> Value {

@@ -26,6 +26,9 @@ pub enum Effect {
     LimitHolds,
     LimitLifted,
     StartHolds,
+    StartLifted,
+    StartFails,
+    StartSuspends,
     GivesUp,
     NeverGivesUp,
     Excludes,
@@ -54,7 +57,7 @@ pub enum Effect {
 use Effect::{
     CleansAll, CleansAsUnset, DeadlineHolds, DeadlineLifted, EndsDeletion, Excludes, ExcludesNone, Expires, GivesUp,
     HoldsDeletion, LimitHolds, LimitLifted, NeverExpires, NeverGivesUp, PoliciesGone, Rebuilds, RebuildsMaster,
-    Resizes, Resumes, Scales, StartHolds, Suspends, WindowHolds, WindowLifted,
+    Resizes, Resumes, Scales, StartFails, StartHolds, StartLifted, StartSuspends, Suspends, WindowHolds, WindowLifted,
 };
 
 impl Effect {
@@ -64,7 +67,9 @@ impl Effect {
             DeadlineHolds => {
                 "the job fails when the new time has passed since `startTime`, at most 1 s late; at once if it has passed already"
             }
-            DeadlineLifted => "the timer is disarmed at once",
+            DeadlineLifted | StartLifted => "the timer is disarmed at once",
+            StartFails => "the job fails, and is not suspended, when its pods do not run in time",
+            StartSuspends => "the job is suspended, and does not fail, when its pods do not run in time",
             LimitHolds => "the restarts so far and the next ones are measured by the new limit at once",
             StartHolds => {
                 "the job fails when the new time has passed since pods were created that do not run, at most 1 s late; at once if it has passed already"
@@ -131,7 +136,9 @@ impl Effect {
             DeadlineHolds => deadline_holds(rig, job).await,
             DeadlineLifted => deadline_lifted(rig, job).await,
             LimitHolds => limit_holds(rig, base, phase, job, "reached the specified backoff limit (").await,
-            StartHolds => start_holds(rig, phase, job).await,
+            StartHolds | StartFails => start_holds(rig, phase, job).await,
+            StartLifted => start_lifted(rig, phase, job).await,
+            StartSuspends => start_suspends(rig, phase, job).await,
             GivesUp | NeverGivesUp => self.gives_up(rig, base, job).await,
             Excludes | ExcludesNone => self.excludes(rig, base, job).await,
             WindowHolds => limit_holds(rig, base, phase, job, "than restartWindow allows (0 in 7200 s)").await,
@@ -253,16 +260,35 @@ async fn deadline_holds(rig: &Rig, job: &str) {
     );
 }
 
-/// Pods that are created run only when a test says so.
-async fn start_holds(rig: &Rig, phase: Phase, job: &str) {
+/// Lets a pod of the job not run. Pods that are created run only when a test says so.
+async fn wait_for_start(rig: &Rig, phase: Phase, job: &str) {
     if phase == Phase::Running {
         let now = kube::api::DeleteParams::default().grace_period(0);
         rig.pods.delete(&format!("{job}-worker-0"), &now).await.unwrap();
     }
+}
+
+async fn start_holds(rig: &Rig, phase: Phase, job: &str) {
+    wait_for_start(rig, phase, job).await;
     let failed = rig.until(job, finished).await;
     let last = status(&failed).conditions.last().unwrap().message.clone().unwrap();
-    let why = "because not all of its pods ran within startupDeadlineSeconds (1 s)";
+    let why = "because not all of its pods ran within startupDeadlineSeconds (";
     assert!(last.contains(why), "{job}: {last}");
+}
+
+async fn start_suspends(rig: &Rig, phase: Phase, job: &str) {
+    wait_for_start(rig, phase, job).await;
+    rig.until(job, |job| is(job, ConditionType::Suspended)).await;
+    rig.until_bare(job).await;
+}
+
+async fn start_lifted(rig: &Rig, phase: Phase, job: &str) {
+    wait_for_start(rig, phase, job).await;
+    tokio::time::sleep(ARMED + LATE).await;
+    assert!(
+        !finished(&rig.job(job).await),
+        "{job}: a deadline for the start that was removed has fired"
+    );
 }
 
 async fn deadline_lifted(rig: &Rig, job: &str) {

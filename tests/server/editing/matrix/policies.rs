@@ -1,6 +1,6 @@
 //! Edits of the policies about the job as a whole, in both spellings.
 
-use super::base::Base::{Bare, Flat, Gang, Nested, Whole};
+use super::base::Base::{Bare, Fixed, Flat, Gang, Nested, Whole};
 use super::effect::Effect;
 use super::phase::Phase;
 use super::reasons::{
@@ -8,7 +8,7 @@ use super::reasons::{
     MANAGED_BY, MIN_RESOURCES, MULTIKUEUE, NO_GANG, NO_STARTUP_DEADLINE, PRIORITY_CLASS, PROGRESS_POLICY, QUEUE,
     REQUIRED, RESTART_SCOPE, RESTART_STRATEGY, RESTART_WINDOW, SAME, SCHEDULE_TIMEOUT, SCHEDULING_POLICY,
     SERVICE_POLICY, STARTUP_BELOW_1, TWO_SPELLINGS_CLEAN, TWO_SPELLINGS_DEADLINE, TWO_SPELLINGS_LIMIT,
-    TWO_SPELLINGS_TTL, UNSET_KEEPS,
+    TWO_SPELLINGS_TTL, UNREACHABLE_BELOW_1, UNSET_KEEPS,
 };
 use super::{Cell, Group, Row};
 
@@ -57,6 +57,21 @@ macro_rules! exclusion {
     };
 }
 
+/// The row of a field of `spec.runPolicy.nodeExclusion` that changes within its bounds, to a value by which the node of
+/// one failure is excluded.
+macro_rules! exclusion_changes {
+    ($field:literal, $given:literal) => {
+        Row::new(
+            concat!("spec.runPolicy.nodeExclusion.", $field),
+            "change",
+            Whole,
+            r#"{"spec":{"runPolicy":{"nodeExclusion":{"afterFailures":1,"windowSeconds":3600,"max":2}}}}"#,
+            |phase| unfinished(phase, Effect::Excludes),
+        )
+        .given(concat!(r#"{"spec":{"runPolicy":{"nodeExclusion":"#, $given, "}}}"))
+    };
+}
+
 /// The row of a field of a `spec.runPolicy.progressPolicy` that a running job is given.
 macro_rules! progress {
     ($field:literal, $value:literal) => {
@@ -65,6 +80,25 @@ macro_rules! progress {
             "set",
             Bare,
             concat!(r#"{"spec":{"runPolicy":{"progressPolicy":"#, $value, "}}}"),
+            |_| Cell::Refused(PROGRESS_POLICY),
+        )
+    };
+}
+
+/// The row of a field of `spec.runPolicy.progressPolicy` that changes.
+macro_rules! progress_changes {
+    ($field:literal, $value:literal) => {
+        Row::new(
+            concat!("spec.runPolicy.progressPolicy.", $field),
+            "change",
+            Fixed,
+            concat!(
+                r#"{"spec":{"runPolicy":{"progressPolicy":{""#,
+                $field,
+                r#"":"#,
+                $value,
+                "}}}}"
+            ),
             |_| Cell::Refused(PROGRESS_POLICY),
         )
     };
@@ -197,6 +231,9 @@ pub const RUN_POLICY: Group = Group {
             r#"{"rules":[{"class":"ImportError","action":"FailJob"}]}"#,
             |_| Cell::Refused(FAILURE_POLICY)
         ),
+        nested!("failurePolicy", "remove", Fixed, "null", |_| Cell::Refused(
+            FAILURE_POLICY
+        )),
         Row::new(
             "spec.runPolicy.failurePolicy.rules",
             "set",
@@ -204,7 +241,20 @@ pub const RUN_POLICY: Group = Group {
             r#"{"spec":{"runPolicy":{"failurePolicy":{"rules":[{"class":"GpuFault","action":"Restart"}]}}}}"#,
             |_| Cell::Refused(FAILURE_POLICY),
         ),
+        Row::new(
+            "spec.runPolicy.failurePolicy.rules",
+            "change",
+            Fixed,
+            r#"{"spec":{"runPolicy":{"failurePolicy":{"rules":[{"class":"GpuFault","action":"Restart"}]}}}}"#,
+            |_| Cell::Refused(FAILURE_POLICY),
+        ),
         nested!("gracefulStopSeconds", "set", Bare, "60", |_| Cell::Refused(
+            GRACEFUL_STOP
+        )),
+        nested!("gracefulStopSeconds", "change", Fixed, "61", |_| Cell::Refused(
+            GRACEFUL_STOP
+        )),
+        nested!("gracefulStopSeconds", "remove", Fixed, "null", |_| Cell::Refused(
             GRACEFUL_STOP
         )),
         nested!(
@@ -214,16 +264,23 @@ pub const RUN_POLICY: Group = Group {
             r#"{"file":"/ckpt","deadlineSeconds":600,"action":"Restart"}"#,
             |_| Cell::Refused(PROGRESS_POLICY)
         ),
+        nested!("progressPolicy", "remove", Fixed, "null", |_| Cell::Refused(
+            PROGRESS_POLICY
+        )),
         progress!("action", r#"{"file":"/ckpt","deadlineSeconds":600,"action":"Warn"}"#),
+        progress_changes!("action", r#""Warn""#),
         progress!(
             "deadlineSeconds",
             r#"{"file":"/ckpt","deadlineSeconds":60,"action":"Restart"}"#
         ),
+        progress_changes!("deadlineSeconds", "60"),
         progress!("file", r#"{"file":"/log","deadlineSeconds":600,"action":"Restart"}"#),
+        progress_changes!("file", r#""/log""#),
         progress!(
             "startupSeconds",
             r#"{"file":"/ckpt","deadlineSeconds":600,"startupSeconds":60,"action":"Restart"}"#
         ),
+        progress_changes!("startupSeconds", "60"),
         nested!(
             "nodeExclusion",
             "set",
@@ -236,16 +293,19 @@ pub const RUN_POLICY: Group = Group {
             Effect::ExcludesNone
         ))
         .given(r#"{"spec":{"runPolicy":{"nodeExclusion":{"afterFailures":1,"windowSeconds":3600,"max":1}}}}"#),
+        exclusion_changes!("afterFailures", r#"{"afterFailures":9,"windowSeconds":3600,"max":2}"#),
         exclusion!(
             "afterFailures",
             "set below 1",
             r#"{"afterFailures":0,"windowSeconds":60,"max":1}"#
         ),
+        exclusion_changes!("max", r#"{"afterFailures":1,"windowSeconds":3600,"max":1}"#),
         exclusion!(
             "max",
             "set below 1",
             r#"{"afterFailures":1,"windowSeconds":60,"max":0}"#
         ),
+        exclusion_changes!("windowSeconds", r#"{"afterFailures":1,"windowSeconds":1,"max":2}"#),
         exclusion!(
             "windowSeconds",
             "set below 1",
@@ -318,10 +378,29 @@ pub const RUN_POLICY: Group = Group {
                 _ => NO_STARTUP_DEADLINE,
             })
         }),
+        nested!("startupDeadlineAction", "change", Whole, r#""Suspend""#, |phase| {
+            unfinished(phase, Effect::StartSuspends)
+        })
+        .given(r#"{"spec":{"runPolicy":{"startupDeadlineSeconds":5,"startupDeadlineAction":"Fail"}}}"#),
+        nested!("startupDeadlineAction", "remove", Whole, "null", |phase| unfinished(
+            phase,
+            Effect::StartFails
+        ))
+        .given(r#"{"spec":{"runPolicy":{"startupDeadlineSeconds":5,"startupDeadlineAction":"Suspend"}}}"#),
         nested!("startupDeadlineSeconds", "set", Bare, "1", |phase| unfinished(
             phase,
             Effect::StartHolds
         )),
+        nested!("startupDeadlineSeconds", "change", Whole, "1", |phase| unfinished(
+            phase,
+            Effect::StartHolds
+        ))
+        .given(r#"{"spec":{"runPolicy":{"startupDeadlineSeconds":7200}}}"#),
+        nested!("startupDeadlineSeconds", "remove", Whole, "null", |phase| unfinished(
+            phase,
+            Effect::StartLifted
+        ))
+        .given(r#"{"spec":{"runPolicy":{"startupDeadlineSeconds":8}}}"#),
         nested!("startupDeadlineSeconds", "set below 1", Bare, "0", |_| Cell::Refused(
             STARTUP_BELOW_1
         )),
@@ -332,6 +411,14 @@ pub const RUN_POLICY: Group = Group {
         nested!("unreachableSeconds", "set", Bare, "1", |phase| unfinished(
             phase,
             Effect::GivesUp
+        )),
+        nested!("unreachableSeconds", "change", Whole, "1", |phase| unfinished(
+            phase,
+            Effect::GivesUp
+        ))
+        .given(r#"{"spec":{"runPolicy":{"unreachableSeconds":7200}}}"#),
+        nested!("unreachableSeconds", "set below 1", Bare, "0", |_| Cell::Refused(
+            UNREACHABLE_BELOW_1
         )),
         nested!("unreachableSeconds", "remove", Whole, "null", |phase| unfinished(
             phase,

@@ -72,6 +72,8 @@ pub const RESTART_WINDOW: &[&str] =
 pub const BELOW_1: &[&str] = &["0: spec.runPolicy.restartWindow.seconds in body should be greater than or equal to 1"];
 pub const STARTUP_BELOW_1: &[&str] =
     &["0: spec.runPolicy.startupDeadlineSeconds in body should be greater than or equal to 1"];
+pub const UNREACHABLE_BELOW_1: &[&str] =
+    &["0: spec.runPolicy.unreachableSeconds in body should be greater than or equal to 1"];
 pub const GRACEFUL_STOP: &[&str] = &["spec.runPolicy.gracefulStopSeconds is immutable: create a new job"];
 pub const PROGRESS_POLICY: &[&str] = &["spec.runPolicy.progressPolicy is immutable: create a new job"];
 pub const FAILURE_POLICY: &[&str] = &["spec.runPolicy.failurePolicy is immutable: create a new job"];
