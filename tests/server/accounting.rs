@@ -7,7 +7,7 @@ use crate::job::{job, with};
 use crate::rig::{End, Rig, names};
 
 #[tokio::test]
-async fn what_the_time_of_a_job_was_spent_on_is_told_over_a_crash_of_the_operator() {
+async fn what_the_time_of_a_job_was_spent_on_is_told_over_a_crash_of_the_operator_and_counted_once() {
     let mut rig = Rig::start().await;
     let gpus = json!({ "template": { "spec": { "containers": [{
         "name": "pytorch", "image": "registry.example/train:1", "resources": { "limits": { "nvidia.com/gpu": 4 } } }] } } });
@@ -32,4 +32,26 @@ async fn what_the_time_of_a_job_was_spent_on_is_told_over_a_crash_of_the_operato
         (8 * ran, &json!(8))
     );
     assert_eq!(accounting["goodput"], format!("{}%", 100 * ran / (waited + ran)));
+    // What is told is counted by then.
+    rig.wait_event("spends", "Warning", "PyTorchJobFailed").await;
+    let metrics = rig.operator.metrics().await.unwrap();
+    let counted = [
+        r#"job_seconds_total{state="running"}"#,
+        r#"job_gpu_seconds_total{state="running"}"#,
+        "job_lost_seconds_total",
+        "job_lost_gpu_seconds_total",
+    ]
+    .map(|name| counter(&metrics, name));
+    assert_eq!(counted, [ran, 8 * ran, ran, 8 * ran]);
+}
+
+/// The value of a counter.
+fn counter(metrics: &str, name: &str) -> i64 {
+    let name = format!("pytorchjob_operator_{name} ");
+    let mut values = metrics.lines().filter_map(|line| line.strip_prefix(&name));
+    values
+        .next()
+        .unwrap_or_else(|| panic!("no {name}in {metrics}"))
+        .parse()
+        .unwrap()
 }
