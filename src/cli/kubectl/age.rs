@@ -1,6 +1,11 @@
-//! Lengths of time as kubectl writes ages.
+//! Times as the API writes them, and lengths of time as kubectl writes ages.
 
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+/// A time as the API writes it.
+pub(super) fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
 
 /// As in the column AGE of `kubectl get`: the longer, the coarser.
 pub(super) fn age(time: SignedDuration) -> String {

@@ -51,17 +51,8 @@ enum Command {
     },
     /// Show what a job and each of its ranks went through, and when, as far as the API server still knows.
     Timeline(timeline::Show),
-    /// Print the logs of all pods of a job, each line with the replica before it.
-    Logs {
-        /// Name of the job.
-        job: String,
-        /// Go on with what comes, pods that are started again included, until the job has finished.
-        #[arg(short, long)]
-        follow: bool,
-        /// Lines of each pod to begin with.
-        #[arg(long, default_value_t = 50, value_name = "LINES")]
-        tail: i64,
-    },
+    /// Print the logs of all pods of a job, each line with the replica before it, and which replica failed first.
+    Logs(logs::Logs),
     /// Print the job and everything that decisions about it are made from, for a bug report. Values of environment
     /// variables, arguments and annotations are blanked.
     Record {
@@ -144,9 +135,9 @@ impl Plugin {
                 };
                 Ok(show.of(&observation)?)
             }
-            Command::Logs { job, follow, tail } => {
+            Command::Logs(logs) => {
                 let (client, namespace) = self.target.connect().await?;
-                logs::print(&client, &namespace, job, *follow, *tail).await?;
+                logs.print(&client, &namespace).await?;
                 Ok(String::new())
             }
         };

@@ -4,9 +4,8 @@ use std::fmt::Write;
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::cli::kubectl::age::age;
+use crate::cli::kubectl::age::{age, time};
 use crate::cli::kubectl::stage::Stage;
-use crate::cli::kubectl::timeline::job::time;
 use crate::cli::kubectl::timeline::model::{Mark, MarkKind, Row, Span, Timeline};
 
 const STYLE: &str = include_str!("page.css");

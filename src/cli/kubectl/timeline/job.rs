@@ -5,7 +5,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::names::reason;
 use crate::api::{JobStatus, PyTorchJob};
-use crate::cli::kubectl::age::age;
+use crate::cli::kubectl::age::{age, time};
 use crate::cli::kubectl::stage::Stage;
 use crate::cli::kubectl::timeline::model::{Mark, MarkKind, Moment, Row, spans};
 use crate::cli::kubectl::timeline::told::Told;
@@ -145,11 +145,6 @@ pub(super) fn far(limit: &Mark, now: Timestamp) -> String {
         time(limit.at),
         limit.note
     )
-}
-
-/// A time as the API writes it.
-pub(super) fn time(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn capital(word: &str) -> String {

@@ -4,9 +4,8 @@ use std::fmt::Write;
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::cli::kubectl::age::age;
+use crate::cli::kubectl::age::{age, time};
 use crate::cli::kubectl::stage::Stage;
-use crate::cli::kubectl::timeline::job::time;
 use crate::cli::kubectl::timeline::model::{MarkKind, Row, Timeline};
 
 /// The narrowest bar, where the terminal has no room for one.

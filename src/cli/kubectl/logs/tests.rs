@@ -1,0 +1,199 @@
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// What the API server says until the job is read again.
+#[derive(Clone)]
+struct Moment {
+    /// Nothing for somebody who may not read jobs.
+    job: Option<Value>,
+    pods: Vec<Value>,
+    /// Of the container that is there, and of the one before it.
+    logs: [&'static str; 2],
+}
+
+fn at(second: u32) -> String {
+    format!("2026-01-01T00:00:{second:02}Z")
+}
+
+fn running(since: u32) -> Value {
+    json!({ "running": { "startedAt": at(since) } })
+}
+
+fn ended(from: u32, until: u32, code: i32) -> Value {
+    json!({ "terminated": { "exitCode": code, "startedAt": at(from), "finishedAt": at(until) } })
+}
+
+fn pod(name: &str, restarts: i32, state: &Value, last: &Value) -> Value {
+    let container = json!({ "name": "pytorch", "image": "i", "imageID": "", "ready": false,
+        "restartCount": restarts, "state": state, "lastState": last });
+    json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "uid": name }, "spec": {},
+        "status": { "containerStatuses": [container] } })
+}
+
+/// A job whose worker 1 failed first, after five seconds.
+fn job(condition: &str, has_failed: bool) -> Value {
+    let failure = json!({ "pod": "train-worker-1", "exitCode": 1, "class": "ImportError", "node": "node-a",
+        "excerpt": "ImportError: x", "finishedAt": at(5) });
+    let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": "i" }] } });
+    json!({
+        "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": { "name": "train", "namespace": "team" },
+        "spec": { "pytorchReplicaSpecs": { "Worker": { "replicas": 2, "template": template } } },
+        "status": { "conditions": [{ "type": condition, "status": "True" }],
+            "firstFailure": has_failed.then_some(failure) },
+    })
+}
+
+const HEADING: &str =
+    "[worker-1] first failure: exit code 1 (ImportError) on node-a at 2026-01-01T00:00:05Z: ImportError: x";
+
+/// What is printed, how it ends, and what of the logs was asked for.
+struct Printed {
+    lines: Vec<String>,
+    result: Result<(), String>,
+    asked: Vec<String>,
+}
+
+async fn printed(moments: &[Moment], follow: bool, colours: bool) -> Printed {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let source = Source::new(&client(moments, Arc::clone(&asked)), "team");
+    let mut output = Vec::new();
+    let logs = Logs {
+        job: "train".to_owned(),
+        follow,
+        tail: 50,
+    };
+    let result = match logs.copy(&source, Printer::new("train", colours, &mut output)).await {
+        Ok(()) => Ok(()),
+        Err(Stop::Failed(error)) => Err(error),
+        Err(Stop::Closed) => panic!("the output is read to the end"),
+    };
+    let asked = asked.lock().unwrap().clone();
+    let lines = String::from_utf8(output).unwrap();
+    Printed {
+        lines: lines.lines().map(str::to_owned).collect(),
+        result,
+        asked,
+    }
+}
+
+/// Reads a job, lists pods and reads logs; anything else is refused. Each time the job is read, the next moment is there.
+fn client(moments: &[Moment], asked: Arc<Mutex<Vec<String>>>) -> Client {
+    let moments = Mutex::new((VecDeque::from(moments.to_vec()), None::<Moment>));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        let mut moments = moments.lock().unwrap();
+        let body = if path.ends_with("/namespaces/team/pytorchjobs/train") {
+            moments.1 = moments.0.pop_front().or_else(|| moments.1.clone());
+            moments.1.clone().unwrap().job.map(|job| job.to_string())
+        } else if path == "/api/v1/namespaces/team/pods" {
+            let pods = moments.1.clone().unwrap().pods;
+            Some(json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods }).to_string())
+        } else if path.ends_with("/log") {
+            asked.lock().unwrap().push(query.replace("&container=pytorch", ""));
+            let previous = usize::from(query.contains("previous=true"));
+            Some(moments.1.clone().unwrap().logs[previous].to_owned())
+        } else {
+            None
+        };
+        let (code, body) = body.map_or_else(
+            || {
+                let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403 });
+                (403, status.to_string())
+            },
+            |body| (200, body),
+        );
+        let response = Response::builder().status(code).body(Body::from(body.into_bytes()));
+        std::future::ready(Ok::<_, Infallible>(response.unwrap()))
+    });
+    Client::new(service, "team")
+}
+
+#[tokio::test(start_paused = true)]
+async fn following_goes_on_with_the_container_that_is_started_again_and_says_between_how_the_first_one_failed() {
+    let name = "train-worker-1";
+    let none = Value::Null;
+    let moments = [
+        Moment {
+            job: Some(job("Running", false)),
+            pods: vec![pod(name, 0, &running(1), &none)],
+            logs: ["step 1\nImportError: x\n", ""],
+        },
+        Moment {
+            job: Some(job("Running", true)),
+            pods: vec![pod(name, 1, &running(7), &ended(1, 5, 1))],
+            logs: ["step 1 again\n", ""],
+        },
+        Moment {
+            job: Some(job("Succeeded", true)),
+            pods: vec![pod(name, 1, &ended(7, 9, 0), &ended(1, 5, 1))],
+            logs: ["", ""],
+        },
+    ];
+    let printed = printed(&moments, true, false).await;
+    assert_eq!(printed.result, Ok(()));
+    let expected = [
+        "[worker-1] step 1",
+        "[worker-1] ImportError: x",
+        HEADING,
+        "[worker-1] step 1 again",
+    ];
+    assert_eq!(printed.lines, expected);
+    let all_of_the_second = ["follow=true&tailLines=50", "follow=true"];
+    assert_eq!(
+        printed
+            .asked
+            .iter()
+            .map(|query| query.trim_matches('&'))
+            .collect::<Vec<_>>(),
+        all_of_the_second
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_terminal_shows_the_replica_that_failed_first_in_red_and_the_run_that_followed_as_others() {
+    let moment = Moment {
+        job: Some(job("Running", true)),
+        pods: vec![pod("train-worker-1", 1, &running(7), &ended(1, 5, 1))],
+        logs: ["step 1 again\n", "step 1\n[rank1]: ImportError: x\n"],
+    };
+    let painted = |text: &str| format!("\x1b[1;31m{text}\x1b[0m");
+    let expected = [
+        painted("[worker-1]") + " step 1",
+        painted("[worker-1] [rank1]: ImportError: x"),
+        painted(HEADING),
+        "[worker-1] step 1 again".to_owned(),
+    ];
+    assert_eq!(printed(&[moment], false, true).await.lines, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_failure_is_said_where_its_pod_is_gone_and_nothing_is_lost_where_the_job_cannot_be_read() {
+    let other = || vec![pod("train-master-0", 0, &ended(1, 6, 0), &Value::Null)];
+    for (job, pods, expected, error) in [
+        (
+            Some(job("Failed", true)),
+            other(),
+            vec!["[master-0] done", HEADING],
+            None,
+        ),
+        (
+            Some(job("Failed", true)),
+            vec![],
+            vec![HEADING],
+            Some("PyTorchJob team/train has no pods"),
+        ),
+        (None, other(), vec!["[master-0] done"], None),
+    ] {
+        let logs = ["done\n", ""];
+        let printed = printed(&[Moment { job, pods, logs }], false, false).await;
+        assert_eq!(printed.lines, expected);
+        assert_eq!(printed.result.err().as_deref(), error);
+    }
+}
