@@ -66,6 +66,12 @@ pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
 /// Kubeflow's; it is never the last condition, which clients take for the state.
 pub const STALLED: &str = "Stalled";
 
+/// API group of Kueue.
+pub const KUEUE: &str = "kueue.x-k8s.io";
+/// Label of a job, of Kueue: the queue that it waits in.
+pub const KUEUE_QUEUE: &str = "kueue.x-k8s.io/queue-name";
+/// Label of a Workload of Kueue: the UID of the job that it stands for.
+pub const KUEUE_JOB_UID: &str = "kueue.x-k8s.io/job-uid";
 /// Annotation of a pod, of Kueue: `true` says that it may be deleted by force when its node does not answer.
 pub const SAFE_TO_FORCE: &str = "kueue.x-k8s.io/safe-to-forcefully-delete";
 

@@ -1,5 +1,6 @@
 //! Amounts of resources: Kubernetes' quantities, as far as they have to be added and compared.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::iter::Sum;
 use std::ops::Mul;
@@ -79,6 +80,18 @@ impl PartialEq for Amount {
 
 impl Eq for Amount {}
 
+impl PartialOrd for Amount {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Amount {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.nano.cmp(&other.nano)
+    }
+}
+
 /// Written as the first of them is.
 impl Sum for Amount {
     fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
@@ -150,6 +163,13 @@ mod tests {
         for other in ["", "x", "1Zi", "1 Gi", "Gi", "1.2.3", "999999999999999999999E"] {
             assert_eq!(Amount::parse(other), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn amounts_are_compared_by_what_they_are_and_not_by_how_they_are_written() {
+        let amount = |text| Amount::parse(text).unwrap_or_else(|| unreachable!("{text} is a quantity"));
+        assert!(amount("999m") < amount("1") && amount("1Gi") > amount("1G"));
+        assert_eq!(amount("1024Mi").cmp(&amount("1Gi")), Ordering::Equal);
     }
 
     #[test]

@@ -224,7 +224,7 @@ async fn nothing_is_recreated_while_a_job_is_deleted_in_the_foreground() {
 }
 
 /// Limits how many objects of a kind the namespace may have, and waits until the limit holds.
-async fn quota(rig: &Rig, kind: &str, count: u32) {
+pub async fn quota(rig: &Rig, kind: &str, count: u32) {
     let quotas: Api<ResourceQuota> = rig.api();
     let quota = json!({
         "apiVersion": "v1",

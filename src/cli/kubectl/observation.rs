@@ -27,6 +27,12 @@ pub(super) struct Observation {
     pub events: Vec<Value>,
     /// What could not be read, and why.
     pub unread: Vec<String>,
+    /// The ResourceQuotas of the namespace: name, spec and status.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quotas: Vec<Value>,
+    /// What Kueue says of the job: name, queue and status of its Workloads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workloads: Vec<Value>,
 }
 
 /// The same as decisions see it.
@@ -34,6 +40,10 @@ pub(super) struct Facts {
     pub job: PyTorchJob,
     pub pods: Vec<Pod>,
     pub others: Vec<Child>,
+    /// The PodGroups among the others, as they are stored.
+    pub groups: Vec<Value>,
+    pub quotas: Vec<Value>,
+    pub workloads: Vec<Value>,
     pub settings: Settings,
     pub now: Timestamp,
     /// Type, reason and note of the events, the newest last.
@@ -58,6 +68,8 @@ impl Observation {
         let mut pods: Vec<Pod> = pods.map(|view| view.observe_pod().fact).collect();
         pods.sort_by(|one, other| one.name.cmp(&other.name));
         let others = self.others.iter().filter(owned);
+        let is_group = |object: &&Value| kind_of(object).is_some_and(ChildKind::is_pod_group);
+        let groups = others.clone().filter(is_group).cloned().collect();
         let others = others.filter_map(|object| Some((kind_of(object)?, view(object)?)));
         let mut others: Vec<Child> = others.map(|(kind, view)| view.observe(kind).fact).collect();
         others.sort_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));
@@ -66,6 +78,9 @@ impl Observation {
             job,
             pods,
             others,
+            groups,
+            quotas: self.quotas.clone(),
+            workloads: self.workloads.clone(),
             now: self.time,
             events: self.events.iter().map(event).collect(),
             unread: self.unread.clone(),
@@ -121,7 +136,7 @@ fn hash(job: &Value) -> Option<String> {
 }
 
 /// The kind of an object, if jobs own such.
-fn kind_of(object: &Value) -> Option<ChildKind> {
+pub(super) fn kind_of(object: &Value) -> Option<ChildKind> {
     let is = |kind: &ChildKind| object["apiVersion"] == kind.api_version().as_str() && object["kind"] == kind.kind();
     ChildKind::ALL.into_iter().find(is)
 }
@@ -195,6 +210,8 @@ mod tests {
             others: Vec::new(),
             events: Vec::new(),
             unread: Vec::new(),
+            quotas: Vec::new(),
+            workloads: Vec::new(),
         };
         observation.blank();
         let text = serde_json::to_string(&observation).unwrap();

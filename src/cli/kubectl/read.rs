@@ -1,14 +1,16 @@
 //! Reads a job and what belongs to it from a cluster.
 
+use k8s_openapi::api::core::v1::ResourceQuota;
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIGroup;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, Client, Resource};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::{ChildKind, PyTorchJob, Replica, names};
 use crate::cache::ObjectView;
-use crate::cli::kubectl::observation::Observation;
+use crate::cli::kubectl::observation::{Observation, kind_of, owns};
 
 /// Reads the job of this name. What else cannot be read, because it is not permitted or not there, is said in
 /// [`Observation::unread`].
@@ -30,33 +32,93 @@ pub(super) async fn observe(
         others: Vec::new(),
         events: Vec::new(),
         unread: Vec::new(),
+        quotas: Vec::new(),
+        workloads: Vec::new(),
     };
-    let of_job = format!("{}={name}", names::LABEL_JOB_NAME);
-    for kind in ChildKind::ALL {
-        let api = api::<ObjectView>(client, namespace, &kind);
-        match api.list(&ListParams::default().labels(&of_job)).await {
-            Ok(list) => {
-                let objects = list.items.iter().map(|object| with_kind(json(object), kind));
-                match kind {
-                    ChildKind::Pod => observation.pods.extend(objects),
-                    _ => observation.others.extend(objects),
-                }
-            }
-            // The cluster has no such kind, which looks like a missing right to those who have few.
-            Err(kube::Error::Api(status)) if status.code == 404 || kind.is_pod_group() => {}
-            Err(error) => observation.unread.push(format!("{}: {error}", kind.plural())),
-        }
-    }
+    observation.read_children(client, namespace, name).await;
+    observation.read_quotas(client, namespace).await;
+    observation.read_workloads(client, namespace).await;
     observation.read_events(client, namespace, name).await;
     Ok(observation)
 }
 
+/// What cannot be read begins with one of these.
+pub(super) const PODGROUPS: &str = "podgroups";
+pub(super) const WORKLOADS: &str = "workloads";
+
 impl Observation {
+    async fn read_children(&mut self, client: &Client, namespace: &str, job: &str) {
+        let of_job = format!("{}={job}", names::LABEL_JOB_NAME);
+        let mut refused = None;
+        for kind in ChildKind::ALL {
+            let api = api::<ObjectView>(client, namespace, &kind);
+            match api.list(&ListParams::default().labels(&of_job)).await {
+                Ok(list) => {
+                    let objects = list.items.iter().map(|object| with_kind(json(object), kind));
+                    match kind {
+                        ChildKind::Pod => self.pods.extend(objects),
+                        _ => self.others.extend(objects),
+                    }
+                }
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                // Of kinds that the cluster does not have, those who have few rights learn no more.
+                Err(error) if kind.is_pod_group() => refused = refused.or(Some(error)),
+                Err(error) => self.unread.push(format!("{}: {}", kind.plural(), said(&error))),
+            }
+        }
+        if let Some(error) = refused.filter(|_| self.is_gang_unseen()) {
+            self.unread.push(format!("{PODGROUPS}: {}", said(&error)));
+        }
+    }
+
+    /// Whether the job is to have a PodGroup and none was found.
+    fn is_gang_unseen(&self) -> bool {
+        let mut kinds = self.others.iter().filter_map(kind_of);
+        !self.job["spec"]["runPolicy"]["schedulingPolicy"].is_null() && !kinds.any(ChildKind::is_pod_group)
+    }
+
+    /// Any quota of the namespace may keep pods out of it.
+    async fn read_quotas(&mut self, client: &Client, namespace: &str) {
+        let api = api::<ResourceQuota>(client, namespace, &());
+        match api.list(&ListParams::default()).await {
+            Ok(list) => self.quotas = list.items.iter().map(quota).collect(),
+            Err(error) => self.unread.push(format!("resourcequotas: {}", said(&error))),
+        }
+    }
+
+    /// Kueue has an object for each job that is for one of its queues.
+    async fn read_workloads(&mut self, client: &Client, namespace: &str) {
+        if self.job["metadata"]["labels"][names::KUEUE_QUEUE].is_null() {
+            return;
+        }
+        let version = match version_of(client, names::KUEUE).await {
+            Ok(Some(version)) => version,
+            Ok(None) => {
+                return self
+                    .unread
+                    .push(format!("{WORKLOADS}: the cluster has no {}", names::KUEUE));
+            }
+            Err(error) => return self.unread.push(format!("{WORKLOADS}: {}", said(&error))),
+        };
+        let kind = GroupVersionKind::gvk(names::KUEUE, &version, "Workload");
+        let resource = ApiResource::from_gvk_with_plural(&kind, WORKLOADS);
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+        let uid = self.job["metadata"]["uid"].as_str().unwrap_or_default();
+        let of_job = ListParams::default().labels(&format!("{}={uid}", names::KUEUE_JOB_UID));
+        match api.list(&of_job).await {
+            Ok(list) => {
+                let workloads = list.items.iter().filter(|object| owns(uid, &json(object)));
+                self.workloads = workloads.map(workload).collect();
+            }
+            Err(error) => self.unread.push(format!("{WORKLOADS}: {}", said(&error))),
+        }
+    }
+
     async fn read_events(&mut self, client: &Client, namespace: &str, job: &str) {
         let api = api::<Event>(client, namespace, &());
         let list = match api.list(&ListParams::default()).await {
             Ok(list) => list.items,
-            Err(error) => return self.unread.push(format!("events: {error}")),
+            Err(error) => return self.unread.push(format!("events: {}", said(&error))),
         };
         let mut events: Vec<Value> = list.iter().map(json).collect();
         // A job that had the name before is another one.
@@ -81,6 +143,41 @@ impl Observation {
 /// Objects of a kind as they are stored, with all that we do not know of them.
 fn api<K: Resource>(client: &Client, namespace: &str, kind: &K::DynamicType) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(kind))
+}
+
+/// The version of an API group that the cluster prefers, if it has the group.
+async fn version_of(client: &Client, group: &str) -> Result<Option<String>, kube::Error> {
+    let request = http::Request::get(format!("/apis/{group}")).body(Vec::new());
+    let request = request.map_err(kube::Error::HttpError)?;
+    match client.request::<APIGroup>(request).await {
+        Ok(group) => Ok(group.preferred_version.map(|preferred| preferred.version)),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the API server says of an error.
+pub(super) fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        error => error.to_string(),
+    }
+}
+
+/// What is read of a quota.
+fn quota(object: &DynamicObject) -> Value {
+    let [spec, status] = ["spec", "status"].map(|field| &object.data[field]);
+    json!({ "metadata": { "name": object.metadata.name }, "spec": spec, "status": status })
+}
+
+/// What is read of a Workload, which has the templates of the job too.
+fn workload(object: &DynamicObject) -> Value {
+    let [spec, status] = ["spec", "status"].map(|field| &object.data[field]);
+    json!({
+        "metadata": { "name": object.metadata.name },
+        "spec": { "queueName": spec["queueName"], "active": spec["active"] },
+        "status": { "conditions": status["conditions"], "admissionChecks": status["admissionChecks"] },
+    })
 }
 
 /// Objects in a list do not say what they are.

@@ -3,6 +3,7 @@
 mod completion;
 mod get;
 mod timeline;
+mod why;
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

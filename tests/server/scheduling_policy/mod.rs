@@ -1,7 +1,7 @@
 //! `runPolicy.schedulingPolicy`: the `PodGroup` of a job, on an API server that has the definitions of the gang
 //! schedulers, and with a scheduler that does what the test says.
 
-mod group;
+pub mod group;
 mod kubernetes;
 
 use std::path::PathBuf;
@@ -24,8 +24,8 @@ fn definition(name: &str) -> PathBuf {
     repository().join("tests/server/scheduling_policy").join(name)
 }
 
-/// A cluster with the definitions of Volcano and scheduler-plugins.
-async fn place() -> Place {
+/// A cluster with the definitions of Volcano and scheduler-plugins, and of Kueue's Workloads.
+pub async fn place() -> Place {
     static PLACE: OnceCell<Place> = OnceCell::const_new();
     PLACE
         .get_or_init(async || {
@@ -33,6 +33,9 @@ async fn place() -> Place {
             options
                 .crds
                 .extend(["volcano.yaml", "scheduler-plugins.yaml"].map(definition));
+            options
+                .crds
+                .push(repository().join("tests/server/kubectl/workloads.yaml"));
             Place::on(file_cluster(options).await).await
         })
         .await
@@ -40,7 +43,7 @@ async fn place() -> Place {
 }
 
 /// A job whose templates name no scheduler.
-fn gang(name: &str, workers: u32) -> Value {
+pub fn gang(name: &str, workers: u32) -> Value {
     let mut job = job(name, workers);
     for replica in job["spec"]["pytorchReplicaSpecs"].as_object_mut().unwrap().values_mut() {
         replica["template"]["spec"]
@@ -51,7 +54,7 @@ fn gang(name: &str, workers: u32) -> Value {
     job
 }
 
-fn min_available(pods: u32) -> Value {
+pub fn min_available(pods: u32) -> Value {
     json!({ "spec": { "runPolicy": { "schedulingPolicy": { "minAvailable": pods } } } })
 }
 

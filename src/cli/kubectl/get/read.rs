@@ -11,6 +11,7 @@ use crate::cli::kubectl::get::board::Board;
 use crate::cli::kubectl::get::job_now::Columns;
 use crate::cli::kubectl::get::objects::{Format, printed};
 use crate::cli::kubectl::get::table::Table;
+use crate::cli::kubectl::read::said;
 use crate::cli::offline::Report;
 
 /// Objects of one request of a list, as kubectl asks for them.
@@ -166,14 +167,6 @@ async fn list(api: &Api<DynamicObject>, selected: &ListParams) -> Result<Vec<Dyn
 pub(super) fn with_kind(mut job: DynamicObject) -> DynamicObject {
     job.types = Some(TypeMeta::resource::<PyTorchJob>());
     job
-}
-
-/// What the API server says of an error.
-pub(super) fn said(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        error => error.to_string(),
-    }
 }
 
 /// What is said when pods cannot be read.

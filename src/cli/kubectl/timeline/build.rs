@@ -219,6 +219,8 @@ mod tests {
             others: Vec::new(),
             events: events.to_vec(),
             unread: Vec::new(),
+            quotas: Vec::new(),
+            workloads: Vec::new(),
         };
         Timeline::of(&observation).unwrap()
     }

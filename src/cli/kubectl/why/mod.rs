@@ -1,12 +1,16 @@
 //! `why`: what a job is doing, what it waits for, and what happens next.
 
+mod gang;
+mod queue;
+mod quota;
+
 use std::fmt::Write;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::names::reason;
 use crate::api::{JobStatus, Replica};
-use crate::cli::kubectl::age::age;
+use crate::cli::kubectl::age::{age, time};
 use crate::cli::kubectl::observation::Facts;
 use crate::planner::{Action, Phase, Pod, finished, managed_elsewhere, state};
 
@@ -48,12 +52,35 @@ pub(super) fn explain(facts: &Facts) -> String {
     let mut text = headline(facts, &status);
     // Writing to a text does not fail.
     let _ = write!(text, "{}{}", limits(facts, &status), next(facts, &status));
+    text += &section("Queue", &queue::lines(facts));
+    text += &section("Gang", &gang::lines(facts));
+    text += &section("Quota", &quota::lines(facts));
     text += &pods(facts);
     text += &warnings(facts);
     for unread in &facts.unread {
         let _ = writeln!(text, "Not read: {unread}");
     }
     text
+}
+
+/// Lines under a title; nothing without lines.
+fn section(title: &str, lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let lines: Vec<String> = lines.iter().map(|line| format!("  {line}\n")).collect();
+    format!("{title}:\n{}", lines.concat())
+}
+
+/// A line of a section, and what to do about it.
+fn with_remedy(line: &str, remedy: &str) -> String {
+    format!("{line}\n    To do: {remedy}")
+}
+
+/// Whether pods of the job are wanted now.
+fn wants_pods(facts: &Facts) -> bool {
+    let over = facts.job.status.as_ref().is_some_and(finished);
+    !over && !facts.job.spec.suspended() && !managed_elsewhere(&facts.job)
 }
 
 fn headline(facts: &Facts, status: &JobStatus) -> String {
@@ -135,7 +162,7 @@ fn next(facts: &Facts, status: &JobStatus) -> String {
     if let Some(after) = plan.requeue {
         let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
         let at = facts.now.checked_add(after).ok();
-        let at = at.map(|at| format!(", at {}", second(at))).unwrap_or_default();
+        let at = at.map(|at| format!(", at {}", time(at))).unwrap_or_default();
         let _ = writeln!(text, "{}, in {}{at}.", reason_of_wait(facts, status), age(after));
     } else if actions.is_empty() && plan.status.is_none() {
         let waits = if finished(status) {
@@ -254,10 +281,6 @@ fn warnings(facts: &Facts) -> String {
     format!("Last warnings:\n{}", newest.concat())
 }
 
-fn second(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -265,7 +288,7 @@ mod tests {
     use super::*;
     use crate::cli::kubectl::observation::Observation;
 
-    fn job(spec: &Value, status: &Value) -> Value {
+    pub(super) fn job(spec: &Value, status: &Value) -> Value {
         let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": "i" }] } });
         let mut job = json!({
             "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
@@ -292,17 +315,28 @@ mod tests {
         json!([{ "type": type_, "status": "True", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z" }])
     }
 
-    /// At ten minutes past midnight.
-    fn explained(job: Value, pods: &[Value]) -> String {
-        let observation = Observation {
+    /// What is known of a job at ten minutes past midnight, with whatever is added.
+    pub(super) fn facts_of(job: Value, add: impl FnOnce(&mut Observation)) -> Facts {
+        let mut observation = Observation {
             time: "2026-01-01T00:10:00Z".parse().unwrap(),
             job,
-            pods: pods.to_vec(),
+            pods: Vec::new(),
             others: Vec::new(),
-            events: vec![json!({ "type": "Warning", "reason": "FailedScheduling", "note": "0/3 nodes" })],
-            unread: vec!["services: forbidden".to_owned()],
+            events: Vec::new(),
+            unread: Vec::new(),
+            quotas: Vec::new(),
+            workloads: Vec::new(),
         };
-        explain(&observation.facts().unwrap())
+        add(&mut observation);
+        observation.facts().unwrap()
+    }
+
+    fn explained(job: Value, pods: &[Value]) -> String {
+        explain(&facts_of(job, |world| {
+            world.pods = pods.to_vec();
+            world.events = vec![json!({ "type": "Warning", "reason": "FailedScheduling", "note": "0/3 nodes" })];
+            world.unread = vec!["services: forbidden".to_owned()];
+        }))
     }
 
     #[test]
