@@ -34,7 +34,9 @@ impl<W: Write> Printer<W> {
 
     /// The job says now that it failed so. Nothing takes back what it said before.
     pub(super) fn learn(&mut self, failure: Option<FirstFailure>) {
-        self.failure = failure.or(self.failure.take());
+        if failure.is_some() {
+            self.failure = failure;
+        }
     }
 
     /// The lines of a run are about to come.
