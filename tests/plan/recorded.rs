@@ -84,8 +84,12 @@ impl Plugin {
     }
 
     fn replay(&self, world: &Value) -> String {
+        self.run(world, &["replay", "-", "-o", "yaml"])
+    }
+
+    fn run(&self, world: &Value, arguments: &[&str]) -> String {
         let mut child = Command::new(self.0.path().join("kubectl-pytorchjob"))
-            .args(["replay", "-", "-o", "yaml"])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -109,6 +113,22 @@ fn the_plan_of_a_job_without_a_field_of_ours_is_the_one_that_was_recorded() {
         } else {
             assert_eq!(plan, world.plan, "{}", world.title);
         }
+    }
+}
+
+#[test]
+fn every_recorded_world_comes_to_rest_step_by_step_and_has_a_step_where_there_is_a_plan() {
+    let plugin = Plugin::new();
+    for recorded in recorded() {
+        let said = plugin.run(&recorded.world, &["replay", "-"]);
+        let starts = |part: &str| recorded.plan.lines().any(|line| line.starts_with(part));
+        let acts = starts("requests:") || starts("status:");
+        assert_eq!(said.contains("\nStep 1:\n"), acts, "{}:\n{said}", recorded.title);
+        let ends = ["Then nothing is to be done until ", "  delete the job"];
+        let rests = ends
+            .iter()
+            .any(|end| said.lines().last().is_some_and(|line| line.starts_with(end)));
+        assert_eq!(rests, acts, "{}:\n{said}", recorded.title);
     }
 }
 

@@ -8,9 +8,12 @@ mod logs;
 mod observation;
 mod pod;
 mod read;
+mod replay;
 mod stage;
 mod target;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod timeline;
 mod why;
 
@@ -59,7 +62,8 @@ enum Command {
         /// Name of the job.
         job: String,
     },
-    /// Say `why` of a record. Needs no cluster.
+    /// Say `why` of a record, and what an operator does about it, step by step, as long as nothing else happens. Needs no
+    /// cluster.
     Replay {
         /// What `record` printed; `-` reads standard input.
         file: PathBuf,
@@ -117,7 +121,10 @@ impl Plugin {
                 Ok(format!("{:#}\n", serde_json::to_value(&observation)?))
             }
             Command::Completion(completion) => Ok(completion.script(Self::command(), PLUGIN)),
-            Command::Replay { file, output: None } => explain(&recorded(file)?),
+            Command::Replay { file, output: None } => {
+                let observation = recorded(file)?;
+                Ok(explain(&observation)? + &replay::steps(&observation)?)
+            }
             Command::Replay {
                 file,
                 output: Some(format),

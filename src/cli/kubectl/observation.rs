@@ -12,6 +12,15 @@ use crate::planner::{Child, Gang, GangScheduler, Plan, Pod, Settings, World, pla
 /// What stands in the place of what may be secret.
 const BLANK: &str = "…";
 
+/// Annotations of pods that decisions are made from, and in which there is nothing of the user.
+const KEPT: [&str; 5] = [
+    names::ANNOTATION_ATTEMPT,
+    names::ANNOTATION_EXCLUDED_NODES,
+    names::ANNOTATION_IN_PLACE,
+    names::ANNOTATION_PROGRESS_DEADLINE,
+    names::SAFE_TO_FORCE,
+];
+
 /// The objects, and when they were read.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Observation {
@@ -27,7 +36,7 @@ pub(super) struct Observation {
     pub events: Vec<Value>,
     /// What could not be read, and why.
     pub unread: Vec<String>,
-    /// The ResourceQuotas of the namespace: name, spec and status.
+    /// The quotas of the namespace: name, spec and status.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quotas: Vec<Value>,
     /// What Kueue says of the job: name, queue and status of its Workloads.
@@ -178,7 +187,10 @@ fn blank(value: &mut Value) {
                 }
             }
             if let Some(Value::Object(annotations)) = fields.get_mut("annotations") {
-                annotations.values_mut().for_each(|text| *text = BLANK.into());
+                let others = annotations
+                    .iter_mut()
+                    .filter(|(name, _)| !KEPT.contains(&name.as_str()));
+                others.for_each(|(_, text)| *text = BLANK.into());
             }
             fields.remove("managedFields");
             fields.values_mut().for_each(blank);
@@ -200,8 +212,8 @@ mod tests {
             "name": "pytorch", "image": "i", "command": ["sh", "-c", "secret"], "args": ["--token=secret"],
             "env": [{ "name": "TOKEN", "value": "secret" }, { "name": "FROM", "valueFrom": { "secretKeyRef": { "name": "s" } } }],
         });
-        let template =
-            json!({ "metadata": { "annotations": { "note": "secret" } }, "spec": { "containers": [container] } });
+        let template = json!({ "metadata": { "annotations": { "note": "secret", names::ANNOTATION_ATTEMPT: "2" } },
+            "spec": { "containers": [container] } });
         let mut observation = Observation {
             time: Timestamp::UNIX_EPOCH,
             job: json!({ "metadata": { "annotations": { "kubectl.kubernetes.io/last-applied-configuration": "secret" } },
@@ -216,7 +228,7 @@ mod tests {
         observation.blank();
         let text = serde_json::to_string(&observation).unwrap();
         assert!(!text.contains("secret\""), "{text}");
-        for kept in ["TOKEN", "pytorch", "\"image\":\"i\"", "secretKeyRef"] {
+        for kept in ["TOKEN", "pytorch", "\"image\":\"i\"", "secretKeyRef", "attempt\":\"2\""] {
             assert!(text.contains(kept), "{kept}: {text}");
         }
     }

@@ -11,6 +11,8 @@ use crate::planner::{Child, PodGroup};
 
 /// The condition of Kubernetes' own PodGroups.
 const SCHEDULED: &str = "PodGroupInitiallyScheduled";
+/// What to do where there is none.
+const REMEDY: &str = "install a gang scheduler, and start the operator with --gang-scheduler-name";
 
 /// A line for the PodGroup; of a job that is to have one and has none, that.
 pub(super) fn lines(facts: &Facts) -> Vec<String> {
@@ -18,7 +20,7 @@ pub(super) fn lines(facts: &Facts) -> Vec<String> {
     let unread = facts.unread.iter().any(|unread| unread.starts_with(PODGROUPS));
     if facts.groups.is_empty() && policy.is_some() && !unread && wants_pods(facts) && !facts.pods.is_empty() {
         let line = "It has a schedulingPolicy and no PodGroup, so its pods are placed one by one.";
-        return vec![with_remedy(line, "start the operator with --gang-scheduler-name")];
+        return vec![with_remedy(line, REMEDY)];
     }
     let observed = |group: &Value| {
         let kind = kind_of(group)?;
@@ -71,7 +73,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::kubectl::why::tests::{facts_of, job};
+    use crate::cli::kubectl::tests::{facts_of, job};
 
     fn group(version: &str, spec: &Value, status: &Value) -> Value {
         json!({ "apiVersion": version, "kind": "PodGroup", "spec": spec, "status": status,

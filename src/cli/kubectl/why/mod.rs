@@ -189,7 +189,8 @@ fn reason_of_wait(facts: &Facts, status: &JobStatus) -> &'static str {
     }
 }
 
-fn described(action: &Action, job: &str) -> String {
+/// An action in words.
+pub(super) fn described(action: &Action, job: &str) -> String {
     match action {
         Action::Create(child) => format!("create {} {}", child.kind, child.name(job)),
         Action::Update { child, .. } => format!("update {} {}", child.kind, child.name(job)),
@@ -286,49 +287,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cli::kubectl::observation::Observation;
-
-    pub(super) fn job(spec: &Value, status: &Value) -> Value {
-        let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": "i" }] } });
-        let mut job = json!({
-            "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",
-            "metadata": { "name": "train", "namespace": "team", "uid": "u", "generation": 1 },
-            "spec": { "pytorchReplicaSpecs": { "Master": { "template": template } } }, "status": status,
-        });
-        let fields = spec.as_object().unwrap();
-        fields
-            .iter()
-            .for_each(|(field, value)| job["spec"][field] = value.clone());
-        job
-    }
-
-    fn pod(status: &Value) -> Value {
-        json!({
-            "metadata": { "name": "train-master-0", "uid": "p", "ownerReferences": [
-                { "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": "train", "uid": "u", "controller": true },
-            ] },
-            "status": status,
-        })
-    }
+    use crate::cli::kubectl::tests::{facts_of, job, pod};
 
     fn condition(type_: &str, message: &str) -> Value {
         json!([{ "type": type_, "status": "True", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z" }])
-    }
-
-    /// What is known of a job at ten minutes past midnight, with whatever is added.
-    pub(super) fn facts_of(job: Value, add: impl FnOnce(&mut Observation)) -> Facts {
-        let mut observation = Observation {
-            time: "2026-01-01T00:10:00Z".parse().unwrap(),
-            job,
-            pods: Vec::new(),
-            others: Vec::new(),
-            events: Vec::new(),
-            unread: Vec::new(),
-            quotas: Vec::new(),
-            workloads: Vec::new(),
-        };
-        add(&mut observation);
-        observation.facts().unwrap()
     }
 
     fn explained(job: Value, pods: &[Value]) -> String {

@@ -84,8 +84,10 @@ fn checks(workload: &Value) -> String {
             ["name", "state", "message"].map(|field| check[field].as_str().unwrap_or_default());
         format!(" {name}: {state}: {}", message.trim_end_matches('.'))
     });
-    said.map(|check| format!("{}.", check.trim_end_matches([':', ' '])))
-        .collect()
+    let said: Vec<String> = said
+        .map(|check| format!("{}.", check.trim_end_matches([':', ' '])))
+        .collect();
+    said.concat()
 }
 
 #[cfg(test)]
@@ -93,7 +95,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::kubectl::why::tests::{facts_of, job};
+    use crate::cli::kubectl::tests::{facts_of, job};
 
     fn queued(status: &Value) -> Value {
         let mut job = job(&json!({ "runPolicy": { "suspend": true } }), status);
@@ -156,7 +158,7 @@ mod tests {
             ),
         ] {
             let facts = facts_of(queued(&json!({})), |world| {
-                world.workloads.push(workload(active, &conditions))
+                world.workloads.push(workload(active, &conditions));
             });
             assert_eq!(
                 lines(&facts),

@@ -1,4 +1,4 @@
-//! Which ResourceQuota of the namespace keeps pods of a job out.
+//! Which quota of the namespace keeps pods of a job out.
 
 use serde_json::Value;
 
@@ -79,8 +79,7 @@ fn used_up(quota: &Value) -> Option<String> {
     let name = quota["metadata"]["name"].as_str()?;
     let resources = quota["status"]["hard"].as_object()?.keys();
     let of_pods = |resource: &&String| {
-        let starts = |start: &&str| resource.starts_with(*start);
-        OF_PODS.contains(&resource.as_str()) || OF_RESOURCES.iter().any(|start| starts(&start))
+        OF_PODS.contains(&resource.as_str()) || OF_RESOURCES.iter().any(|start| resource.starts_with(start))
     };
     let used_up = resources.filter(of_pods).filter_map(|resource| {
         let [used, hard] = of(quota, resource)?;
@@ -102,7 +101,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::kubectl::why::tests::{facts_of, job};
+    use crate::cli::kubectl::tests::{facts_of, job};
 
     fn quota(name: &str, used: &Value, hard: &Value) -> Value {
         json!({ "metadata": { "name": name }, "spec": { "hard": hard }, "status": { "used": used, "hard": hard } })
