@@ -63,7 +63,9 @@ impl Logs {
                 let mut runs = Run::of(pod, look.failure.as_ref());
                 runs.retain(|run| seen.insert(run.key()));
                 let runs: Vec<Rc<Run>> = runs.into_iter().map(Rc::new).collect();
-                runs.iter().for_each(|run| printer.begin(run));
+                for run in &runs {
+                    printer.begin(run);
+                }
                 lines.push(source.lines(runs, self.follow, tail));
             }
             // Of what starts while we follow, everything is printed.

@@ -22,8 +22,8 @@ pub(super) fn lines(facts: &Facts) -> Vec<String> {
     if !wants_pods(facts) || names.all(|name| world.pod(&name).is_some()) {
         return Vec::new();
     }
-    let named = refusal(facts).and_then(|refusal| of_refusal(&facts.quotas, &refusal));
-    named.map_or_else(|| facts.quotas.iter().filter_map(used_up).collect(), |line| vec![line])
+    let refusing = refusal(facts).and_then(|refusal| of_refusal(&facts.quotas, &refusal));
+    refusing.map_or_else(|| facts.quotas.iter().filter_map(used_up).collect(), |line| vec![line])
 }
 
 /// What the API server said last of a quota: in the status as long as it is true, in an event before that is written.
