@@ -118,9 +118,9 @@ impl Index {
             ChildKind::Pod => {
                 let departure = self.departure(&event);
                 let jobs = feed(&mut self.pods(), event, ObjectView::observe_pod);
-                departure
-                    .into_iter()
-                    .for_each(|(job, what)| self.departures.note(job, what));
+                if let Some((job, what)) = departure {
+                    self.departures.note(job, what);
+                }
                 jobs
             }
             kind => feed(&mut self.others(kind), event, |object| object.observe(kind)),

@@ -13,18 +13,14 @@ const NAMED: usize = 5;
 pub(super) fn of_changes(applied: &Applied, job: &str) -> Vec<Event> {
     let created = applied.created.iter();
     let created = created.filter(|child| child.kind == ChildKind::Pod);
-    let created = created.map(|child| child.name(job)).collect();
+    let created: Vec<_> = created.map(|child| child.name(job)).collect();
     let deleted = applied.deleted.iter();
     let deleted = deleted.filter(|(kind, _)| *kind == ChildKind::Pod);
-    let deleted = deleted.map(|(_, name)| name.clone()).collect();
+    let deleted: Vec<_> = deleted.map(|(_, name)| name.clone()).collect();
     let pods = [
-        summary(reason::CREATED_POD, "Created pod", created),
-        summary(reason::DELETED_POD, "Deleted pod", deleted),
-        summary(
-            reason::RESTARTED_IN_PLACE,
-            "Restarted in place pod",
-            applied.restarted.clone(),
-        ),
+        summary(reason::CREATED_POD, "Created pod", &created),
+        summary(reason::DELETED_POD, "Deleted pod", &deleted),
+        summary(reason::RESTARTED_IN_PLACE, "Restarted in place pod", &applied.restarted),
         recreated(&applied.recreated),
     ];
     let forced = applied.forced.iter();
@@ -42,14 +38,13 @@ pub(super) fn of_departures(job: &PyTorchJob, lost: &[String]) -> Vec<Event> {
     if lost.is_empty() || needs_none || job.metadata.deletion_timestamp.is_some() {
         return Vec::new();
     }
-    let mut message = lost[..lost.len().min(NAMED)].join(" ");
-    if lost.len() > NAMED {
-        message += &format!(" And {} more.", lost.len() - NAMED);
-    }
-    vec![event(true, reason::DISRUPTED_POD, message)]
+    let (named, rest) = lost.split_at(lost.len().min(NAMED));
+    let rest = (!rest.is_empty()).then(|| format!("And {} more.", rest.len()));
+    let parts: Vec<_> = named.iter().chain(&rest).map(String::as_str).collect();
+    vec![event(true, reason::DISRUPTED_POD, parts.join(" "))]
 }
 
-fn summary(reason: &'static str, what: &str, names: Vec<String>) -> Option<Event> {
+fn summary(reason: &'static str, what: &str, names: &[String]) -> Option<Event> {
     let plural = if names.len() == 1 { "" } else { "s" };
     (!names.is_empty()).then(|| event(false, reason, format!("{what}{plural}: {}", names.join(", "))))
 }

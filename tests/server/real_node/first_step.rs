@@ -67,7 +67,7 @@ async fn the_operators_part_of_the_way_to_the_first_step_is_the_least_and_its_me
         started.saturating_sub(scheduled),
         stepped.saturating_sub(started),
     );
-    assert!(created < stepped - created, "{created:?} of {stepped:?}");
+    assert!(created * 2 < stepped, "{created:?} of {stepped:?}");
     // The limit for memory of the shipped Deployment is 512 MiB.
     assert!(
         memory.len() == 2 && memory.iter().all(|bytes| *bytes < 64 << 20),
