@@ -7,13 +7,13 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use pytorchjob_operator::platform::clock;
 use pytorchjob_test_cluster::{
-    AuditFilter, Cluster, Operator, Options, PodPhase, User, bind_pod, not_applicable, remove_pod, set_pod_phase,
-    wait_for,
+    AuditFilter, Cluster, Operator, Options, PodPhase, User, bind_pod, not_applicable, remove_pod, repository,
+    set_pod_phase, wait_for, wait_gone,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::job::{job, with};
-use crate::rig::{BINARY, Rig, TIMEOUT, create};
+use crate::rig::{BINARY, Rig, TIMEOUT, create, of_job, replica_names};
 
 /// Reconciles that the operator counts as failed.
 async fn errors(operator: &Operator) -> u64 {
@@ -77,8 +77,20 @@ async fn what_is_refused_because_of_a_job_or_its_namespace_is_no_error_of_the_op
     assert_eq!(errors(&rig.operator).await, 0);
 }
 
+/// All that the operator needs in its namespace, with these verbs for pods.
+fn rights(pods: &[&str]) -> Value {
+    let may = |group: &str, resources: &[&str], verbs: &[&str]| json!({ "apiGroups": [group], "resources": resources, "verbs": verbs });
+    json!({ "metadata": { "name": "operator" }, "rules": [
+        may("", &["pods"], pods),
+        may("", &["services"], &["*"]),
+        may("autoscaling", &["*"], &["*"]),
+        may("kubeflow.org", &["*"], &["*"]),
+        may("events.k8s.io", &["events"], &["*"]),
+    ] })
+}
+
 #[tokio::test]
-async fn a_right_that_the_operator_lacks_is_an_error_of_the_operator() {
+async fn a_right_that_the_operator_lacks_is_an_error_of_the_operator_and_used_once_it_is_given() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace("rights").await.unwrap();
     let user = User::ServiceAccount {
@@ -86,24 +98,97 @@ async fn a_right_that_the_operator_lacks_is_an_error_of_the_operator() {
         name: "default",
     };
     let kubeconfig = cluster.kubeconfig(user).await.unwrap();
-    let may = |group: &str, resources: &[&str], verbs: &[&str]| json!({ "apiGroups": [group], "resources": resources, "verbs": verbs });
-    let role = json!({ "metadata": { "name": "no-pods" }, "rules": [
-        may("", &["pods"], &["get", "list", "watch"]),
-        may("", &["services"], &["*"]),
-        may("autoscaling", &["*"], &["*"]),
-        may("kubeflow.org", &["*"], &["*"]),
-        may("events.k8s.io", &["events"], &["*"]),
-    ] });
-    let binding = json!({ "metadata": { "name": "no-pods" },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "no-pods" },
+    let binding = json!({ "metadata": { "name": "operator" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "operator" },
         "subjects": [{ "kind": "ServiceAccount", "namespace": namespace.name(), "name": "default" }] });
-    store::<Role>(cluster, &namespace, role).await;
+    let reads = ["get", "list", "watch"];
+    store::<Role>(cluster, &namespace, rights(&reads)).await;
     store::<RoleBinding>(cluster, &namespace, binding).await;
     let rig = Rig::start_in(cluster, namespace, kubeconfig).await;
     rig.create(&job("refused", 0)).await;
     let note = rig.wait_event("refused", "Warning", "FailedCreatePod").await;
     assert!(note.contains("cannot create resource \"pods\""), "{note}");
     assert!(errors(&rig.operator).await > 0);
+
+    let given = Patch::Merge(rights(&[&reads[..], &["create"]].concat()));
+    rig.api::<Role>()
+        .patch("operator", &PatchParams::default(), &given)
+        .await
+        .unwrap();
+    rig.wait_pod_names("refused", &replica_names("refused", &["master-0"]))
+        .await;
+}
+
+#[tokio::test]
+async fn jobs_are_served_again_when_their_definition_is_installed_again() {
+    let cluster = Cluster::start(Options::default()).await.unwrap();
+    if !cluster.is_ours() {
+        return not_applicable("deletes the definition");
+    }
+    let (client, namespace) = (cluster.admin(), cluster.namespace("definition").await.unwrap());
+    let operator = Operator::start(Path::new(BINARY), cluster.admin_kubeconfig(), &[]).unwrap();
+    operator.ready().await.unwrap();
+    create(&client, &namespace, &job("before", 0)).await.unwrap();
+    let pods = Api::<Pod>::namespaced(client.clone(), &namespace);
+    wait_for(&pods, "before-master-0", TIMEOUT, |_| true).await.unwrap();
+
+    let name = "pytorchjobs.kubeflow.org";
+    cluster.kubectl(&["delete", "crd", name]).await.unwrap();
+    wait_gone(&pods, "before-master-0", TIMEOUT).await.unwrap();
+    let definition = repository().join("crds/kubeflow.org_pytorchjobs.yaml");
+    cluster
+        .install_crd(&std::fs::read_to_string(definition).unwrap())
+        .await
+        .unwrap();
+    cluster.established(name).await.unwrap();
+    let back = Instant::now();
+    create(&client, &namespace, &job("after", 0)).await.unwrap();
+    wait_for(&pods, "after-master-0", TIMEOUT, |_| true).await.unwrap();
+    assert!(back.elapsed() < Duration::from_secs(15), "{:?}", back.elapsed());
+}
+
+#[tokio::test]
+async fn pods_that_are_deleted_all_at_once_come_back_once_and_are_no_restart() {
+    let rig = Rig::start().await;
+    let Some(audit) = rig.cluster.audit().unwrap() else {
+        return not_applicable("counts requests in the audit log");
+    };
+    rig.running(&job("emptied", 3)).await;
+    let now = DeleteParams::default().grace_period(0);
+    let all = ListParams::default().labels(&of_job("emptied"));
+    let gone = rig.pods().delete_collection(&now, &all).await.unwrap();
+    let gone: Vec<_> = gone.left().unwrap().items.iter().filter_map(ResourceExt::uid).collect();
+    let is_new = |pod: &Pod| pod.uid().is_some_and(|uid| !gone.contains(&uid));
+    let pods = rig
+        .wait_pods("emptied", |pods| pods.len() == 4 && pods.iter().all(is_new))
+        .await;
+    rig.set_phases(pods.iter().map(ResourceExt::name_any), &PodPhase::Running)
+        .await;
+    let job = rig
+        .wait("emptied", |job| job.is("Running") && job.status["ready"] == "4/4")
+        .await;
+    assert_eq!(job.status["restarts"], Value::Null);
+    assert_eq!(rig.requests(&audit)["create pods"], 8);
+}
+
+#[tokio::test]
+async fn a_pod_whose_labels_were_taken_gets_them_back_and_there_is_no_other() {
+    let rig = Rig::start().await;
+    rig.running(&job("bare", 1)).await;
+    let before = rig.pods().get("bare-worker-0").await.unwrap();
+    let none = Patch::Merge(json!({ "metadata": { "labels": null } }));
+    let taken = rig
+        .pods()
+        .patch("bare-worker-0", &PatchParams::default(), &none)
+        .await
+        .unwrap();
+    assert!(taken.labels().is_empty());
+    rig.wait_pods("bare", |pods| pods.len() == 2).await;
+    let after = rig.pods().get("bare-worker-0").await.unwrap();
+    assert_eq!(after.uid(), before.uid());
+    let job = rig.wait("bare", |job| job.status["ready"] == "2/2").await;
+    assert_eq!(job.outline(), ["Created", "Running"]);
+    assert_eq!(job.status["restarts"], Value::Null);
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use pytorchjob_test_cluster::{
 };
 use serde_json::{Value, json};
 
-use crate::job::{Job, job, with};
-use crate::rig::{End, Rig, TIMEOUT, operator, replica_names, shipped_identity};
+use crate::job::{Job, job, job_with_policy, suspend, with};
+use crate::rig::{End, Rig, TIMEOUT, failed, operator, replica_names, shipped_identity};
 
 const LEASE: &str = "1ca428e5.training-operator.kubeflow.org";
 
@@ -78,6 +78,44 @@ async fn a_standby_writes_nothing_until_the_leader_is_stopped_or_the_lease_of_a_
     // Nobody may act while the killed one might: it renewed its lease of 15 s at most two seconds before.
     assert!(took > Duration::from_secs(10), "{took:?}");
     println!("take-over after SIGKILL, until the next job was served: {took:?}");
+}
+
+#[tokio::test]
+async fn two_replicas_without_an_election_tell_twice_and_do_nothing_wrong() {
+    let rig = Rig::start().await;
+    let Some(audit) = rig.cluster.audit().unwrap() else {
+        return not_applicable("counts requests in the audit log");
+    };
+    let second = operator(&rig.kubeconfig, &rig.namespace, &[]).await;
+    rig.running(&job_with_policy("twice", 2, "ExitCode")).await;
+    let old = rig.set_phase("twice-worker-0", &failed(137)).await;
+    rig.wait_replaced(&old).await;
+    rig.set_phase("twice-worker-0", &PodPhase::Running).await;
+    rig.wait("twice", |job| job.is("Running") && !job.is("Restarting"))
+        .await;
+
+    rig.patch("twice", &suspend(true)).await;
+    rig.wait_pods("twice", <[_]>::is_empty).await;
+    rig.wait("twice", |job| job.is("Suspended")).await;
+    rig.patch("twice", &suspend(false)).await;
+    let pods = rig.wait_pods("twice", |pods| pods.len() == 3).await;
+    rig.set_phases(pods.iter().map(ResourceExt::name_any), &PodPhase::Running)
+        .await;
+    rig.wait("twice", |job| job.is("Running")).await;
+    rig.set_phase("twice-master-0", &PodPhase::Succeeded).await;
+    let job = rig.wait("twice", |job| job.is("Succeeded")).await;
+    assert_eq!(job.status["restarts"], 1);
+    for replica in [&rig.operator, &second] {
+        assert_ne!(writes_of(replica).await, [""; 0]);
+    }
+    let creations = AuditFilter {
+        verb: Some("create"),
+        resource: Some("pods"),
+        ..rig.writes()
+    };
+    let creations = audit.entries(&creations).unwrap();
+    let created = creations.iter().filter(|request| request.code == 201);
+    assert_eq!(created.count(), 3 + 1 + 3);
 }
 
 /// Creates an object that has the name of a replica and nothing to do with the job.

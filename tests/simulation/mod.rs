@@ -137,6 +137,18 @@ fn a_job_that_ends_when_its_pod_is_gone_counts_no_active_pod() {
     assert_eq!(run(&schedule, false, false).broken, None);
 }
 
+/// Each of its lives is long enough for a few requests, and the next one goes on from there.
+#[test]
+fn a_job_comes_to_run_under_an_operator_that_is_killed_three_times_a_second() {
+    let crashes: Vec<_> = (2..100).map(|number| (300 * number, Step::Crash(0, 1))).collect();
+    let outcome = run(&scheduled(1, 3, None, &crashes), true, false);
+    assert_eq!(outcome.broken, None);
+    let runs = |line: &&String| line.contains("/status ") && line.contains("PyTorchJobRunning");
+    let told = outcome.trace.iter().find(runs).expect("the job runs");
+    let at: u64 = told.trim_start().split(' ').next().unwrap().parse().unwrap();
+    assert!(at < 15_000, "{told}");
+}
+
 #[test]
 fn a_job_that_goes_while_its_status_is_written_again_is_left_alone() {
     let steps = [
