@@ -103,12 +103,16 @@ impl Jobs {
 
     fn accept(&self, job: StoredJob, kept: Option<u64>) {
         let (key, mut state) = (job.key(), self.state());
-        let Some(old) = self.get(&key).filter(|old| old.uid() == job.uid()) else {
+        let Some(old) = self.get(&key) else { return };
+        let is_it = old.uid() == job.uid();
+        let was_restored = is_it && kept.is_some() && old.version() == kept;
+        let stands = was_restored || !is_newer(old.version(), job.version());
+        // A successor takes the place of what is kept, however late the watch shows it; a predecessor says nothing.
+        if !stands && !is_it {
             return;
-        };
+        }
         state.doubted.remove(&key);
-        let was_restored = kept.is_some() && old.version() == kept;
-        if was_restored || !is_newer(old.version(), job.version()) {
+        if stands {
             if let Some(listing) = &mut state.listing {
                 listing.wrote(&key);
             }
@@ -368,6 +372,22 @@ mod tests {
         jobs.feed(Event::Apply(job("old", 5)));
         assert_eq!(jobs.feed(Event::Apply(job("new", 9))).gone, ["old"]);
         assert_eq!(jobs.feed(Event::Delete(job("old", 8))).gone, ["old"]);
+        assert_eq!(version(&jobs), Some(9));
+    }
+
+    #[test]
+    fn an_answer_that_shows_a_successor_is_believed_before_the_watch_and_one_of_a_predecessor_is_not() {
+        let jobs = Jobs::default();
+        let uid = || jobs.get(&key()).map(|job| job.uid().to_owned());
+        jobs.feed(Event::Apply(job("old", 5)));
+        jobs.doubt(&key());
+        jobs.was_read(job("new", 9), Some(5));
+        assert_eq!((uid().as_deref(), jobs.is_certain(&key())), (Some("new"), true));
+        assert_eq!(jobs.feed(Event::Delete(job("old", 7))).gone, ["old"]);
+        assert_eq!(jobs.feed(Event::Apply(job("new", 8))), Changed::default());
+        jobs.doubt(&key());
+        jobs.was_read(job("old", 6), Some(5));
+        assert_eq!((uid().as_deref(), jobs.is_certain(&key())), (Some("new"), false));
         assert_eq!(version(&jobs), Some(9));
     }
 

@@ -23,12 +23,15 @@ pub(super) async fn read(context: &Context, job: &JobRef<'_>) -> Result<Arc<Stor
     let kept = context.index.jobs().get(&job.key());
     let kept = kept.and_then(|kept| kept.version());
     match api.get(job.name).await {
-        Ok(stored) if stored.uid() == job.uid => {
+        Ok(stored) => {
+            let is_it = stored.uid() == job.uid;
             context.index.jobs().was_read(stored, kept);
             let known = context.index.jobs().get(&job.key());
-            known.ok_or_else(|| job.gone())
+            if !is_it {
+                context.pacing.forget(job.uid);
+            }
+            known.filter(|_| is_it).ok_or_else(|| job.gone())
         }
-        Ok(_) => Err(job.gone()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Err(job.gone()),
         Err(source) => Err(Error::Read {
             namespace: job.namespace.to_owned(),

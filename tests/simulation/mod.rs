@@ -137,6 +137,21 @@ fn a_job_that_ends_when_its_pod_is_gone_counts_no_active_pod() {
     assert_eq!(run(&schedule, false, false).broken, None);
 }
 
+/// The watch shows late that a job is gone and another one of its name there. A read of the name shows the other one.
+#[test]
+fn a_job_created_again_and_suspended_gets_nothing_when_a_read_has_said_so_before_the_watch() {
+    let steps = [
+        (3_000, Step::WatchLate(0, "pytorchjobs", 25_000, 20_000)),
+        (4_500, Step::Delete(None)),
+        (5_500, Step::Recreate),
+        (15_000, Step::Suspend(true)),
+    ];
+    for seed in 0..10 {
+        let schedule = scheduled(seed, 4, None, &steps);
+        assert_eq!(run(&schedule, false, false).broken, None, "seed {seed}");
+    }
+}
+
 /// Each of its lives is long enough for a few requests, and the next one goes on from there.
 #[test]
 fn a_job_comes_to_run_under_an_operator_that_is_killed_three_times_a_second() {
