@@ -33,6 +33,10 @@ pub(crate) enum Defect {
     Unadmitted,
     /// A pod is asked to start again in place, and nothing in it says so.
     NoNote,
+    /// `backoffLimit` is not looked at.
+    NoLimit,
+    /// Pods that differ from the templates are taken for those of another definition, and not of an edit.
+    UnseenEdit,
 }
 
 /// Whether a defect is back.
@@ -41,8 +45,26 @@ pub(crate) const fn back(_: Defect) -> bool {
     false
 }
 
-/// For [`Defect::LateCount`]: a plan that does already what is to be done once its status is stored.
-pub(crate) fn hastened(plan: Plan, world: &World<'_>) -> Plan {
+/// The plan of an operator with a defect of what its planner is told, or of when it is obeyed; none without one.
+pub(crate) fn plan(world: &World<'_>) -> Option<Plan> {
+    if back(Defect::NoLimit) {
+        let mut job = world.job.clone();
+        job.spec.backoff_limit = None;
+        job.spec.run_policy.backoff_limit = None;
+        return Some(planner::plan(&World { job: &job, ..*world }));
+    }
+    if back(Defect::UnseenEdit) {
+        return Some(planner::plan(&World {
+            definition_may_differ: true,
+            compared_generation: world.job.metadata.generation,
+            ..*world
+        }));
+    }
+    back(Defect::LateCount).then(|| hastened(planner::plan(world), world))
+}
+
+/// A plan that does already what is to be done once its status is stored.
+fn hastened(plan: Plan, world: &World<'_>) -> Plan {
     let Some(write) = &plan.status else { return plan };
     let mut job = world.job.clone();
     job.status = Some(write.status.clone());

@@ -19,7 +19,7 @@ use crate::controller::job_ref::JobRef;
 use crate::controller::observe::{read, read_overdue};
 use crate::controller::pacing::Templates;
 use crate::controller::store_status::store_status;
-use crate::defects::{Defect, back, hastened};
+use crate::defects::{self, Defect, back};
 use crate::planner::{self, Count, Event, Plan, StatusWrite, World};
 use crate::platform::clock;
 use crate::platform::logs::with_causes;
@@ -119,10 +119,7 @@ fn plan(context: &Context, job: &JobRef<'_>) -> (Plan, Snapshot) {
         settings: &context.settings.get(),
         now: clock::now(),
     };
-    let mut plan = planner::plan(&world);
-    if back(Defect::LateCount) {
-        plan = hastened(plan, &world);
-    }
+    let plan = defects::plan(&world).unwrap_or_else(|| planner::plan(&world));
     (plan, owned)
 }
 

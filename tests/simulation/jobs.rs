@@ -1,9 +1,9 @@
 //! The steps of a schedule: what users, nodes and the garbage collector do to the objects.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::api_server::{Key, Request, Resource, finished};
-use super::laws::replica_of;
+use super::laws::{replica_of, suspended};
 use super::nodes::{
     End, alive, asked_to_restart, back_off, backs_off, bound, deleting, evicted, exited, is_as_it_was_asked, owner,
     pending_group, pods, resize_pending, restarted, running, started, starts_after_back_off, starts_in_place, uid,
@@ -20,12 +20,15 @@ pub(super) const CHILDREN: [&str; 4] = ["pods", "services", "horizontalpodautosc
 /// Names of the jobs.
 pub(super) const JOBS: [&str; 3] = ["train", "tune", "evaluate"];
 
+/// The template of all replicas, with this version of the image.
+fn template(version: u64) -> Value {
+    json!({ "spec": { "containers": [{ "name": "pytorch", "image": format!("training:{version}") }] } })
+}
+
 /// A job of a schedule.
 pub(super) fn job(name: &str, shape: &Shape) -> Value {
-    let replica = |replicas: u32| {
-        json!({ "replicas": replicas, "restartPolicy": shape.restart_policy,
-            "template": { "spec": { "containers": [{ "name": "pytorch", "image": "training:1" }] } } })
-    };
+    let replica =
+        |replicas: u32| json!({ "replicas": replicas, "restartPolicy": shape.restart_policy, "template": template(1) });
     let mut run_policy = json!({});
     for (field, value) in [
         ("backoffLimit", json!(shape.backoff_limit)),
@@ -113,6 +116,19 @@ impl World {
         }
     }
 
+    /// What the definition lets a user do while the job is suspended, and not otherwise.
+    fn change_image(&mut self, job: usize, version: u64, resumes: bool) {
+        let Some(stored) = self.job(job).filter(|stored| suspended(stored)) else {
+            return;
+        };
+        let roles = stored["spec"]["pytorchReplicaSpecs"].as_object().into_iter().flatten();
+        let roles: Map<_, _> = roles
+            .map(|(role, _)| (role.clone(), json!({ "template": template(version) })))
+            .collect();
+        let patch = json!({ "spec": { "pytorchReplicaSpecs": roles, "runPolicy": { "suspend": !resumes } } });
+        self.edit(job, &patch);
+    }
+
     pub(super) fn step(&mut self, at: usize) {
         let (number, _, job, step) = self.schedule.steps[at];
         self.tell(|| format!("step {number}, job {job}: {step}"));
@@ -130,6 +146,7 @@ impl World {
             Step::Deadline(seconds) => self.edit(job, &of_policy("activeDeadlineSeconds", json!(seconds))),
             Step::Ttl(seconds) => self.edit(job, &of_policy("ttlSecondsAfterFinished", json!(seconds))),
             Step::BackoffLimit(limit) => self.edit(job, &of_policy("backoffLimit", json!(limit))),
+            Step::Image(version, resumes) => self.change_image(job, version, resumes),
             Step::Label => self.edit(
                 job,
                 &json!({ "metadata": { "labels": { "step": number.to_string() } } }),

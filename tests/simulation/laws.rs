@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::api_server::request::Target;
-use super::api_server::{Answer, Change, Object, Request, Resource, Store};
+use super::api_server::{Answer, Change, Object, Request, Resource, Store, finished};
 use super::nodes::{
     Life, Nodes, asked_to_restart, backs_off, deleting, ends, expected_ends, owner, pods, running, uid,
 };
@@ -62,6 +62,8 @@ pub(super) struct Job {
     gone: bool,
     /// Since when it has so many replicas of a role, and from which version on.
     sizes: BTreeMap<&'static str, (u64, Millis, u64)>,
+    /// The image of its templates, since when, and from which version on.
+    image: Option<(Value, Millis, u64)>,
     /// Whether its spec was ever edited.
     edited: bool,
     restarts: i64,
@@ -176,6 +178,23 @@ pub(super) fn replicas(job: &Value, role: &str) -> u64 {
     spec["replicas"].as_u64().unwrap_or(1)
 }
 
+/// The image of the training container in a pod or in what pods are made from. All replicas have the same.
+fn image(pod: &Value) -> &Value {
+    &pod["spec"]["containers"][0]["image"]
+}
+
+/// The image that the pods of a job are to have.
+fn image_of_templates(job: &Value) -> Option<&Value> {
+    let mut replicas = job["spec"]["pytorchReplicaSpecs"].as_object()?.values();
+    replicas.next().map(|replica| image(&replica["template"]))
+}
+
+/// A pod of the job that is older than its templates and has not been asked to go.
+pub(super) fn of_another_image<'a>(job: &Value, mut pods: impl Iterator<Item = &'a Value>) -> Option<&'a Value> {
+    let wanted = image_of_templates(job)?;
+    pods.find(|pod| owner(pod) == Some(uid(job)) && !deleting(pod) && image(pod) != wanted)
+}
+
 /// A policy in either spelling.
 pub(super) fn policy<'a>(job: &'a Value, name: &str) -> &'a Value {
     let flat = &job["spec"][name];
@@ -269,6 +288,7 @@ impl Laws {
             job.asked_to_restart.clear();
             job.unwanted = job.unwanted.map(|(_, version)| (now, version));
             job.leaves = job.leaves.map(|_| now);
+            job.image = job.image.take().map(|(image, _, version)| (image, now, version));
             if job.gone {
                 job.unwanted = Some((now, store.version()));
                 job.leaves = Some(now);
@@ -401,6 +421,16 @@ impl Laws {
         {
             return Err(format!("{what} was created although there are only {size} of its role"));
         }
+        if let Some((wanted, since, version)) = &job.image
+            && key.resource.plural == "pods"
+            && image(&object) != wanted
+            && knowledge.has_to_know(&job_uid, *since, *version, sent.at)
+        {
+            return Err(format!(
+                "{what} was created with {}, and not with {wanted}",
+                image(&object)
+            ));
+        }
         let policy = stored_job(store, &key.namespace, &job_uid).map(|job| &job["spec"]["runPolicy"]);
         // In place, each pod that cannot start again is replaced for itself.
         let whole = policy.is_some_and(|policy| policy["restartScope"] == "Job" && policy["restartStrategy"].is_null());
@@ -527,19 +557,13 @@ impl Laws {
             if suspended(after) && is_true(after, "Running") {
                 return Err("the status says that a suspended job runs".into());
             }
+            let pods = pods(store, &sent.target.key.namespace).map(|(_, pod)| pod);
+            let alive = pods.filter(|pod| !finished(pod));
+            if let Some(pod) = of_another_image(after, alive).filter(|_| is_true(after, "Running")) {
+                return Err(format!("the job is said to run with {}", image(pod)));
+            }
         }
-        let counted = after["status"]["restarts"].as_i64().unwrap_or(0);
-        if counted < job.restarts {
-            return Err(format!("restarts go back from {} to {counted}", job.restarts));
-        }
-        job.restarts = counted;
-        let failed = nodes.failures_of(uid(after));
-        if counted > failed + job.unseen {
-            return Err(format!(
-                "{counted} restarts are counted after {failed} failed pods and {} other failures",
-                job.unseen
-            ));
-        }
+        job.count(after, nodes)?;
         let newly = is_true(after, "Succeeded") && !is_true(before, "Succeeded");
         if newly && job.successes_undone + nodes.successes_of(uid(after)) == 0 {
             return Err("the job has succeeded, and no pod of it has".into());
@@ -602,6 +626,29 @@ impl Job {
         }
     }
 
+    /// A status has counted restarts: none is forgotten, none made up, and there are no more than the limit allows.
+    fn count(&mut self, job: &Value, nodes: &Nodes) -> Result<(), String> {
+        let counted = job["status"]["restarts"].as_i64().unwrap_or(0);
+        if counted < self.restarts {
+            return Err(format!("restarts go back from {} to {counted}", self.restarts));
+        }
+        // A limit that was lowered may be below what was counted before.
+        if let Some(limit) = policy(job, "backoffLimit").as_i64()
+            && counted > limit.max(self.restarts)
+        {
+            return Err(format!("{counted} restarts are counted with a backoffLimit of {limit}"));
+        }
+        self.restarts = counted;
+        let failed = nodes.failures_of(uid(job));
+        if counted > failed + self.unseen {
+            return Err(format!(
+                "{counted} restarts are counted after {failed} failed pods and {} other failures",
+                self.unseen
+            ));
+        }
+        Ok(())
+    }
+
     fn take_in(&mut self, job: &Value, version: u64, now: Millis, gone: bool) {
         let wanted = !gone && !suspended(job) && !terminal(job) && !deleting(job);
         self.unwanted = match (wanted, self.unwanted) {
@@ -611,6 +658,11 @@ impl Job {
         };
         if gone || deleting(job) {
             self.leaves = self.leaves.or(Some(now));
+        }
+        if let Some(image) = image_of_templates(job)
+            && self.image.as_ref().is_none_or(|(known, ..)| known != image)
+        {
+            self.image = Some((image.clone(), now, version));
         }
         for role in ["Master", "Worker"] {
             let size = replicas(job, role);

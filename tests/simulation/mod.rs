@@ -52,7 +52,7 @@ fn every_schedule_obeys_the_laws_and_comes_to_rest() {
 }
 
 /// What is brought back, and a part of how each law is told that it breaks.
-const DEFECTS: [(Defect, &[&str]); 12] = [
+const DEFECTS: [(Defect, &[&str]); 14] = [
     (
         Defect::ForgedChild,
         &["no pod of it has", "a job of another namespace controls it"],
@@ -71,6 +71,11 @@ const DEFECTS: [(Defect, &[&str]); 12] = [
     (Defect::LateCount, &["before its failure was counted"]),
     (Defect::Unadmitted, &["before its gang was admitted"]),
     (Defect::NoNote, &["was asked again for attempt"]),
+    (Defect::NoLimit, &["with a backoffLimit of"]),
+    (
+        Defect::UnseenEdit,
+        &["is said to run with", "from before the templates were edited"],
+    ),
 ];
 
 #[test]

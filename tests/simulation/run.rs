@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::api_server::{Resource, finished};
 use super::jobs::{CHILDREN, NAMESPACE, born};
-use super::laws::{is_true, policy, replica_of, replicas, suspended, terminal};
+use super::laws::{is_true, of_another_image, policy, replica_of, replicas, suspended, terminal};
 use super::nodes::{deleting, owner, pending_group, pods, running, uid};
 use super::process::{Millis, wall};
 use super::schedule::Schedule;
@@ -167,6 +167,12 @@ fn works(job: &Value, own: &[&Value]) -> Result<(), String> {
         if beyond.count() > 0 {
             return Err(format!("there are more pods than {role} has replicas"));
         }
+    }
+    if let Some(older) = of_another_image(job, own.iter().copied()) {
+        return Err(format!(
+            "{} is left from before the templates were edited",
+            older["metadata"]["name"]
+        ));
     }
     if !is_true(job, "Running") {
         return Err(format!("all pods run, and the job does not: {}", status["conditions"]));

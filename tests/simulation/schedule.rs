@@ -69,6 +69,8 @@ pub(super) enum Step {
     Deadline(Option<i64>),
     Ttl(Option<i64>),
     BackoffLimit(Option<i32>),
+    /// While the job is suspended its pods get another image, and the same edit resumes it or does not.
+    Image(u64, bool),
     Label,
     /// Deletes the job, in the background, in the foreground or leaving its pods behind.
     Delete(Option<&'static str>),
@@ -165,6 +167,7 @@ impl Schedule {
             }
             2 => late_deletion(&mut random),
             3 => lost_recreation(&mut random),
+            4 => unseen_image(&mut random),
             _ => Vec::new(),
         };
         let count = random.within(1..14);
@@ -230,7 +233,7 @@ fn late_deletion(random: &mut Random) -> Vec<(Millis, Step)> {
     vec![late(0), (random.within(4_000..12_000), Step::Delete(None))]
 }
 
-/// The same: etcd is restored from a snapshot that was taken before the job was created again.
+/// The same: etcd is restored from a snapshot that was taken before the job was created again, and then it lacks a pod.
 fn lost_recreation(random: &mut Random) -> Vec<(Millis, Step)> {
     let deleted = random.within(4_000..8_000);
     let created = deleted + random.within(3_000..5_000);
@@ -240,6 +243,19 @@ fn lost_recreation(random: &mut Random) -> Vec<(Millis, Step)> {
         (deleted, Step::Delete(None)),
         (created, Step::Recreate),
         (restored, Step::Restore(back)),
+        (restored + random.within(2_000..8_000), Step::DeletePod(0, true)),
+    ]
+}
+
+/// The same: nobody is there while a job is suspended, gets another image and is resumed.
+fn unseen_image(random: &mut Random) -> Vec<(Millis, Step)> {
+    let crash = random.within(4_000..10_000);
+    let suspended = crash + random.within(200..1_000);
+    let edited = suspended + random.within(100..2_000);
+    vec![
+        (crash, Step::Crash(0, 6_000)),
+        (suspended, Step::Suspend(true)),
+        (edited, Step::Image(random.within(2..4), true)),
     ]
 }
 
@@ -310,7 +326,7 @@ fn step(random: &mut Random, shape: &Shape, replicas: usize) -> Step {
     let pod = usize::try_from(random.within(0..64)).unwrap();
     let replica = pod % replicas;
     let resource = *random.pick(&["pytorchjobs", "pods", "pytorchjobs", "pods", "services"]);
-    match random.within(0..40) {
+    match random.within(0..42) {
         0..=3 => Step::Suspend(random.once_in(2)),
         4 if shape.elastic => Step::Scale(u32::try_from(random.within(1..5)).unwrap()),
         4 => Step::Label,
@@ -344,6 +360,7 @@ fn step(random: &mut Random, shape: &Shape, replicas: usize) -> Step {
         36 => Step::Restore(usize::try_from(random.within(1..6)).unwrap()),
         37 => Step::Freeze(replica, random.within(100..40_000)),
         38 => Step::Terminate(replica),
+        39..=40 => Step::Image(random.within(1..4), random.once_in(2)),
         _ => Step::Crash(replica, random.within(0..5_000)),
     }
 }
