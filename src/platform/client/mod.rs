@@ -43,8 +43,8 @@ const AGENT: &str = concat!("pytorchjob-operator/", env!("CARGO_PKG_VERSION"));
 /// TCP and TLS. A request that passed the fence waits at most this long for its connection, which is what lies
 /// between the renew deadline and the end of the lease.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection on which nothing arrives for so long is dead. Watches last 290 s and kube gives up on a silent one
-/// after 295 s, so this ends only what nobody else would: a list that stopped in the middle.
+/// A connection on which nothing arrives for so long is dead. Watches last 55 s and kube gives up on a silent one
+/// after 60 s, so this ends only what nobody else would: a list that stopped in the middle.
 const READ_TIMEOUT: Duration = Duration::from_mins(5);
 /// Requests that may wait between the layers.
 const QUEUE: usize = 1024;
