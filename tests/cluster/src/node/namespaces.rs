@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::process::Command;
+use tokio::time::{Instant, sleep};
 
 use super::{FIRST, Place, SECOND, program};
 use crate::process::{output, poll_until};
@@ -24,6 +26,11 @@ const SYSCTLS: [&str; 6] = [
     "kernel/keys/root_maxbytes",
 ];
 
+/// How long a node takes to end at most, and how often it is looked at.
+const END_TIMEOUT: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(200);
+/// Where the kernel shows cgroups.
+const CGROUPS: &str = "/sys/fs/cgroup";
 /// Removes the cgroups. They are in use until the last process of the nodes is gone, which nothing announces.
 const REMOVE_CGROUPS: &str = r#"for group in /sys/fs/cgroup/GROUP* /sys/fs/cgroup/*/GROUP*; do
   tries=0
@@ -49,9 +56,7 @@ impl Namespaces {
     /// Makes those of the first node, with an address for the API server on the machine's side and one for the node on
     /// the other.
     pub(crate) async fn create() -> Result<Self, Error> {
-        if Path::new("/sys/class/net").join(FIRST.link).exists() {
-            return Err(Error::NodeRuns);
-        }
+        ended(&FIRST).await?;
         supervisor().at_end(&restore()?)?;
         let namespaces = Self::unshare(&FIRST).await?;
         namespaces.connect(None).await?;
@@ -180,19 +185,45 @@ fn inside(unshare: u32) -> Option<u32> {
     (name == "pause\n").then_some(child)
 }
 
+/// Waits for a node of before that is on its way out: what it leaves is removed after its last process has ended.
+async fn ended(place: &Place) -> Result<(), Error> {
+    let link = Path::new("/sys/class/net").join(place.link);
+    let hierarchies = hierarchies()?;
+    let left = || {
+        hierarchies
+            .iter()
+            .any(|hierarchy| hierarchy.join(place.cgroup).exists())
+    };
+    let until = Instant::now() + END_TIMEOUT;
+    while link.exists() || left() {
+        if Instant::now() >= until {
+            return if link.exists() { Err(Error::NodeRuns) } else { Ok(()) };
+        }
+        sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+/// Whether cgroups are those of v2.
+fn is_unified() -> bool {
+    Path::new(CGROUPS).join("cgroup.controllers").is_file()
+}
+
+/// The one hierarchy of cgroups, or those of v1.
+fn hierarchies() -> Result<Vec<PathBuf>, Error> {
+    if is_unified() {
+        return Ok(vec![CGROUPS.into()]);
+    }
+    let entries = fs::read_dir(CGROUPS).map_err(Error::io(format!("read {CGROUPS}")))?;
+    let entries = entries.flatten().map(|entry| entry.path());
+    Ok(entries.filter(|path| path.join("cgroup.procs").is_file()).collect())
+}
+
 /// A cgroup in each hierarchy, with the processors and memory of its parent where a new one has none (cgroup v1), and
 /// with what its parent may hand down (v2).
 fn create_cgroups(name: &str) -> Result<(), Error> {
-    let root = Path::new("/sys/fs/cgroup");
-    let unified = root.join("cgroup.controllers").is_file();
-    let hierarchies: Vec<PathBuf> = if unified {
-        vec![root.to_owned()]
-    } else {
-        let entries = fs::read_dir(root).map_err(Error::io("read /sys/fs/cgroup"))?;
-        let entries = entries.flatten().map(|entry| entry.path());
-        entries.filter(|path| path.join("cgroup.procs").is_file()).collect()
-    };
-    for hierarchy in hierarchies {
+    let unified = is_unified();
+    for hierarchy in hierarchies()? {
         let group = hierarchy.join(name);
         fs::create_dir_all(&group).map_err(Error::io(format!("create the cgroup {}", group.display())))?;
         let copied = |file: &str| {
