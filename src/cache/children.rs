@@ -67,6 +67,8 @@ struct Entry<T> {
     unconfirmed: Option<Instant>,
     /// Whether its deletion was asked for here.
     deleting: bool,
+    /// Whether it was ever: a request that was not answered may have been carried out.
+    asked: bool,
 }
 
 /// Objects of one kind.
@@ -113,6 +115,7 @@ impl<T: Fact> Children<T> {
         let entry = self.by_owner.get_mut(owner).and_then(|children| children.get_mut(name));
         if let Some(entry) = entry.filter(|entry| entry.uid == uid) {
             entry.deleting = deleting;
+            entry.asked |= deleting;
         }
     }
 
@@ -121,11 +124,11 @@ impl<T: Fact> Children<T> {
         self.entry(key).is_some_and(|entry| entry.uid == uid && entry.deleting)
     }
 
-    /// The job of this very object, if it has to stay: nobody has begun to take it away, and we are not about to.
+    /// The job of this very object, if it has to stay: nobody has begun to take it away, and we have not asked for it.
     pub(super) fn works_for(&self, key: &NamespacedName, uid: &str) -> Option<JobId> {
         let owner = self.owner_of.get(key)?;
         let entry = self.by_owner.get(owner)?.get(&key.name)?;
-        let stays = entry.uid == uid && !entry.deleting && !entry.fact.departs();
+        let stays = entry.uid == uid && !entry.asked && !entry.fact.departs();
         stays.then(|| owner.clone())
     }
 
@@ -252,7 +255,8 @@ impl<T: Fact> Children<T> {
         if moved {
             touched.extend(self.remove(&key));
         }
-        let deleting = self.is_deleting(&key, &object.uid);
+        let same = self.entry(&key).filter(|old| old.uid == object.uid);
+        let (deleting, asked) = same.map_or((false, false), |old| (old.deleting, old.asked));
         if let Some(owner) = object.owner {
             touched.push(NamespacedName::new(&key.namespace, &owner.job));
             let entry = Entry {
@@ -262,6 +266,7 @@ impl<T: Fact> Children<T> {
                 fact: object.fact,
                 unconfirmed,
                 deleting,
+                asked,
             };
             self.insert(key, &owner.uid, entry);
         }

@@ -280,4 +280,38 @@ mod tests {
             assert_eq!(index.jobs().is_certain(&key), asked == Some(true), "{asked:?}");
         }
     }
+
+    #[test]
+    fn a_pod_that_others_take_away_is_noted_once_and_one_that_we_asked_for_never() {
+        let pod = |version: u32, more: &serde_json::Value| -> ObjectView {
+            let mut pod = serde_json::json!({ "metadata": { "name": "pod", "namespace": "ns", "uid": "p",
+                "resourceVersion": version.to_string(), "ownerReferences": [{ "apiVersion": "kubeflow.org/v1",
+                    "kind": "PyTorchJob", "name": "job", "uid": "u", "controller": true }] },
+                "spec": { "nodeName": "node" }, "status": { "phase": "Running" } });
+            json_patch::merge(&mut pod, more);
+            serde_json::from_value(pod).unwrap()
+        };
+        let (works, owner) = (serde_json::json!({}), JobId::new("ns", "u"));
+        let disrupted = serde_json::json!({ "status": { "conditions": [{ "type": "DisruptionTarget", "status": "True",
+            "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting." }] } });
+        let deleted = serde_json::json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } });
+        for (ours, how, expected) in [
+            (false, &disrupted, &["Pod pod on node node is disrupted: EvictionByEvictionAPI: Eviction API: evicting."][..]),
+            (false, &deleted, &["Pod pod on node node was deleted by someone else."]),
+            (false, &works, &["Pod pod on node node was deleted by someone else."]),
+            (true, &deleted, &[]),
+        ] {
+            let index = Index::default();
+            index.feed(ChildKind::Pod, Event::Apply(pod(1, &works)));
+            if ours {
+                index.set_deleting(ChildKind::Pod, &owner, "pod", "p", true);
+                // It was not answered.
+                index.set_deleting(ChildKind::Pod, &owner, "pod", "p", false);
+            }
+            index.feed(ChildKind::Pod, Event::Apply(pod(2, how)));
+            index.feed(ChildKind::Pod, Event::Apply(pod(3, how)));
+            index.feed(ChildKind::Pod, Event::Delete(pod(4, how)));
+            assert_eq!(index.departures().take(&owner), expected);
+        }
+    }
 }

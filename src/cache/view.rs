@@ -159,7 +159,7 @@ impl ObjectView {
         };
         let why = condition.reason.iter().chain(&condition.message).map(String::as_str);
         let why = why.filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
-        format!("Pod {name}{node} is disrupted: {why}.")
+        format!("Pod {name}{node} is disrupted: {}.", why.trim_end_matches('.'))
     }
 
     /// What the scheduler says of a pod without a node, and the kubelet of a container that waits for more than its
@@ -231,7 +231,9 @@ impl ObjectView {
         let mut containers = self.status.container_statuses.iter().flatten();
         let training = containers.find(|status| status.name == names::CONTAINER)?;
         let Time(started) = training.state.as_ref()?.running.as_ref()?.started_at.clone()?;
-        let unready = self.status.condition("Ready", "False").filter(|_| !training.ready);
+        // The node controller writes `Ready` of the pods of a silent node, and a kubelet that comes back keeps that time.
+        let unready = self.status.condition("ContainersReady", "False");
+        let unready = unready.filter(|_| !training.ready);
         let since = unready.map(|condition| condition.last_transition_time.clone());
         Some(Progress {
             started,
@@ -518,7 +520,10 @@ mod tests {
                 "metadata": { "name": "p", "annotations": annotations },
                 "status": {
                     "phase": phase,
-                    "conditions": [{ "type": "Ready", "status": pod_ready, "lastTransitionTime": since }],
+                    "conditions": [
+                        { "type": "Ready", "status": "False", "lastTransitionTime": "2027-01-15T08:20:00Z" },
+                        { "type": "ContainersReady", "status": pod_ready, "lastTransitionTime": since },
+                    ],
                     "containerStatuses": [
                         { "name": "side", "ready": false, "state": running },
                         { "name": "pytorch", "ready": ready, "state": running },

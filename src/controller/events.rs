@@ -4,7 +4,7 @@ use crate::api::names::reason;
 use crate::api::{ChildKind, PyTorchJob};
 use crate::controller::applied::Applied;
 use crate::controller::error::Error;
-use crate::planner::{Event, finished};
+use crate::planner::{Event, finished, managed_elsewhere};
 
 /// Pods that one event names. A node that is drained may take hundreds.
 const NAMED: usize = 5;
@@ -35,7 +35,8 @@ pub(super) fn of_changes(applied: &Applied, job: &str) -> Vec<Event> {
 /// Pods that somebody else takes from a job that has to have them.
 pub(super) fn of_departures(job: &PyTorchJob, lost: &[String]) -> Vec<Event> {
     let needs_none = job.spec.suspended() || job.status.as_ref().is_some_and(finished);
-    if lost.is_empty() || needs_none || job.metadata.deletion_timestamp.is_some() {
+    let not_ours = managed_elsewhere(job) || job.metadata.deletion_timestamp.is_some();
+    if lost.is_empty() || needs_none || not_ours {
         return Vec::new();
     }
     let (named, rest) = lost.split_at(lost.len().min(NAMED));
@@ -109,11 +110,13 @@ mod tests {
         let many = of(job.clone(), &lost);
         assert!(many[0].ends_with("Pod 4 is lost. And 2 more."), "{many:?}");
 
-        let (mut suspended, mut done, mut deleted) = (job.clone(), job.clone(), job);
+        let (mut suspended, mut foreign) = (job.clone(), job.clone());
+        let (mut done, mut deleted) = (job.clone(), job);
         suspended["spec"]["runPolicy"] = json!({ "suspend": true });
         done["status"] = json!({ "conditions": [{ "type": "Succeeded", "status": "True" }] });
         deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        for job in [suspended, done, deleted] {
+        foreign["spec"]["runPolicy"] = json!({ "managedBy": "kueue.x-k8s.io/multikueue" });
+        for job in [suspended, foreign, done, deleted] {
             assert!(of(job.clone(), &lost).is_empty(), "{job}");
         }
     }

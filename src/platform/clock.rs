@@ -14,7 +14,7 @@ pub type Clock = std::sync::Arc<dyn Fn() -> Duration + Send + Sync>;
 
 #[cfg(target_os = "linux")]
 const BOOTTIME: ClockId = ClockId::Boottime;
-/// On macOS, the other system this is developed on, `CLOCK_MONOTONIC` counts while the machine sleeps.
+/// On macOS `CLOCK_MONOTONIC` counts while the machine sleeps.
 #[cfg(not(target_os = "linux"))]
 const BOOTTIME: ClockId = ClockId::Monotonic;
 

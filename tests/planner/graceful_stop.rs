@@ -1,6 +1,6 @@
 //! `runPolicy.gracefulStopSeconds`: how long pods have to end, and how long they took.
 
-use crate::api::ReplicaType;
+use crate::api::{CleanPodPolicy, ReplicaType};
 use crate::planner::{Phase, Plan};
 use crate::support::fixture::{JobBuilder, Scene, elastic_workers, master_and_workers};
 
@@ -98,6 +98,38 @@ fn a_deadline_and_every_other_outcome_that_stops_pods_tells_it_once() {
         scene.wait(5);
         assert_eq!(told(&mut scene), [] as [&str; 0]);
     }
+}
+
+#[test]
+fn pods_that_were_asked_long_after_the_outcome_tell_nothing_as_nobody_knows_when_that_was() {
+    let mut scene = job().policy("cleanPodPolicy", "None").running();
+    scene.phase("job-master-0", Phase::Succeeded);
+    assert_eq!(told(&mut scene), [] as [&str; 0]);
+    scene.wait(3_600);
+    scene.edit(|job| job.spec.clean_pod_policy = Some(CleanPodPolicy::All.into()));
+    assert_eq!(told(&mut scene), [] as [&str; 0], "they are asked");
+    scene.wait(20);
+    scene.bury();
+    assert_eq!(told(&mut scene), [] as [&str; 0]);
+}
+
+#[test]
+fn a_job_that_is_resumed_before_the_pods_of_its_suspension_are_gone_tells_of_them_once() {
+    let mut scene = job().policy("restartScope", "Job").running();
+    scene.suspend(true);
+    assert_eq!(told(&mut scene), [] as [&str; 0], "they are asked");
+    scene.wait(12);
+    for pod in &mut scene.pods {
+        pod.phase = Phase::Succeeded;
+    }
+    assert_eq!(told(&mut scene).len(), 1);
+    scene.wait(1);
+    scene.suspend(false);
+    assert_eq!(told(&mut scene), [] as [&str; 0]);
+    scene.wait(1);
+    scene.bury();
+    assert_eq!(told(&mut scene), [] as [&str; 0]);
+    assert_eq!(scene.pods.len(), 2, "the next attempt has begun");
 }
 
 #[test]

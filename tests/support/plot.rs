@@ -180,7 +180,8 @@ fn round_up(value: f64) -> f64 {
 /// At most five decimals, and thousands apart.
 pub fn label(value: f64) -> String {
     if value >= 1_000.0 {
-        return format!("{},{:03.0}", (value / 1_000.0).floor(), value % 1_000.0);
+        let whole = value.round();
+        return format!("{},{:03}", label((whole / 1_000.0).floor()), whole % 1_000.0);
     }
     format!("{value:.5}")
         .trim_end_matches('0')

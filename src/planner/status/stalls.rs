@@ -4,8 +4,8 @@
 //! calls the pod unready when nothing was written within the deadline, or nothing at all yet. So the pods tell, without
 //! an agent in the image and without their logs.
 //!
-//! A kubelet before 1.35 that starts again calls the containers that it finds unready until its next look (gate
-//! `ChangeContainerStatusOnKubeletRestart`). So a pod is believed when it is still unready after a whole round of the
+//! A kubelet that starts again calls the containers that it finds unready until its next look: before 1.35 all of them
+//! (gate `ChangeContainerStatusOnKubeletRestart`), since then those of pods that are not ready. So a pod is believed when it is still unready after a whole round of the
 //! probe, in which one that writes is found ready again.
 //!
 //! Ranks that wait for one that is being replaced write nothing either, and a file of an earlier attempt tells nothing

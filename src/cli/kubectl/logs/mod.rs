@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::stream::{self, LocalBoxStream, SelectAll};
-use futures::{AsyncBufReadExt, StreamExt, TryFutureExt, TryStreamExt};
+use futures::{AsyncBufRead, AsyncBufReadExt, Stream, StreamExt, TryFutureExt};
 use k8s_openapi::api::core::v1;
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client};
@@ -33,8 +33,8 @@ pub(super) struct Logs {
     /// Go on with what comes, pods that are started again included, until the job has finished.
     #[arg(short, long)]
     follow: bool,
-    /// Lines of each pod to begin with.
-    #[arg(long, default_value_t = 50, value_name = "LINES")]
+    /// Lines of each pod to begin with; -1 is all of them.
+    #[arg(long, default_value_t = 50, value_name = "LINES", allow_negative_numbers = true)]
     tail: i64,
 }
 
@@ -48,8 +48,13 @@ impl Logs {
         }
     }
 
+    /// How many lines the API server is asked for; of all it is told nothing.
+    fn first_lines(&self) -> Option<i64> {
+        Some(self.tail).filter(|tail| *tail >= 0)
+    }
+
     async fn copy<W: Write>(&self, source: &Source, mut printer: Printer<W>) -> Result<(), Stop> {
-        let (mut seen, mut lines, mut tail) = (HashSet::new(), SelectAll::new(), Some(self.tail));
+        let (mut seen, mut lines, mut tail) = (HashSet::new(), SelectAll::new(), self.first_lines());
         loop {
             let look = source.look(&self.job).await?;
             let last = !self.follow || look.over;
@@ -183,7 +188,7 @@ impl Source {
             let log = async move {
                 let opened = logs.log_stream(&pod, &parameters).await;
                 let opened = opened.map_err(|error| error.to_string())?;
-                Ok::<_, String>(opened.lines().map_err(|error| error.to_string()))
+                Ok::<_, String>(text_lines(Box::pin(opened)))
             };
             let lines = log.try_flatten_stream();
             let said = lines.map(|line| line.map_or_else(Said::Nothing, Said::Line));
@@ -192,6 +197,18 @@ impl Source {
         };
         stream::iter(runs).flat_map(lines_of).boxed_local()
     }
+}
+
+/// The lines of a log. What is no UTF-8 in them is replaced: programs print progress in any encoding.
+fn text_lines(log: impl AsyncBufRead + Unpin) -> impl Stream<Item = Result<String, String>> {
+    stream::try_unfold(log, async |mut log| {
+        let mut line = Vec::new();
+        let read = log.read_until(b'\n', &mut line).await;
+        let some = read.map_err(|error| error.to_string())? > 0;
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches(['\r', '\n']).to_owned();
+        Ok(some.then_some((text, log)))
+    })
 }
 
 #[cfg(test)]

@@ -197,3 +197,20 @@ async fn the_first_failure_is_said_where_its_pod_is_gone_and_nothing_is_lost_whe
         assert_eq!(printed.result.err().as_deref(), error);
     }
 }
+
+#[tokio::test]
+async fn a_line_that_is_no_utf8_is_printed_with_what_can_be_read_of_it_and_those_after_it_too() {
+    let log: &[u8] = b"50 \xff%\r\n\nlast";
+    let lines: Vec<_> = text_lines(log).map(Result::unwrap).collect().await;
+    assert_eq!(lines, ["50 \u{fffd}%", "", "last"]);
+}
+
+#[test]
+fn all_lines_are_asked_for_by_a_negative_number_as_with_kubectl() {
+    let logs = |tail| Logs {
+        job: "train".to_owned(),
+        follow: false,
+        tail,
+    };
+    assert_eq!([-1, 0, 7].map(|tail| logs(tail).first_lines()), [None, Some(0), Some(7)]);
+}

@@ -57,6 +57,9 @@ fn of_refusal(quotas: &[Value], refusal: &str) -> Option<String> {
         Some(format!("{resource}: {used} of {hard} used, {asked} more asked for"))
     });
     let said: Vec<String> = said.collect();
+    if said.is_empty() {
+        return None;
+    }
     let line = format!("ResourceQuota {name}: {}.", said.join("; "));
     let fits = asked.iter().all(|(resource, asked)| {
         of(quota, resource).is_none_or(|[used, hard]| [used, *asked].into_iter().sum::<Amount>() <= hard)
