@@ -296,7 +296,11 @@ mod tests {
             "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting." }] } });
         let deleted = serde_json::json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } });
         for (ours, how, expected) in [
-            (false, &disrupted, &["Pod pod on node node is disrupted: EvictionByEvictionAPI: Eviction API: evicting."][..]),
+            (
+                false,
+                &disrupted,
+                &["Pod pod on node node is disrupted: EvictionByEvictionAPI: Eviction API: evicting."][..],
+            ),
             (false, &deleted, &["Pod pod on node node was deleted by someone else."]),
             (false, &works, &["Pod pod on node node was deleted by someone else."]),
             (true, &deleted, &[]),

@@ -50,8 +50,11 @@ fn asked(world: &World<'_>, stored: &JobStatus, new: &JobStatus) -> Option<Time>
     let begins = gone && stored.attempt() != new.attempt();
     let last = stored.attempts.last().filter(|_| begins)?;
     // A suspension has told of them.
-    let suspended = find(stored, ConditionType::Suspended).and_then(|condition| condition.last_transition_time.as_ref());
-    last.ended.clone().filter(|ended| suspended.is_none_or(|suspended| suspended < ended))
+    let suspended =
+        find(stored, ConditionType::Suspended).and_then(|condition| condition.last_transition_time.as_ref());
+    last.ended
+        .clone()
+        .filter(|ended| suspended.is_none_or(|suspended| suspended < ended))
 }
 
 fn active(status: &JobStatus) -> bool {

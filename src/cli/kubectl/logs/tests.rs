@@ -212,5 +212,8 @@ fn all_lines_are_asked_for_by_a_negative_number_as_with_kubectl() {
         follow: false,
         tail,
     };
-    assert_eq!([-1, 0, 7].map(|tail| logs(tail).first_lines()), [None, Some(0), Some(7)]);
+    assert_eq!(
+        [-1, 0, 7].map(|tail| logs(tail).first_lines()),
+        [None, Some(0), Some(7)]
+    );
 }
