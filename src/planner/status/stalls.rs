@@ -5,8 +5,8 @@
 //! an agent in the image and without their logs.
 //!
 //! A kubelet that starts again calls the containers that it finds unready until its next look: before 1.35 all of them
-//! (gate `ChangeContainerStatusOnKubeletRestart`), since then those of pods that are not ready. So a pod is believed when
-//! it is still unready after a whole round of the probe, in which one that writes is found ready again.
+//! (gate `ChangeContainerStatusOnKubeletRestart`), since then those of pods that are not ready. So a pod is believed
+//! when it is still unready after a whole round of the probe, in which one that writes is found ready again.
 //!
 //! Ranks that wait for one that is being replaced write nothing either, and a file of an earlier attempt tells nothing
 //! of this one. So nothing is a stall until `startupSeconds` after the job runs and the last of its replicas was
