@@ -231,7 +231,7 @@ impl ObjectView {
         let mut containers = self.status.container_statuses.iter().flatten();
         let training = containers.find(|status| status.name == names::CONTAINER)?;
         let Time(started) = training.state.as_ref()?.running.as_ref()?.started_at.clone()?;
-        // The node controller writes `Ready` of the pods of a silent node, and a kubelet that comes back keeps that time.
+        // The node controller writes `Ready` on a silent node, and a kubelet that comes back keeps that time.
         let unready = self.status.condition("ContainersReady", "False");
         let unready = unready.filter(|_| !training.ready);
         let since = unready.map(|condition| condition.last_transition_time.clone());
