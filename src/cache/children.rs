@@ -47,10 +47,6 @@ pub(crate) struct Observed<T> {
 pub(super) trait Fact: Clone {
     /// Whether deletion has begun.
     fn terminating(&self) -> bool;
-    /// Whether it has ended, or somebody takes it away.
-    fn departs(&self) -> bool {
-        self.terminating()
-    }
     /// Records that deletion has begun.
     fn terminate(&mut self);
     /// Takes over what stays true of the same object, whatever a later view of it says.
@@ -124,12 +120,11 @@ impl<T: Fact> Children<T> {
         self.entry(key).is_some_and(|entry| entry.uid == uid && entry.deleting)
     }
 
-    /// The job of this very object, if it has to stay: nobody has begun to take it away, and we have not asked for it.
-    pub(super) fn works_for(&self, key: &NamespacedName, uid: &str) -> Option<JobId> {
+    /// The job of this very object and what is kept of it, if its deletion was never asked for here.
+    pub(super) fn unasked(&self, key: &NamespacedName, uid: &str) -> Option<(&JobId, &T)> {
         let owner = self.owner_of.get(key)?;
         let entry = self.by_owner.get(owner)?.get(&key.name)?;
-        let stays = entry.uid == uid && !entry.asked && !entry.fact.departs();
-        stays.then(|| owner.clone())
+        (entry.uid == uid && !entry.asked).then_some((owner, &entry.fact))
     }
 
     /// We asked for the deletion of an object; it is terminating until the watch shows it gone.

@@ -1,7 +1,6 @@
 //! Pods that somebody else takes away, until the job that loses them is looked at. Nothing is decided by it: it is what
 //! a user is told.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::cache::key::JobId;
@@ -11,25 +10,23 @@ const KEPT: usize = 256;
 
 /// What was seen, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Departures(Mutex<VecDeque<(JobId, String)>>);
+pub(crate) struct Departures(Mutex<Vec<(JobId, String)>>);
 
 impl Departures {
     /// A pod of the job is taken away: a sentence about it.
     pub(super) fn note(&self, job: JobId, what: String) {
         let mut all = self.lock();
         if all.len() == KEPT {
-            all.pop_front();
+            all.remove(0);
         }
-        all.push_back((job, what));
+        all.push((job, what));
     }
 
     /// What was noted of a job and has not been taken yet.
     #[must_use]
     pub(crate) fn take(&self, job: &JobId) -> Vec<String> {
         let mut all = self.lock();
-        let (taken, rest) = all.drain(..).partition::<VecDeque<_>, _>(|(of, _)| of == job);
-        *all = rest;
-        taken.into_iter().map(|(_, what)| what).collect()
+        all.extract_if(.., |(of, _)| of == job).map(|(_, what)| what).collect()
     }
 
     /// Forgets what was noted before: whoever led until now may have deleted those pods.
@@ -37,7 +34,7 @@ impl Departures {
         self.lock().clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(JobId, String)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(JobId, String)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -52,10 +52,6 @@ impl Fact for Pod {
         self.terminating
     }
 
-    fn departs(&self) -> bool {
-        self.terminating || self.disrupted || self.finished()
-    }
-
     fn terminate(&mut self) {
         self.terminating = true;
     }
@@ -145,8 +141,10 @@ impl Index {
         }
         let [namespace, name] = [&pod.metadata.namespace, &pod.metadata.name].map(Option::as_deref);
         let key = NamespacedName::new(namespace?, name?);
-        let job = self.pods().works_for(&key, pod.metadata.uid.as_deref()?)?;
-        Some((job, pod.departure()))
+        let pods = self.pods();
+        let (job, kept) = pods.unasked(&key, pod.metadata.uid.as_deref()?)?;
+        let worked = !(kept.terminating || kept.disrupted || kept.finished());
+        worked.then(|| (job.clone(), pod.departure()))
     }
 
     /// We created an object, or found that we had.

@@ -12,7 +12,7 @@ use pytorchjob_test_cluster::{
 };
 use serde_json::{Value, json};
 
-use crate::job::{Job, job, job_with_policy, suspend, with};
+use crate::job::{Job, job, job_with_policy, with};
 use crate::rig::{End, Rig, TIMEOUT, failed, operator, replica_names, shipped_identity};
 
 const LEASE: &str = "1ca428e5.training-operator.kubeflow.org";
@@ -94,14 +94,7 @@ async fn two_replicas_without_an_election_tell_twice_and_do_nothing_wrong() {
     rig.wait("twice", |job| job.is("Running") && !job.is("Restarting"))
         .await;
 
-    rig.patch("twice", &suspend(true)).await;
-    rig.wait_pods("twice", <[_]>::is_empty).await;
-    rig.wait("twice", |job| job.is("Suspended")).await;
-    rig.patch("twice", &suspend(false)).await;
-    let pods = rig.wait_pods("twice", |pods| pods.len() == 3).await;
-    rig.set_phases(pods.iter().map(ResourceExt::name_any), &PodPhase::Running)
-        .await;
-    rig.wait("twice", |job| job.is("Running")).await;
+    rig.suspended_and_resumed("twice", 3).await;
     rig.set_phase("twice-master-0", &PodPhase::Succeeded).await;
     let job = rig.wait("twice", |job| job.is("Succeeded")).await;
     assert_eq!(job.status["restarts"], 1);

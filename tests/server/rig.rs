@@ -23,7 +23,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
-use crate::job::Job;
+use crate::job::{Job, suspend};
 
 /// For what happens in milliseconds on an idle machine.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
@@ -171,6 +171,18 @@ impl Site {
         self.set_phases(pods.iter().map(ResourceExt::name_any), &PodPhase::Running)
             .await;
         self.wait(job.name(), |job| job.is("Running")).await
+    }
+
+    /// Suspends a job, resumes it, lets all its pods run, and waits until it runs.
+    pub async fn suspended_and_resumed(&self, name: &str, pods: usize) {
+        self.patch(name, &suspend(true)).await;
+        self.wait_pods(name, <[_]>::is_empty).await;
+        self.wait(name, |job| job.is("Suspended")).await;
+        self.patch(name, &suspend(false)).await;
+        let pods = self.wait_pods(name, |all| all.len() == pods).await;
+        self.set_phases(pods.iter().map(ResourceExt::name_any), &PodPhase::Running)
+            .await;
+        self.wait(name, |job| job.is("Running")).await;
     }
 
     /// Creates a job, lets it run and then succeed.

@@ -8,7 +8,7 @@ use kube::api::{Patch, PatchParams};
 use pytorchjob_test_cluster::{Audit, AuditEntry, AuditFilter, Cluster, PodPhase, not_applicable};
 use serde_json::json;
 
-use crate::job::{job, job_with_policy, suspend};
+use crate::job::{job, job_with_policy};
 use crate::rig::{End, OPERATOR, Rig, failed};
 
 /// Lists and reads of the operator; its watches are not among them.
@@ -108,14 +108,7 @@ async fn failure_suspension_and_size_cost_what_they_change() {
 
     let rig = Rig::start().await;
     rig.running(&job("rests", 3)).await;
-    rig.patch("rests", &suspend(true)).await;
-    rig.wait_pods("rests", <[_]>::is_empty).await;
-    rig.wait("rests", |job| job.is("Suspended")).await;
-    rig.patch("rests", &suspend(false)).await;
-    let pods = rig.wait_pods("rests", |pods| pods.len() == 4).await;
-    rig.set_phases(pods.iter().map(ResourceExt::name_any), &PodPhase::Running)
-        .await;
-    rig.wait("rests", |job| job.is("Running")).await;
+    rig.suspended_and_resumed("rests", 4).await;
     let most = [
         // An edit of the user that meets a write of the status is read.
         ("get pytorchjobs", 2),

@@ -61,6 +61,28 @@ pub(super) struct Facts {
 }
 
 impl Observation {
+    /// A job of which nothing else is known yet.
+    pub(super) fn new(job: Value, time: Timestamp) -> Self {
+        Self {
+            time,
+            job,
+            pods: Vec::new(),
+            others: Vec::new(),
+            events: Vec::new(),
+            unread: Vec::new(),
+            quotas: Vec::new(),
+            workloads: Vec::new(),
+        }
+    }
+
+    /// The objects of a kind.
+    pub(super) fn of_kind(&mut self, kind: ChildKind) -> &mut Vec<Value> {
+        match kind {
+            ChildKind::Pod => &mut self.pods,
+            _ => &mut self.others,
+        }
+    }
+
     /// The job.
     pub(super) fn job(&self) -> Result<PyTorchJob, String> {
         serde_json::from_str(&self.job.to_string())
@@ -215,15 +237,10 @@ mod tests {
         let template = json!({ "metadata": { "annotations": { "note": "secret", names::ANNOTATION_ATTEMPT: "2" } },
             "spec": { "containers": [container] } });
         let mut observation = Observation {
-            time: Timestamp::UNIX_EPOCH,
             job: json!({ "metadata": { "annotations": { "kubectl.kubernetes.io/last-applied-configuration": "secret" } },
                 "spec": { "pytorchReplicaSpecs": { "Master": { "template": template } } } }),
             pods: vec![template],
-            others: Vec::new(),
-            events: Vec::new(),
-            unread: Vec::new(),
-            quotas: Vec::new(),
-            workloads: Vec::new(),
+            ..Observation::new(Value::Null, Timestamp::UNIX_EPOCH)
         };
         observation.blank();
         let text = serde_json::to_string(&observation).unwrap();

@@ -25,16 +25,7 @@ pub(super) async fn observe(
         .get(name)
         .await
         .map_err(|error| format!("cannot get PyTorchJob {namespace}/{name}: {error}"))?;
-    let mut observation = Observation {
-        time,
-        job: json(&job),
-        pods: Vec::new(),
-        others: Vec::new(),
-        events: Vec::new(),
-        unread: Vec::new(),
-        quotas: Vec::new(),
-        workloads: Vec::new(),
-    };
+    let mut observation = Observation::new(json(&job), time);
     observation.read_children(client, namespace, name).await;
     observation.read_quotas(client, namespace).await;
     observation.read_workloads(client, namespace).await;
@@ -55,10 +46,7 @@ impl Observation {
             match api.list(&ListParams::default().labels(&of_job)).await {
                 Ok(list) => {
                     let objects = list.items.iter().map(|object| with_kind(json(object), kind));
-                    match kind {
-                        ChildKind::Pod => self.pods.extend(objects),
-                        _ => self.others.extend(objects),
-                    }
+                    self.of_kind(kind).extend(objects);
                 }
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
                 // Of kinds that the cluster does not have, those who have few rights learn no more.

@@ -134,13 +134,6 @@ impl Observation {
         }
     }
 
-    fn of_kind(&mut self, kind: ChildKind) -> &mut Vec<Value> {
-        match kind {
-            ChildKind::Pod => &mut self.pods,
-            _ => &mut self.others,
-        }
-    }
-
     fn remove(&mut self, kind: ChildKind, name: &str, uid: &str) {
         let is_it = |object: &Value| object["metadata"]["name"] == name && object["metadata"]["uid"] == uid;
         self.of_kind(kind).retain(|object| !is_it(object));

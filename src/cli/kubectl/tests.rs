@@ -31,16 +31,7 @@ pub(super) fn pod(status: &Value) -> Value {
 
 /// A job as it is read at ten minutes past midnight, with whatever is added.
 pub(super) fn world_of(job: Value, add: impl FnOnce(&mut Observation)) -> Observation {
-    let mut observation = Observation {
-        time: "2026-01-01T00:10:00Z".parse().unwrap(),
-        job,
-        pods: Vec::new(),
-        others: Vec::new(),
-        events: Vec::new(),
-        unread: Vec::new(),
-        quotas: Vec::new(),
-        workloads: Vec::new(),
-    };
+    let mut observation = Observation::new(job, "2026-01-01T00:10:00Z".parse().unwrap());
     add(&mut observation);
     observation
 }

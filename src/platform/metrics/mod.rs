@@ -277,7 +277,7 @@ impl Drop for Reconcile {
         series.seconds.with_label_values(&[CONTROLLER_NAME]).observe(seconds);
         let queue = &self.metrics.0.workqueue;
         queue.unfinished.end(self.started);
-        let work = queue.work_seconds.with_label_values(&workqueue::LABELS);
+        let work = queue.work_seconds.with_label_values(&register::LABELS);
         work.observe(seconds);
         if self.outcome == Outcome::Error {
             series.errors.with_label_values(&[CONTROLLER_NAME]).inc();

@@ -3,6 +3,10 @@
 use prometheus::core::Collector;
 use prometheus::{Error, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
+use crate::api::names::CONTROLLER_NAME;
+
+/// Values of the labels `controller` and `name` of `workqueue_*`, which controller-runtime gives the same.
+pub(super) const LABELS: [&str; 2] = [CONTROLLER_NAME, CONTROLLER_NAME];
 /// Bounds in seconds. An unchanged job takes microseconds, a job of 1,000 pods on a busy API server a minute.
 const SECONDS: [f64; 13] = [
     0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0,

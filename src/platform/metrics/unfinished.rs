@@ -8,11 +8,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Error, GaugeVec, Opts, Registry};
 
-use crate::api::names::CONTROLLER_NAME;
-use crate::platform::metrics::register::register;
-
-/// The values of the two labels.
-const VALUES: [&str; 2] = [CONTROLLER_NAME; 2];
+use crate::platform::metrics::register::{LABELS, register};
 
 /// Two series, named as in client-go, and when each reconcile in flight began. Clones count together.
 #[derive(Clone, Debug)]
@@ -69,8 +65,8 @@ impl Collector for Unfinished {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let [total, longest] = self.so_far(Instant::now()).map(|time| time.as_secs_f64());
-        self.total.with_label_values(&VALUES).set(total);
-        self.longest.with_label_values(&VALUES).set(longest);
+        self.total.with_label_values(&LABELS).set(total);
+        self.longest.with_label_values(&LABELS).set(longest);
         [self.total.collect(), self.longest.collect()].concat()
     }
 }

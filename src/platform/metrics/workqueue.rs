@@ -5,11 +5,8 @@ use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::api::names::CONTROLLER_NAME;
+use crate::platform::metrics::register::LABELS;
 use crate::platform::metrics::series::{WorkqueueSeries, gauge};
-
-/// Values of the labels `controller` and `name`, which controller-runtime gives the same.
-pub(super) const LABELS: [&str; 2] = [CONTROLLER_NAME, CONTROLLER_NAME];
 
 /// The keys that wait in the queue because something changed, each once. What comes back at a time of its own choice is
 /// not among them, as in client-go.

@@ -213,14 +213,9 @@ mod tests {
 
     fn timeline(now: i64, job: Value, pods: &[Value], events: &[Value]) -> Timeline {
         let observation = Observation {
-            time: at(now).parse().unwrap(),
-            job,
             pods: pods.to_vec(),
-            others: Vec::new(),
             events: events.to_vec(),
-            unread: Vec::new(),
-            quotas: Vec::new(),
-            workloads: Vec::new(),
+            ..Observation::new(job, at(now).parse().unwrap())
         };
         Timeline::of(&observation).unwrap()
     }
