@@ -4,7 +4,7 @@ use crate::api::names::reason;
 use crate::api::{ChildKind, PyTorchJob};
 use crate::controller::applied::Applied;
 use crate::controller::error::Error;
-use crate::planner::{Event, finished, managed_elsewhere};
+use crate::planner::{Event, wants_pods};
 
 /// Pods that one event names. A node that is drained may take hundreds.
 const NAMED: usize = 5;
@@ -34,9 +34,7 @@ pub(super) fn of_changes(applied: &Applied, job: &str) -> Vec<Event> {
 
 /// Pods that somebody else takes from a job that has to have them.
 pub(super) fn of_departures(job: &PyTorchJob, lost: &[String]) -> Vec<Event> {
-    let needs_none = job.spec.suspended() || job.status.as_ref().is_some_and(finished);
-    let not_ours = managed_elsewhere(job) || job.metadata.deletion_timestamp.is_some();
-    if lost.is_empty() || needs_none || not_ours {
+    if lost.is_empty() || !wants_pods(job) || job.metadata.deletion_timestamp.is_some() {
         return Vec::new();
     }
     let (named, rest) = lost.split_at(lost.len().min(NAMED));

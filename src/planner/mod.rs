@@ -67,6 +67,13 @@ pub fn plan(world: &World<'_>) -> Plan {
     }
 }
 
+/// Whether the job is to have pods, and of this operator: it has not finished, and is neither suspended nor another
+/// controller's.
+#[must_use]
+pub fn wants_pods(job: &PyTorchJob) -> bool {
+    !(job.status.as_ref().is_some_and(finished) || job.spec.suspended() || managed_elsewhere(job))
+}
+
 /// Whether another controller runs the job. Any other value is none of our business either: such a job is never
 /// touched.
 #[must_use]

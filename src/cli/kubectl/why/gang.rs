@@ -6,8 +6,8 @@ use crate::api::ChildKind;
 use crate::api::names::reason;
 use crate::cli::kubectl::observation::{Facts, kind_of};
 use crate::cli::kubectl::read::PODGROUPS;
-use crate::cli::kubectl::why::{wants_pods, with_remedy};
-use crate::planner::{Child, PodGroup};
+use crate::cli::kubectl::why::with_remedy;
+use crate::planner::{Child, PodGroup, wants_pods};
 
 /// The condition of Kubernetes' own PodGroups.
 const SCHEDULED: &str = "PodGroupInitiallyScheduled";
@@ -18,7 +18,7 @@ const REMEDY: &str = "install a gang scheduler, and start the operator with --ga
 pub(super) fn lines(facts: &Facts) -> Vec<String> {
     let policy = &facts.job.spec.run_policy.scheduling_policy;
     let unread = facts.unread.iter().any(|unread| unread.starts_with(PODGROUPS));
-    if facts.groups.is_empty() && policy.is_some() && !unread && wants_pods(facts) && !facts.pods.is_empty() {
+    if facts.groups.is_empty() && policy.is_some() && !unread && wants_pods(&facts.job) && !facts.pods.is_empty() {
         let line = "It has a schedulingPolicy and no PodGroup, so its pods are placed one by one.";
         return vec![with_remedy(line, REMEDY)];
     }

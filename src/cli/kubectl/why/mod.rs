@@ -77,12 +77,6 @@ fn with_remedy(line: &str, remedy: &str) -> String {
     format!("{line}\n    To do: {remedy}")
 }
 
-/// Whether pods of the job are wanted now.
-fn wants_pods(facts: &Facts) -> bool {
-    let over = facts.job.status.as_ref().is_some_and(finished);
-    !over && !facts.job.spec.suspended() && !managed_elsewhere(&facts.job)
-}
-
 fn headline(facts: &Facts, status: &JobStatus) -> String {
     let world = facts.world();
     let (namespace, name) = (world.namespace(), world.name());

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::api::names::reason;
 use crate::cli::kubectl::observation::Facts;
-use crate::cli::kubectl::why::{wants_pods, with_remedy};
-use crate::planner::Amount;
+use crate::cli::kubectl::why::with_remedy;
+use crate::planner::{Amount, wants_pods};
 
 /// How the API server begins to say that a quota is too small, before its name.
 const EXCEEDED: &str = "exceeded quota: ";
@@ -19,7 +19,7 @@ const OF_RESOURCES: [&str; 2] = ["requests.", "limits."];
 pub(super) fn lines(facts: &Facts) -> Vec<String> {
     let world = facts.world();
     let mut names = world.desired().map(|replica| replica.name(world.name()));
-    if !wants_pods(facts) || names.all(|name| world.pod(&name).is_some()) {
+    if !wants_pods(&facts.job) || names.all(|name| world.pod(&name).is_some()) {
         return Vec::new();
     }
     let refusing = refusal(facts).and_then(|refusal| of_refusal(&facts.quotas, &refusal));
