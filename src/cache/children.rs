@@ -120,11 +120,11 @@ impl<T: Fact> Children<T> {
         self.entry(key).is_some_and(|entry| entry.uid == uid && entry.deleting)
     }
 
-    /// The job of this very object and what is kept of it, if its deletion was never asked for here.
-    pub(super) fn unasked(&self, key: &NamespacedName, uid: &str) -> Option<(&JobId, &T)> {
+    /// The job of this very object, what is kept of it, and whether its deletion was ever asked for here.
+    pub(super) fn known(&self, key: &NamespacedName, uid: &str) -> Option<(&JobId, &T, bool)> {
         let owner = self.owner_of.get(key)?;
         let entry = self.by_owner.get(owner)?.get(&key.name)?;
-        (entry.uid == uid && !entry.asked).then_some((owner, &entry.fact))
+        (entry.uid == uid).then_some((owner, &entry.fact, entry.asked))
     }
 
     /// We asked for the deletion of an object; it is terminating until the watch shows it gone.

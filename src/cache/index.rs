@@ -13,7 +13,7 @@ use crate::cache::jobs::Jobs;
 use crate::cache::key::{JobId, NamespacedName};
 use crate::cache::view::ObjectView;
 use crate::defects::{Defect, back};
-use crate::planner::{Child, Pod};
+use crate::planner::{Child, Pod, Stopped};
 
 /// The children of each kind but pods.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Index {
         &self.jobs
     }
 
-    /// Pods that others take away.
+    /// What was seen of pods that go.
     #[must_use]
     pub(crate) fn departures(&self) -> &Departures {
         &self.departures
@@ -112,12 +112,8 @@ impl Index {
         };
         let jobs = match kind {
             ChildKind::Pod => {
-                let departure = self.departure(&event);
-                let jobs = feed(&mut self.pods(), event, ObjectView::observe_pod);
-                if let Some((job, what)) = departure {
-                    self.departures.note(job, what);
-                }
-                jobs
+                self.note_departure(&event);
+                feed(&mut self.pods(), event, ObjectView::observe_pod)
             }
             kind => feed(&mut self.others(kind), event, |object| object.observe(kind)),
         };
@@ -131,20 +127,27 @@ impl Index {
         jobs
     }
 
-    /// What an event tells of a pod that worked until now and that we do not delete.
-    fn departure(&self, event: &Event<ObjectView>) -> Option<(JobId, String)> {
+    /// Notes what an event tells of a pod that goes: that it worked until now and that we did not ask for it, and when
+    /// it was asked to end.
+    fn note_departure(&self, event: &Event<ObjectView>) -> Option<()> {
         let (Event::Apply(pod) | Event::Delete(pod)) = event else {
             return None;
         };
-        if matches!(event, Event::Apply(_)) && !pod.departs() {
+        let gone = matches!(event, Event::Delete(_));
+        if !gone && !pod.departs() {
             return None;
         }
         let [namespace, name] = [&pod.metadata.namespace, &pod.metadata.name].map(Option::as_deref);
         let key = NamespacedName::new(namespace?, name?);
         let pods = self.pods();
-        let (job, kept) = pods.unasked(&key, pod.metadata.uid.as_deref()?)?;
-        let worked = !(kept.terminating || kept.disrupted || kept.finished());
-        worked.then(|| (job.clone(), pod.departure()))
+        let (job, kept, ours) = pods.known(&key, pod.metadata.uid.as_deref()?)?;
+        if !(ours || kept.terminating || kept.disrupted || kept.finished()) {
+            self.departures.disrupted.note(job.clone(), pod.departure());
+        }
+        let asked = kept.deletion_requested.filter(|_| gone)?;
+        let name = kept.name.clone();
+        self.departures.stopped.note(job.clone(), Stopped { name, asked, ours });
+        Some(())
     }
 
     /// We created an object, or found that we had.
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_others_take_away_is_noted_once_and_one_that_we_asked_for_never() {
+    fn a_pod_that_others_take_away_is_noted_once_and_every_pod_that_was_asked_to_end_when_it_is_gone() {
         let pod = |version: u32, more: &serde_json::Value| -> ObjectView {
             let mut pod = serde_json::json!({ "metadata": { "name": "pod", "namespace": "ns", "uid": "p",
                 "resourceVersion": version.to_string(), "ownerReferences": [{ "apiVersion": "kubeflow.org/v1",
@@ -293,15 +296,26 @@ mod tests {
         let disrupted = serde_json::json!({ "status": { "conditions": [{ "type": "DisruptionTarget", "status": "True",
             "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting." }] } });
         let deleted = serde_json::json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } });
-        for (ours, how, expected) in [
+        for (ours, how, expected, stopped) in [
             (
                 false,
                 &disrupted,
                 &["Pod pod on node node is disrupted: EvictionByEvictionAPI: Eviction API: evicting."][..],
+                &[][..],
             ),
-            (false, &deleted, &["Pod pod on node node was deleted by someone else."]),
-            (false, &works, &["Pod pod on node node was deleted by someone else."]),
-            (true, &deleted, &[]),
+            (
+                false,
+                &deleted,
+                &["Pod pod on node node was deleted by someone else."],
+                &[false],
+            ),
+            (
+                false,
+                &works,
+                &["Pod pod on node node was deleted by someone else."],
+                &[],
+            ),
+            (true, &deleted, &[], &[true]),
         ] {
             let index = Index::default();
             index.feed(ChildKind::Pod, Event::Apply(pod(1, &works)));
@@ -313,7 +327,10 @@ mod tests {
             index.feed(ChildKind::Pod, Event::Apply(pod(2, how)));
             index.feed(ChildKind::Pod, Event::Apply(pod(3, how)));
             index.feed(ChildKind::Pod, Event::Delete(pod(4, how)));
-            assert_eq!(index.departures().take(&owner), expected);
+            assert_eq!(index.departures().disrupted.take(&owner), expected);
+            let gone = index.departures().stopped.take(&owner);
+            assert!(gone.iter().all(|pod| pod.name == "pod"));
+            assert_eq!(gone.iter().map(|pod| pod.ours).collect::<Vec<_>>(), stopped);
         }
     }
 }

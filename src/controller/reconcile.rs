@@ -125,17 +125,9 @@ fn plan(context: &Context, job: &JobRef<'_>) -> (Plan, Snapshot) {
 
 async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot) -> Result<Duration, ReconcileError> {
     let (applied, wait) = carry_out(context, job, plan).await;
-    publish(
-        context,
-        &job.object.object_ref(&()),
-        events::of_changes(&applied, job.name),
-    );
-    let lost = context.index.departures().take(&job.id());
-    publish(
-        context,
-        &job.object.object_ref(&()),
-        events::of_departures(job.object, &lost),
-    );
+    let reference = job.object.object_ref(&());
+    publish(context, &reference, events::of_changes(&applied, job.name));
+    publish(context, &reference, of_departures(context, job, owned));
     // A status that waits for the end of its burst does not wait for the end of a pause as well.
     let waiting = wait.as_ref().ok().copied().flatten().filter(|wait| !wait.is_zero());
     let failed = |error| ReconcileError {
@@ -151,6 +143,17 @@ async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot
     }
     context.pacing.record_comparison(job.uid, Templates::of(job.object));
     Ok(next(plan, owned, wait))
+}
+
+/// What is told of pods that went since the last pass.
+fn of_departures(context: &Context, job: &JobRef<'_>, owned: &Snapshot) -> Vec<Event> {
+    let departures = context.index.departures();
+    let lost = departures.disrupted.take(&job.id());
+    let waits = planner::scales_down(job.object, &owned.pods);
+    let stopped = departures.stopped.take_if(&job.id(), |pod| !(waits && pod.ours));
+    let lost = events::of_departures(job.object, &lost);
+    let stopped = planner::stops(job.object, &stopped, clock::now());
+    lost.into_iter().chain(stopped).collect()
 }
 
 /// Makes the changes and stores the status, also when a change failed: the status says what was observed, so the user

@@ -1,8 +1,8 @@
 //! `runPolicy.gracefulStopSeconds`: how long pods have to end, and how long they took.
 
 use crate::api::{CleanPodPolicy, ReplicaType};
-use crate::planner::{Phase, Plan};
-use crate::support::fixture::{JobBuilder, Scene, elastic_workers, master_and_workers};
+use crate::planner::{Phase, Plan, Stopped, scales_down, stops};
+use crate::support::fixture::{JobBuilder, Scene, at, elastic_workers, master_and_workers};
 
 fn job() -> JobBuilder {
     master_and_workers(1).policy("gracefulStopSeconds", 60)
@@ -191,4 +191,52 @@ fn without_the_policy_nothing_is_told() {
     assert_eq!(told(&mut scene), [] as [&str; 0]);
     scene.bury();
     assert_eq!(told(&mut scene), [] as [&str; 0]);
+}
+
+#[test]
+fn a_scale_down_waits_for_its_last_pod_and_what_others_take_away_is_told_by_name() {
+    let stopped = |name: &str, asked: i64, ours: bool| Stopped {
+        name: name.to_owned(),
+        asked: at(asked),
+        ours,
+    };
+    let told = |scene: &Scene, stopped: &[Stopped], now: i64| -> Vec<String> {
+        let events = stops(&scene.job, stopped, at(now));
+        events.into_iter().map(|event| event.message).collect()
+    };
+    let mut scene = job().running();
+    let gone = [stopped("job-worker-2", 1, true), stopped("job-worker-1", 2, true)];
+    let all = ["All pods of the scale-down have ended 9 s after they were asked to; they had 60 s."];
+    assert_eq!(told(&scene, &gone, 10), all);
+    assert!(!scales_down(&scene.job, &scene.pods));
+    scene.pods[1].name = "job-worker-1".to_owned();
+    assert!(scales_down(&scene.job, &scene.pods));
+
+    let replaced = [stopped("job-worker-0", 1, true)];
+    assert!(told(&scene, &replaced, 10).is_empty(), "an event of its own tells why");
+    let taken: Vec<_> = (0..7)
+        .map(|index| stopped(&format!("job-worker-{index}"), 1, false))
+        .collect();
+    let five = "job-worker-0, job-worker-1, job-worker-2, job-worker-3, job-worker-4";
+    for (count, note) in [
+        (1, "Pod job-worker-0 has ended 4 s after it was asked to; it had 60 s."),
+        (
+            2,
+            "Pods job-worker-0, job-worker-1 have ended 4 s after they were asked to; they had 60 s.",
+        ),
+        (
+            7,
+            &format!("Pods {five} and 2 more have ended 4 s after they were asked to; they had 60 s."),
+        ),
+    ] {
+        assert_eq!(told(&scene, &taken[..count], 5), [note]);
+    }
+    assert!(
+        told(&scene, &taken, 1000).is_empty(),
+        "another event tells of a node that is lost"
+    );
+    scene.suspend(true);
+    assert!(told(&scene, &taken, 5).is_empty(), "all pods are told of at once");
+    let scene = master_and_workers(1).running();
+    assert!(told(&scene, &gone, 10).is_empty(), "the policy is not set");
 }

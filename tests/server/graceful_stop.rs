@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
+use kube::api::DeleteParams;
 use pytorchjob_test_cluster::{bind_pod, remove_pod, wait_for};
 use serde_json::{Value, json};
 
@@ -12,12 +13,16 @@ use crate::rig::{Rig, TIMEOUT, names};
 async fn start(rig: &Rig, name: &str, policy: &Value) -> Vec<Pod> {
     let policy = json!({ "spec": { "runPolicy": policy } });
     let (_, pods) = rig.create_with_pods(&with(job(name, 1), &policy)).await;
-    for pod in &pods {
+    put_on_a_node(rig, &pods).await;
+    pods
+}
+
+async fn put_on_a_node(rig: &Rig, pods: &[Pod]) {
+    for pod in pods {
         bind_pod(&rig.client, &rig.namespace, &pod.name_any(), "node")
             .await
             .unwrap();
     }
-    pods
 }
 
 /// The node ends the pods, which have to be going by themselves. Returns what is said of it.
@@ -61,4 +66,39 @@ async fn a_deadline_gives_pods_the_same_time_and_tells_how_long_they_took() {
     rig.wait_finished("overdue").await;
     let note = stopped(&rig, "overdue", &pods).await;
     assert!(note.ends_with("after they were asked to; they had 90 s."), "{note}");
+}
+
+#[tokio::test]
+async fn a_scale_down_tells_it_when_its_last_pod_is_gone() {
+    let rig = Rig::start().await;
+    let elastic = json!({ "spec": { "elasticPolicy": { "minReplicas": 1, "maxReplicas": 4 },
+        "pytorchReplicaSpecs": { "Worker": { "replicas": 3 } } } });
+    let policy = json!({ "spec": { "runPolicy": { "gracefulStopSeconds": 90 } } });
+    let (_, pods) = rig
+        .create_with_pods(&with(with(job("less", 3), &elastic), &policy))
+        .await;
+    put_on_a_node(&rig, &pods).await;
+    rig.patch(
+        "less",
+        &json!({ "spec": { "pytorchReplicaSpecs": { "Worker": { "replicas": 1 } } } }),
+    )
+    .await;
+    let surplus: Vec<Pod> = pods[2..].to_vec();
+    let note = stopped(&rig, "less", &surplus).await;
+    assert!(note.starts_with("All pods of the scale-down have ended "), "{note}");
+    assert!(note.ends_with("after they were asked to; they had 90 s."), "{note}");
+}
+
+#[tokio::test]
+async fn a_pod_that_a_user_deletes_tells_how_long_it_took() {
+    let rig = Rig::start().await;
+    let pods = start(&rig, "taken", &json!({ "gracefulStopSeconds": 90 })).await;
+    let worker = &pods[1];
+    rig.pods()
+        .delete(&worker.name_any(), &DeleteParams::default())
+        .await
+        .unwrap();
+    rig.finish_deletion(worker).await;
+    let note = rig.wait_event("taken", "Normal", "PodsStopped").await;
+    assert!(note.starts_with("Pod taken-worker-0 has ended "), "{note}");
 }

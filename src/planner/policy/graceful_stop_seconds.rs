@@ -5,34 +5,94 @@
 //! processes.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::names::reason;
-use crate::api::{ConditionType, JobStatus};
+use crate::api::{ConditionType, JobStatus, PyTorchJob, Replica};
+use crate::planner::child::Pod;
 use crate::planner::plan::Event;
 use crate::planner::status::conditions::{self, find, is_true};
+use crate::planner::wants_pods;
 use crate::planner::world::World;
 
 /// Longer than this after their grace period pods were not asked at the time that is stored: somebody has changed
 /// `cleanPodPolicy` since, for example. What takes long on a lost node has an event of its own.
 const LATE: SignedDuration = SignedDuration::from_secs(60);
 
+/// Pods that one event names.
+const NAMED: usize = 5;
+
 /// Tells how long the pods took, once all have ended that were asked to by a suspension, by the clean-up of a finished
-/// job, or by a restart of the whole job in new pods. When pods were asked that an elastic job has no more is not
-/// stored, so nothing is told of them.
+/// job, or by a restart of the whole job in new pods.
 #[must_use]
 pub(crate) fn told(world: &World<'_>, status: &JobStatus) -> Option<Event> {
-    let (grace, _) = world.job.spec.run_policy.stop_periods()?;
     let Time(asked) = asked(world, &world.status(), status)?;
-    let took = world.now.duration_since(asked);
+    event(world.job, "All pods have", "they", asked, world.now)
+}
+
+/// A pod that was asked to end, and is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Its name.
+    pub name: String,
+    /// When it was asked.
+    pub asked: Timestamp,
+    /// Whether we asked.
+    pub ours: bool,
+}
+
+/// Whether pods have yet to go that an elastic job has no more: how long they took is told when the last is gone.
+#[must_use]
+pub fn scales_down(job: &PyTorchJob, pods: &[Pod]) -> bool {
+    pods.iter().any(|pod| is_surplus(job, &pod.name))
+}
+
+/// Tells how long pods took that nothing stored tells of, because others of the job go on: those of a scale-down, and
+/// those that somebody else took away. Not a decision: they are known to the replica that saw them go.
+#[must_use]
+pub fn told_of(job: &PyTorchJob, stopped: &[Stopped], now: Timestamp) -> Vec<Event> {
+    if !wants_pods(job) {
+        return Vec::new();
+    }
+    let (ours, taken): (Vec<_>, Vec<_>) = stopped.iter().partition(|pod| pod.ours);
+    let surplus = ours.into_iter().filter(|pod| is_surplus(job, &pod.name));
+    let surplus = surplus.map(|pod| pod.asked).min();
+    let surplus = surplus.and_then(|asked| event(job, "All pods of the scale-down have", "they", asked, now));
+    let first = taken.iter().map(|pod| pod.asked).min();
+    let taken = first.and_then(|asked| {
+        let (who, they) = named(&taken);
+        event(job, &who, they, asked, now)
+    });
+    surplus.into_iter().chain(taken).collect()
+}
+
+/// The pods by name with the verb, and the pronoun.
+fn named(pods: &[&Stopped]) -> (String, &'static str) {
+    let names: Vec<_> = pods.iter().take(NAMED).map(|pod| pod.name.as_str()).collect();
+    let names = names.join(", ");
+    match pods.len() {
+        1 => (format!("Pod {names} has"), "it"),
+        ..=NAMED => (format!("Pods {names} have"), "they"),
+        all => (format!("Pods {names} and {} more have", all - NAMED), "they"),
+    }
+}
+
+fn is_surplus(job: &PyTorchJob, pod: &str) -> bool {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    Replica::parse(name, pod).is_some_and(|replica| replica.index >= job.spec.replicas(replica.type_))
+}
+
+fn event(job: &PyTorchJob, who: &str, they: &str, asked: Timestamp, now: Timestamp) -> Option<Event> {
+    let (grace, _) = job.spec.run_policy.stop_periods()?;
+    let took = now.duration_since(asked);
     if took > SignedDuration::from_secs(grace.into()).saturating_add(LATE) {
         return None;
     }
-    let took = took.as_secs();
+    let (took, were) = (took.as_secs(), if they == "it" { "was" } else { "were" });
     Some(Event {
         warning: false,
         reason: reason::STOPPED_PODS,
-        message: format!("All pods have ended {took} s after they were asked to; they had {grace} s."),
+        message: format!("{who} ended {took} s after {they} {were} asked to; {they} had {grace} s."),
     })
 }
 
