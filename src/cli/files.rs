@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::api::UnknownPodFields;
 use crate::api::structural::schema_of_jobs;
 use crate::cli::manifest::{self, Document, decode, is_job, title};
+use crate::cli::place::Place;
 
 /// Extensions of the files that are read of a directory, as kubectl has them.
 const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
@@ -76,7 +77,7 @@ pub(super) struct Object {
     /// The file, if there are several.
     pub origin: Option<String>,
     /// Where it stands there.
-    pub place: String,
+    pub place: Place,
     /// The object.
     pub value: Value,
 }

@@ -1,10 +1,12 @@
 //! PyTorchJobs as they are written in a file.
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::PyTorchJob;
 use crate::api::structural::{Misfit, misfits};
 use crate::cli::metadata;
+use crate::cli::place::Place;
 
 /// An object that says it is a PyTorchJob.
 #[derive(Debug)]
@@ -17,24 +19,25 @@ pub(super) struct Document {
     pub started: bool,
     /// What does not fit the definition.
     pub misfits: Vec<Misfit>,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// The objects of a text, those in lists too, each with its place. Documents that hold nothing are not counted.
-pub(super) fn objects(text: &str) -> Result<Vec<(String, Value)>, serde_saphyr::Error> {
-    let documents = parse(text)?.into_iter().enumerate();
-    let named = documents.map(|(index, document)| (format!("document {}", index + 1), document));
-    Ok(named.flat_map(|(place, document)| in_list(place, document)).collect())
+pub(super) fn objects(text: &str) -> Result<Vec<(Place, Value)>, serde_saphyr::Error> {
+    let first = Place::first(text);
+    let found = documents(text)?.into_iter().enumerate();
+    let placed = found.map(|(number, document)| (first.document(number), document));
+    Ok(placed.flat_map(|(place, document)| in_list(place, document)).collect())
 }
 
 /// The items of a list such as `kubectl get -o yaml` prints; any other object is itself.
-fn in_list(place: String, mut document: Value) -> Vec<(String, Value)> {
+fn in_list(place: Place, mut document: Value) -> Vec<(Place, Value)> {
     let is_list = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
     match document.get_mut("items").map(Value::take) {
         Some(Value::Array(items)) if is_list => {
-            let named = items.into_iter().enumerate();
-            named
-                .map(|(index, item)| (format!("{place}, item {}", index + 1), item))
-                .collect()
+            let numbered = items.into_iter().enumerate();
+            numbered.map(|(number, item)| (place.item(number), item)).collect()
         }
         _ => vec![(place, document)],
     }
@@ -47,7 +50,7 @@ pub(super) fn is_job(document: &Value) -> bool {
 
 /// The documents of a file, with the values that kubectl gives them: it reads YAML 1.1, in which `yes` and `on` are
 /// true and `0777` is 511. A duplicate key, of which kubectl takes the last one, is an error.
-fn parse(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
+pub(super) fn documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
         legacy_octal_numbers: true,
         // However many jobs there are: what guards against a hostile text would leave the file unchecked.
@@ -62,7 +65,7 @@ fn parse(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
 }
 
 /// The job in an object, and what is wrong with it by the schema.
-pub(super) fn decode(schema: &Value, origin: Option<&str>, place: &str, mut document: Value) -> Document {
+pub(super) fn decode(schema: &Value, origin: Option<&str>, place: &Place, mut document: Value) -> Document {
     let mut misfits = misfits(schema, &document);
     drop_nulls(&mut document);
     misfits.extend(metadata::misfits(&document["metadata"]));
@@ -87,15 +90,14 @@ pub(super) fn decode(schema: &Value, origin: Option<&str>, place: &str, mut docu
         job: job.ok(),
         started: document["status"]["startTime"].is_string(),
         misfits,
+        place: place.clone(),
     }
 }
 
 /// An object as an argument of kubectl, so that the line about it can be copied: `pytorchjob/train -n team`.
-pub(super) fn title(origin: Option<&str>, place: &str, kind: &str, metadata: &Value) -> String {
-    let name = metadata["name"]
-        .as_str()
-        .or_else(|| metadata["generateName"].as_str())
-        .unwrap_or(place);
+pub(super) fn title(origin: Option<&str>, place: &Place, kind: &str, metadata: &Value) -> String {
+    let name = metadata["name"].as_str().or_else(|| metadata["generateName"].as_str());
+    let name = name.map_or_else(|| place.to_string(), str::to_owned);
     let origin = origin.map(|origin| format!("{origin}: ")).unwrap_or_default();
     let namespace = metadata["namespace"].as_str();
     let namespace = namespace
@@ -131,6 +133,7 @@ mod tests {
 
     #[test]
     fn a_word_means_what_it_means_to_kubectl() {
+        let parse = |text: &str| -> Vec<Value> { documents(text).unwrap() };
         // As kubectl 1.37 printed them with `create --dry-run=client --validate=false -o json`.
         for (words, value) in [
             ("y Y yes Yes YES on On ON true True TRUE", json!(true)),
@@ -143,14 +146,14 @@ mod tests {
             (".5 0.5", json!(0.5)),
         ] {
             for word in words.split(' ') {
-                assert_eq!(parse(&format!("a: {word}")).unwrap()[0]["a"], value, "{word}");
+                assert_eq!(parse(&format!("a: {word}"))[0]["a"], value, "{word}");
             }
         }
         for word in ["1:30", "2001-01-01", "_1", ".", "=", "\"yes\"", "!!str yes", "'0777'"] {
             let text = word.trim_start_matches("!!str ").trim_matches(['"', '\'']);
-            assert_eq!(parse(&format!("a: {word}")).unwrap()[0]["a"], text, "{word}");
+            assert_eq!(parse(&format!("a: {word}"))[0]["a"], text, "{word}");
         }
-        assert!(parse("a: .inf").is_err(), "nor has JSON a word for it");
-        assert!(parse("a: 1\na: 2").is_err());
+        assert!(documents::<Value>("a: .inf").is_err(), "nor has JSON a word for it");
+        assert!(documents::<Value>("a: 1\na: 2").is_err());
     }
 }

@@ -9,6 +9,7 @@ mod kubeflow;
 mod manifest;
 mod metadata;
 mod offline;
+mod place;
 mod pod_flags;
 mod run;
 

@@ -151,6 +151,9 @@ struct Verdict<'a> {
 struct Fault {
     field: String,
     message: String,
+    /// Where the field stands in the file, or what it is missing in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
 }
 
 impl Verdict<'_> {
@@ -179,9 +182,10 @@ impl Verdict<'_> {
             .map(|why| format!("warning: {why}: "))
             .unwrap_or_default();
         let start = format!("{}: {tolerated}", self.job);
-        self.faults
-            .iter()
-            .map(move |Fault { field, message }| format!("{start}{field}: {message}"))
+        self.faults.iter().map(move |Fault { field, message, line }| {
+            let line = line.map(|line| format!(" (line {line})")).unwrap_or_default();
+            format!("{start}{field}: {message}{line}")
+        })
     }
 }
 
@@ -213,8 +217,13 @@ fn faults(document: &Document) -> Vec<Fault> {
     let said: Vec<String> = problems.iter().map(|problem| path(&problem.field)).collect();
     let misfits = document.misfits.iter().cloned();
     let misfits = misfits.filter(|misfit| !said.contains(&path(&misfit.field)));
-    let misfits = misfits.map(|Misfit { field, message }| Fault { field, message });
+    let misfits = misfits.map(|Misfit { field, message }| (field, message));
     let problems = problems.into_iter();
-    let problems = problems.map(|Problem { field, message, .. }| Fault { field, message });
-    problems.chain(misfits).collect()
+    let problems = problems.map(|Problem { field, message, .. }| (field, message));
+    let fault = |(field, message): (String, String)| Fault {
+        line: document.place.line(&field),
+        field,
+        message,
+    };
+    problems.chain(misfits).map(fault).collect()
 }

@@ -341,7 +341,51 @@ fn items_of_lists_are_jobs_and_what_is_no_job_is_named_by_its_place_and_passed_o
         remarks[3].starts_with("pytorchjob/train-xxxxx -n team: spec."),
         "{remarks:?}"
     );
+    assert!(remarks[3].ends_with(" (line 6)"), "{remarks:?}");
     assert_eq!((remarks.len(), code), (4, Some(1)));
+}
+
+#[test]
+fn a_fault_has_the_line_that_the_user_has_to_change() {
+    let text = "\
+apiVersion: kubeflow.org/v1
+kind: PyTorchJob
+metadata: { name: train }
+spec:
+  runPolicy:
+    backoffLimit: -1
+  pytorchReplicaSpecs:
+    Master:
+      template:
+        spec:
+          nodeselector: {}
+          containers:
+          - name: other
+            image: training
+";
+    let file = directory("lines", &[("job.yaml", text.to_owned())]).join("job.yaml");
+    let (_, faults, code) = said(&["validate", file.to_str().unwrap()]);
+    for (field, line) in [
+        ("backoffLimit", 6),
+        ("nodeselector", 11),
+        ("template.spec.containers", 12),
+    ] {
+        let end = format!(" (line {line})");
+        let found = faults
+            .lines()
+            .any(|fault| fault.contains(field) && fault.ends_with(&end));
+        assert!(found, "{field}: {faults}");
+    }
+    assert_eq!(code, Some(1));
+    let (verdicts, _, _) = said(&["validate", "-o", "json", file.to_str().unwrap()]);
+    let verdicts: Value = serde_json::from_str(&verdicts).unwrap();
+    assert!(
+        verdicts[0]["faults"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|fault| fault["line"].is_u64())
+    );
 }
 
 #[test]

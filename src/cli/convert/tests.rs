@@ -12,6 +12,7 @@ use crate::api::{PyTorchJob, ReplicaType, UnknownPodFields};
 use crate::cli::convert::parts::{Converted, Loss, differences};
 use crate::cli::convert::{from_trainer, to_trainer};
 use crate::cli::manifest::decode;
+use crate::cli::place::Place;
 use crate::planner::problems;
 
 /// What may stand in a job beside its replicas: places, and the values there.
@@ -180,7 +181,7 @@ fn written() -> impl Strategy<Value = Value> {
 /// The job, if `validate` has nothing against it.
 fn valid(written: &Value) -> Option<Box<PyTorchJob>> {
     static SCHEMA: LazyLock<Value> = LazyLock::new(|| schema_of_jobs(UnknownPodFields::Refused));
-    let document = decode(&SCHEMA, None, "document 1", written.clone());
+    let document = decode(&SCHEMA, None, &Place::default(), written.clone());
     let job = document.job.filter(|_| document.misfits.is_empty())?;
     problems(&job).is_empty().then_some(job)
 }
