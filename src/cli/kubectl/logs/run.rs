@@ -8,6 +8,9 @@ use kube::ResourceExt;
 use crate::api::FirstFailure;
 use crate::cli::kubectl::pod::{Pod, training};
 
+/// UID of the pod, and how often its container had been started again before.
+pub(super) type Key = (String, i32);
+
 /// One run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Run {
@@ -46,8 +49,13 @@ impl Run {
     }
 
     /// What tells it from other runs.
-    pub(super) fn key(&self) -> (String, i32) {
+    pub(super) fn key(&self) -> Key {
         (self.uid.clone(), self.number)
+    }
+
+    /// Whether it had not ended when its pod was looked at.
+    pub(super) fn goes_on(&self) -> bool {
+        self.ended.is_none()
     }
 
     /// Whether this is the run that failed so.

@@ -2,10 +2,12 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
+use futures::StreamExt;
 use http::{Request, Response};
 use kube::client::Body;
 use serde_json::{Value, json};
 
+use super::source::text_lines;
 use super::*;
 
 /// What the API server says until the job is read again.
@@ -14,9 +16,11 @@ struct Moment {
     /// Nothing for somebody who may not read jobs.
     job: Option<Value>,
     pods: Vec<Value>,
-    /// Of the container that is there, and of the one before it.
+    /// Of the container that is there, and of the one before it. One that cannot be read is [`UNREADABLE`].
     logs: [&'static str; 2],
 }
+
+const UNREADABLE: &str = "!";
 
 fn at(second: u32) -> String {
     format!("2026-01-01T00:00:{second:02}Z")
@@ -98,7 +102,8 @@ fn client(moments: &[Moment], asked: Arc<Mutex<Vec<String>>>) -> Client {
         } else if path.ends_with("/log") {
             asked.lock().unwrap().push(query.replace("&container=pytorch", ""));
             let previous = usize::from(query.contains("previous=true"));
-            Some(moments.1.clone().unwrap().logs[previous].to_owned())
+            let log = moments.1.clone().unwrap().logs[previous];
+            Some(log.to_owned()).filter(|log| log != UNREADABLE)
         } else {
             None
         };
@@ -145,7 +150,10 @@ async fn following_goes_on_with_the_container_that_is_started_again_and_says_bet
         "[worker-1] step 1 again",
     ];
     assert_eq!(printed.lines, expected);
-    let all_of_the_second = ["follow=true&tailLines=50", "follow=true"];
+    let all_of_the_second = [
+        "follow=true&tailLines=50&timestamps=true",
+        "follow=true&timestamps=true",
+    ];
     assert_eq!(
         printed
             .asked
@@ -196,6 +204,68 @@ async fn the_first_failure_is_said_where_its_pod_is_gone_and_nothing_is_lost_whe
         assert_eq!(printed.lines, expected);
         assert_eq!(printed.result.err().as_deref(), error);
     }
+}
+
+/// What is said while the job runs, with what of the log at each look, until it has succeeded.
+async fn followed(logs: &[&'static str]) -> Printed {
+    let moment = |log, condition, state| Moment {
+        job: Some(job(condition, false)),
+        pods: vec![pod("train-worker-1", 0, &state, &Value::Null)],
+        logs: [log, ""],
+    };
+    let (last, before) = logs.split_last().unwrap();
+    let mut moments: Vec<_> = before.iter().map(|log| moment(*log, "Running", running(1))).collect();
+    moments.push(moment(*last, "Succeeded", ended(1, 9, 0)));
+    printed(&moments, true, false).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_a_proxy_closes_is_read_on_from_the_last_line() {
+    let printed = followed(&[
+        "2026-01-01T00:00:02.25Z step 1\n",
+        "2026-01-01T00:00:02.25Z step 1\n2026-01-01T00:00:03Z step 2\n",
+        "it has been read to the end",
+    ])
+    .await;
+    assert_eq!(printed.lines, ["[worker-1] step 1", "[worker-1] step 2"]);
+    assert_eq!(
+        printed.asked,
+        [
+            "&follow=true&tailLines=50&timestamps=true",
+            "&follow=true&sinceTime=2026-01-01T00%3A00%3A01Z&timestamps=true"
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_cannot_be_read_is_asked_for_again_and_it_is_an_error_if_there_is_no_other() {
+    let printed = followed(&[UNREADABLE, UNREADABLE, "step 1\n"]).await;
+    assert_eq!(printed.lines, ["[worker-1] step 1"]);
+    assert_eq!(printed.result, Ok(()));
+    assert_eq!(printed.asked.len(), 3);
+
+    let printed = followed(&[UNREADABLE, UNREADABLE]).await;
+    let error = "PyTorchJob team/train has no log that can be read";
+    assert_eq!(printed.result.err().as_deref(), Some(error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_read_jobs_follows_until_all_pods_have_ended() {
+    let moment = |phase: &str, state: &Value| {
+        let mut pod = pod("train-master-0", 0, state, &Value::Null);
+        pod["status"]["phase"] = phase.into();
+        Moment {
+            job: None,
+            pods: vec![pod],
+            logs: ["done\n", ""],
+        }
+    };
+    let moments = [moment("Running", &running(1)), moment("Succeeded", &ended(1, 6, 0))];
+    let printed = printed(&moments, true, false).await;
+    assert_eq!(
+        (printed.lines, printed.result),
+        (vec!["[master-0] done".to_owned()], Ok(()))
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,165 @@
+//! Where logs are read.
+
+use std::rc::Rc;
+
+use futures::stream::{self, LocalBoxStream};
+use futures::{AsyncBufRead, AsyncBufReadExt, Stream, StreamExt, TryFutureExt};
+use k8s_openapi::api::core::v1;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::api::{ListParams, LogParams};
+use kube::{Api, Client};
+
+use crate::api::{FirstFailure, PyTorchJob, names};
+use crate::cli::kubectl::logs::run::Run;
+use crate::cli::kubectl::pod::{self, Pod};
+use crate::planner::finished;
+
+/// What a run says.
+pub(super) enum Said {
+    /// A line, and when it was written, which is asked for where the rest may have to be asked for.
+    Line(Option<Timestamp>, String),
+    /// Its log cannot be read, or not to the end.
+    Broken(String),
+    /// No more comes of this answer.
+    End,
+}
+
+/// The lines of runs.
+pub(super) type Lines = LocalBoxStream<'static, (Rc<Run>, Said)>;
+
+/// A run to be read.
+pub(super) struct Reading {
+    /// The run.
+    pub run: Rc<Run>,
+    /// How many lines to begin with; otherwise all.
+    pub tail: Option<i64>,
+    /// When the last line was written that was read before; those up to there are left out.
+    pub after: Option<Timestamp>,
+}
+
+/// A job and its pods at one moment.
+pub(super) struct Look {
+    /// Whether no pod comes after these: the job has finished or is gone, or these have ended and nobody says whether
+    /// the job has.
+    pub over: bool,
+    /// What failed first.
+    pub failure: Option<FirstFailure>,
+    /// Its pods.
+    pub pods: Vec<Pod>,
+    /// Why the job may not be read.
+    pub forbidden: Option<String>,
+}
+
+/// A namespace.
+pub(super) struct Source {
+    /// Its name.
+    pub namespace: String,
+    jobs: Api<PyTorchJob>,
+    pods: Api<Pod>,
+    logs: Api<v1::Pod>,
+}
+
+impl Source {
+    pub(super) fn new(client: &Client, namespace: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            jobs: Api::namespaced(client.clone(), namespace),
+            pods: pod::api(client.clone(), namespace),
+            logs: Api::namespaced(client.clone(), namespace),
+        }
+    }
+
+    /// Reads the job, and then the pods: those of a job that has finished are all there. A job that cannot be read may
+    /// go on.
+    pub(super) async fn look(&self, name: &str) -> Result<Look, kube::Error> {
+        let job = self.jobs.get_opt(name).await;
+        let gone = matches!(job, Ok(None));
+        let forbidden = job
+            .as_ref()
+            .err()
+            .filter(|error| is_refusal(error))
+            .map(kube::Error::to_string);
+        let status = job.ok().flatten().and_then(|job| job.status);
+        let of_job = ListParams::default().labels(&format!("{}={name}", names::LABEL_JOB_NAME));
+        let pods = self.pods.list(&of_job).await?.items;
+        let ended = forbidden.is_some() && pods.iter().all(has_ended);
+        Ok(Look {
+            over: gone || ended || status.as_ref().is_some_and(finished),
+            failure: status.and_then(|status| status.first_failure),
+            pods,
+            forbidden,
+        })
+    }
+
+    /// The lines of the runs of a pod, one run after the other.
+    pub(super) fn lines(&self, runs: Vec<Reading>, follow: bool) -> Lines {
+        let logs = self.logs.clone();
+        let lines_of = move |Reading { run, tail, after }: Reading| {
+            let follow = follow && !run.previous;
+            let parameters = LogParams {
+                container: Some(names::CONTAINER.to_owned()),
+                follow,
+                previous: run.previous,
+                // It is sent in whole seconds, rounded.
+                since_time: after.map(|after| after.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(after)),
+                tail_lines: tail,
+                timestamps: follow,
+                ..LogParams::default()
+            };
+            let (logs, pod) = (logs.clone(), run.pod.clone());
+            let log = async move {
+                let opened = logs.log_stream(&pod, &parameters).await;
+                let opened = opened.map_err(|error| error.to_string())?;
+                Ok::<_, String>(text_lines(Box::pin(opened)))
+            };
+            let timed = move |line| {
+                if follow {
+                    with_time(line)
+                } else {
+                    Said::Line(None, line)
+                }
+            };
+            let lines = log.try_flatten_stream();
+            let said = lines.map(move |line| line.map_or_else(Said::Broken, timed));
+            let said = said.filter(move |said| std::future::ready(!is_old(said, after)));
+            let said = said.chain(stream::once(async { Said::End }));
+            said.map(move |said| (Rc::clone(&run), said))
+        };
+        stream::iter(runs).flat_map(lines_of).boxed_local()
+    }
+}
+
+/// Whether asking again would be answered so too.
+pub(super) fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// The line without the time that the kubelet puts before it.
+fn with_time(line: String) -> Said {
+    let parts = line.split_once(' ').unwrap_or((&line, ""));
+    match parts.0.parse() {
+        Ok(time) => Said::Line(Some(time), parts.1.to_owned()),
+        Err(_) => Said::Line(None, line),
+    }
+}
+
+fn is_old(said: &Said, after: Option<Timestamp>) -> bool {
+    matches!((said, after), (Said::Line(Some(time), _), Some(after)) if *time <= after)
+}
+
+/// The lines of a log. What is no UTF-8 in them is replaced: programs print progress in any encoding.
+pub(super) fn text_lines(log: impl AsyncBufRead + Unpin) -> impl Stream<Item = Result<String, String>> {
+    stream::try_unfold(log, async |mut log| {
+        let mut line = Vec::new();
+        let read = log.read_until(b'\n', &mut line).await;
+        let some = read.map_err(|error| error.to_string())? > 0;
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches(['\r', '\n']).to_owned();
+        Ok(some.then_some((text, log)))
+    })
+}
