@@ -14,7 +14,8 @@ use pytorchjob_test_cluster::{PodPhase, bind_pod, set_pod_phase};
 use serde_json::{Value, json};
 
 use crate::observer::{Kind, Space, State};
-use crate::stage::{restarts, uid};
+use crate::policies::{LOST, PENDING};
+use crate::stage::{JOB, restarts, uid};
 
 /// What is to be done with an object, once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,13 +55,21 @@ pub async fn act(space: Arc<Space>, client: Client, namespace: String) {
 }
 
 fn tasks(state: &State) -> Vec<(String, Task)> {
+    let job = state.get(Kind::Job, JOB);
+    let told = |annotation: &str, what: &str| job.is_some_and(|job| job["metadata"]["annotations"][annotation] == what);
     let pods = state.all(Kind::Pod).filter_map(|(name, pod)| {
+        if told(LOST, &uid(pod)) {
+            return None;
+        }
+        let pending = told(PENDING, name);
         let name = name.to_owned();
         let bound = pod["spec"]["nodeName"].is_string();
         let task = if pod["metadata"]["deletionTimestamp"].is_string() {
             Task::Remove(name)
         } else if !bound {
             Task::Bind(name)
+        } else if pending {
+            return None;
         } else if pod["status"]["phase"] == "Pending" {
             Task::Run(name)
         } else {

@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pytorchjob_operator::api::names;
 use serde_json::Value;
 
+use crate::objects::{
+    attempt, count, excluded, excludes, finished, is_ignored, is_unfinished, is_wanted, newest_attempt, outcome, owner,
+    place, suspends,
+};
 use crate::observer::{Kind, Record, State};
+use crate::policies::LOST;
 use crate::stage::{has, is_deleted, second, uid};
 
 /// What a history does against the laws. What stray requests created is nobody's decision.
@@ -15,6 +19,7 @@ pub fn violations(history: &[Record], strays: &BTreeSet<String>) -> Vec<String> 
         state: State::default(),
         jobs: BTreeMap::new(),
         pods: BTreeSet::new(),
+        due: BTreeMap::new(),
         found: Vec::new(),
     };
     for record in history {
@@ -39,6 +44,8 @@ struct Replay<'a> {
     jobs: BTreeMap<String, Job>,
     /// UIDs of all pods so far.
     pods: BTreeSet<String>,
+    /// By UID, when pods that are deleted should have ended.
+    due: BTreeMap<String, i64>,
     found: Vec<String>,
 }
 
@@ -87,6 +94,13 @@ impl Replay<'_> {
     fn pod(&mut self, record: &Record) {
         let pod = record.object.as_ref();
         let Some(owner) = owner(pod) else { return };
+        if let Some(due) = second(&pod["metadata"]["deletionTimestamp"]) {
+            // A deletion by force changes it.
+            self.due.entry(uid(pod)).or_insert(due);
+        }
+        if record.gone && self.is_early(record) {
+            self.report(record, "S1: a pod of a lost node is given up too early");
+        }
         if self.pods.insert(uid(pod)) && !self.strays.contains(&uid(pod)) {
             self.created(record, &owner);
         }
@@ -98,7 +112,7 @@ impl Replay<'_> {
         let Some(job) = self.jobs.get_mut(&owner) else { return };
         let alive = self.state.all(Kind::Job).any(|(_, job)| uid(job) == owner);
         let ended = finished(&job.object) || !alive || suspends(&job.object);
-        let failed = pod["status"]["phase"] == "Failed";
+        let failed = pod["status"]["phase"] == "Failed" && !is_ignored(&job.object, pod);
         if failed && !ended && (record.gone || is_deleted(pod)) && is_wanted(&job.object, pod) {
             job.replaced.insert(uid(pod));
             let counted = count(&job.object["status"]["restarts"]);
@@ -107,6 +121,15 @@ impl Replay<'_> {
                 self.report(record, "S4: a failed pod is deleted before its failure is counted");
             }
         }
+    }
+
+    /// Whether nobody but the operator can have removed a pod, before it may.
+    fn is_early(&self, record: &Record) -> bool {
+        let mut jobs = self.jobs.values().map(|job| &job.object);
+        let lost = jobs.find(|job| job["metadata"]["annotations"][LOST] == uid(&record.object));
+        let seconds = lost.and_then(|job| job["spec"]["runPolicy"]["unreachableSeconds"].as_i64());
+        let due = self.due.get(&uid(&record.object));
+        matches!((seconds, due), (Some(seconds), Some(due)) if record.heard < due + seconds)
     }
 
     fn created(&mut self, record: &Record, owner: &str) {
@@ -128,6 +151,10 @@ impl Replay<'_> {
                 "S6: a pod is created while the job is suspended",
             ),
             (known && !is_wanted(job, pod), "S1: a pod outside of the replicas"),
+            (
+                !excluded(pod).iter().all(|node| excludes(job, node)),
+                "S4: a pod stays away from a node that is not stored as excluded",
+            ),
         ];
         for (_, violation) in broken.into_iter().filter(|(broken, _)| *broken) {
             self.report(record, violation);
@@ -175,6 +202,14 @@ fn alone(job: &Value) -> Vec<&'static str> {
     if limit.is_some_and(|limit| count(&status["restarts"]) > limit) {
         found.push("S4: more restarts than backoffLimit");
     }
+    let window = &policy["restartWindow"]["restarts"];
+    if window.is_u64() && count(&status["restarts"]) > count(window) {
+        // No run is as long as the window.
+        found.push("S4: more restarts than restartWindow");
+    }
+    if has(job, "Stalled") && (finished(job) || has(job, "Suspended")) {
+        found.push("S4: a job stalls that does not run");
+    }
     if let Some(deadline) = policy["activeDeadlineSeconds"].as_i64()
         && has(job, "Failed")
         && let (Some(start), Some(end)) = (second(&status["startTime"]), second(&status["completionTime"]))
@@ -206,78 +241,11 @@ fn since(before: &Value, now: &Value) -> Vec<&'static str> {
     found
 }
 
-fn finished(job: &Value) -> bool {
-    has(job, "Succeeded") || has(job, "Failed")
-}
-
-/// The verdict with its reason and message, and its time.
-fn outcome(job: &Value) -> (Vec<[Value; 4]>, Value) {
-    let conditions = job["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
-    let verdicts = conditions
-        .iter()
-        .filter(|entry| matches!(entry["type"].as_str(), Some("Succeeded" | "Failed")) && entry["status"] == "True");
-    let verdicts =
-        verdicts.map(|entry| ["type", "reason", "message", "lastTransitionTime"].map(|field| entry[field].clone()));
-    (verdicts.collect(), job["status"]["completionTime"].clone())
-}
-
-fn suspends(job: &Value) -> bool {
-    job["spec"]["runPolicy"]["suspend"] == true
-}
-
-fn count(number: &Value) -> u64 {
-    number.as_u64().unwrap_or_default()
-}
-
-/// The attempt that a pod is of, if its job has such.
-fn attempt(pod: &Value) -> Option<u64> {
-    let annotation = pod["metadata"]["annotations"][names::ANNOTATION_ATTEMPT].as_str()?;
-    annotation.parse().ok()
-}
-
-fn newest_attempt(job: &Value) -> Option<u64> {
-    job["status"]["attempts"].as_array()?.last()?["number"].as_u64()
-}
-
-/// The UID of the job that controls a pod.
-fn owner(pod: &Value) -> Option<String> {
-    let owners = pod["metadata"]["ownerReferences"].as_array()?;
-    let controller = owners.iter().find(|owner| owner["controller"] == true)?;
-    Some(uid_of(controller))
-}
-
-fn uid_of(reference: &Value) -> String {
-    reference["uid"].as_str().unwrap_or_default().to_owned()
-}
-
-/// Role and index.
-fn place(pod: &Value) -> (String, u64) {
-    let label = |name: &str| pod["metadata"]["labels"][format!("training.kubeflow.org/{name}")].as_str();
-    let index = label("replica-index").and_then(|index| index.parse().ok());
-    (
-        label("replica-type").unwrap_or_default().to_owned(),
-        index.unwrap_or(u64::MAX),
-    )
-}
-
-fn is_wanted(job: &Value, pod: &Value) -> bool {
-    let (role, index) = place(pod);
-    let specs = job["spec"]["pytorchReplicaSpecs"].as_object();
-    let spec = specs
-        .into_iter()
-        .flatten()
-        .find(|(name, _)| name.to_lowercase() == role);
-    spec.is_some_and(|(_, spec)| index < spec["replicas"].as_u64().unwrap_or(1))
-}
-
-fn is_unfinished(pod: &Value) -> bool {
-    !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use pytorchjob_operator::api::names;
     use serde_json::json;
 
     use super::*;
@@ -336,8 +304,12 @@ mod tests {
     }
 
     fn of_attempt(attempt: &str) -> (Kind, &'static str, Value) {
+        annotated(names::ANNOTATION_ATTEMPT, attempt)
+    }
+
+    fn annotated(annotation: &str, value: &str) -> (Kind, &'static str, Value) {
         let (kind, name, pod) = pod("p", "0", "Running", false);
-        let annotations = json!({ names::ANNOTATION_ATTEMPT: attempt });
+        let annotations = json!({ annotation: value });
         (
             kind,
             name,
@@ -389,6 +361,11 @@ mod tests {
         let deadline = json!({ "spec": { "runPolicy": { "activeDeadlineSeconds": 9 } } });
         let ttl = json!({ "spec": { "runPolicy": { "ttlSecondsAfterFinished": 41 } } });
         let at = |second: u32| json!({ "startTime": format!("1970-01-01T00:00:{second:02}Z") });
+        let window = json!({ "spec": { "runPolicy": { "restartWindow": { "restarts": 0 } } } });
+        let stalls = json!([{ "type": "Stalled", "status": "True" }, { "type": "Failed", "status": "True" }]);
+        // The pod should have ended 400 s before.
+        let lost = json!({ "metadata": { "annotations": { LOST: "p" } },
+            "spec": { "runPolicy": { "unreachableSeconds": 401 } } });
         let late = json!({ "conditions": is_true("Failed"), "startTime": "1970-01-01T00:15:52Z" });
         let rows = [
             (
@@ -411,6 +388,17 @@ mod tests {
             ("S4", vec![plain(), of_attempt("1")]),
             ("S4", vec![attempts(1), of_attempt("2")]),
             ("S4", vec![job(&json!({ "restarts": 2 }), &none)]),
+            ("S4", vec![job(&json!({ "restarts": 1 }), &window)]),
+            ("S4", vec![job(&ended(&json!({ "conditions": stalls })), &none)]),
+            ("S4", vec![plain(), annotated(names::ANNOTATION_EXCLUDED_NODES, "node")]),
+            (
+                "S1",
+                vec![
+                    job(&none, &lost),
+                    pod("p", "0", "Running", true),
+                    (Kind::Pod, "p", Value::Null),
+                ],
+            ),
             ("S4", vec![job(&json!({ "restarts": 1 }), &none), plain()]),
             (
                 "S6",

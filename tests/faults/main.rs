@@ -16,9 +16,11 @@ mod job;
 mod kubelet;
 mod laws;
 mod meddler;
+mod objects;
 mod observer;
 mod outcome;
 mod plan;
+mod policies;
 mod proxy;
 mod replica;
 #[path = "../server/rig.rs"]

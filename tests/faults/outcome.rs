@@ -158,7 +158,8 @@ fn child(object: &Value) -> Value {
         "annotations": object["metadata"]["annotations"],
         "owners": owners,
         "containers": containers,
-        "spec": [spec["restartPolicy"], spec["schedulerName"], spec["ports"], spec["selector"], spec["minMember"]],
+        "spec": [spec["restartPolicy"], spec["schedulerName"], spec["ports"], spec["selector"], spec["minMember"],
+            spec["affinity"], spec["terminationGracePeriodSeconds"]],
         "phase": object["status"]["phase"],
         "deleted": object["metadata"]["deletionTimestamp"].is_string(),
     })

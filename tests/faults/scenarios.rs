@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::job::{job, job_with_policy, suspend, with};
 use crate::observer::{Kind, State};
+use crate::policies;
 use crate::stage::{JOB, Stage, Stuck, is, is_deleted, restarts, second};
 
 type Script = for<'a> fn(&'a Stage) -> BoxFuture<'a, Result<(), Stuck>>;
@@ -46,21 +47,29 @@ scenarios! {
     "whole", [], 1, whole;
     "in-place", [], 1, in_place;
     "take-over", [], 2, take_over;
+    "twice", [], 1, policies::twice;
+    "window", [], 1, policies::window;
+    "rules", [], 1, policies::rules;
+    "stall", [], 1, policies::stall;
+    "startup", [], 1, policies::startup;
+    "exclusion", [], 1, policies::exclusion;
+    "lost", [], 1, policies::lost;
 }
 
-fn policy(policy: &Value) -> Value {
+/// A job's policies.
+pub fn policy(policy: &Value) -> Value {
     json!({ "spec": { "runPolicy": policy } })
 }
 
 /// Both pods end well, the worker first.
-async fn succeed(stage: &Stage) -> Result<(), Stuck> {
+pub async fn succeed(stage: &Stage) -> Result<(), Stuck> {
     stage.exit("worker-0", 0).await;
     stage.exit("master-0", 0).await;
     stage.finished().await
 }
 
 /// A retryable failure.
-const KILLED: i32 = 137;
+pub const KILLED: i32 = 137;
 
 async fn life(stage: &Stage) -> Result<(), Stuck> {
     stage.create(&job(JOB, 1)).await;
