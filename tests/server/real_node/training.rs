@@ -1,12 +1,13 @@
 //! The examples of the repository, with PyTorch.
 
+use kube::api::EvictParams;
 use serde_json::json;
 
 use crate::job::suspend;
 use crate::kubectl::{plugin, text};
 use crate::kubeflow_examples;
 use crate::real_node::{IMAGE, node, site};
-use crate::rig::run;
+use crate::rig::{Site, run};
 
 #[tokio::test]
 #[ignore = "needs a real node: make test-real"]
@@ -82,6 +83,7 @@ async fn a_suspended_training_has_saved_its_state_on_sigterm_and_goes_on_from_th
     site.wait("checkpoint", |job| job.is("Running") && job.status["ready"] == "2/2")
         .await;
     site.logged("checkpoint-worker-0", "begins with step 0").await;
+    drain_a_worker(&site).await;
     site.patch("checkpoint", &suspend(true)).await;
     site.wait("checkpoint", |job| job.is("Suspended")).await;
     site.wait_pod_names("checkpoint", &[]).await;
@@ -99,6 +101,22 @@ async fn a_suspended_training_has_saved_its_state_on_sigterm_and_goes_on_from_th
     site.wait("checkpoint", |job| job.is("Succeeded")).await;
     let log = site.logged("checkpoint-master-0", "done after step 600").await;
     assert!(!log.contains("begins with step 0\n"), "{log}");
+}
+
+/// The Master of the example stops because the Worker was asked to. Both go on, and nothing is counted.
+async fn drain_a_worker(site: &Site) {
+    let master = site.pod_running("checkpoint-master-0").await;
+    let worker = site.pod_running("checkpoint-worker-0").await;
+    site.pods()
+        .evict("checkpoint-worker-0", &EvictParams::default())
+        .await
+        .unwrap();
+    site.pod_replaced(&master).await;
+    site.pod_replaced(&worker).await;
+    let log = site.logged("checkpoint-worker-0", "begins with step").await;
+    assert!(!log.contains("begins with step 0\n"), "{log}");
+    let job = site.get("checkpoint").await;
+    assert!(!job.finished() && job.status["restarts"].is_null(), "{}", job.status);
 }
 
 #[tokio::test]
