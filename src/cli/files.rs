@@ -85,7 +85,10 @@ pub(super) struct Object {
 impl Object {
     /// What is said of an object of another kind.
     pub(super) fn passed_over(&self) -> String {
-        let kind = self.value["kind"].as_str().unwrap_or("no Kubernetes object");
+        let kind = match self.value["kind"].as_str() {
+            Some("PyTorchJob") => "PyTorchJob whose apiVersion is not kubeflow.org/v1",
+            kind => kind.unwrap_or("no Kubernetes object"),
+        };
         let origin = self
             .origin
             .as_ref()

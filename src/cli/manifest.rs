@@ -1,12 +1,12 @@
 //! PyTorchJobs as they are written in a file.
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::PyTorchJob;
 use crate::api::structural::{Misfit, misfits};
 use crate::cli::metadata;
 use crate::cli::place::Place;
+use crate::cli::yaml::documents;
 
 /// An object that says it is a PyTorchJob.
 #[derive(Debug)]
@@ -46,22 +46,6 @@ fn in_list(place: Place, mut document: Value) -> Vec<(Place, Value)> {
 /// Whether the object says that it is ours.
 pub(super) fn is_job(document: &Value) -> bool {
     document["kind"] == "PyTorchJob" && document["apiVersion"] == "kubeflow.org/v1"
-}
-
-/// The documents of a file, with the values that kubectl gives them: it reads YAML 1.1, in which `yes` and `on` are
-/// true and `0777` is 511. A duplicate key, of which kubectl takes the last one, is an error.
-pub(super) fn documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, serde_saphyr::Error> {
-    let options = serde_saphyr::options! {
-        legacy_octal_numbers: true,
-        // However many jobs there are: what guards against a hostile text would leave the file unchecked.
-        budget: serde_saphyr::budget! {
-            max_documents: usize::MAX,
-            max_events: usize::MAX,
-            max_nodes: usize::MAX,
-            max_total_scalar_bytes: usize::MAX,
-        },
-    };
-    serde_saphyr::from_multiple_with_options(text, options)
 }
 
 /// The job in an object, and what is wrong with it by the schema.
@@ -122,38 +106,5 @@ fn drop_nulls(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),
         _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_word_means_what_it_means_to_kubectl() {
-        let parse = |text: &str| -> Vec<Value> { documents(text).unwrap() };
-        // As kubectl 1.37 printed them with `create --dry-run=client --validate=false -o json`.
-        for (words, value) in [
-            ("y Y yes Yes YES on On ON true True TRUE", json!(true)),
-            ("n N no No NO off Off OFF false False FALSE", json!(false)),
-            ("~ null Null NULL", Value::Null),
-            ("0777 00777 0o777 0x1FF 0b111111111 511 +511", json!(511)),
-            ("-0777 -511", json!(-511)),
-            ("1_000 1000", json!(1000)),
-            ("0 00", json!(0)),
-            (".5 0.5", json!(0.5)),
-        ] {
-            for word in words.split(' ') {
-                assert_eq!(parse(&format!("a: {word}"))[0]["a"], value, "{word}");
-            }
-        }
-        for word in ["1:30", "2001-01-01", "_1", ".", "=", "\"yes\"", "!!str yes", "'0777'"] {
-            let text = word.trim_start_matches("!!str ").trim_matches(['"', '\'']);
-            assert_eq!(parse(&format!("a: {word}"))[0]["a"], text, "{word}");
-        }
-        assert!(documents::<Value>("a: .inf").is_err(), "nor has JSON a word for it");
-        assert!(documents::<Value>("a: 1\na: 2").is_err());
     }
 }

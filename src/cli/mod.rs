@@ -12,6 +12,7 @@ mod offline;
 mod place;
 mod pod_flags;
 mod run;
+mod yaml;
 
 use std::error::Error;
 use std::io::{ErrorKind, Write};

@@ -210,10 +210,17 @@ pub(super) fn validate(contents: &Contents, format: Option<Format>) -> Result<Re
     Ok(report)
 }
 
-/// What the planner says of a field says more than that it does not fit.
+/// In the order of the file. What the planner says of a field says more than that it does not fit; what it says of a
+/// template that cannot be decoded says less.
 fn faults(document: &Document) -> Vec<Fault> {
-    let problems = document.job.as_ref().map_or_else(Vec::new, |job| problems(job));
+    let mut problems = document.job.as_ref().map_or_else(Vec::new, |job| problems(job));
     let path = |field: &str| field.replace(['.', '[', ']'], "");
+    let misfits_in = |field: &str| {
+        let within = path(field);
+        let mut all = document.misfits.iter().map(|misfit| path(&misfit.field));
+        all.any(|misfit| misfit.len() > within.len() && misfit.starts_with(&within))
+    };
+    problems.retain(|problem| !(problem.field.ends_with(".template") && misfits_in(&problem.field)));
     let said: Vec<String> = problems.iter().map(|problem| path(&problem.field)).collect();
     let misfits = document.misfits.iter().cloned();
     let misfits = misfits.filter(|misfit| !said.contains(&path(&misfit.field)));
@@ -225,5 +232,7 @@ fn faults(document: &Document) -> Vec<Fault> {
         field,
         message,
     };
-    problems.chain(misfits).map(fault).collect()
+    let mut faults: Vec<_> = problems.chain(misfits).map(fault).collect();
+    faults.sort_by_key(|fault| fault.line);
+    faults
 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
 
-use crate::cli::manifest;
+use crate::cli::yaml::documents;
 
 /// Where an object stands. It reads as `document 2, item 1`.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +57,7 @@ impl Place {
 
     /// The line of a field of the object, from 1, or of what it is missing in.
     pub(super) fn line(&self, field: &str) -> Option<u64> {
-        let parse = || manifest::documents(&self.text.text).unwrap_or_default();
+        let parse = || documents(&self.text.text).unwrap_or_default();
         let document = self.text.documents.get_or_init(parse).get(self.document)?;
         let mut at = (document.referenced, &document.value);
         if let Some(item) = self.item {
@@ -82,8 +82,8 @@ impl fmt::Display for Place {
 /// What has fields, with their locations.
 #[derive(Debug)]
 enum Node {
-    Map(Vec<(Spanned<String>, Node)>),
-    List(Vec<Spanned<Node>>),
+    Map(Vec<(Spanned<String>, Self)>),
+    List(Vec<Spanned<Self>>),
     Scalar,
 }
 
@@ -91,8 +91,8 @@ enum Node {
 type At<'a> = (Location, &'a Node);
 
 impl Node {
-    /// The first part of a path such as `spec.nodeSelector[a.b/c]` in this node, and the rest of the path. Keys may have
-    /// dots, so the longest that fits is meant.
+    /// The first part of a path such as `spec.nodeSelector[a.b/c]` in this node, and the rest of the path. Keys may
+    /// have dots, so the longest that fits is meant.
     fn step<'a, 'b>(&'a self, path: &'b str) -> Option<(At<'a>, &'b str)> {
         let path = path.trim_start_matches(['.', '[', ']', '"']);
         let ends = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[', ']', '"']);
@@ -174,6 +174,7 @@ impl<'de> Visitor<'de> for Nodes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::manifest;
 
     const TEXT: &str = "\
 # A comment.

@@ -34,6 +34,7 @@ pub(crate) mod status;
 mod unfinished;
 pub(crate) mod validate;
 mod waiting;
+mod wanted;
 mod world;
 
 pub use amount::Amount;
@@ -46,14 +47,14 @@ pub use gang::{Gang, GangScheduler};
 pub use in_place::{Asked, Doing, InPlace, Mark, Resource, Restart};
 pub use init_container::InitContainer;
 pub use plan::{Action, Contents, Count, Event, Plan, StatusWrite, Urgency, Use};
+pub use policy::backoff_limit::in_place as restarts_in_place;
 pub use policy::graceful_stop_seconds::{Stopped, scales_down, told_of as stops};
 pub use refusal::undecodable;
 pub use status::accounting::goodput;
 pub use status::conditions::{finished, is_true, state};
 pub use validate::{Problem, problems};
+pub use wanted::{managed_elsewhere, wants_pods};
 pub use world::{Settings, World};
-
-use crate::api::{PyTorchJob, names};
 
 /// Decides what to do about one job.
 #[must_use]
@@ -66,22 +67,4 @@ pub fn plan(world: &World<'_>) -> Plan {
     } else {
         unfinished::plan(world, &status)
     }
-}
-
-/// Whether the job is to have pods, and of this operator: it has not finished, and is neither suspended nor another
-/// controller's.
-#[must_use]
-pub fn wants_pods(job: &PyTorchJob) -> bool {
-    !(job.status.as_ref().is_some_and(finished) || job.spec.suspended() || managed_elsewhere(job))
-}
-
-/// Whether another controller runs the job. Any other value is none of our business either: such a job is never
-/// touched.
-#[must_use]
-pub fn managed_elsewhere(job: &PyTorchJob) -> bool {
-    job.spec
-        .run_policy
-        .managed_by
-        .as_deref()
-        .is_some_and(|manager| manager != names::MANAGED_BY_SELF)
 }

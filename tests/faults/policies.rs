@@ -53,14 +53,14 @@ pub async fn window(stage: &Stage) -> Result<(), Stuck> {
 }
 
 /// The exit code that [`rules`] ignores.
-pub const IGNORED: i32 = 9;
+const IGNORED: i32 = 9;
 
 /// One failure is not counted, and another is the end.
 pub async fn rules(stage: &Stage) -> Result<(), Stuck> {
-    let codes = |code: i32| json!({ "operator": "In", "values": [code] });
+    let is = |code: i32| json!({ "operator": "In", "values": [code] });
     let rules = json!([
-        { "exitCodes": codes(IGNORED), "action": "Ignore" },
-        { "exitCodes": codes(3), "action": "FailJob" },
+        { "exitCodes": is(IGNORED), "action": "Ignore" },
+        { "exitCodes": is(3), "action": "FailJob" },
     ]);
     let rules = policy(&json!({ "failurePolicy": { "rules": rules }, "backoffLimit": 1 }));
     stage.create(&with(job(JOB, 1), &rules)).await;
@@ -89,8 +89,8 @@ pub async fn stall(stage: &Stage) -> Result<(), Stuck> {
 async fn stand_still(stage: &Stage, replica: &str) {
     let behind = Time(clock::now().saturating_sub(SignedDuration::from_mins(1)).unwrap());
     let pod = format!("{JOB}-{replica}");
-    let state = stage.space.state();
-    let mut container = state.get(Kind::Pod, &pod).unwrap()["status"]["containerStatuses"][0].clone();
+    let stored = stage.space.state();
+    let mut container = stored.get(Kind::Pod, &pod).unwrap()["status"]["containerStatuses"][0].clone();
     container["ready"] = json!(false);
     container["state"]["running"]["startedAt"] = json!(behind);
     let unready = |type_: &str| json!({ "type": type_, "status": "False", "lastTransitionTime": behind });
@@ -134,7 +134,7 @@ pub async fn exclusion(stage: &Stage) -> Result<(), Stuck> {
 }
 
 /// How long [`lost`] waits for a pod.
-pub const UNREACHABLE: i64 = 1;
+const UNREACHABLE: i64 = 1;
 
 /// A pod is deleted whose node is gone.
 pub async fn lost(stage: &Stage) -> Result<(), Stuck> {

@@ -379,13 +379,23 @@ spec:
     assert_eq!(code, Some(1));
     let (verdicts, _, _) = said(&["validate", "-o", "json", file.to_str().unwrap()]);
     let verdicts: Value = serde_json::from_str(&verdicts).unwrap();
+    let faults = verdicts[0]["faults"].as_array().unwrap();
+    let lines: Vec<_> = faults.iter().map(|fault| fault["line"].as_u64()).collect();
+    assert!(lines.is_sorted() && lines[0].is_some(), "{lines:?}");
+}
+
+#[test]
+fn a_value_of_another_type_in_a_template_is_one_fault_at_its_own_field() {
+    let mut job = manifest("typed", "i");
+    let containers = &mut job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"];
+    containers[0]["env"] = json!([{ "name": "a", "value": 1 }]);
+    let file = directory("typed", &[("job.json", job.to_string())]).join("job.json");
+    let (_, faults, code) = said(&["validate", file.to_str().unwrap()]);
     assert!(
-        verdicts[0]["faults"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|fault| fault["line"].is_u64())
+        faults.contains("containers[0].env[0].value: must be a string"),
+        "{faults}"
     );
+    assert_eq!((faults.lines().count(), code), (1, Some(1)), "{faults}");
 }
 
 #[test]

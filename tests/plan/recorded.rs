@@ -117,6 +117,18 @@ fn the_plan_of_a_job_without_a_field_of_ours_is_the_one_that_was_recorded() {
 }
 
 #[test]
+fn why_counts_restarts_in_place_as_the_limit_does() {
+    let world = recorded()
+        .into_iter()
+        .find(|world| world.title == "backoff-limit-container-restarted");
+    let said = Plugin::new().run(&world.unwrap().world, &["replay", "-"]);
+    assert!(
+        said.contains("Restarts: 1 in place and 0 in new pods of 1 (backoffLimit)."),
+        "{said}"
+    );
+}
+
+#[test]
 fn every_recorded_world_comes_to_rest_step_by_step_and_has_a_step_where_there_is_a_plan() {
     let plugin = Plugin::new();
     for recorded in recorded() {

@@ -27,7 +27,7 @@ use crate::cli::completion::Completion;
 use crate::cli::kubectl::observation::Observation;
 use crate::cli::kubectl::target::Target;
 use crate::cli::offline::{Format, Report};
-use crate::cli::{files, print};
+use crate::cli::{self, files, print};
 use crate::platform::clock;
 
 /// The name under which kubectl finds this program.
@@ -71,6 +71,11 @@ enum Command {
         #[arg(short, long, value_enum, value_name = "FORMAT")]
         output: Option<Format>,
     },
+    /// Print the pods, services and PodGroups that would be created for the jobs in files. Needs no cluster. Exits with
+    /// 1 when a job is invalid and 2 when a file cannot be read.
+    Plan(cli::Plan),
+    /// Check the jobs in files. Needs no cluster. Exits with 1 when a job is invalid and 2 when a file cannot be read.
+    Validate(cli::Validate),
     /// Print the script by which a shell completes `kubectl-pytorchjob`. For `kubectl pytorchjob`, link this program as
     /// `kubectl_complete-pytorchjob` in a directory of PATH.
     Completion(Completion),
@@ -98,13 +103,17 @@ pub(super) fn main() -> Option<ExitCode> {
 impl Plugin {
     /// Does what the command line says. Errors go to standard error.
     fn execute(self) -> ExitCode {
+        let failed = match &self.command {
+            Command::Plan(_) | Command::Validate(_) => ExitCode::from(cli::UNREADABLE),
+            _ => ExitCode::FAILURE,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let result = runtime
             .map_err(Box::<dyn Error>::from)
             .and_then(|runtime| runtime.block_on(self.run()));
         result.and_then(|report| print(&report)).unwrap_or_else(|error| {
             eprintln!("{error}");
-            ExitCode::FAILURE
+            failed
         })
     }
 
@@ -120,6 +129,8 @@ impl Plugin {
                 observation.blank();
                 Ok(format!("{:#}\n", serde_json::to_value(&observation)?))
             }
+            Command::Plan(arguments) => return cli::plan(arguments),
+            Command::Validate(arguments) => return cli::validate(arguments),
             Command::Completion(completion) => Ok(completion.script(Self::command(), PLUGIN)),
             Command::Replay { file, output: None } => {
                 let observation = recorded(file)?;

@@ -13,16 +13,22 @@ use crate::planner::world::World;
 ///
 /// * `limit`: the policy.
 /// * `counted`: `status.restarts`, the failures seen now included.
-/// * `pods`: the pods that are there; those whose failure is counted already are not among them.
+/// * `in_place`: those of [`in_place`].
 ///
 /// Container restarts fail the job when their number reaches the limit, or is above a limit of 0, as in Kubeflow and in
 /// a Kubernetes Job with restartPolicy OnFailure. With replaced pods in the sum it fails beyond the limit, as a
 /// Kubernetes Job counts failed pods: a limit of 1 allows one replacement.
 #[must_use]
-fn exceeded<'a>(limit: i32, counted: i32, pods: impl Iterator<Item = &'a Pod>) -> Option<i32> {
-    let in_place = pods.map(|pod| pod.restarts).fold(0, i32::saturating_add);
+fn exceeded(limit: i32, counted: i32, in_place: i32) -> Option<i32> {
     let restarts = in_place.saturating_add(counted);
     (in_place >= limit.max(1) || restarts > limit).then_some(restarts)
+}
+
+/// Restarts of containers in the pods that are there and whose failure is not counted in `status.restarts`.
+#[must_use]
+pub fn in_place(pods: &[Pod], status: &JobStatus) -> i32 {
+    let living = pods.iter().filter(|pod| !status.replaced_pods.contains(&pod.uid));
+    living.map(|pod| pod.restarts).fold(0, i32::saturating_add)
 }
 
 /// The message of the Failed condition, if the job has had all restarts that it may have, in its life or within its
@@ -35,8 +41,7 @@ pub(crate) fn message(world: &World<'_>, status: &JobStatus) -> Option<String> {
 /// Kubeflow's message, with the numbers.
 fn in_all(world: &World<'_>, status: &JobStatus) -> Option<String> {
     let limit = world.job.spec.backoff_limit()?;
-    let living = world.pods.iter().filter(|pod| !status.replaced_pods.contains(&pod.uid));
-    let restarts = exceeded(limit, status.restarts.unwrap_or(0), living)?;
+    let restarts = exceeded(limit, status.restarts.unwrap_or(0), in_place(world.pods, status))?;
     let (job, plural) = (world.name(), if restarts == 1 { "" } else { "s" });
     Some(format!(
         "Job {job} has failed because it has reached the specified backoff limit ({limit}): {restarts} restart{plural}"
@@ -72,7 +77,7 @@ mod tests {
             (3, 2, &[2], true, "both kinds together beyond it"),
             (5, i32::MAX, &[i32::MAX], true, "no overflow"),
         ] {
-            let restarts = exceeded(limit, counted, pods(in_place).iter());
+            let restarts = exceeded(limit, counted, super::in_place(&pods(in_place), &JobStatus::default()));
             assert_eq!(restarts.is_some(), expected, "{why}");
         }
     }

@@ -12,7 +12,7 @@ use crate::api::{ConditionType, JobStatus, PyTorchJob, Replica};
 use crate::planner::child::Pod;
 use crate::planner::plan::Event;
 use crate::planner::status::conditions::{self, find, is_true};
-use crate::planner::wants_pods;
+use crate::planner::wanted::wants_pods;
 use crate::planner::world::World;
 
 /// Longer than this after their grace period pods were not asked at the time that is stored: somebody has changed

@@ -10,7 +10,7 @@ use crate::planner::validate::Found;
 pub(crate) fn check(field: &str, spec: &ReplicaSpec, found: &mut Found) {
     let spec = match spec.template.parse::<PodTemplateSpec>() {
         Ok(template) => template.spec,
-        Err(error) => return found.fatal(field, format!("is not a pod template: {error}")),
+        Err(error) => return found.fatal(field, format!("is not a pod template: {}", without_place(&error))),
     };
     let Some(PodSpec { containers, .. }) = spec else {
         return found.fatal(format!("{field}.spec"), "is required");
@@ -29,6 +29,15 @@ pub(crate) fn check(field: &str, spec: &ReplicaSpec, found: &mut Found) {
             );
         }
         check_resources(&format!("{field}.spec.containers[{index}].resources"), container, found);
+    }
+}
+
+/// What is wrong, without the place in a text that only the operator has.
+fn without_place(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    match said.rsplit_once(" at line ") {
+        Some((what, _)) => what.to_owned(),
+        None => said,
     }
 }
 

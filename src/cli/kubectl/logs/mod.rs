@@ -26,8 +26,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 pub(super) struct Logs {
     /// Name of the job.
     job: String,
-    /// Go on with what comes, pods that are started again included, until the job has finished. A log that breaks off is
-    /// read on from there.
+    /// Go on with what comes, pods that are started again included, until the job has finished. A log that breaks off
+    /// is read on from there.
     #[arg(short, long)]
     follow: bool,
     /// Lines of each pod to begin with; -1 is all of them.

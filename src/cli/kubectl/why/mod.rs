@@ -12,7 +12,7 @@ use crate::api::names::reason;
 use crate::api::{JobStatus, Replica};
 use crate::cli::kubectl::age::{age, time};
 use crate::cli::kubectl::observation::Facts;
-use crate::planner::{Action, Phase, Pod, finished, managed_elsewhere, state};
+use crate::planner::{Action, Phase, Pod, finished, managed_elsewhere, restarts_in_place, state};
 
 /// Warnings that are shown: the newest.
 const EVENTS: usize = 5;
@@ -119,12 +119,17 @@ fn headline(facts: &Facts, status: &JobStatus) -> String {
 fn limits(facts: &Facts, status: &JobStatus) -> String {
     let spec = &facts.job.spec;
     let mut text = String::new();
-    let restarts = status.restarts.unwrap_or(0);
+    let counted = status.restarts.unwrap_or(0);
+    let in_place = restarts_in_place(&facts.pods, status);
+    let restarts = match in_place {
+        0 => counted.to_string(),
+        _ => format!("{in_place} in place and {counted} in new pods"),
+    };
     match spec.backoff_limit() {
         Some(limit) => {
             let _ = writeln!(text, "  Restarts: {restarts} of {limit} (backoffLimit).");
         }
-        None if restarts > 0 => {
+        None if in_place > 0 || counted > 0 => {
             let _ = writeln!(text, "  Restarts: {restarts}, without a limit.");
         }
         None => {}
@@ -230,7 +235,12 @@ fn of_pod(pod: &Pod, now: Timestamp) -> String {
     }
     .to_owned();
     if pod.restarts > 0 {
-        let _ = write!(said, ", restarted in place {} times", pod.restarts);
+        let times = if pod.restarts == 1 {
+            "once".to_owned()
+        } else {
+            format!("{} times", pod.restarts)
+        };
+        let _ = write!(said, ", restarted in place {times}");
     }
     if let Some(deletion) = &pod.deletion {
         let left = deletion.due.duration_since(now);
@@ -244,7 +254,7 @@ fn of_pod(pod: &Pod, now: Timestamp) -> String {
         said += ", disrupted";
     }
     if let Some(trouble) = &pod.trouble {
-        let _ = write!(said, ". {}: {}", trouble.reason, trouble.message);
+        let _ = write!(said, ". {}: {}", trouble.reason, trouble.message.trim_end_matches('.'));
         let remedy = REMEDIES.iter().find(|(reason, _)| *reason == trouble.reason);
         if let Some((_, remedy)) = remedy {
             let _ = write!(said, ".\n    To do: {}", remedy.replace("POD", &pod.name));
