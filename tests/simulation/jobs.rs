@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 use super::api_server::{Key, Request, Resource, finished};
 use super::laws::{replica_of, suspended};
 use super::nodes::{
-    End, alive, asked_to_restart, back_off, backs_off, bound, deleting, evicted, exited, is_as_it_was_asked, owner,
-    pending_group, pods, resize_pending, restarted, running, started, starts_after_back_off, starts_in_place, uid,
+    End, alive, asked_to_restart, back_off, backs_off, bound, deleting, evicted, exited, has_to_write,
+    is_as_it_was_asked, owner, pending_group, pods, resize_pending, restarted, running, started, starts_after_back_off,
+    starts_in_place, uid, unready,
 };
 use super::process::{Millis, wall};
 use super::schedule::{Restarts, Schedule, Shape, Step};
@@ -44,7 +45,10 @@ pub(super) fn job(name: &str, shape: &Shape) -> Value {
             json!((shape.restarts == Restarts::JobInPlace).then_some("InPlace")),
         ),
         ("suspend", json!(shape.suspended.then_some(true))),
-    ] {
+    ]
+    .into_iter()
+    .chain(shape.policies.fields())
+    {
         if !value.is_null() {
             run_policy[field] = value;
         }
@@ -160,6 +164,7 @@ impl World {
             Step::Evict(pod) => self.evict(pod),
             Step::Disrupt(pod) => self.disrupt(pod),
             Step::DeletePod(pod, forced) => self.delete_pod(pod, forced),
+            Step::StandStill(pod) => self.stand_still(pod),
             Step::DeleteService(service) => self.delete_service(service),
             Step::Forge(pod) => self.forge(pod),
             step => self.trouble(step),
@@ -280,6 +285,15 @@ impl World {
             life.ended = Some(End::Evicted);
         }
         self.put(key, pod);
+    }
+
+    /// The kubelet finds that nothing was written for too long.
+    fn stand_still(&mut self, number: usize) {
+        let writes = |pod: &Value| running(pod) && !deleting(pod) && !backs_off(pod) && has_to_write(pod);
+        if let Some((key, mut pod)) = self.pick(number, writes) {
+            unready(&mut pod, self.now);
+            self.put(key, pod);
+        }
     }
 
     fn disrupt(&mut self, number: usize) {

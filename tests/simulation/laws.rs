@@ -12,13 +12,16 @@ use serde_json::Value;
 use super::api_server::request::Target;
 use super::api_server::{Answer, Change, Object, Request, Resource, Store, finished};
 use super::nodes::{
-    Life, Nodes, asked_to_restart, backs_off, deleting, ends, expected_ends, owner, pods, running, uid,
+    End, Life, Nodes, asked_to_restart, backs_off, deleting, ends, expected_ends, owner, pods, running, uid,
+};
+use super::policies::{
+    accounts, excluded, gave_up, ignores, may_be_forced, restarts_otherwise, stands_still, startup_is_over, window,
 };
 use super::process::{Millis, wall};
 use crate::api::names;
 
 /// The longest that requests of one plan are sent: five seconds for the last to begin, five to wait for its turn.
-const PASS: Millis = 10_500;
+pub(super) const PASS: Millis = 10_500;
 /// How often an object may be created again for a job that is gone before the operator has to ask itself why it goes.
 const FOR_A_GHOST: u32 = 2;
 /// A leader sends nothing later than this after it sent its last renewal.
@@ -67,6 +70,10 @@ pub(super) struct Job {
     /// Whether its spec was ever edited.
     edited: bool,
     restarts: i64,
+    /// When each of them was counted.
+    restarted: Vec<Millis>,
+    /// Nodes that new pods have ever had to stay away from.
+    excluded: BTreeSet<String>,
     /// Failures that no pod shows: of containers that were restarted in place, and those that a restore of etcd undid.
     pub(super) unseen: i64,
     /// Pods that had succeeded, which a restore of etcd undid.
@@ -168,6 +175,11 @@ pub(super) fn terminal(job: &Value) -> bool {
 
 pub(super) fn suspended(job: &Value) -> bool {
     job["spec"]["runPolicy"]["suspend"] == true
+}
+
+/// Whether the job is to have no pods although it has not finished.
+pub(super) fn rests(job: &Value) -> bool {
+    suspended(job) || gave_up(job)
 }
 
 pub(super) fn replicas(job: &Value, role: &str) -> u64 {
@@ -421,6 +433,11 @@ impl Laws {
         {
             return Err(format!("{what} was created although there are only {size} of its role"));
         }
+        if let Some(node) = excluded(&object).find(|node| !job.excluded.contains(*node))
+            && self.restored.is_none()
+        {
+            return Err(format!("{what} stays away from {node}, which is not stored"));
+        }
         if let Some((wanted, since, version)) = &job.image
             && key.resource.plural == "pods"
             && image(&object) != wanted
@@ -519,6 +536,9 @@ impl Laws {
             return Ok(());
         };
         let life = nodes.lives.get(uid(object)).cloned().unwrap_or_default();
+        if options["gracePeriodSeconds"] == 0 {
+            return may_be_forced(object, stored, sent.now).map_err(|why| format!("{what} was deleted {why}"));
+        }
         needed(object, stored, &life).map_err(|why| format!("{what} was deleted {why}"))
     }
 
@@ -543,10 +563,17 @@ impl Laws {
             return Err("a status was written without a resourceVersion".into());
         }
         ends_once(before, after, sent.now)?;
+        if self.restored.is_none() {
+            startup_is_over(before, after, sent.now)?;
+            accounts(after, sent.now)?;
+            let own = nodes.lives.values().filter(|life| life.job == uid(after));
+            stands_still(before, after, sent.now, own)?;
+        }
+        let restored = self.restored.is_some();
         let job = self.jobs.entry(uid(after).to_owned()).or_default();
         if !terminal(after) && after["status"]["observedGeneration"] == after["metadata"]["generation"] {
             // A suspension that has begun is carried out although the job is resumed.
-            let may_be_told = suspended(after) || is_true(before, "Suspended") || job.edited;
+            let may_be_told = rests(after) || is_true(before, "Suspended") || job.edited;
             let told = is_true(after, "Suspended");
             if (suspended(after) && !told) || (told && !may_be_told) {
                 return Err(format!(
@@ -564,6 +591,9 @@ impl Laws {
             }
         }
         job.count(after, nodes)?;
+        if !restored {
+            job.within_window(after, sent.now)?;
+        }
         let newly = is_true(after, "Succeeded") && !is_true(before, "Succeeded");
         if newly && job.successes_undone + nodes.successes_of(uid(after)) == 0 {
             return Err("the job has succeeded, and no pod of it has".into());
@@ -640,6 +670,9 @@ impl Job {
         }
         self.restarts = counted;
         let failed = nodes.failures_of(uid(job));
+        if restarts_otherwise(job) {
+            return Ok(());
+        }
         if counted > failed + self.unseen {
             return Err(format!(
                 "{counted} restarts are counted after {failed} failed pods and {} other failures",
@@ -649,8 +682,24 @@ impl Job {
         Ok(())
     }
 
+    /// A job is not started again more often than its window allows.
+    fn within_window(&mut self, job: &Value, now: Millis) -> Result<(), String> {
+        let known = i64::try_from(self.restarted.len()).unwrap();
+        self.restarted.extend((known..self.restarts).map(|_| now));
+        let Some((most, long)) = window(job) else { return Ok(()) };
+        // Times are stored in whole seconds.
+        let recent = self.restarted.iter().filter(|at| *at + long > now + 1_000).count();
+        if recent > most {
+            return Err(format!("{recent} restarts within {long} ms, more than {most}"));
+        }
+        Ok(())
+    }
+
     fn take_in(&mut self, job: &Value, version: u64, now: Millis, gone: bool) {
-        let wanted = !gone && !suspended(job) && !terminal(job) && !deleting(job);
+        let excluded = job["status"]["excludedNodes"].as_array().into_iter().flatten();
+        let names = excluded.filter_map(|node| node["name"].as_str());
+        self.excluded.extend(names.map(str::to_owned));
+        let wanted = !gone && !rests(job) && !terminal(job) && !deleting(job);
         self.unwanted = match (wanted, self.unwanted) {
             (true, _) => None,
             (false, Some(known)) => Some(known),
@@ -712,7 +761,7 @@ fn outcome(job: &Value) -> Value {
     serde_json::json!([word("Succeeded"), word("Failed"), job["status"]["completionTime"]])
 }
 
-fn time(value: &Value) -> Option<Timestamp> {
+pub(super) fn time(value: &Value) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
 }
 
@@ -721,11 +770,13 @@ fn needed(pod: &Value, job: &Value, life: &Life) -> Result<(), String> {
     let status = &job["status"];
     let replaced = status["replacedPods"].as_array().into_iter().flatten();
     let counted = replaced.into_iter().any(|uid| *uid == pod["metadata"]["uid"]);
-    let uncounted = life.failed() && pod["status"]["phase"] == "Failed" && !counted;
+    let ignored = matches!(life.ended, Some(End::Exited(code)) if ignores(job, code));
+    let uncounted = life.failed() && pod["status"]["phase"] == "Failed" && !counted && !ignored;
     if uncounted && !restarts_in_place(job) && !is_of_ended_attempt(pod, job) {
         return Err("before its failure was counted".into());
     }
-    let whole = job["spec"]["runPolicy"]["restartScope"] == "Job" && status["restarts"].as_i64().unwrap_or(0) > 0;
+    let otherwise = job["spec"]["runPolicy"]["restartScope"] == "Job" || restarts_otherwise(job);
+    let whole = otherwise && status["restarts"].as_i64().unwrap_or(0) > 0;
     if !whole && life.ended.is_none() && !life.stopped {
         return Err("for no reason".into());
     }

@@ -20,6 +20,7 @@ mod explore;
 mod jobs;
 mod laws;
 mod nodes;
+mod policies;
 mod process;
 mod random;
 mod run;
@@ -32,6 +33,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use self::explore::{explore, number, search};
+use self::policies::Policies;
 use self::run::run;
 use self::schedule::{Restarts, Schedule, Shape, Step};
 use crate::defects::Defect;
@@ -118,6 +120,7 @@ fn scheduled(seed: u64, workers: u32, deadline: Option<i64>, steps: &[(u64, Step
         ttl: None,
         elastic: false,
         suspended: false,
+        policies: Policies::default(),
     };
     let steps = steps.iter().enumerate();
     Schedule {

@@ -24,6 +24,8 @@ pub(super) struct Life {
     pub(super) ended: Option<End>,
     /// With which resources its container has started after an end. With these the kubelet backs off.
     pub(super) started_with: BTreeSet<String>,
+    /// From when until when one run of its container was found not to write.
+    pub(super) stands: Vec<(Millis, Millis)>,
 }
 
 /// How a pod ended.
@@ -72,6 +74,21 @@ impl Nodes {
     pub(super) fn starts_at_once(&self, pod: &Value) -> bool {
         let life = self.lives.get(uid(pod));
         !life.is_some_and(|life| life.started_with.contains(&resources(pod).to_string()))
+    }
+
+    /// Takes in whether a pod stands still.
+    pub(super) fn changed(&mut self, before: Option<&Value>, after: &Value, now: Millis) {
+        let (stood, stands) = (before.and_then(still), still(after));
+        if stood == stands {
+            return;
+        }
+        let life = self.lives.entry(uid(after).to_owned()).or_default();
+        if let Some((_, until)) = life.stands.last_mut() {
+            *until = now.min(*until);
+        }
+        if stands.is_some() {
+            life.stands.push((now, Millis::MAX));
+        }
     }
 
     /// Takes in a pod that was created.
@@ -139,6 +156,28 @@ pub(super) fn pods<'a>(store: &'a Store, namespace: &'a str) -> impl Iterator<It
 pub(super) fn bound(pod: &mut Value) {
     pod["spec"]["nodeName"] = json!(format!("node-{}", node_of(pod)));
     pod["status"]["conditions"] = json!([{ "type": "PodScheduled", "status": "True" }]);
+}
+
+/// Whether the kubelet looks at what the pod writes.
+pub(super) fn has_to_write(pod: &Value) -> bool {
+    !pod["metadata"]["annotations"][names::ANNOTATION_PROGRESS_DEADLINE].is_null()
+}
+
+/// The kubelet finds that nothing was written for too long.
+pub(super) fn unready(pod: &mut Value, now: Millis) {
+    let condition =
+        |type_: &str| json!({ "type": type_, "status": "False", "lastTransitionTime": whole_second(wall(now)) });
+    pod["status"]["conditions"] = json!([condition("Ready"), condition("ContainersReady")]);
+}
+
+/// Which run of its container does not write, if one does not.
+fn still(pod: &Value) -> Option<&Value> {
+    let conditions = pod["status"]["conditions"].as_array()?;
+    let mut unready = conditions
+        .iter()
+        .filter(|entry| entry["type"] == "ContainersReady" && entry["status"] == "False");
+    let started = &pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"];
+    unready.next().and(Some(started).filter(|started| started.is_string()))
 }
 
 /// The containers run.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::api_server::{Resource, finished};
 use super::jobs::{CHILDREN, NAMESPACE, born};
-use super::laws::{is_true, of_another_image, policy, replica_of, replicas, suspended, terminal};
+use super::laws::{is_true, of_another_image, policy, replica_of, replicas, rests, terminal};
 use super::nodes::{deleting, owner, pending_group, pods, running, uid};
 use super::process::{Millis, wall};
 use super::schedule::Schedule;
@@ -53,7 +53,7 @@ fn live(world: &mut World) -> Result<(), String> {
     {
         return Err(format!("a settled job was written at {at} ms: {write}"));
     }
-    let works = |job: &Value| !terminal(job) && !suspended(job);
+    let works = |job: &Value| !terminal(job) && !rests(job);
     if world.jobs().any(works) {
         jobs.filter(|job| world.job(*job).is_some_and(works))
             .collect::<Vec<_>>()
@@ -70,7 +70,11 @@ fn live(world: &mut World) -> Result<(), String> {
 
 /// Whether a deadline or a TTL may end the silence.
 fn expects_deadline(world: &World) -> bool {
-    let expects = |job| !policy(job, "activeDeadlineSeconds").is_null() && !terminal(job) && !suspended(job);
+    let limited = |job| {
+        let limits = ["activeDeadlineSeconds", "startupDeadlineSeconds", "progressPolicy"];
+        limits.iter().any(|limit| !policy(job, limit).is_null())
+    };
+    let expects = |job| limited(job) && !terminal(job) && !rests(job);
     world.jobs().any(expects)
 }
 
@@ -114,7 +118,7 @@ fn job_at_rest(world: &World, job: &Value) -> Result<(), String> {
             active(job)
         ));
     }
-    if suspended(job) {
+    if rests(job) {
         return match (own.len(), is_true(job, "Suspended")) {
             (0, true) => Ok(()),
             (pods, told) => Err(format!("a suspended job has {pods} pods; Suspended: {told}")),
@@ -134,7 +138,7 @@ fn job_at_rest(world: &World, job: &Value) -> Result<(), String> {
 fn has_its_gang(world: &World, job: &Value) -> Result<(), String> {
     let groups = world.server.store.all(Resource::named("podgroups"), NAMESPACE);
     let groups: Vec<_> = groups.filter(|group| owner(group) == Some(uid(job))).collect();
-    let wanted = usize::from(world.schedule.gang && !terminal(job) && !suspended(job));
+    let wanted = usize::from(world.schedule.gang && !terminal(job) && !rests(job));
     if groups.len() != wanted {
         return Err(format!(
             "there are {} PodGroups, and there should be {wanted}",

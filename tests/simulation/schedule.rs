@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::policies::Policies;
 use super::process::Millis;
 use super::random::Random;
 
@@ -19,6 +20,7 @@ pub(super) struct Shape {
     pub(super) ttl: Option<i64>,
     pub(super) elastic: bool,
     pub(super) suspended: bool,
+    pub(super) policies: Policies,
 }
 
 /// What starts again after a failure, and how.
@@ -86,6 +88,8 @@ pub(super) enum Step {
     Disrupt(usize),
     /// A pod is deleted by a user, with its grace period or without.
     DeletePod(usize, bool),
+    /// A pod that has to write writes no more.
+    StandStill(usize),
     DeleteService(usize),
     /// The kubelet of a node stops, and goes on after so long.
     NodeLost(u64, Millis),
@@ -180,6 +184,14 @@ impl Schedule {
                 (time, job, step(&mut random, &shapes[job], replicas))
             })
             .collect();
+        let mut own = Random::new(seed.rotate_left(32) ^ 0x9019);
+        for (job, shape) in shapes.iter_mut().enumerate() {
+            shape.policies = Policies::draw(&mut own, shape.restarts);
+            if shape.policies.stall.is_some() {
+                let pod = usize::try_from(own.within(0..64)).unwrap();
+                steps.push((own.within(3_000..END), job, Step::StandStill(pod)));
+            }
+        }
         steps.extend(story.into_iter().map(|(time, step)| (time, 0, step)));
         steps.sort_by_key(|(time, ..)| *time);
         let steps = steps.into_iter().enumerate();
@@ -300,6 +312,7 @@ impl Shape {
             ttl: *random.pick(&[None, None, None, Some(0), Some(10)]),
             elastic,
             suspended: random.once_in(6),
+            policies: Policies::default(),
         }
     }
 

@@ -655,6 +655,7 @@ impl World {
             self.collect_within(10..100);
             return;
         }
+        self.nodes.changed(change.before.as_deref(), pod, self.now);
         if change.before.is_none() {
             self.nodes.born(pod);
             self.within(5..100, Event::Bind(id.clone()));
