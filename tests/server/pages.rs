@@ -46,6 +46,14 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "kubectl -n kubeflow scale deployment training-operator ",
         "make test-take-over, with that operator",
     ),
+    (
+        "kubectl -n kubeflow patch deployment training-operator ",
+        "needs Kubeflow's manifests; make test-take-over starts that operator with the flag",
+    ),
+    (
+        "kubectl get validatingwebhookconfiguration ",
+        "needs Kubeflow's manifests; by hand, on a file",
+    ),
     ("config/release/", "make release-check"),
     ("git tag ", "the release itself"),
     ("cosign verify ", "there is no release yet"),
