@@ -79,6 +79,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "needs containers; make demo-real",
     ),
     (
+        "kubectl wait pytorchjob restart --for=jsonpath",
+        "needs a volume; make demo-real waits for a checkpoint",
+    ),
+    (
         "kubectl wait pytorchjob checkpoint --for=condition=Running",
         "needs a volume; make demo-real",
     ),
