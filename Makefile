@@ -162,7 +162,7 @@ image: ## Build the container image IMAGE, also into target/image.tar; no Docker
 sbom: ## Write target/image.cdx.json, what the image is made of (CycloneDX)
 	@./config/image/sbom.sh
 
-test-image: ## Check that two builds of the image are one, and what is in it (five minutes)
+test-image: ## Check that two builds of the image are one, and what is in it (Debian: as root; ten minutes)
 	@./config/image/check.sh
 
 docs: control-plane ## Write the pages that are generated, docs/editing.md and docs/fields.md
