@@ -111,7 +111,7 @@ fn the_example_for_gpus_has_what_its_page_says() {
         assert_eq!(value("PET_NPROC_PER_NODE"), Some("8".into()));
         assert_eq!(value("PET_NNODES"), Some("2".into()));
         assert_eq!(value("WORLD_SIZE"), Some("16".into()));
-        assert_eq!(value("NCCL_SOCKET_IFNAME"), Some("eth0".into()));
+        assert_eq!(value("NCCL_SOCKET_IFNAME"), None);
         let mounts = container["volumeMounts"].as_array().unwrap();
         assert!(mounts.iter().any(|mount| mount["mountPath"] == "/dev/shm"));
     }
