@@ -123,6 +123,7 @@ demo-real: node-programs torch-image image ## Watch the operator in its own imag
 
 test-real: node-programs torch-image image ## Test real failures, on a real node (needs Go and root; twenty minutes)
 	cargo test --locked --workspace --test server real_node:: -- --ignored --nocapture --test-threads=1 --skip the_shortest_job
+	@./tests/node/trace.sh
 
 test-real-short: node-programs ## Run one job on a real node (needs Go and root; half a minute)
 	cargo test --locked --workspace --test server the_shortest_job_runs_on_a_kubelet -- --ignored --nocapture

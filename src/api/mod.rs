@@ -49,5 +49,5 @@ pub use schema::{UnknownPodFields, crd, crd_yaml, definition};
 pub use status::{
     Attempt, ConditionType, ExcludedNode, FirstFailure, JobCondition, JobStatus, NodeFailure, ReplicaStatus,
 };
-pub use text::shortened;
+pub use text::{shortened, without_place};
 pub use word::Word;

@@ -3,6 +3,14 @@
 /// Stands for what was left out.
 const GAP: &str = " … ";
 
+/// What is wrong with a text, without the place in it, where whoever reads it does not have that text.
+#[must_use]
+pub fn without_place(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    said.strip_suffix(&place).unwrap_or(&said).to_owned()
+}
+
 /// At most `bytes` of a text, without its middle. A message begins with what it is about and ends with the reason, and
 /// quotes between them whatever stands in an object.
 #[must_use]

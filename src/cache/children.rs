@@ -127,6 +127,13 @@ impl<T: Fact> Children<T> {
         (entry.uid == uid).then_some((owner, &entry.fact, entry.asked))
     }
 
+    /// Whoever led before may have asked for the deletions that are under way.
+    pub(super) fn take_over(&mut self) {
+        for entry in self.by_owner.values_mut().flat_map(BTreeMap::values_mut) {
+            entry.asked |= entry.fact.terminating();
+        }
+    }
+
     /// We asked for the deletion of an object; it is terminating until the watch shows it gone.
     pub(super) fn delete_asked(&mut self, owner: &JobId, name: &str, uid: &str, now: Instant) {
         let entry = self.by_owner.get_mut(owner).and_then(|children| children.get_mut(name));

@@ -8,7 +8,7 @@ use crate::planner::Stopped;
 
 /// As many are kept of each. A replica that leads takes them at once; a standby takes none, and jobs may go with their
 /// pods.
-const KEPT: usize = 256;
+const KEPT: usize = 1_024;
 
 /// What was seen of pods that go.
 #[derive(Debug, Default)]

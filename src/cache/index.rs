@@ -14,6 +14,7 @@ use crate::cache::key::{JobId, NamespacedName};
 use crate::cache::view::ObjectView;
 use crate::defects::{Defect, back};
 use crate::planner::{Child, Pod, Stopped};
+use crate::platform::clock;
 
 /// The children of each kind but pods.
 #[derive(Debug)]
@@ -128,26 +129,38 @@ impl Index {
     }
 
     /// Notes what an event tells of a pod that goes: that it worked until now and that we did not ask for it, and when
-    /// it was asked to end.
-    fn note_departure(&self, event: &Event<ObjectView>) -> Option<()> {
-        let (Event::Apply(pod) | Event::Delete(pod)) = event else {
-            return None;
+    /// it was asked to end, unless it had ended before.
+    fn note_departure(&self, event: &Event<ObjectView>) {
+        let (pod, gone) = match event {
+            Event::Delete(pod) => (pod, true),
+            Event::Apply(pod) if pod.departs() => (pod, false),
+            _ => return,
         };
-        let gone = matches!(event, Event::Delete(_));
-        if !gone && !pod.departs() {
-            return None;
-        }
-        let [namespace, name] = [&pod.metadata.namespace, &pod.metadata.name].map(Option::as_deref);
-        let key = NamespacedName::new(namespace?, name?);
+        let [namespace, name, uid] = [&pod.metadata.namespace, &pod.metadata.name, &pod.metadata.uid]
+            .map(|text| text.as_deref().unwrap_or_default());
         let pods = self.pods();
-        let (job, kept, ours) = pods.known(&key, pod.metadata.uid.as_deref()?)?;
+        let Some((job, kept, ours)) = pods.known(&NamespacedName::new(namespace, name), uid) else {
+            return;
+        };
         if !(ours || kept.terminating || kept.disrupted || kept.finished()) {
             self.departures.disrupted.note(job.clone(), pod.departure());
         }
-        let asked = kept.deletion_requested.filter(|_| gone)?;
-        let name = kept.name.clone();
-        self.departures.stopped.note(job.clone(), Stopped { name, asked, ours });
-        Some(())
+        let asked = kept.deletion_requested.filter(|_| gone);
+        if let Some(asked) = asked.filter(|asked| kept.finished_at.is_none_or(|end| end >= *asked)) {
+            let stopped = Stopped {
+                name: kept.name.clone(),
+                asked,
+                gone: clock::now(),
+                ours,
+            };
+            self.departures.stopped.note(job.clone(), stopped);
+        }
+    }
+
+    /// This replica leads from now on. Whoever led before may have deleted the pods that are gone or go.
+    pub(crate) fn take_over(&self) {
+        self.departures.forget();
+        self.pods().take_over();
     }
 
     /// We created an object, or found that we had.
@@ -332,5 +345,40 @@ mod tests {
             assert!(gone.iter().all(|pod| pod.name == "pod"));
             assert_eq!(gone.iter().map(|pod| pod.ours).collect::<Vec<_>>(), stopped);
         }
+    }
+
+    #[test]
+    fn a_replica_that_takes_over_takes_what_goes_for_asked_for_and_what_had_ended_before_is_not_told() {
+        let pod = |version: u32, more: serde_json::Value| -> ObjectView {
+            let mut pod = serde_json::json!({ "metadata": { "name": "pod", "namespace": "ns", "uid": "p",
+                "resourceVersion": version.to_string(), "ownerReferences": [{ "apiVersion": "kubeflow.org/v1",
+                    "kind": "PyTorchJob", "name": "job", "uid": "u", "controller": true }] } });
+            json_patch::merge(&mut pod, &more);
+            serde_json::from_value(pod).unwrap()
+        };
+        let deleted = serde_json::json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } });
+        let failed = serde_json::json!({ "status": { "phase": "Failed", "containerStatuses": [{ "name": "pytorch",
+            "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "terminated": { "exitCode": 1, "finishedAt": "2025-12-31T00:00:00Z" } } }] } });
+        let index = Index::default();
+        let owner = JobId::new("ns", "u");
+        let feed = |event| index.feed(ChildKind::Pod, event);
+        feed(Event::Apply(pod(
+            1,
+            serde_json::json!({ "status": { "phase": "Running" } }),
+        )));
+        feed(Event::Apply(pod(2, deleted.clone())));
+        index.take_over();
+        feed(Event::Delete(pod(3, deleted.clone())));
+        let stopped = index.departures().stopped.take(&owner);
+        assert!(stopped.len() == 1 && stopped[0].ours, "{stopped:?}");
+        assert!(index.departures().disrupted.take(&owner).is_empty());
+
+        feed(Event::Apply(pod(4, failed.clone())));
+        let mut gone = failed;
+        json_patch::merge(&mut gone, &deleted);
+        feed(Event::Apply(pod(5, gone.clone())));
+        feed(Event::Delete(pod(6, gone)));
+        assert!(index.departures().stopped.take(&owner).is_empty());
     }
 }

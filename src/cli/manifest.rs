@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::api::PyTorchJob;
 use crate::api::structural::{Misfit, misfits};
+use crate::api::{PyTorchJob, without_place};
 use crate::cli::metadata;
 use crate::cli::place::Place;
 use crate::cli::yaml::documents;
@@ -66,7 +66,7 @@ pub(super) fn decode(schema: &Value, origin: Option<&str>, place: &Place, mut do
     if let (Err(error), true) = (&job, misfits.is_empty()) {
         misfits.push(Misfit {
             field: error.path().to_string(),
-            message: error.inner().to_string(),
+            message: without_place(error.inner()),
         });
     }
     Document {

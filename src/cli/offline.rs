@@ -214,18 +214,17 @@ pub(super) fn validate(contents: &Contents, format: Option<Format>) -> Result<Re
 /// template that cannot be decoded says less.
 fn faults(document: &Document) -> Vec<Fault> {
     let mut problems = document.job.as_ref().map_or_else(Vec::new, |job| problems(job));
-    let path = |field: &str| field.replace(['.', '[', ']'], "");
     let misfits_in = |field: &str| {
-        let within = path(field);
-        let mut all = document.misfits.iter().map(|misfit| path(&misfit.field));
+        let within = segments(field);
+        let mut all = document.misfits.iter().map(|misfit| segments(&misfit.field));
         all.any(|misfit| misfit.len() > within.len() && misfit.starts_with(&within))
     };
     problems.retain(|problem| !(problem.field.ends_with(".template") && misfits_in(&problem.field)));
-    let said: Vec<String> = problems.iter().map(|problem| path(&problem.field)).collect();
+    let said: Vec<Vec<&str>> = problems.iter().map(|problem| segments(&problem.field)).collect();
     let misfits = document.misfits.iter().cloned();
-    let misfits = misfits.filter(|misfit| !said.contains(&path(&misfit.field)));
+    let misfits = misfits.filter(|misfit| !said.contains(&segments(&misfit.field)));
     let misfits = misfits.map(|Misfit { field, message }| (field, message));
-    let problems = problems.into_iter();
+    let problems = problems.iter().cloned();
     let problems = problems.map(|Problem { field, message, .. }| (field, message));
     let fault = |(field, message): (String, String)| Fault {
         line: document.place.line(&field),
@@ -235,4 +234,9 @@ fn faults(document: &Document) -> Vec<Fault> {
     let mut faults: Vec<_> = problems.chain(misfits).map(fault).collect();
     faults.sort_by_key(|fault| fault.line);
     faults
+}
+
+/// The parts of a path, which the planner and the schema spell differently.
+fn segments(field: &str) -> Vec<&str> {
+    field.split(['.', '[', ']']).filter(|part| !part.is_empty()).collect()
 }

@@ -55,6 +55,14 @@ impl Place {
         }
     }
 
+    /// The same for another object than the one that stands there, whose fields have no lines.
+    pub(super) fn without_lines(&self) -> Self {
+        Self {
+            text: Rc::default(),
+            ..self.clone()
+        }
+    }
+
     /// The line of a field of the object, from 1, or of what it is missing in.
     pub(super) fn line(&self, field: &str) -> Option<u64> {
         let parse = || documents(&self.text.text).unwrap_or_default();

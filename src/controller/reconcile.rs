@@ -152,7 +152,7 @@ fn of_departures(context: &Context, job: &JobRef<'_>, owned: &Snapshot) -> Vec<E
     let waits = planner::scales_down(job.object, &owned.pods);
     let stopped = departures.stopped.take_if(&job.id(), |pod| !(waits && pod.ours));
     let lost = events::of_departures(job.object, &lost);
-    let stopped = planner::stops(job.object, &stopped, clock::now());
+    let stopped = planner::stops(job.object, &stopped);
     lost.into_iter().chain(stopped).collect()
 }
 

@@ -35,7 +35,7 @@ pub(crate) async fn doubt_what_is_older(options: &Options, context: &Context) {
             None
         }
     };
-    context.index.departures().forget();
+    context.index.take_over();
     context.index.jobs().led_from(version.unwrap_or(u64::MAX));
 }
 

@@ -48,7 +48,7 @@ pub use in_place::{Asked, Doing, InPlace, Mark, Resource, Restart};
 pub use init_container::InitContainer;
 pub use plan::{Action, Contents, Count, Event, Plan, StatusWrite, Urgency, Use};
 pub use policy::backoff_limit::in_place as restarts_in_place;
-pub use policy::graceful_stop_seconds::{Stopped, scales_down, told_of as stops};
+pub use policy::graceful_stop_seconds::{Stopped, scales_down, stops};
 pub use refusal::undecodable;
 pub use status::accounting::goodput;
 pub use status::conditions::{finished, is_true, state};

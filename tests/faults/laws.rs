@@ -123,7 +123,7 @@ impl Replay<'_> {
         }
     }
 
-    /// Whether nobody but the operator can have removed a pod, before it may.
+    /// Whether a pod that only the operator can remove is gone before it may be.
     fn is_early(&self, record: &Record) -> bool {
         let mut jobs = self.jobs.values().map(|job| &job.object);
         let lost = jobs.find(|job| job["metadata"]["annotations"][LOST] == uid(&record.object));

@@ -2,7 +2,7 @@
 
 use crate::api::{CleanPodPolicy, ReplicaType};
 use crate::planner::{Phase, Plan, Stopped, scales_down, stops};
-use crate::support::fixture::{JobBuilder, Scene, at, elastic_workers, master_and_workers};
+use crate::support::fixture::{JobBuilder, Scene, at, elastic_workers, master_and_workers, time};
 
 fn job() -> JobBuilder {
     master_and_workers(1).policy("gracefulStopSeconds", 60)
@@ -195,48 +195,56 @@ fn without_the_policy_nothing_is_told() {
 
 #[test]
 fn a_scale_down_waits_for_its_last_pod_and_what_others_take_away_is_told_by_name() {
-    let stopped = |name: &str, asked: i64, ours: bool| Stopped {
+    let stopped = |name: &str, asked: i64, gone: i64, ours: bool| Stopped {
         name: name.to_owned(),
         asked: at(asked),
+        gone: at(gone),
         ours,
     };
-    let told = |scene: &Scene, stopped: &[Stopped], now: i64| -> Vec<String> {
-        let events = stops(&scene.job, stopped, at(now));
+    let told = |scene: &Scene, stopped: &[Stopped]| -> Vec<String> {
+        let events = stops(&scene.job, stopped);
         events.into_iter().map(|event| event.message).collect()
     };
     let mut scene = job().running();
-    let gone = [stopped("job-worker-2", 1, true), stopped("job-worker-1", 2, true)];
+    let gone = [
+        stopped("job-worker-2", 1, 4, true),
+        stopped("job-worker-1", 2, 10, true),
+    ];
     let all = ["All pods of the scale-down have ended 9 s after they were asked to; they had 60 s."];
-    assert_eq!(told(&scene, &gone, 10), all);
+    assert_eq!(told(&scene, &gone), all);
     assert!(!scales_down(&scene.job, &scene.pods));
     scene.pods[1].name = "job-worker-1".to_owned();
     assert!(scales_down(&scene.job, &scene.pods));
 
-    let replaced = [stopped("job-worker-0", 1, true)];
-    assert!(told(&scene, &replaced, 10).is_empty(), "an event of its own tells why");
+    let replaced = [stopped("job-worker-0", 1, 10, true)];
+    assert!(told(&scene, &replaced).is_empty(), "an event of its own tells why");
     let taken: Vec<_> = (0..7)
-        .map(|index| stopped(&format!("job-worker-{index}"), 1, false))
+        .map(|index| stopped(&format!("job-worker-{index}"), 1, 5, false))
         .collect();
     let five = "job-worker-0, job-worker-1, job-worker-2, job-worker-3, job-worker-4";
     for (count, note) in [
-        (1, "Pod job-worker-0 has ended 4 s after it was asked to; it had 60 s."),
+        (1, "Pod job-worker-0 has ended 4 s after it was asked to."),
         (
             2,
-            "Pods job-worker-0, job-worker-1 have ended 4 s after they were asked to; they had 60 s.",
+            "Pods job-worker-0, job-worker-1 have ended 4 s after they were asked to.",
         ),
         (
             7,
-            &format!("Pods {five} and 2 more have ended 4 s after they were asked to; they had 60 s."),
+            &format!("Pods {five} and 2 more have ended 4 s after they were asked to."),
         ),
     ] {
-        assert_eq!(told(&scene, &taken[..count], 5), [note]);
+        assert_eq!(told(&scene, &taken[..count]), [note]);
     }
+    let late = [stopped("job-worker-0", 1, 1000, false)];
     assert!(
-        told(&scene, &taken, 1000).is_empty(),
+        told(&scene, &late).is_empty(),
         "another event tells of a node that is lost"
     );
+    scene.job.metadata.deletion_timestamp = Some(time(1));
+    assert!(told(&scene, &taken).is_empty(), "the garbage collector takes all");
+    scene.job.metadata.deletion_timestamp = None;
     scene.suspend(true);
-    assert!(told(&scene, &taken, 5).is_empty(), "all pods are told of at once");
+    assert!(told(&scene, &taken).is_empty(), "all pods are told of at once");
     let scene = master_and_workers(1).running();
-    assert!(told(&scene, &gone, 10).is_empty(), "the policy is not set");
+    assert!(told(&scene, &gone).is_empty(), "the policy is not set");
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::api_server::request::Target;
 use super::api_server::{Answer, Change, Object, Request, Resource, Store, finished};
 use super::nodes::{
-    End, Life, Nodes, asked_to_restart, backs_off, deleting, ends, expected_ends, owner, pods, running, uid,
+    Life, Nodes, asked_to_restart, backs_off, deleting, ends, expected_ends, owner, pods, running, uid,
 };
 use super::policies::{
     accounts, excluded, gave_up, ignores, may_be_forced, restarts_otherwise, stands_still, startup_is_over, window,
@@ -21,7 +21,7 @@ use super::process::{Millis, wall};
 use crate::api::names;
 
 /// The longest that requests of one plan are sent: five seconds for the last to begin, five to wait for its turn.
-pub(super) const PASS: Millis = 10_500;
+const PASS: Millis = 10_500;
 /// How often an object may be created again for a job that is gone before the operator has to ask itself why it goes.
 const FOR_A_GHOST: u32 = 2;
 /// A leader sends nothing later than this after it sent its last renewal.
@@ -60,8 +60,8 @@ pub(super) struct Job {
     pub(super) name: String,
     /// Since when it is to have no new pods, and from which version on.
     unwanted: Option<(Millis, u64)>,
-    /// Since when it is on its way out.
-    leaves: Option<Millis>,
+    /// Since when it is on its way out, and from which version on.
+    leaves: Option<(Millis, u64)>,
     gone: bool,
     /// Since when it has so many replicas of a role, and from which version on.
     sizes: BTreeMap<&'static str, (u64, Millis, u64)>,
@@ -159,7 +159,7 @@ fn version(object: &Value) -> u64 {
     version.parse().unwrap_or(0)
 }
 
-fn condition<'a>(job: &'a Value, type_: &str) -> Option<&'a Value> {
+pub(super) fn condition<'a>(job: &'a Value, type_: &str) -> Option<&'a Value> {
     let conditions = job["status"]["conditions"].as_array()?;
     conditions.iter().find(|condition| condition["type"] == type_)
 }
@@ -299,11 +299,11 @@ impl Laws {
             job.created_for_ghost.clear();
             job.asked_to_restart.clear();
             job.unwanted = job.unwanted.map(|(_, version)| (now, version));
-            job.leaves = job.leaves.map(|_| now);
+            job.leaves = job.leaves.map(|(_, version)| (now, version));
             job.image = job.image.take().map(|(image, _, version)| (image, now, version));
             if job.gone {
                 job.unwanted = Some((now, store.version()));
-                job.leaves = Some(now);
+                job.leaves = Some((now, store.version()));
             }
         }
         self.jobs = known;
@@ -515,7 +515,7 @@ impl Laws {
             return Err(format!("{what} was deleted without its UID"));
         }
         let Some(job_uid) = owner(object) else {
-            let excused = self.was_left_just_now(object, sent).then_some(());
+            let excused = self.was_left_unnoticed(object, sent).then_some(());
             return excused.ok_or_else(|| format!("{what} was deleted although no job controls it"));
         };
         let restored = self.restored.is_some();
@@ -529,6 +529,10 @@ impl Laws {
             ));
         };
         job.asked_to_go.insert(uid(object).to_owned());
+        if options["gracePeriodSeconds"] == 0 && !restored {
+            let stored = stored_job(store, &job.namespace, job_uid).ok_or("a pod of no job was deleted by force")?;
+            return may_be_forced(object, stored, sent.now).map_err(|why| format!("{what} was deleted {why}"));
+        }
         if sent.target.key.resource.plural != "pods" || job.edited || job.unwanted.is_some() || restored {
             return Ok(());
         }
@@ -536,19 +540,20 @@ impl Laws {
             return Ok(());
         };
         let life = nodes.lives.get(uid(object)).cloned().unwrap_or_default();
-        if options["gracePeriodSeconds"] == 0 {
-            return may_be_forced(object, stored, sent.now).map_err(|why| format!("{what} was deleted {why}"));
-        }
         needed(object, stored, &life).map_err(|why| format!("{what} was deleted {why}"))
     }
 
-    /// Whether the job of an object began to be deleted, leaving the object behind, when the request may have been on
-    /// its way.
-    fn was_left_just_now(&self, object: &Value, sent: &Sent<'_>) -> bool {
+    /// Whether the job of an object began to be deleted, leaving the object behind, and the operator did not have to
+    /// know that when it sent the request.
+    fn was_left_unnoticed(&self, object: &Value, sent: &Sent<'_>) -> bool {
         let name = &object["metadata"]["labels"]["training.kubeflow.org/job-name"];
-        let of_job = |job: &&Job| job.namespace == sent.target.key.namespace && *name == job.name;
-        let mut leave = self.jobs.values().filter(of_job).filter_map(|job| job.leaves);
-        leave.any(|since| sent.at <= since + PASS)
+        let of_job = |job: &Job| job.namespace == sent.target.key.namespace && *name == job.name;
+        let knowledge = &self.knowledge[sent.replica];
+        let mut left = self.jobs.iter().filter(|(_, job)| of_job(job));
+        left.any(|(uid, job)| {
+            job.leaves
+                .is_some_and(|(since, version)| !knowledge.has_to_know(uid, since, version, sent.at))
+        })
     }
 
     fn status(&mut self, sent: &Sent<'_>, store: &Store, nodes: &Nodes) -> Result<(), String> {
@@ -592,7 +597,7 @@ impl Laws {
         }
         job.count(after, nodes)?;
         if !restored {
-            job.within_window(after, sent.now)?;
+            job.within_window(after, sent.at)?;
         }
         let newly = is_true(after, "Succeeded") && !is_true(before, "Succeeded");
         if newly && job.successes_undone + nodes.successes_of(uid(after)) == 0 {
@@ -669,7 +674,9 @@ impl Job {
             return Err(format!("{counted} restarts are counted with a backoffLimit of {limit}"));
         }
         self.restarts = counted;
-        let failed = nodes.failures_of(uid(job));
+        let own = || nodes.lives.values().filter(|life| life.job == uid(job));
+        let ignored = own().filter(|life| ignores(job, life)).count();
+        let failed = nodes.failures_of(uid(job)) - i64::try_from(ignored).unwrap();
         if restarts_otherwise(job) {
             return Ok(());
         }
@@ -682,7 +689,7 @@ impl Job {
         Ok(())
     }
 
-    /// A job is not started again more often than its window allows.
+    /// A job is not started again more often than its window allows, by the times at which the operator said so.
     fn within_window(&mut self, job: &Value, now: Millis) -> Result<(), String> {
         let known = i64::try_from(self.restarted.len()).unwrap();
         self.restarted.extend((known..self.restarts).map(|_| now));
@@ -706,7 +713,7 @@ impl Job {
             (false, None) => Some((now, version)),
         };
         if gone || deleting(job) {
-            self.leaves = self.leaves.or(Some(now));
+            self.leaves = self.leaves.or(Some((now, version)));
         }
         if let Some(image) = image_of_templates(job)
             && self.image.as_ref().is_none_or(|(known, ..)| known != image)
@@ -770,7 +777,7 @@ fn needed(pod: &Value, job: &Value, life: &Life) -> Result<(), String> {
     let status = &job["status"];
     let replaced = status["replacedPods"].as_array().into_iter().flatten();
     let counted = replaced.into_iter().any(|uid| *uid == pod["metadata"]["uid"]);
-    let ignored = matches!(life.ended, Some(End::Exited(code)) if ignores(job, code));
+    let ignored = ignores(job, life);
     let uncounted = life.failed() && pod["status"]["phase"] == "Failed" && !counted && !ignored;
     if uncounted && !restarts_in_place(job) && !is_of_ended_attempt(pod, job) {
         return Err("before its failure was counted".into());

@@ -115,6 +115,15 @@ impl Nodes {
         i64::try_from(lives.count()).unwrap()
     }
 
+    /// A pod is gone.
+    pub(super) fn gone(&mut self, pod: &Value, now: Millis) {
+        self.stop(pod);
+        let life = self.lives.get_mut(uid(pod));
+        if let Some((_, until)) = life.and_then(|life| life.stands.last_mut()) {
+            *until = now.min(*until);
+        }
+    }
+
     /// A pod was told to stop.
     pub(super) fn stop(&mut self, pod: &Value) {
         let life = self.lives.entry(uid(pod).to_owned()).or_default();
@@ -171,13 +180,11 @@ pub(super) fn unready(pod: &mut Value, now: Millis) {
 }
 
 /// Which run of its container does not write, if one does not.
-fn still(pod: &Value) -> Option<&Value> {
+pub(super) fn still(pod: &Value) -> Option<&Value> {
     let conditions = pod["status"]["conditions"].as_array()?;
-    let mut unready = conditions
-        .iter()
-        .filter(|entry| entry["type"] == "ContainersReady" && entry["status"] == "False");
+    let unready = |entry: &Value| entry["type"] == "ContainersReady" && entry["status"] == "False";
     let started = &pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"];
-    unready.next().and(Some(started).filter(|started| started.is_string()))
+    (conditions.iter().any(unready) && started.is_string()).then_some(started)
 }
 
 /// The containers run.

@@ -3,11 +3,11 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::laws::{PASS, is_true, terminal, time};
-use super::nodes::Life;
+use super::laws::{condition, is_true, terminal, time};
+use super::nodes::{End, Life};
 use super::process::{Millis, wall};
 use super::random::Random;
-use super::schedule::Restarts;
+use super::schedule::{Restarts, Step};
 use crate::api::names;
 
 /// A failure with this exit code is not counted by a job with rules, and one with the other is the end.
@@ -16,6 +16,8 @@ const FATAL: i32 = 143;
 /// Seconds without progress, and how long the operator waits after the kubelet has said so.
 const STANDS: i64 = 10;
 const ROUND: Millis = 31_000;
+/// The longest that a watch hangs before that is noticed.
+const DEAF: Millis = 90_000;
 
 /// What a job has of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,7 +31,7 @@ pub(super) struct Policies {
     /// One restart of the whole job in so many seconds.
     window: Option<i64>,
     /// What becomes of a replica that stands still.
-    pub(super) stall: Option<&'static str>,
+    stall: Option<&'static str>,
 }
 
 impl Policies {
@@ -52,6 +54,22 @@ impl Policies {
                 .once_in(3)
                 .then(|| *random.pick(&["Warn", "Fail", "Restart", "Restart"])),
         }
+    }
+
+    /// What has to happen for them to have anything to decide.
+    pub(super) fn steps(&self, random: &mut Random) -> Vec<Step> {
+        let mut pod = || usize::try_from(random.within(0..64)).unwrap();
+        let mut steps = Vec::new();
+        if self.stall.is_some() {
+            steps.push(Step::StandStill(pod()));
+        }
+        if self.window.is_some() {
+            steps.extend([Step::Exit(pod(), 1), Step::Exit(pod(), 1)]);
+        }
+        if self.rules {
+            steps.push(Step::Exit(pod(), IGNORED));
+        }
+        steps
     }
 
     /// As fields under `runPolicy`.
@@ -79,9 +97,9 @@ impl Policies {
     }
 }
 
-/// Whether this failure of a pod is not counted.
-pub(super) fn ignores(job: &Value, code: i32) -> bool {
-    code == IGNORED && !job["spec"]["runPolicy"]["failurePolicy"].is_null()
+/// Whether this end of a pod is a failure that is not counted.
+pub(super) fn ignores(job: &Value, life: &Life) -> bool {
+    life.failed() && life.ended == Some(End::Exited(IGNORED)) && !job["spec"]["runPolicy"]["failurePolicy"].is_null()
 }
 
 /// Whether something else than a failure may be a restart.
@@ -100,9 +118,13 @@ pub(super) fn gave_up(job: &Value) -> bool {
     told && job["status"]["observedGeneration"] == job["metadata"]["generation"]
 }
 
-/// Nobody is too late before it is late.
+/// A startup deadline is never enforced early.
 pub(super) fn startup_is_over(before: &Value, after: &Value, now: Millis) -> Result<(), String> {
-    let failed = |job: &Value| is_true(job, "Failed") && job["status"].to_string().contains("startupDeadlineSeconds");
+    let failed = |job: &Value| {
+        let message = condition(job, "Failed").map(|failed| &failed["message"]);
+        let told = message.and_then(Value::as_str);
+        is_true(job, "Failed") && told.is_some_and(|told| told.contains("startupDeadlineSeconds"))
+    };
     let newly = (gave_up(after) && !is_true(before, "Suspended")) || (failed(after) && !terminal(before));
     let seconds = after["spec"]["runPolicy"]["startupDeadlineSeconds"].as_i64();
     let since = time(&before["status"]["startingSince"]);
@@ -126,8 +148,8 @@ pub(super) fn stands_still<'a>(
     if terminal(after) || is_true(after, "Suspended") {
         return Err("a job stalls that does not run".into());
     }
-    // The kubelet tells whole seconds, and the plan may be older than the end of it.
-    let long = |(from, until): &(Millis, Millis)| now.min(until.saturating_add(PASS)) + 1_000 >= from + ROUND;
+    // The kubelet tells whole seconds. Who does not hear that it is over believes that it goes on.
+    let long = |(from, until): &(Millis, Millis)| now + 1_000 >= from + ROUND && now <= until.saturating_add(DEAF);
     let stood = is_true(before, "Stalled") || lives.any(|life| life.stands.iter().any(long));
     stood.then_some(()).ok_or_else(|| "a stall is told early".into())
 }

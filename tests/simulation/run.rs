@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::api_server::{Resource, finished};
 use super::jobs::{CHILDREN, NAMESPACE, born};
 use super::laws::{is_true, of_another_image, policy, replica_of, replicas, rests, terminal};
-use super::nodes::{deleting, owner, pending_group, pods, running, uid};
+use super::nodes::{deleting, owner, pending_group, pods, running, still, uid};
 use super::process::{Millis, wall};
 use super::schedule::Schedule;
 use super::world::{QUIET, World};
@@ -70,11 +70,12 @@ fn live(world: &mut World) -> Result<(), String> {
 
 /// Whether a deadline or a TTL may end the silence.
 fn expects_deadline(world: &World) -> bool {
-    let limited = |job| {
-        let limits = ["activeDeadlineSeconds", "startupDeadlineSeconds", "progressPolicy"];
-        limits.iter().any(|limit| !policy(job, limit).is_null())
+    let limited = |job: &Value| {
+        !policy(job, "activeDeadlineSeconds").is_null()
+            || !job["status"]["startingSince"].is_null()
+            || own_pods(world, uid(job)).into_iter().any(|pod| still(pod).is_some())
     };
-    let expects = |job| limited(job) && !terminal(job) && !rests(job);
+    let expects = |job: &Value| limited(job) && !terminal(job) && !rests(job);
     world.jobs().any(expects)
 }
 

@@ -184,13 +184,12 @@ impl Schedule {
                 (time, job, step(&mut random, &shapes[job], replicas))
             })
             .collect();
-        let mut own = Random::new(seed.rotate_left(32) ^ 0x9019);
+        // Numbers of its own, so that a seed of before is the same schedule with policies.
+        let mut own = Random::new(seed.rotate_left(32));
         for (job, shape) in shapes.iter_mut().enumerate() {
             shape.policies = Policies::draw(&mut own, shape.restarts);
-            if shape.policies.stall.is_some() {
-                let pod = usize::try_from(own.within(0..64)).unwrap();
-                steps.push((own.within(3_000..END), job, Step::StandStill(pod)));
-            }
+            let own_steps = shape.policies.steps(&mut own).into_iter();
+            steps.extend(own_steps.map(|step| (own.within(3_000..END), job, step)));
         }
         steps.extend(story.into_iter().map(|(time, step)| (time, 0, step)));
         steps.sort_by_key(|(time, ..)| *time);

@@ -651,7 +651,7 @@ impl World {
         let pod = &change.after;
         let id = uid(pod).to_owned();
         if change.gone {
-            self.nodes.stop(pod);
+            self.nodes.gone(pod, self.now);
             self.collect_within(10..100);
             return;
         }

@@ -27,7 +27,6 @@ use crate::cli::convert::parts::Converted;
 use crate::cli::files::{self, Contents, Object};
 use crate::cli::manifest::{Document, decode, is_job, without_nulls};
 use crate::cli::offline::{Format, Report, printed, validate};
-use crate::cli::place::Place;
 
 /// Converts every PyTorchJob and every `TrainJob`; these need their runtimes beside them. Nothing is printed on
 /// standard output if a job is invalid.
@@ -99,7 +98,12 @@ fn to_kubeflow(
     });
     let converted = said(&title, result, report);
     for job in &converted {
-        let document = decode(schema, object.origin.as_deref(), &Place::default(), job.clone());
+        let document = decode(
+            schema,
+            object.origin.as_deref(),
+            &object.place.without_lines(),
+            job.clone(),
+        );
         if !is_valid(document, report)? {
             return Ok(Vec::new());
         }

@@ -26,8 +26,10 @@ const NAMED: usize = 5;
 /// job, or by a restart of the whole job in new pods.
 #[must_use]
 pub(crate) fn told(world: &World<'_>, status: &JobStatus) -> Option<Event> {
+    let (grace, _) = world.job.spec.run_policy.stop_periods()?;
     let Time(asked) = asked(world, &world.status(), status)?;
-    event(world.job, "All pods have", "they", asked, world.now)
+    let took = within(asked, world.now, grace)?;
+    Some(event(all_ended("All pods", took, grace)))
 }
 
 /// A pod that was asked to end, and is gone.
@@ -37,7 +39,9 @@ pub struct Stopped {
     pub name: String,
     /// When it was asked.
     pub asked: Timestamp,
-    /// Whether we asked.
+    /// When it was seen to be gone.
+    pub gone: Timestamp,
+    /// Whether we asked. Whoever else did may have given it another time.
     pub ours: bool,
 }
 
@@ -50,30 +54,46 @@ pub fn scales_down(job: &PyTorchJob, pods: &[Pod]) -> bool {
 /// Tells how long pods took that nothing stored tells of, because others of the job go on: those of a scale-down, and
 /// those that somebody else took away. Not a decision: they are known to the replica that saw them go.
 #[must_use]
-pub fn told_of(job: &PyTorchJob, stopped: &[Stopped], now: Timestamp) -> Vec<Event> {
-    if !wants_pods(job) {
+pub fn stops(job: &PyTorchJob, stopped: &[Stopped]) -> Vec<Event> {
+    if !wants_pods(job) || job.metadata.deletion_timestamp.is_some() {
         return Vec::new();
     }
+    let Some((grace, _)) = job.spec.run_policy.stop_periods() else {
+        return Vec::new();
+    };
     let (ours, taken): (Vec<_>, Vec<_>) = stopped.iter().partition(|pod| pod.ours);
-    let surplus = ours.into_iter().filter(|pod| is_surplus(job, &pod.name));
-    let surplus = surplus.map(|pod| pod.asked).min();
-    let surplus = surplus.and_then(|asked| event(job, "All pods of the scale-down have", "they", asked, now));
-    let first = taken.iter().map(|pod| pod.asked).min();
-    let taken = first.and_then(|asked| {
-        let (who, they) = named(&taken);
-        event(job, &who, they, asked, now)
-    });
-    surplus.into_iter().chain(taken).collect()
+    let surplus: Vec<_> = ours.into_iter().filter(|pod| is_surplus(job, &pod.name)).collect();
+    let of_scale_down = took(&surplus, grace);
+    let of_scale_down = of_scale_down.map(|took| event(all_ended("All pods of the scale-down", took, grace)));
+    let of_others = took(&taken, grace).map(|took| event(named(&taken, took)));
+    of_scale_down.into_iter().chain(of_others).collect()
 }
 
-/// The pods by name with the verb, and the pronoun.
-fn named(pods: &[&Stopped]) -> (String, &'static str) {
+/// Seconds from the first request to the last end.
+fn took(pods: &[&Stopped], grace: i32) -> Option<i64> {
+    let asked = pods.iter().map(|pod| pod.asked).min()?;
+    let gone = pods.iter().map(|pod| pod.gone).max()?;
+    within(asked, gone, grace)
+}
+
+/// The same of two times, unless it took so long that it was something else.
+fn within(asked: Timestamp, gone: Timestamp, grace: i32) -> Option<i64> {
+    let took = gone.duration_since(asked);
+    let longest = SignedDuration::from_secs(grace.into()).saturating_add(LATE);
+    (took <= longest).then(|| took.as_secs())
+}
+
+/// Says it of pods that somebody else took away, by name.
+fn named(pods: &[&Stopped], took: i64) -> String {
     let names: Vec<_> = pods.iter().take(NAMED).map(|pod| pod.name.as_str()).collect();
     let names = names.join(", ");
     match pods.len() {
-        1 => (format!("Pod {names} has"), "it"),
-        ..=NAMED => (format!("Pods {names} have"), "they"),
-        all => (format!("Pods {names} and {} more have", all - NAMED), "they"),
+        1 => format!("Pod {names} has ended {took} s after it was asked to."),
+        ..=NAMED => format!("Pods {names} have ended {took} s after they were asked to."),
+        all => format!(
+            "Pods {names} and {} more have ended {took} s after they were asked to.",
+            all - NAMED
+        ),
     }
 }
 
@@ -82,18 +102,17 @@ fn is_surplus(job: &PyTorchJob, pod: &str) -> bool {
     Replica::parse(name, pod).is_some_and(|replica| replica.index >= job.spec.replicas(replica.type_))
 }
 
-fn event(job: &PyTorchJob, who: &str, they: &str, asked: Timestamp, now: Timestamp) -> Option<Event> {
-    let (grace, _) = job.spec.run_policy.stop_periods()?;
-    let took = now.duration_since(asked);
-    if took > SignedDuration::from_secs(grace.into()).saturating_add(LATE) {
-        return None;
-    }
-    let (took, were) = (took.as_secs(), if they == "it" { "was" } else { "were" });
-    Some(Event {
+/// Says it of pods that all had the time of the job.
+fn all_ended(who: &str, took: i64, grace: i32) -> String {
+    format!("{who} have ended {took} s after they were asked to; they had {grace} s.")
+}
+
+fn event(message: String) -> Event {
+    Event {
         warning: false,
         reason: reason::STOPPED_PODS,
-        message: format!("{who} ended {took} s after {they} {were} asked to; {they} had {grace} s."),
-    })
+        message,
+    }
 }
 
 /// When the pods were asked that the stored status counts, and the new one does no more.

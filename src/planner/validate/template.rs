@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::api::{ReplicaSpec, names};
+use crate::api::{ReplicaSpec, names, without_place};
 use crate::planner::validate::Found;
 
 /// Checks the template of a replica, named `field`.
@@ -29,15 +29,6 @@ pub(crate) fn check(field: &str, spec: &ReplicaSpec, found: &mut Found) {
             );
         }
         check_resources(&format!("{field}.spec.containers[{index}].resources"), container, found);
-    }
-}
-
-/// What is wrong, without the place in a text that only the operator has.
-fn without_place(error: &serde_json::Error) -> String {
-    let said = error.to_string();
-    match said.rsplit_once(" at line ") {
-        Some((what, _)) => what.to_owned(),
-        None => said,
     }
 }
 

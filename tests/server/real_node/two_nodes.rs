@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::job::with;
 use crate::real_node::recovery::{Training, ranks, when};
-use crate::real_node::{TIMEOUT, node, site};
+use crate::real_node::{TIMEOUT, job, node, site, with_container, with_template};
 use crate::rig::Site;
 
 /// How long the pods tolerate a node that does not answer, in seconds; then their deletion is asked for.
@@ -139,6 +139,27 @@ async fn lost(site: &Site, second: &Node, strategy: &str) {
     );
 }
 
+/// The scheduler would rather have the pod on the second node, where it is killed, and tries another one then.
+async fn excluded(site: &Site, second: &Node) {
+    let script = format!("[ \"$NODE\" = {} ] && exit 137; exec sleep 3600", second.name());
+    let here = json!({ "key": "kubernetes.io/hostname", "operator": "In", "values": [second.name()] });
+    let rather = json!([{ "weight": 100, "preference": { "matchExpressions": [here] } }]);
+    let template =
+        json!({ "affinity": { "nodeAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": rather } } });
+    let name = json!({ "env": [{ "name": "NODE", "valueFrom": { "fieldRef": { "fieldPath": "spec.nodeName" } } }] });
+    let job = with_container(with_template(job("picky", "ExitCode", &script), &template), &name);
+    let policy = json!({ "nodeExclusion": { "afterFailures": 1, "windowSeconds": 600, "max": 1 } });
+    site.create(&with(job, &json!({ "spec": { "runPolicy": policy } })))
+        .await;
+    let job = site
+        .wait("picky", |job| job.is("Running") && job.status["restarts"] == 1)
+        .await;
+    let pod = site.pod_running("picky-master-0").await;
+    assert_eq!(pod.spec.unwrap().node_name.as_deref(), Some(node(site.cluster).name()));
+    assert_eq!(job.status["excludedNodes"][0]["name"], second.name());
+    site.described("picky", &["NodeExcluded", second.name()]).await;
+}
+
 fn is_unknown(node: &KubeNode) -> bool {
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
@@ -147,12 +168,15 @@ fn is_unknown(node: &KubeNode) -> bool {
 
 #[tokio::test]
 #[ignore = "needs a real node: make test-real"]
-async fn training_goes_on_elsewhere_when_a_node_is_drained_and_when_its_machine_is_dead() {
+async fn training_goes_on_elsewhere_when_a_node_is_excluded_or_drained_and_when_its_machine_is_dead() {
     let site = site().await;
     let nodes = Api::<KubeNode>::all(site.client.clone());
     for strategy in ["Recreate", "InPlace"] {
         let second = node(site.cluster).another(site.client.clone()).await.unwrap();
         second.load_project_images().await.unwrap();
+        if strategy == "Recreate" {
+            excluded(&site, &second).await;
+        }
         drained(&site, &second, strategy).await;
         lost(&site, &second, strategy).await;
         nodes.delete(second.name(), &DeleteParams::default()).await.unwrap();

@@ -10,14 +10,24 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::cli::kubectl::logs::printer::Printer;
 use crate::cli::kubectl::logs::run::{Key, Run};
-use crate::cli::kubectl::logs::source::{Lines, Look, Reading, Said, Source};
+use crate::cli::kubectl::logs::source::{Broken, Lines, Look, Reading, Said, Source};
+
+/// A log that cannot be read is asked for again after one look at the pods, then two, four, and so on up to this power.
+const PAUSES: u32 = 5;
 
 /// How far the log of a run has been read.
 #[derive(Debug, Default)]
 struct Progress {
     state: State,
-    /// When the last line was written.
+    /// Lines to begin with, where nothing has been read yet.
+    tail: Option<i64>,
+    /// Whether a line came.
+    read: bool,
+    /// When the last line was written, if that was asked for.
     until: Option<Timestamp>,
+    /// Looks until it is asked for again, and how often it was in vain.
+    pause: u32,
+    tries: u32,
     /// Why it last could not be read.
     trouble: Option<String>,
 }
@@ -27,10 +37,14 @@ enum State {
     /// It is being read.
     #[default]
     Open,
-    /// The answer has ended, as it does with the run, and as it does when a proxy in between has waited long enough.
+    /// The answer has ended: a proxy in between may have waited long enough.
     Ended,
+    /// The answer has ended that was asked for after the run had: there is no more.
+    Whole,
     /// The answer broke off, or there was none.
     Broken,
+    /// It may not be read.
+    Refused,
 }
 
 /// Logs on their way to the output.
@@ -38,8 +52,6 @@ pub(super) struct Copy<'a, W> {
     pub source: &'a Source,
     pub printer: Printer<W>,
     pub follow: bool,
-    /// Lines of each run to begin with.
-    pub tail: Option<i64>,
     pub known: Known,
     pub lines: SelectAll<Lines>,
 }
@@ -54,44 +66,66 @@ impl Known {
         self.0.is_empty()
     }
 
-    /// Whether there are logs and none of them could be read.
-    pub(super) fn is_silent(&self) -> bool {
-        let silent = |progress: &Progress| progress.state == State::Broken && progress.until.is_none();
+    /// Whether there are logs and none of them can be read: `for_good` if that will not change.
+    pub(super) fn is_silent(&self, for_good: bool) -> bool {
+        let silent = |progress: &Progress| match progress.state {
+            State::Refused => true,
+            State::Broken => !for_good && !progress.read,
+            _ => false,
+        };
         !self.is_empty() && self.0.values().all(silent)
     }
 
-    /// How to read a run that is not being read and may have more to say.
-    fn reading(&mut self, run: Run, tail: Option<i64>) -> Option<Reading> {
-        let known = self.0.get(&run.key());
-        let after = known.and_then(|progress| progress.until);
-        let wanted = known.is_none_or(|progress| match progress.state {
-            State::Open => false,
-            State::Ended => run.goes_on(),
-            State::Broken => true,
+    /// Whether the log of a pod that is there broke off and was not read on.
+    pub(super) fn is_broken(&self, look: &Look) -> bool {
+        let runs = look.pods.iter().flat_map(|pod| Run::of(pod, look.failure.as_ref()));
+        let mut known = runs.filter_map(|run| self.0.get(&run.key()));
+        known.any(|progress| progress.state == State::Broken)
+    }
+
+    /// How to read a run that is not being read and may have more to say. `tail` is for runs that are new.
+    fn reading(&mut self, run: Run, tail: Option<i64>, at_once: bool) -> Option<Reading> {
+        let new = !self.0.contains_key(&run.key());
+        let progress = self.0.entry(run.key()).or_insert_with(|| Progress {
+            tail,
+            ..Progress::default()
         });
-        if wanted {
-            self.0.entry(run.key()).or_default().state = State::Open;
-        }
-        wanted.then(|| Reading {
-            run: Rc::new(run),
-            tail: tail.filter(|_| after.is_none()),
-            after,
+        let wanted = match progress.state {
+            State::Open => new,
+            State::Ended => true,
+            State::Whole | State::Refused => false,
+            State::Broken => {
+                progress.pause = progress.pause.saturating_sub(1);
+                at_once || progress.pause == 0
+            }
+        };
+        wanted.then(|| {
+            progress.state = State::Open;
+            Reading {
+                run: Rc::new(run),
+                tail: progress.tail.filter(|_| progress.until.is_none()),
+                after: progress.until,
+            }
         })
     }
 }
 
 impl<W: Write> Copy<'_, W> {
-    /// Begins to read what the pods have that is not being read.
-    pub(super) fn open(&mut self, look: &Look) {
+    /// Begins to read what the pods have that is not being read; of runs that are new so many lines. `at_once` does not
+    /// wait before it asks again. Returns whether there was anything.
+    pub(super) fn open(&mut self, look: &Look, tail: Option<i64>, at_once: bool) -> bool {
+        let mut any = false;
         for pod in &look.pods {
             let runs = Run::of(pod, look.failure.as_ref()).into_iter();
-            let readings = runs.filter_map(|run| self.known.reading(run, self.tail));
+            let readings = runs.filter_map(|run| self.known.reading(run, tail, at_once));
             let readings: Vec<_> = readings.collect();
             for reading in &readings {
                 self.printer.begin(&reading.run);
+                any = true;
             }
             self.lines.push(self.source.lines(readings, self.follow));
         }
+        any
     }
 
     /// Prints all lines that come.
@@ -100,25 +134,35 @@ impl<W: Write> Copy<'_, W> {
             let progress = self.known.0.entry(run.key()).or_default();
             match said {
                 Said::Line(time, line) => {
+                    (progress.read, progress.tries) = (true, 0);
                     progress.until = time.or(progress.until);
                     self.printer.line(&run, &line)?;
                 }
-                Said::Broken(why) => {
-                    progress.state = State::Broken;
-                    // Once, however often it is tried.
-                    if progress.trouble.as_ref() != Some(&why) {
-                        self.printer.silent(&run, &why);
+                Said::Broken(broken) => {
+                    if progress.breaks(&broken) {
+                        self.printer.silent(&run, &broken.why);
                     }
-                    progress.trouble = Some(why);
                 }
                 Said::End => {
                     if progress.state == State::Open {
-                        progress.state = State::Ended;
+                        progress.state = if run.goes_on() { State::Ended } else { State::Whole };
                     }
                     self.printer.end(&run)?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl Progress {
+    /// The log broke off. Returns whether that is news, however often it is tried.
+    fn breaks(&mut self, Broken { why, refused }: &Broken) -> bool {
+        self.state = if *refused { State::Refused } else { State::Broken };
+        self.pause = 1 << self.tries.min(PAUSES);
+        self.tries += 1;
+        let news = self.trouble.as_ref() != Some(why);
+        self.trouble = Some(why.clone());
+        news
     }
 }

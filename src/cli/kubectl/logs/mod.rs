@@ -21,6 +21,9 @@ use crate::cli::kubectl::terminal::Terminal;
 /// How often pods are looked for that were started meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
+/// How often what broke off is asked for again at once, when nothing comes after it.
+const TRIES: u32 = 3;
+
 /// What `logs` is asked for.
 #[derive(Debug, clap::Args)]
 pub(super) struct Logs {
@@ -55,7 +58,6 @@ impl Logs {
             source,
             printer,
             follow: self.follow,
-            tail: self.first_lines(),
             known: Known::default(),
             lines: SelectAll::new(),
         };
@@ -63,16 +65,20 @@ impl Logs {
         loop {
             match source.look(&self.job).await {
                 Ok(look) => {
-                    trouble.tell(look.forbidden.clone());
+                    trouble.tell(look.trouble.clone());
                     if self.seen(&mut copy, &look).await? {
                         return Ok(());
                     }
                 }
-                Err(error) if copy.known.is_empty() || is_refusal(&error) => {
-                    return Err(Stop::Failed(format!("cannot list the pods of {}: {error}", self.job)));
+                Err(error) => {
+                    let name = format!("{}/{}", source.namespace, self.job);
+                    let why = format!("cannot list the pods of PyTorchJob {name}: {error}");
+                    if copy.known.is_empty() || is_refusal(&error) {
+                        return Err(Stop::Failed(why));
+                    }
+                    // What is being read goes on.
+                    trouble.tell(Some(why));
                 }
-                // What is being read goes on.
-                Err(error) => trouble.tell(Some(error.to_string())),
             }
             // Silence is no reason to wait longer.
             let drained = async {
@@ -87,25 +93,36 @@ impl Logs {
 
     /// Reads what was seen. Returns whether that was all.
     async fn seen<W: Write>(&self, copy: &mut Copy<'_, W>, look: &Look) -> Result<bool, Stop> {
-        let last = !self.follow || look.over;
+        let first = copy.known.is_empty();
+        let ended = look.ended && (first || !look.pods.is_empty());
+        let last = !self.follow || look.over || ended;
         copy.printer.learn(look.failure.clone());
         let failed = |what: &str| {
             let name = format!("{}/{}", copy.source.namespace, self.job);
             Err(Stop::Failed(format!("PyTorchJob {name} has {what}")))
         };
-        if look.pods.is_empty() && copy.known.is_empty() && last {
+        if look.pods.is_empty() && first && last {
             copy.printer.tell()?;
             return failed("no pods");
         }
-        copy.open(look);
         // Of what starts while we follow, everything is printed.
-        copy.tail = None;
+        copy.open(look, self.first_lines().filter(|_| first), false);
         if last {
             copy.drain().await?;
+            // What broke off, or ended before its run had, is read on.
+            for _ in 0..if self.follow { TRIES } else { 0 } {
+                if !copy.open(look, None, true) {
+                    break;
+                }
+                copy.drain().await?;
+            }
         }
         copy.printer.tell()?;
-        if last && copy.known.is_silent() {
+        if copy.known.is_silent(!last) {
             return failed("no log that can be read");
+        }
+        if last && self.follow && copy.known.is_broken(look) {
+            return failed("a log that cannot be read to its end");
         }
         Ok(last)
     }
@@ -121,7 +138,7 @@ impl Trouble {
         if let Some(trouble) = &trouble
             && self.0.as_ref() != Some(trouble)
         {
-            complain(&format_args!("cannot see how the job is: {trouble}"));
+            complain(trouble);
         }
         self.0 = trouble;
     }

@@ -59,7 +59,11 @@ impl<W: Write> Printer<W> {
 
     /// The log of a run cannot be read, or not to the end.
     pub(super) fn silent(&self, run: &Run, why: &str) {
-        complain(&format_args!("{} no log: {why}", prefix(&self.job, &run.pod)));
+        let prefix = prefix(&self.job, &run.pod);
+        complain(&format_args!(
+            "{prefix} cannot read the log of pod {} to its end: {why}",
+            run.pod
+        ));
     }
 
     /// No line of this run comes any more.

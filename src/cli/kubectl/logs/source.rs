@@ -1,9 +1,10 @@
 //! Where logs are read.
 
+use std::io;
 use std::rc::Rc;
 
 use futures::stream::{self, LocalBoxStream};
-use futures::{AsyncBufRead, AsyncBufReadExt, Stream, StreamExt, TryFutureExt};
+use futures::{AsyncBufRead, AsyncBufReadExt, Stream, StreamExt, TryFutureExt, TryStreamExt};
 use k8s_openapi::api::core::v1;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{ListParams, LogParams};
@@ -19,9 +20,35 @@ pub(super) enum Said {
     /// A line, and when it was written, which is asked for where the rest may have to be asked for.
     Line(Option<Timestamp>, String),
     /// Its log cannot be read, or not to the end.
-    Broken(String),
+    Broken(Broken),
     /// No more comes of this answer.
     End,
+}
+
+/// Why a log cannot be read.
+pub(super) struct Broken {
+    /// What the API server or the connection says.
+    pub why: String,
+    /// Whether it may not be.
+    pub refused: bool,
+}
+
+impl From<kube::Error> for Broken {
+    fn from(error: kube::Error) -> Self {
+        Self {
+            refused: matches!(&error, kube::Error::Api(status) if matches!(status.code, 401 | 403)),
+            why: error.to_string(),
+        }
+    }
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self {
+            why: error.to_string(),
+            refused: false,
+        }
+    }
 }
 
 /// The lines of runs.
@@ -39,15 +66,16 @@ pub(super) struct Reading {
 
 /// A job and its pods at one moment.
 pub(super) struct Look {
-    /// Whether no pod comes after these: the job has finished or is gone, or these have ended and nobody says whether
-    /// the job has.
+    /// Whether no pod comes after these: the job has finished or is gone.
     pub over: bool,
+    /// Whether these have ended, and nobody will say whether the job has.
+    pub ended: bool,
     /// What failed first.
     pub failure: Option<FirstFailure>,
     /// Its pods.
     pub pods: Vec<Pod>,
-    /// Why the job may not be read.
-    pub forbidden: Option<String>,
+    /// Why the job cannot be read.
+    pub trouble: Option<String>,
 }
 
 /// A namespace.
@@ -74,20 +102,18 @@ impl Source {
     pub(super) async fn look(&self, name: &str) -> Result<Look, kube::Error> {
         let job = self.jobs.get_opt(name).await;
         let gone = matches!(job, Ok(None));
-        let forbidden = job
-            .as_ref()
-            .err()
-            .filter(|error| is_refusal(error))
-            .map(kube::Error::to_string);
+        let error = job.as_ref().err();
+        let unreadable = error.is_some_and(|error| is_refusal(error) || matches!(error, kube::Error::SerdeError(_)));
+        let trouble = error.map(|error| format!("cannot read PyTorchJob {}/{name}: {error}", self.namespace));
         let status = job.ok().flatten().and_then(|job| job.status);
         let of_job = ListParams::default().labels(&format!("{}={name}", names::LABEL_JOB_NAME));
         let pods = self.pods.list(&of_job).await?.items;
-        let ended = forbidden.is_some() && pods.iter().all(has_ended);
         Ok(Look {
-            over: gone || ended || status.as_ref().is_some_and(finished),
+            over: gone || status.as_ref().is_some_and(finished),
+            ended: unreadable && pods.iter().all(has_ended),
             failure: status.and_then(|status| status.first_failure),
             pods,
-            forbidden,
+            trouble,
         })
     }
 
@@ -95,10 +121,9 @@ impl Source {
     pub(super) fn lines(&self, runs: Vec<Reading>, follow: bool) -> Lines {
         let logs = self.logs.clone();
         let lines_of = move |Reading { run, tail, after }: Reading| {
-            let follow = follow && !run.previous;
             let parameters = LogParams {
                 container: Some(names::CONTAINER.to_owned()),
-                follow,
+                follow: follow && !run.previous,
                 previous: run.previous,
                 // It is sent in whole seconds, rounded.
                 since_time: after.map(|after| after.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(after)),
@@ -109,8 +134,7 @@ impl Source {
             let (logs, pod) = (logs.clone(), run.pod.clone());
             let log = async move {
                 let opened = logs.log_stream(&pod, &parameters).await;
-                let opened = opened.map_err(|error| error.to_string())?;
-                Ok::<_, String>(text_lines(Box::pin(opened)))
+                Ok::<_, Broken>(text_lines(Box::pin(opened?)).err_into())
             };
             let timed = move |line| {
                 if follow {
@@ -131,7 +155,7 @@ impl Source {
 
 /// Whether asking again would be answered so too.
 pub(super) fn is_refusal(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
+    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && !matches!(status.code, 408 | 429))
 }
 
 fn has_ended(pod: &Pod) -> bool {
@@ -153,11 +177,11 @@ fn is_old(said: &Said, after: Option<Timestamp>) -> bool {
 }
 
 /// The lines of a log. What is no UTF-8 in them is replaced: programs print progress in any encoding.
-pub(super) fn text_lines(log: impl AsyncBufRead + Unpin) -> impl Stream<Item = Result<String, String>> {
+pub(super) fn text_lines(log: impl AsyncBufRead + Unpin) -> impl Stream<Item = io::Result<String>> {
     stream::try_unfold(log, async |mut log| {
         let mut line = Vec::new();
         let read = log.read_until(b'\n', &mut line).await;
-        let some = read.map_err(|error| error.to_string())? > 0;
+        let some = read? > 0;
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches(['\r', '\n']).to_owned();
         Ok(some.then_some((text, log)))

@@ -16,11 +16,13 @@ struct Moment {
     /// Nothing for somebody who may not read jobs.
     job: Option<Value>,
     pods: Vec<Value>,
-    /// Of the container that is there, and of the one before it. One that cannot be read is [`UNREADABLE`].
+    /// Of the container that is there, and of the one before it. One that cannot be read is a code.
     logs: [&'static str; 2],
 }
 
-const UNREADABLE: &str = "!";
+const UNREADABLE: &str = "500";
+const REFUSED: &str = "403";
+const STEP: &str = "2026-01-01T00:00:02Z step 1\n";
 
 fn at(second: u32) -> String {
     format!("2026-01-01T00:00:{second:02}Z")
@@ -91,6 +93,7 @@ async fn printed(moments: &[Moment], follow: bool, colours: bool) -> Printed {
 fn client(moments: &[Moment], asked: Arc<Mutex<Vec<String>>>) -> Client {
     let moments = Mutex::new((VecDeque::from(moments.to_vec()), None::<Moment>));
     let service = tower::service_fn(move |request: Request<Body>| {
+        let mut refused = 403;
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         let mut moments = moments.lock().unwrap();
         let body = if path.ends_with("/namespaces/team/pytorchjobs/train") {
@@ -103,14 +106,15 @@ fn client(moments: &[Moment], asked: Arc<Mutex<Vec<String>>>) -> Client {
             asked.lock().unwrap().push(query.replace("&container=pytorch", ""));
             let previous = usize::from(query.contains("previous=true"));
             let log = moments.1.clone().unwrap().logs[previous];
-            Some(log.to_owned()).filter(|log| log != UNREADABLE)
+            refused = log.parse().unwrap_or(refused);
+            Some(log.to_owned()).filter(|log| log.parse::<u16>().is_err())
         } else {
             None
         };
         let (code, body) = body.map_or_else(
             || {
-                let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403 });
-                (403, status.to_string())
+                let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": refused });
+                (refused, status.to_string())
             },
             |body| (200, body),
         );
@@ -128,12 +132,15 @@ async fn following_goes_on_with_the_container_that_is_started_again_and_says_bet
         Moment {
             job: Some(job("Running", false)),
             pods: vec![pod(name, 0, &running(1), &none)],
-            logs: ["step 1\nImportError: x\n", ""],
+            logs: ["2026-01-01T00:00:04Z step 1\n2026-01-01T00:00:05Z ImportError: x\n", ""],
         },
         Moment {
             job: Some(job("Running", true)),
             pods: vec![pod(name, 1, &running(7), &ended(1, 5, 1))],
-            logs: ["step 1 again\n", ""],
+            logs: [
+                "2026-01-01T00:00:08Z step 1 again\n",
+                "2026-01-01T00:00:04Z step 1\n2026-01-01T00:00:05Z ImportError: x\n2026-01-01T00:00:05.5Z bye\n",
+            ],
         },
         Moment {
             job: Some(job("Succeeded", true)),
@@ -146,13 +153,16 @@ async fn following_goes_on_with_the_container_that_is_started_again_and_says_bet
     let expected = [
         "[worker-1] step 1",
         "[worker-1] ImportError: x",
+        "[worker-1] bye",
         HEADING,
         "[worker-1] step 1 again",
     ];
     assert_eq!(printed.lines, expected);
     let all_of_the_second = [
         "follow=true&tailLines=50&timestamps=true",
+        "previous=true&sinceTime=2026-01-01T00%3A00%3A04Z&timestamps=true",
         "follow=true&timestamps=true",
+        "follow=true&sinceTime=2026-01-01T00%3A00%3A07Z&timestamps=true",
     ];
     assert_eq!(
         printed
@@ -220,33 +230,52 @@ async fn followed(logs: &[&'static str]) -> Printed {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_a_proxy_closes_is_read_on_from_the_last_line() {
+async fn a_log_that_a_proxy_closes_is_read_on_from_the_last_line_and_once_more_when_its_run_has_ended() {
     let printed = followed(&[
         "2026-01-01T00:00:02.25Z step 1\n",
         "2026-01-01T00:00:02.25Z step 1\n2026-01-01T00:00:03Z step 2\n",
-        "it has been read to the end",
+        "2026-01-01T00:00:03Z step 2\n2026-01-01T00:00:04Z step 3\n",
     ])
     .await;
-    assert_eq!(printed.lines, ["[worker-1] step 1", "[worker-1] step 2"]);
+    assert_eq!(
+        printed.lines,
+        ["[worker-1] step 1", "[worker-1] step 2", "[worker-1] step 3"]
+    );
     assert_eq!(
         printed.asked,
         [
             "&follow=true&tailLines=50&timestamps=true",
-            "&follow=true&sinceTime=2026-01-01T00%3A00%3A01Z&timestamps=true"
+            "&follow=true&sinceTime=2026-01-01T00%3A00%3A01Z&timestamps=true",
+            "&follow=true&sinceTime=2026-01-01T00%3A00%3A02Z&timestamps=true",
         ]
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_cannot_be_read_is_asked_for_again_and_it_is_an_error_if_there_is_no_other() {
-    let printed = followed(&[UNREADABLE, UNREADABLE, "step 1\n"]).await;
-    assert_eq!(printed.lines, ["[worker-1] step 1"]);
-    assert_eq!(printed.result, Ok(()));
-    assert_eq!(printed.asked.len(), 3);
+async fn a_log_that_cannot_be_read_is_asked_for_again_more_and_more_seldom_and_at_once_in_the_end() {
+    let again = followed(&[UNREADABLE, UNREADABLE, STEP, STEP, STEP]).await;
+    assert_eq!(again.lines, ["[worker-1] step 1"]);
+    assert_eq!(again.result, Ok(()));
+    // Not at the third look.
+    assert_eq!(again.asked[..3], ["&follow=true&tailLines=50&timestamps=true"; 3]);
 
-    let printed = followed(&[UNREADABLE, UNREADABLE]).await;
+    let never = followed(&[UNREADABLE, UNREADABLE]).await;
     let error = "PyTorchJob team/train has no log that can be read";
-    assert_eq!(printed.result.err().as_deref(), Some(error));
+    assert_eq!(never.result.err().as_deref(), Some(error));
+    assert_eq!(never.asked.len(), 1 + 1 + 3);
+
+    let cut = followed(&[STEP, UNREADABLE]).await;
+    let error = "PyTorchJob team/train has a log that cannot be read to its end";
+    assert_eq!(cut.lines, ["[worker-1] step 1"]);
+    assert_eq!(cut.result.err().as_deref(), Some(error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_that_may_not_be_read_are_asked_for_once_and_end_the_command() {
+    let refused = followed(&[REFUSED, REFUSED, REFUSED]).await;
+    let error = "PyTorchJob team/train has no log that can be read";
+    assert_eq!(refused.result.err().as_deref(), Some(error));
+    assert_eq!(refused.asked.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,14 +286,14 @@ async fn who_may_not_read_jobs_follows_until_all_pods_have_ended() {
         Moment {
             job: None,
             pods: vec![pod],
-            logs: ["done\n", ""],
+            logs: [STEP, ""],
         }
     };
     let moments = [moment("Running", &running(1)), moment("Succeeded", &ended(1, 6, 0))];
     let printed = printed(&moments, true, false).await;
     assert_eq!(
         (printed.lines, printed.result),
-        (vec!["[master-0] done".to_owned()], Ok(()))
+        (vec!["[master-0] step 1".to_owned()], Ok(()))
     );
 }
 

@@ -123,7 +123,7 @@ fn limits(facts: &Facts, status: &JobStatus) -> String {
     let in_place = restarts_in_place(&facts.pods, status);
     let restarts = match in_place {
         0 => counted.to_string(),
-        _ => format!("{in_place} in place and {counted} in new pods"),
+        _ => format!("{in_place} in the pods that are there and {counted} counted before"),
     };
     match spec.backoff_limit() {
         Some(limit) => {
