@@ -145,6 +145,42 @@ class Sdk(unittest.TestCase):
         with self.assertRaisesRegex(RuntimeError, "Failed"):
             self.wait("fails", "Succeeded")
 
+    def test_a_job_with_our_policies_and_status_is_read_and_keeps_them_when_the_client_updates_it(self):
+        ours = {
+            "restartScope": "Job",
+            "restartStrategy": "Recreate",
+            "restartWindow": {"restarts": 3, "seconds": 3600},
+            "failurePolicy": {"rules": [{"class": "ImportError", "action": "FailJob"}]},
+            "gracefulStopSeconds": 60,
+            "nodeExclusion": {"afterFailures": 1, "windowSeconds": 3600, "max": 1},
+            "progressPolicy": {"file": "/log", "deadlineSeconds": 600, "startupSeconds": 600, "action": "Restart"},
+            "servicePolicy": "Rendezvous",
+            "startupDeadlineSeconds": 3600,
+            "startupDeadlineAction": "Suspend",
+            "unreachableSeconds": 60,
+        }
+        job = self.sdk.api_client.sanitize_for_serialization(self.job("ours"))
+        job["spec"]["runPolicy"].update(ours)
+        jobs = ("kubeflow.org", "v1", NAMESPACE, "pytorchjobs")
+        self.sdk.custom_api.create_namespaced_custom_object(*jobs, job)
+        pods = self.pods("ours", "master-0", "worker-0")
+        self.play(pods, "Running")
+        self.wait("ours", "Running")
+        self.play(pods[1:], "Failed")
+        stored = lambda: self.sdk.custom_api.get_namespaced_custom_object(*jobs, "ours")
+        until(lambda: len(stored()["status"].get("attempts", [])) == 2)
+
+        self.assertIn("ours", [job.metadata.name for job in self.sdk.list_jobs()])
+        self.assertTrue(self.sdk.is_job_restarting("ours"))
+        job = self.sdk.get_job("ours")
+        self.assertEqual(job.status.replica_statuses["Master"].active, 1)
+        job.spec.run_policy.suspend = True
+        self.sdk.update_job(job, "ours")
+        self.pods("ours")
+        policies = stored()["spec"]["runPolicy"]
+        self.assertEqual({field: policies.get(field) for field in ours}, ours)
+        self.assertLessEqual({"accounting", "attempts", "firstFailure", "restarts"}, stored()["status"].keys())
+
     def test_an_update_acts_and_a_deletion_takes_the_pods_along(self):
         self.sdk.create_job(self.job("edited"))
         self.pods("edited", "master-0", "worker-0")
