@@ -49,8 +49,9 @@ pub(super) trait Fact: Clone {
     fn terminating(&self) -> bool;
     /// Records that deletion has begun.
     fn terminate(&mut self);
-    /// Takes over what stays true of the same object, whatever a later view of it says.
-    fn inherit(&mut self, earlier: &Self);
+    /// Takes over what stays true of the same object, whatever a later view of it says. Nothing was seen of it before,
+    /// or nothing that counts, where there is no earlier view.
+    fn inherit(&mut self, earlier: Option<&Self>);
 }
 
 #[derive(Clone, Debug)]
@@ -241,9 +242,8 @@ impl<T: Fact> Children<T> {
         let old = self.entry(&key);
         // Deletion is never taken back, so an older view of the same object does not make it live again.
         let restored = listed && !object.fact.terminating();
-        if let Some(old) = old.filter(|old| old.uid == object.uid && !restored) {
-            object.fact.inherit(&old.fact);
-        }
+        let same = old.filter(|old| old.uid == object.uid && !restored);
+        object.fact.inherit(same.map(|old| &old.fact));
         // The watch may be faster than the answer to our own request, and shows no version of an object twice.
         let shown = |old: &Entry<T>| {
             old.unconfirmed.is_none() && old.uid == object.uid && old.version.is_some() && old.version == object.version

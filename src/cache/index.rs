@@ -59,7 +59,11 @@ impl Fact for Pod {
 
     // A request with no grace, as the kubelet makes once the containers have ended, hides the time of the first one.
     // Who saw the pod before knows better.
-    fn inherit(&mut self, earlier: &Self) {
+    fn inherit(&mut self, earlier: Option<&Self>) {
+        if let Some(progress) = &mut self.progress {
+            progress.inherit(earlier.and_then(|earlier| earlier.progress.as_deref()), clock::now());
+        }
+        let Some(earlier) = earlier else { return };
         self.terminating |= earlier.terminating;
         let ended_before = earlier.deletion_requested.is_none() && earlier.succeeded();
         self.deletion_requested = earlier
@@ -77,8 +81,8 @@ impl Fact for Child {
         self.terminating = true;
     }
 
-    fn inherit(&mut self, earlier: &Self) {
-        self.terminating |= earlier.terminating;
+    fn inherit(&mut self, earlier: Option<&Self>) {
+        self.terminating |= earlier.is_some_and(|earlier| earlier.terminating);
     }
 }
 
@@ -146,7 +150,7 @@ impl Index {
             self.departures.disrupted.note(job.clone(), pod.departure());
         }
         let asked = kept.deletion_requested.filter(|_| gone);
-        if let Some(asked) = asked.filter(|asked| kept.finished_at.is_none_or(|end| end >= *asked)) {
+        if let Some(asked) = asked.filter(|asked| kept.finished_at.is_none_or(|end| end > *asked)) {
             let stopped = Stopped {
                 name: kept.name.clone(),
                 asked,

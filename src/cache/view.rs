@@ -228,8 +228,8 @@ impl ObjectView {
         if phase != Phase::Running || !self.has_annotation(names::ANNOTATION_PROGRESS_DEADLINE) {
             return None;
         }
-        let mut containers = self.status.container_statuses.iter().flatten();
-        let training = containers.find(|status| status.name == names::CONTAINER)?;
+        let containers = || self.status.container_statuses.iter().flatten();
+        let training = containers().find(|status| status.name == names::CONTAINER)?;
         let Time(started) = training.state.as_ref()?.running.as_ref()?.started_at.clone()?;
         // The node controller writes `Ready` on a silent node, and a kubelet that comes back keeps that time.
         let unready = self.status.condition("ContainersReady", "False");
@@ -238,6 +238,7 @@ impl ObjectView {
         Some(Progress {
             started,
             still_since: since.map(|since| since.map_or(started, |Time(since)| since.max(started))),
+            shared: containers().any(|status| status.name != names::CONTAINER && !status.ready),
         })
     }
 

@@ -160,6 +160,20 @@ pub struct Progress {
     pub started: Timestamp,
     /// Since when the probe has found nothing written within the deadline, or nothing at all; absent while it does.
     pub still_since: Option<Timestamp>,
+    /// Whether another container of the pod is unready. The kubelet tells one time for all of them.
+    pub shared: bool,
+}
+
+impl Progress {
+    /// Takes over what was seen of the same pod before, so that the time is not that of another container: what was
+    /// not unready then, or is first seen while another container is, is unready since `now` at the earliest.
+    pub fn inherit(&mut self, earlier: Option<&Self>, now: Timestamp) {
+        let Some(told) = self.still_since else { return };
+        let shared = self.shared || earlier.is_some_and(|earlier| earlier.shared);
+        let known = earlier.and_then(|earlier| earlier.still_since);
+        let since = if shared { known.or(Some(now)) } else { known };
+        self.still_since = Some(since.map_or(told, |since| told.max(since)));
+    }
 }
 
 /// Why the containers of a pod do not run.
@@ -223,4 +237,65 @@ pub struct AutoscalerSpec {
     pub max: Option<i64>,
     /// What it scales by, as its `spec.metrics`.
     pub metrics: Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_another_container_is_not_taken_for_that_of_the_training() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let progress = |still_since: Option<i64>, shared: bool| Progress {
+            started: at(0),
+            still_since: still_since.map(at),
+            shared,
+        };
+        let sidecar = progress(None, true);
+        let both = progress(Some(95), true);
+        for (earlier, mut seen, expected, why) in [
+            (None, progress(Some(10), false), Some(10), "the kubelet's time"),
+            (None, progress(Some(10), true), Some(100), "it may be the other's"),
+            (
+                Some(sidecar),
+                progress(Some(10), true),
+                Some(100),
+                "it became unready just now",
+            ),
+            (
+                Some(sidecar),
+                progress(Some(10), false),
+                Some(100),
+                "so it did, as the other became ready",
+            ),
+            (
+                Some(both),
+                progress(Some(10), true),
+                Some(95),
+                "it has been for a while",
+            ),
+            (
+                Some(both),
+                progress(Some(10), false),
+                Some(95),
+                "and the other is no more",
+            ),
+            (
+                Some(both),
+                progress(Some(98), false),
+                Some(98),
+                "it was ready in between",
+            ),
+            (
+                Some(progress(None, false)),
+                progress(Some(10), false),
+                Some(10),
+                "it is alone",
+            ),
+            (Some(both), progress(None, true), None, "it writes"),
+        ] {
+            seen.inherit(earlier.as_ref(), at(100));
+            assert_eq!(seen.still_since, expected.map(at), "{why}");
+        }
+    }
 }

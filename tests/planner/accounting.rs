@@ -181,6 +181,7 @@ fn a_stall_is_no_running() {
         pod.progress = Some(Box::new(Progress {
             started,
             still_since: Some(since),
+            shared: false,
         }));
     }
     assert_eq!(counted(&mut scene), []);

@@ -45,6 +45,7 @@ fn write(scene: &mut Scene) {
         pod.progress = Some(Box::new(Progress {
             started,
             still_since: None,
+            shared: false,
         }));
     }
 }
@@ -428,6 +429,7 @@ fn a_restart_by_a_stall_does_not_take_the_time_of_the_others_for_a_stall_of_thei
     scene.pod("job-worker-1").progress = Some(Box::new(Progress {
         started,
         still_since: None,
+        shared: false,
     }));
     scene.settle();
     assert_eq!(scene.status().restarts, Some(1));
@@ -588,6 +590,7 @@ fn happen(scene: &mut Scene, step: &Step) {
         let fresh = Progress {
             started: now,
             still_since: Some(now),
+            shared: false,
         };
         let known = pod.progress.get_or_insert_with(|| Box::new(fresh));
         **known

@@ -7,6 +7,30 @@ use crate::real_node::{first_failure, job, site, with_container, with_template, 
 
 #[tokio::test]
 #[ignore = "needs a real node: make test-real"]
+async fn what_the_training_wrote_last_is_the_cause_and_a_rule_about_it_ends_the_job_at_once() {
+    let site = site().await;
+    let policy =
+        json!({ "backoffLimit": 5, "failurePolicy": { "rules": [{ "class": "ImportError", "action": "FailJob" }] } });
+    let script = "echo begins; exec python3 -c 'import flash_attn'";
+    let job = job("lacks", "OnFailure", script);
+    site.create(&with(job, &json!({ "spec": { "runPolicy": policy } })))
+        .await;
+    let failed = site.wait_finished("lacks").await;
+    let first = first_failure(&failed);
+    assert_eq!(
+        (&first["class"], &first["exitCode"]),
+        (&json!("ImportError"), &json!(1)),
+        "{first}"
+    );
+    let excerpt = first["excerpt"].as_str().unwrap();
+    assert!(excerpt.contains("No module named 'flash_attn'"), "{excerpt}");
+    assert_eq!(failed.status["restarts"], json!(null));
+    site.described("lacks", &["failurePolicy.rules[0] says FailJob", "It was ImportError"])
+        .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real node: make test-real"]
 async fn an_exit_code_fails_the_job_or_restarts_the_replica_as_its_restart_policy_says() {
     let site = site().await;
     let never = job("never", "Never", "echo out of luck | tee /dev/termination-log; exit 1");

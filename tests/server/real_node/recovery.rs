@@ -174,9 +174,9 @@ pub(super) fn when(notes: &[Note], attempt: i32, what: &str) -> f64 {
     such.map(|note| note.3).fold(0.0, f64::max)
 }
 
-/// Seconds from the fault in the first attempt to the first step of the last rank in the next.
-fn pause(notes: &[Note]) -> f64 {
-    when(notes, 2, "stepped") - when(notes, 1, "fault")
+/// Seconds from the fault in the first attempt to the first step of the last rank in the last one.
+fn pause(notes: &[Note], last: i32) -> f64 {
+    when(notes, last, "stepped") - when(notes, 1, "fault")
 }
 
 /// What is always found out about a fault, and at which rank. Of a rank that says nothing, or that is drained, those that
@@ -231,8 +231,12 @@ async fn training_goes_on_after_each_fault_of_one_rank_in_new_pods_and_in_place(
             let wide = site.cluster.kubectl(&wide).await.unwrap();
             training.succeeds().await;
             let notes = training.notes().await;
+            // A container that the kubelet had started again by itself may be too young to hear the signal of the step, and
+            // take the others along when its grace is over.
+            let last = notes.iter().map(|note| note.0).max().unwrap();
+            assert!((2..=3).contains(&last), "{fault}, {strategy}: {notes:?}");
             assert_eq!(
-                ranks(&notes, 2),
+                ranks(&notes, last),
                 BTreeSet::from([0, 1, 2]),
                 "{fault}, {strategy}: {notes:?}"
             );
@@ -246,7 +250,7 @@ async fn training_goes_on_after_each_fault_of_one_rank_in_new_pods_and_in_place(
             let (_, events) = described.split_once("Events:").unwrap();
             eprintln!(
                 "{fault}, {strategy}: {:.1} s to the first step of all three\n{wide}{first}\n{events}",
-                pause(&notes)
+                pause(&notes, last)
             );
             if let Some((class, rank)) = cause(fault) {
                 assert_eq!(
