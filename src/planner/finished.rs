@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::api::{CleanPodPolicy, ConditionType, JobStatus};
-use crate::planner::plan::{Action, Plan, StatusWrite, Urgency};
+use crate::planner::plan::{Action, Plan, StatusWrite, Timer, Urgency};
 use crate::planner::policy::{
     autoscaler, clean_pod_policy, graceful_stop_seconds, replicas, scheduling_policy, ttl_seconds_after_finished,
 };
@@ -44,7 +44,7 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     let asked = ours && policy != CleanPodPolicy::None;
     let stopped = asked.then(|| graceful_stop_seconds::told(world, &status)).flatten();
     let urgency = if acted_on { Urgency::Condition } else { Urgency::Counts };
-    Plan {
+    let mut plan = Plan {
         actions: clean_pod_policy::clean_up(world, policy)
             .into_iter()
             .chain(left_over)
@@ -53,7 +53,8 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
             .collect(),
         status: (status != *stored && (counted || acted_on || corrected)).then_some(StatusWrite { status, urgency }),
         events: stopped.into_iter().collect(),
-        requeue: expires,
         ..Plan::default()
-    }
+    };
+    plan.look_again(expires, Timer::TtlAfterFinished);
+    plan
 }

@@ -46,7 +46,7 @@ pub use failure::{EarlierFailure, FailedContainer, Failure};
 pub use gang::{Gang, GangScheduler};
 pub use in_place::{Asked, Doing, InPlace, Mark, Resource, Restart};
 pub use init_container::InitContainer;
-pub use plan::{Action, Contents, Count, Event, Plan, StatusWrite, Urgency, Use};
+pub use plan::{Action, Contents, Count, Event, Plan, StatusWrite, Timer, Urgency, Use};
 pub use policy::backoff_limit::in_place as restarts_in_place;
 pub use policy::graceful_stop_seconds::{Stopped, scales_down, stops};
 pub use refusal::undecodable;

@@ -19,9 +19,40 @@ pub struct Plan {
     pub counts: Vec<Count>,
     /// When to look again although nothing changed: the nearest deadline that the stored state implies.
     pub requeue: Option<Duration>,
+    /// What that is for.
+    pub timer: Option<Timer>,
+}
+
+/// What a plan looks again for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// `activeDeadlineSeconds` fails the job.
+    ActiveDeadline,
+    /// `ttlSecondsAfterFinished` deletes it.
+    TtlAfterFinished,
+    /// `startupDeadlineSeconds` decides about a job whose pods do not all run.
+    StartupDeadline,
+    /// `progressPolicy` calls a replica stalled that stands still.
+    Progress,
+    /// `restartStrategy: InPlace` creates a pod again that has not restarted.
+    RestartInPlace,
+    /// `nodeExclusion` lets a node back in.
+    NodeExclusion,
+    /// A pod is given up that its node does not end.
+    Unreachable,
+    /// What keeps a pod is told, or is not so any more.
+    Waiting,
 }
 
 impl Plan {
+    /// Looks again after this time, unless it does so before.
+    pub(crate) fn look_again(&mut self, after: Option<Duration>, timer: Timer) {
+        let sooner = after.filter(|after| self.requeue.is_none_or(|known| *after < known));
+        if sooner.is_some() {
+            (self.requeue, self.timer) = (sooner, Some(timer));
+        }
+    }
+
     /// Whether it changes nothing.
     #[must_use]
     pub const fn is_idle(&self) -> bool {

@@ -4,7 +4,7 @@ use crate::api::names::reason;
 use crate::api::{ChildKind, CleanPodPolicy, ConditionType, JobStatus};
 use crate::planner::build::template_hash;
 use crate::planner::decision::{self, Decision};
-use crate::planner::plan::{Action, Count, Event, Plan, StatusWrite};
+use crate::planner::plan::{Action, Count, Event, Plan, StatusWrite, Timer};
 use crate::planner::policy::scheduling_policy::{self, Turn};
 use crate::planner::policy::{
     active_deadline_seconds, autoscaler, clean_pod_policy, node_exclusion, progress_policy, replicas, restart_policy,
@@ -196,12 +196,13 @@ impl<'a> Draft<'a> {
 
     /// Replaces what failed, creates what is missing, deletes what is too much.
     fn work(&mut self) {
-        let times = [
-            decision::deadline(self.world, &self.status),
-            stalls::next(self.world),
-            restart_strategy::next(self.world),
-        ];
-        self.plan.requeue = times.into_iter().flatten().min();
+        for (after, timer) in [
+            (decision::deadline(self.world, &self.status), Timer::ActiveDeadline),
+            (stalls::next(self.world), Timer::Progress),
+            (restart_strategy::next(self.world), Timer::RestartInPlace),
+        ] {
+            self.plan.look_again(after, timer);
+        }
         self.plan.actions = replicas::reconcile(self.world, &self.completed);
         if self.plan.actions.iter().any(|action| action.creates(ChildKind::Pod)) {
             attempts::begin(self.world, &mut self.status);
@@ -221,7 +222,7 @@ impl<'a> Draft<'a> {
         self.plan.events.extend(node_exclusion::refresh(world, status));
         self.plan.events.extend(node_exclusion::relent(world, status));
         let next = node_exclusion::next(world, status);
-        self.plan.requeue = [self.plan.requeue, next].into_iter().flatten().min();
+        self.plan.look_again(next, Timer::NodeExclusion);
         if !world.is_restarting_as_a_whole() {
             self.plan.actions.extend(node_exclusion::outdated(world));
         }
@@ -233,7 +234,7 @@ impl<'a> Draft<'a> {
         let creates = turn != Turn::Scheduler && self.plan.actions.iter().any(creates);
         startup_deadline_seconds::track(world, &mut self.status, &self.completed, creates);
         let remaining = startup_deadline_seconds::remaining(world, &self.status).filter(|left| !left.is_zero());
-        self.plan.requeue = [self.plan.requeue, remaining].into_iter().flatten().min();
+        self.plan.look_again(remaining, Timer::StartupDeadline);
     }
 
     /// Leaves out the actions that have to wait until the status is stored, or for a gang scheduler.
@@ -272,7 +273,7 @@ impl<'a> Draft<'a> {
         if !conditions::finished(&self.status) {
             self.plan.actions.extend(unreachable_seconds::deletions(self.world));
             let next = unreachable_seconds::next(self.world);
-            self.plan.requeue = [self.plan.requeue, next].into_iter().flatten().min();
+            self.plan.look_again(next, Timer::Unreachable);
         }
         accounting::keep(self.world, self.stored, &mut self.status, &mut self.plan);
         if self.status != *self.stored {

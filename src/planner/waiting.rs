@@ -9,7 +9,7 @@ use crate::api::names::reason;
 use crate::api::{ConditionType, JobCondition, JobStatus};
 use crate::planner::child::{Deletion, Pod};
 use crate::planner::gang::GangScheduler;
-use crate::planner::plan::{Action, Event, Plan};
+use crate::planner::plan::{Action, Event, Plan, Timer};
 use crate::planner::policy::{graceful_stop_seconds, scheduling_policy, startup_deadline_seconds, unreachable_seconds};
 use crate::planner::status::conditions::{TRUE, stored_time};
 use crate::planner::world::World;
@@ -104,7 +104,9 @@ pub(crate) fn tell(world: &World<'_>, status: &mut JobStatus, plan: &mut Plan, h
         .min()
         .and_then(|ends| Duration::try_from(ends.duration_since(world.now)).ok());
     plan.events.extend(graceful_stop_seconds::told(world, status));
-    plan.requeue = [plan.requeue, next_stuck(world), later].into_iter().flatten().min();
+    for after in [next_stuck(world), later] {
+        plan.look_again(after, Timer::Waiting);
+    }
 }
 
 /// The messages of the conditions that can be the state.

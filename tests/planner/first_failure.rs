@@ -88,6 +88,7 @@ fn the_cause_takes_the_place_of_what_followed_from_it_when_it_is_seen_later() {
             scene.plan(),
             Plan {
                 requeue: scene.plan().requeue,
+                timer: scene.plan().timer,
                 ..Plan::default()
             },
             "it is told once"

@@ -1,18 +1,21 @@
 //! `why`: what a job is doing, what it waits for, and what happens next.
 
 mod gang;
+mod next;
 mod queue;
 mod quota;
 
 use std::fmt::Write;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
 use crate::api::names::reason;
-use crate::api::{JobStatus, Replica};
-use crate::cli::kubectl::age::{age, time};
+use crate::api::{FirstFailure, JobStatus, Replica};
+use crate::cli::kubectl::age::age;
 use crate::cli::kubectl::observation::Facts;
-use crate::planner::{Action, Phase, Pod, finished, managed_elsewhere, restarts_in_place, state};
+pub(super) use crate::cli::kubectl::why::next::described;
+use crate::cli::kubectl::why::next::next;
+use crate::planner::{Phase, Pod, finished, managed_elsewhere, restarts_in_place, state};
 
 /// Warnings that are shown: the newest.
 const EVENTS: usize = 5;
@@ -134,71 +137,34 @@ fn limits(facts: &Facts, status: &JobStatus) -> String {
         }
         None => {}
     }
+    if let Some(window) = &spec.run_policy.restart_window {
+        let (times, most, seconds) = (status.restart_times.len(), window.restarts, window.seconds);
+        let _ = writeln!(
+            text,
+            "  Restarts stored for restartWindow: {times}; it allows {most} in {seconds} s."
+        );
+    }
+    for node in &status.excluded_nodes {
+        let _ = writeln!(text, "  New pods stay away from {} (nodeExclusion).", node.name);
+    }
     if let Some(failure) = &status.first_failure {
-        let failure = serde_json::to_value(failure).unwrap_or_default();
-        let said = ["pod", "reason", "exitCode", "node", "message"].map(|field| match &failure[field] {
-            serde_json::Value::Null => String::new(),
-            serde_json::Value::String(text) => format!(" {field}: {text}."),
-            value => format!(" {field}: {value}."),
-        });
-        let _ = writeln!(text, "  First failure:{}", said.concat());
+        let _ = writeln!(text, "  First failure:{}", told(failure));
     }
     text
 }
 
-/// What the operator does now, and when it looks again by itself.
-fn next(facts: &Facts, status: &JobStatus) -> String {
-    let plan = facts.plan();
-    let name = facts.world().name().to_owned();
-    let mut text = String::new();
-    if managed_elsewhere(&facts.job) {
-        return text;
-    }
-    let actions: Vec<String> = plan.actions.iter().map(|action| described(action, &name)).collect();
-    if !actions.is_empty() {
-        let _ = writeln!(text, "Next: {}.", actions.join(", "));
-    }
-    if let Some(after) = plan.requeue {
-        let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
-        let at = facts.now.checked_add(after).ok();
-        let at = at.map(|at| format!(", at {}", time(at))).unwrap_or_default();
-        let _ = writeln!(text, "{}, in {}{at}.", reason_of_wait(facts, status), age(after));
-    } else if actions.is_empty() && plan.status.is_none() {
-        let waits = if finished(status) {
-            "Nothing is left to do, and without ttlSecondsAfterFinished it stays."
-        } else {
-            "Nothing is to be done until a pod or the job changes."
-        };
-        let _ = writeln!(text, "{waits}");
-    }
-    text
-}
-
-/// What happens when the plan looks again. Of several times, the nearest counts; the deadline and the TTL are the
-/// user's.
-fn reason_of_wait(facts: &Facts, status: &JobStatus) -> &'static str {
-    if finished(status) {
-        "It is deleted by ttlSecondsAfterFinished"
-    } else if facts.job.spec.active_deadline_seconds().is_some() {
-        "It fails by activeDeadlineSeconds, or is looked at again"
-    } else if status.starting_since.is_some() {
-        "All its pods have to run by startupDeadlineSeconds, or it is looked at again"
-    } else {
-        "It is looked at again"
-    }
-}
-
-/// An action in words.
-pub(super) fn described(action: &Action, job: &str) -> String {
-    match action {
-        Action::Create(child) => format!("create {} {}", child.kind, child.name(job)),
-        Action::Update { child, .. } => format!("update {} {}", child.kind, child.name(job)),
-        Action::RestartInPlace { child, .. } => format!("restart {} {} in place", child.kind, child.name(job)),
-        Action::Recreate { child, why, .. } => format!("create {} {} again ({why})", child.kind, child.name(job)),
-        Action::Delete { kind, name, .. } => format!("delete {kind} {name}"),
-        Action::ForceDelete { name, .. } => format!("delete pod {name} by force"),
-        Action::DeleteJob => "delete the job".to_owned(),
-    }
+/// Each thing that is known of a failure, and the last line of what the container wrote.
+fn told(failure: &FirstFailure) -> String {
+    let fields = serde_json::to_value(failure).unwrap_or_default();
+    let said = ["pod", "rank", "class", "reason", "exitCode", "node", "message"].map(|field| match &fields[field] {
+        serde_json::Value::Null => String::new(),
+        serde_json::Value::String(text) => format!(" {field}: {}.", text.trim_end_matches('.')),
+        value => format!(" {field}: {value}."),
+    });
+    let excerpt = failure.excerpt.iter().flat_map(|excerpt| excerpt.lines());
+    let last = excerpt.map(str::trim).rfind(|line| !line.is_empty());
+    let last = last.map(|line| format!("\n    {line}")).unwrap_or_default();
+    said.concat() + &last
 }
 
 /// Every pod that is asked for, and what keeps it.
@@ -327,7 +293,7 @@ mod tests {
                 vec![
                     "team/train is Running for 10m, 1/1 pods ready.\n  It runs.",
                     "Restarts: 0 of 3 (backoffLimit).",
-                    "It fails by activeDeadlineSeconds, or is looked at again, in 50m, at 2026-01-01T01:00:00Z.",
+                    "It fails by activeDeadlineSeconds, in 50m, at 2026-01-01T01:00:00Z.",
                     "train-master-0: running",
                 ],
             ),
@@ -373,6 +339,55 @@ mod tests {
             for part in parts {
                 assert!(text.contains(part), "{part:?} is not in:\n{text}");
             }
+        }
+    }
+
+    #[test]
+    fn what_comes_next_names_the_policy_that_says_so_and_what_was_used_up() {
+        let start = json!("2026-01-01T00:00:00Z");
+        let with = |more: &Value| {
+            let mut status = json!({ "conditions": condition("Running", "It runs."), "startTime": start,
+                "observedGeneration": 1 });
+            json_patch::merge(&mut status, more);
+            status
+        };
+        let died = json!({ "phase": "Failed", "containerStatuses": [{ "name": "pytorch", "image": "i", "imageID": "",
+            "ready": false, "restartCount": 0, "state": { "terminated": { "exitCode": 137, "reason": "Error" } } }] });
+        let failure = json!({ "firstFailure": { "pod": "train-master-0", "rank": 0, "class": "ImportError",
+            "excerpt": "Traceback\nImportError: x\n" } });
+        let spent = json!({ "restartTimes": [start], "excludedNodes": [{ "name": "node-a", "until": start,
+            "because": "it failed" }] });
+        let window = json!({ "restarts": 3, "seconds": 3600 });
+        for (policy, status, phase, part) in [
+            (
+                json!({ "startupDeadlineSeconds": 900, "startupDeadlineAction": "Suspend" }),
+                with(&json!({ "startingSince": start })),
+                json!({ "phase": "Pending" }),
+                "It is suspended by startupDeadlineSeconds unless all its pods run, in 5m",
+            ),
+            (
+                json!({ "backoffLimit": 0 }),
+                with(&json!({})),
+                died,
+                "Then it is Failed: Job train has failed because it has reached the specified backoff limit (0)",
+            ),
+            (
+                json!({}),
+                with(&failure),
+                json!({ "phase": "Running" }),
+                "First failure: pod: train-master-0. rank: 0. class: ImportError.\n    ImportError: x\n",
+            ),
+            (
+                json!({ "restartScope": "Job", "restartWindow": window }),
+                with(&spent),
+                json!({ "phase": "Running" }),
+                "Restarts stored for restartWindow: 1; it allows 3 in 3600 s.\n  New pods stay away from node-a",
+            ),
+        ] {
+            let mut job = job(&json!({ "runPolicy": policy }), &status);
+            job["spec"]["pytorchReplicaSpecs"]["Master"]["restartPolicy"] = json!("ExitCode");
+            let text = explained(job, &[pod(&phase)]);
+            assert!(text.contains(part), "{part:?} is not in:\n{text}");
         }
     }
 }

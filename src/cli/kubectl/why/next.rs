@@ -1,0 +1,88 @@
+//! What happens next to a job, when, and by which policy.
+
+use std::fmt::Write;
+
+use k8s_openapi::jiff::SignedDuration;
+
+use crate::api::{JobStatus, RunPolicy, StartupDeadlineAction};
+use crate::cli::kubectl::age::{age, time};
+use crate::cli::kubectl::observation::Facts;
+use crate::planner::{Action, Timer, finished, managed_elsewhere, state};
+
+/// What the operator does now, and when it looks again by itself.
+pub(super) fn next(facts: &Facts, status: &JobStatus) -> String {
+    let plan = facts.plan();
+    let name = facts.world().name().to_owned();
+    let mut text = String::new();
+    if managed_elsewhere(&facts.job) {
+        return text;
+    }
+    let actions: Vec<String> = plan.actions.iter().map(|action| described(action, &name)).collect();
+    if !actions.is_empty() {
+        let _ = writeln!(text, "Next: {}.", actions.join(", "));
+    }
+    if let Some(told) = plan.status.as_ref().and_then(|write| news(status, &write.status)) {
+        let _ = writeln!(text, "{told}");
+    }
+    if let (Some(after), Some(timer)) = (plan.requeue, plan.timer) {
+        let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
+        let at = facts.now.checked_add(after).ok();
+        let at = at.map(|at| format!(", at {}", time(at))).unwrap_or_default();
+        let what = at_the_time(timer, &facts.job.spec.run_policy);
+        let _ = writeln!(text, "{what}, in {}{at}.", age(after));
+    } else if actions.is_empty() && plan.status.is_none() {
+        let waits = if finished(status) {
+            "Nothing is left to do, and without ttlSecondsAfterFinished it stays."
+        } else {
+            "Nothing is to be done until a pod or the job changes."
+        };
+        let _ = writeln!(text, "{waits}");
+    }
+    text
+}
+
+/// The state that the plan stores, if it is another, with the rule that says so.
+fn news(stored: &JobStatus, new: &JobStatus) -> Option<String> {
+    let condition = state(new)?;
+    let entry = |status: &JobStatus| {
+        let mut entries = status.conditions.iter().rev();
+        entries.find(|entry| entry.type_ == condition.as_str()).cloned()
+    };
+    let entry_then = entry(new)?;
+    let same = state(stored) == Some(condition) && entry(stored)?.message == entry_then.message;
+    let message = entry_then.message.unwrap_or_default();
+    (!same).then(|| format!("Then it is {}: {message}", condition.as_str()))
+}
+
+/// What happens when the plan looks again, and by which policy.
+fn at_the_time(timer: Timer, policy: &RunPolicy) -> &'static str {
+    match timer {
+        Timer::ActiveDeadline => "It fails by activeDeadlineSeconds",
+        Timer::TtlAfterFinished => "It is deleted by ttlSecondsAfterFinished",
+        Timer::StartupDeadline => match policy.startup_deadline_action() {
+            StartupDeadlineAction::Fail => "It fails by startupDeadlineSeconds unless all its pods run",
+            StartupDeadlineAction::Suspend => "It is suspended by startupDeadlineSeconds unless all its pods run",
+            StartupDeadlineAction::Restart => "Pods start again by startupDeadlineSeconds unless all run",
+        },
+        Timer::Progress => "A replica that goes on writing nothing is called stalled by progressPolicy",
+        Timer::RestartInPlace => "A pod that has not restarted in place is created again by restartStrategy",
+        Timer::NodeExclusion => "New pods may go to an excluded node again by nodeExclusion",
+        Timer::Unreachable => {
+            "A pod that its node has not ended is deleted by force, by unreachableSeconds or Kueue's annotation"
+        }
+        Timer::Waiting => "What keeps its pods is looked at again",
+    }
+}
+
+/// An action in words.
+pub(in crate::cli::kubectl) fn described(action: &Action, job: &str) -> String {
+    match action {
+        Action::Create(child) => format!("create {} {}", child.kind, child.name(job)),
+        Action::Update { child, .. } => format!("update {} {}", child.kind, child.name(job)),
+        Action::RestartInPlace { child, .. } => format!("restart {} {} in place", child.kind, child.name(job)),
+        Action::Recreate { child, why, .. } => format!("create {} {} again ({why})", child.kind, child.name(job)),
+        Action::Delete { kind, name, .. } => format!("delete {kind} {name}"),
+        Action::ForceDelete { name, .. } => format!("delete pod {name} by force"),
+        Action::DeleteJob => "delete the job".to_owned(),
+    }
+}
