@@ -90,7 +90,7 @@ test-trainer: control-plane ## Hold what convert writes to the definitions of Ku
 
 # What rests on a version of Kubernetes: what the API server stores, refuses and answers.
 OLDEST := apply:: bad_input:: editing::concurrent editing::rules editing::scale editing::suspend editing::warnings installing:: \
-	operations:: restart_policy:: seed:: status_codes:: suspend:: taken_over::
+	operations:: restart_policy:: restart_strategy:: seed:: status_codes:: suspend:: taken_over::
 
 test-oldest: control-plane ## Run tests on the oldest Kubernetes that is supported (needs Go; builds it once, five minutes)
 	./tests/oldest/build.sh
@@ -149,7 +149,8 @@ crds: ## Generate the CustomResourceDefinition from the types
 	mkdir -p target && cargo run --quiet --locked -- crd > target/crd.yaml && mv target/crd.yaml crds/kubeflow.org_pytorchjobs.yaml
 
 demo: control-plane ## Watch a job live through its edits on a real API server (KEEP=1 leaves the cluster running)
-	@cargo build --locked --bins --example demo && KEEP="$(KEEP)" cargo run --quiet --locked --example demo
+	@echo "demo: building the operator; the first time a few minutes on two cores"
+	@cargo build --quiet --locked --bins --example demo && KEEP="$(KEEP)" cargo run --quiet --locked --example demo
 
 bench: control-plane ## Measure the operator against the figures of docs/performance.md
 	cargo bench --locked --bench lifecycle

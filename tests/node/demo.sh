@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 log=$(mktemp)
+saved=$(mktemp)
 finish() {
   local status=$?
   [ $status = 0 ] || echo "demo: FAILED at: $step" >&2
@@ -14,7 +15,7 @@ finish() {
     [ ! -f target/cluster-down ] || sh target/cluster-down
     rm -f target/cluster-down
   fi
-  rm -f "$log"
+  rm -f "$log" "$saved"
   exit $status
 }
 trap finish EXIT
@@ -135,18 +136,20 @@ say "A suspended training saves a checkpoint on SIGTERM, exits with 0, has not s
 volume checkpoints
 run kubectl apply -f examples/checkpoint.yaml
 until_true 120 logs_have checkpoint-worker-0 "begins with step 0"
-(kubectl logs --follow checkpoint-master-0 || true) &
+(kubectl logs --follow checkpoint-master-0 | tee "$saved" || true) &
 follower=$!
 run kubectl patch pytorchjob checkpoint --type=merge -p '{"spec":{"runPolicy":{"suspend":true}}}'
 state checkpoint Suspended
 until_true 60 bash -c '[ -z "$(target/control-plane/kubectl get pods -l training.kubeflow.org/job-name=checkpoint -o name)" ]'
 wait $follower
+step_saved=$(sed -n 's/.*saved step //p' "$saved")
+[ -n "$step_saved" ] || { echo "demo: nothing was saved on SIGTERM" >&2; exit 1; }
 run kubectl get pytorchjob checkpoint -o wide
 run kubectl patch pytorchjob checkpoint --type=merge -p '{"spec":{"runPolicy":{"suspend":false}}}'
 state checkpoint Succeeded
 run kubectl logs checkpoint-master-0
 logs_have checkpoint-master-0 "done after step 600"
-logs_lack checkpoint-master-0 "begins with step 0$"
+logs_have checkpoint-master-0 "begins with step $step_saved$"
 run kubectl get pytorchjobs -o wide
 
 say "Done"
