@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::objects::{
-    attempt, count, excluded, excludes, finished, is_ignored, is_unfinished, is_wanted, newest_attempt, outcome, owner,
-    place, suspends,
+    attempt, count, excluded, excluded_by, finished, is_ignored, is_unfinished, is_wanted, newest_attempt, outcome,
+    owner, place, suspends,
 };
 use crate::observer::{Kind, Record, State};
 use crate::policies::LOST;
@@ -152,8 +152,8 @@ impl Replay<'_> {
             ),
             (known && !is_wanted(job, pod), "S1: a pod outside of the replicas"),
             (
-                !excluded(pod).iter().all(|node| excludes(job, node)),
-                "S4: a pod stays away from a node that is not stored as excluded",
+                excluded(pod) != excluded_by(job),
+                "S4: a pod stays away from other nodes than are stored as excluded",
             ),
         ];
         for (_, violation) in broken.into_iter().filter(|(broken, _)| *broken) {

@@ -52,9 +52,10 @@ pub fn excluded(pod: &Value) -> Vec<&str> {
     names.into_iter().flat_map(|names| names.split(',')).collect()
 }
 
-pub fn excludes(job: &Value, node: &str) -> bool {
-    let stored = job["status"]["excludedNodes"].as_array();
-    stored.into_iter().flatten().any(|stored| stored["name"] == node)
+/// The nodes that new pods of a job have to stay away from.
+pub fn excluded_by(job: &Value) -> Vec<&str> {
+    let stored = job["status"]["excludedNodes"].as_array().into_iter().flatten();
+    stored.filter_map(|node| node["name"].as_str()).collect()
 }
 
 /// The UID of the job that controls a pod.

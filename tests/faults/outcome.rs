@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pytorchjob_operator::api::names;
 use serde_json::{Value, json};
 
 use crate::observer::{Kind, Record, State};
@@ -131,6 +132,12 @@ fn without_numbers(message: &str) -> String {
 }
 
 fn child(object: &Value) -> Value {
+    let mut annotations = object["metadata"]["annotations"].clone();
+    if let Some(annotations) = annotations.as_object_mut() {
+        // A stray request may have created a pod before there was a node to stay away from. The laws look at others.
+        annotations.remove(names::ANNOTATION_EXCLUDED_NODES);
+    }
+    annotations = Some(annotations).filter(|left| left != &json!({})).unwrap_or_default();
     let owners = object["metadata"]["ownerReferences"]
         .as_array()
         .cloned()
@@ -155,11 +162,11 @@ fn child(object: &Value) -> Value {
     let spec = &object["spec"];
     json!({
         "labels": object["metadata"]["labels"],
-        "annotations": object["metadata"]["annotations"],
+        "annotations": annotations,
         "owners": owners,
         "containers": containers,
         "spec": [spec["restartPolicy"], spec["schedulerName"], spec["ports"], spec["selector"], spec["minMember"],
-            spec["affinity"], spec["terminationGracePeriodSeconds"]],
+            spec["terminationGracePeriodSeconds"]],
         "phase": object["status"]["phase"],
         "deleted": object["metadata"]["deletionTimestamp"].is_string(),
     })

@@ -102,14 +102,20 @@ async fn stand_still(stage: &Stage, replica: &str) {
         .unwrap();
 }
 
-/// The job gives its resources back, because a pod does not start, and tries again when it is edited.
+/// The job gives its resources back, because a pod does not start, and tries again when it is edited. The deadline is set
+/// when the pods are there: of one that is over before, there would be none.
 pub async fn startup(stage: &Stage) -> Result<(), Stuck> {
-    let deadline =
-        json!({ "startupDeadlineSeconds": 2, "startupDeadlineAction": "Suspend", "gracefulStopSeconds": 30 });
     let pending = annotation(PENDING, &json!(format!("{JOB}-worker-0")));
+    let graceful = policy(&json!({ "gracefulStopSeconds": 30 }));
+    stage.create(&with(with(job(JOB, 1), &graceful), &pending)).await;
     stage
-        .create(&with(with(job(JOB, 1), &policy(&deadline)), &pending))
-        .await;
+        .wait("one pod to run and one to wait", |state| {
+            let job = state.get(Kind::Job, JOB);
+            job.is_some_and(|job| job["status"]["ready"] == "1/2") && state.all(Kind::Pod).count() == 2
+        })
+        .await?;
+    let deadline = json!({ "startupDeadlineSeconds": 1, "startupDeadlineAction": "Suspend" });
+    stage.edit(&policy(&deadline)).await;
     stage
         .wait("the job to give up", |state| {
             is(state, "Suspended") && state.all(Kind::Pod).next().is_none()
