@@ -121,7 +121,9 @@ pub fn keep_running() -> Result<Kept, Error> {
     let root = &supervisor.root;
     Ok(Kept {
         stop: format!(
-            "kill -s KILL -- -{group}; [ ! -f {root}/at-end ] || sh {root}/at-end; rm -rf {root}",
+            // What is killed may write until it is gone.
+            "kill -s KILL -- -{group}; for _ in $(seq 100); do kill -s 0 -- -{group} 2>/dev/null || break; sleep 0.1; \
+             done; [ ! -f {root}/at-end ] || sh {root}/at-end; rm -rf {root}",
             group = supervisor.group(),
             root = root.display()
         ),
