@@ -299,16 +299,18 @@ mod tests {
         }
     }
 
+    /// A pod of the job `u` that runs on a node, with changes.
+    fn pod(version: u32, more: &serde_json::Value) -> ObjectView {
+        let mut pod = serde_json::json!({ "metadata": { "name": "pod", "namespace": "ns", "uid": "p",
+            "resourceVersion": version.to_string(), "ownerReferences": [{ "apiVersion": "kubeflow.org/v1",
+                "kind": "PyTorchJob", "name": "job", "uid": "u", "controller": true }] },
+            "spec": { "nodeName": "node" }, "status": { "phase": "Running" } });
+        json_patch::merge(&mut pod, more);
+        serde_json::from_value(pod).unwrap()
+    }
+
     #[test]
     fn a_pod_that_others_take_away_is_noted_once_and_every_pod_that_was_asked_to_end_when_it_is_gone() {
-        let pod = |version: u32, more: &serde_json::Value| -> ObjectView {
-            let mut pod = serde_json::json!({ "metadata": { "name": "pod", "namespace": "ns", "uid": "p",
-                "resourceVersion": version.to_string(), "ownerReferences": [{ "apiVersion": "kubeflow.org/v1",
-                    "kind": "PyTorchJob", "name": "job", "uid": "u", "controller": true }] },
-                "spec": { "nodeName": "node" }, "status": { "phase": "Running" } });
-            json_patch::merge(&mut pod, more);
-            serde_json::from_value(pod).unwrap()
-        };
         let (works, owner) = (serde_json::json!({}), JobId::new("ns", "u"));
         let disrupted = serde_json::json!({ "status": { "conditions": [{ "type": "DisruptionTarget", "status": "True",
             "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting." }] } });
@@ -353,13 +355,6 @@ mod tests {
 
     #[test]
     fn a_replica_that_takes_over_takes_what_goes_for_asked_for_and_what_had_ended_before_is_not_told() {
-        let pod = |version: u32, more: serde_json::Value| -> ObjectView {
-            let mut pod = serde_json::json!({ "metadata": { "name": "pod", "namespace": "ns", "uid": "p",
-                "resourceVersion": version.to_string(), "ownerReferences": [{ "apiVersion": "kubeflow.org/v1",
-                    "kind": "PyTorchJob", "name": "job", "uid": "u", "controller": true }] } });
-            json_patch::merge(&mut pod, &more);
-            serde_json::from_value(pod).unwrap()
-        };
         let deleted = serde_json::json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } });
         let failed = serde_json::json!({ "status": { "phase": "Failed", "containerStatuses": [{ "name": "pytorch",
             "image": "i", "imageID": "", "ready": false, "restartCount": 0,
@@ -367,22 +362,19 @@ mod tests {
         let index = Index::default();
         let owner = JobId::new("ns", "u");
         let feed = |event| index.feed(ChildKind::Pod, event);
-        feed(Event::Apply(pod(
-            1,
-            serde_json::json!({ "status": { "phase": "Running" } }),
-        )));
-        feed(Event::Apply(pod(2, deleted.clone())));
+        feed(Event::Apply(pod(1, &serde_json::json!({}))));
+        feed(Event::Apply(pod(2, &deleted)));
         index.take_over();
-        feed(Event::Delete(pod(3, deleted.clone())));
+        feed(Event::Delete(pod(3, &deleted)));
         let stopped = index.departures().stopped.take(&owner);
         assert!(stopped.len() == 1 && stopped[0].ours, "{stopped:?}");
         assert!(index.departures().disrupted.take(&owner).is_empty());
 
-        feed(Event::Apply(pod(4, failed.clone())));
+        feed(Event::Apply(pod(4, &failed)));
         let mut gone = failed;
         json_patch::merge(&mut gone, &deleted);
-        feed(Event::Apply(pod(5, gone.clone())));
-        feed(Event::Delete(pod(6, gone)));
+        feed(Event::Apply(pod(5, &gone)));
+        feed(Event::Delete(pod(6, &gone)));
         assert!(index.departures().stopped.take(&owner).is_empty());
     }
 }

@@ -45,10 +45,11 @@ pub struct Stopped {
     pub ours: bool,
 }
 
-/// Whether pods have yet to go that an elastic job has no more: how long they took is told when the last is gone.
+/// Whether pods have yet to go that an elastic job with the policy has no more: how long they took is told when the
+/// last is gone.
 #[must_use]
 pub fn scales_down(job: &PyTorchJob, pods: &[Pod]) -> bool {
-    pods.iter().any(|pod| is_surplus(job, &pod.name))
+    job.spec.run_policy.stop_periods().is_some() && pods.iter().any(|pod| is_surplus(job, &pod.name))
 }
 
 /// Tells how long pods took that nothing stored tells of, because others of the job go on: those of a scale-down, and

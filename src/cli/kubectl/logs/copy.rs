@@ -34,8 +34,10 @@ struct Progress {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// It is being read.
+    /// Nobody has asked for it yet.
     #[default]
+    New,
+    /// It is being read.
     Open,
     /// The answer has ended: a proxy in between may have waited long enough.
     Ended,
@@ -85,15 +87,13 @@ impl Known {
 
     /// How to read a run that is not being read and may have more to say. `tail` is for runs that are new.
     fn reading(&mut self, run: Run, tail: Option<i64>, at_once: bool) -> Option<Reading> {
-        let new = !self.0.contains_key(&run.key());
         let progress = self.0.entry(run.key()).or_insert_with(|| Progress {
             tail,
             ..Progress::default()
         });
         let wanted = match progress.state {
-            State::Open => new,
-            State::Ended => true,
-            State::Whole | State::Refused => false,
+            State::New | State::Ended => true,
+            State::Open | State::Whole | State::Refused => false,
             State::Broken => {
                 progress.pause = progress.pause.saturating_sub(1);
                 at_once || progress.pause == 0

@@ -14,8 +14,8 @@ use crate::api::{FirstFailure, JobStatus, Replica};
 use crate::cli::kubectl::age::age;
 use crate::cli::kubectl::observation::Facts;
 pub(super) use crate::cli::kubectl::why::next::described;
-use crate::cli::kubectl::why::next::next;
-use crate::planner::{Phase, Pod, finished, managed_elsewhere, restarts_in_place, state};
+use crate::cli::kubectl::why::next::{next, of_state};
+use crate::planner::{Phase, Pod, finished, managed_elsewhere, restarts_in_place};
 
 /// Warnings that are shown: the newest.
 const EVENTS: usize = 5;
@@ -83,7 +83,7 @@ fn with_remedy(line: &str, remedy: &str) -> String {
 fn headline(facts: &Facts, status: &JobStatus) -> String {
     let world = facts.world();
     let (namespace, name) = (world.namespace(), world.name());
-    let Some(condition) = state(status) else {
+    let Some((condition, entry)) = of_state(status) else {
         let manager = &facts.job.spec.run_policy.managed_by;
         let why = match manager {
             Some(manager) if managed_elsewhere(&facts.job) => format!("It is managed by {manager}."),
@@ -91,12 +91,8 @@ fn headline(facts: &Facts, status: &JobStatus) -> String {
         };
         return format!("{namespace}/{name} has no status yet. {why}\n");
     };
-    let entry = status
-        .conditions
-        .iter()
-        .rfind(|entry| entry.type_ == condition.as_str());
-    let message = entry.and_then(|entry| entry.message.as_deref()).unwrap_or_default();
-    let since = entry.and_then(|entry| entry.last_transition_time.as_ref());
+    let message = entry.message.as_deref().unwrap_or_default();
+    let since = entry.last_transition_time.as_ref();
     let since = since.map(|since| format!(" for {}", age(facts.now.duration_since(since.0))));
     let ready = status.ready.as_deref().map(|ready| format!(", {ready} pods ready"));
     let mut text = format!(

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use k8s_openapi::jiff::SignedDuration;
 
-use crate::api::{JobStatus, RunPolicy, StartupDeadlineAction};
+use crate::api::{ConditionType, JobCondition, JobStatus, RunPolicy, StartupDeadlineAction};
 use crate::cli::kubectl::age::{age, time};
 use crate::cli::kubectl::observation::Facts;
 use crate::planner::{Action, Timer, finished, managed_elsewhere, state};
@@ -41,17 +41,19 @@ pub(super) fn next(facts: &Facts, status: &JobStatus) -> String {
     text
 }
 
+/// The state of a job, and the condition that says so.
+pub(super) fn of_state(status: &JobStatus) -> Option<(ConditionType, &JobCondition)> {
+    let state = state(status)?;
+    let mut conditions = status.conditions.iter().rev();
+    Some((state, conditions.find(|entry| entry.type_ == state.as_str())?))
+}
+
 /// The state that the plan stores, if it is another, with the rule that says so.
 fn news(stored: &JobStatus, new: &JobStatus) -> Option<String> {
-    let condition = state(new)?;
-    let entry = |status: &JobStatus| {
-        let mut entries = status.conditions.iter().rev();
-        entries.find(|entry| entry.type_ == condition.as_str()).cloned()
-    };
-    let entry_then = entry(new)?;
-    let same = state(stored) == Some(condition) && entry(stored)?.message == entry_then.message;
-    let message = entry_then.message.unwrap_or_default();
-    (!same).then(|| format!("Then it is {}: {message}", condition.as_str()))
+    let (condition, entry) = of_state(new)?;
+    let message = entry.message.as_deref().unwrap_or_default();
+    let before = of_state(stored).map(|(condition, entry)| (condition, entry.message.as_deref().unwrap_or_default()));
+    (before != Some((condition, message))).then(|| format!("Then it is {}: {message}", condition.as_str()))
 }
 
 /// What happens when the plan looks again, and by which policy.
