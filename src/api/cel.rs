@@ -111,5 +111,5 @@ pub(crate) fn same(field: &str) -> String {
 }
 
 fn same_of(new: &str, old: &str, field: &str) -> String {
-    format!("(has({new}.{field}) == has({old}.{field}) && (!has({new}.{field}) || {new}.{field} == {old}.{field}))")
+    format!("(has({new}.{field}) ? has({old}.{field}) && {new}.{field} == {old}.{field} : !has({old}.{field}))")
 }

@@ -17,7 +17,7 @@ pub(crate) fn immutable() -> Vec<Rule> {
         rule(
             Scope::Replicas,
             "",
-            "self.all(k, k in oldSelf) && oldSelf.all(k, k in self)",
+            "size(self) == size(oldSelf) && self.all(k, k in oldSelf)",
             "replica types of a job cannot be added or removed: create a new job",
         ),
         rule(

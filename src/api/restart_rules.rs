@@ -21,7 +21,7 @@ pub(crate) fn window() -> [Rule; 2] {
         rule(
             Scope::RunPolicy,
             ".restartWindow",
-            format!("has(oldSelf.restartWindow) || {}", fits("self")),
+            format!("{} || has(oldSelf.restartWindow)", fits("self")),
             NEEDS,
         ),
     ]

@@ -245,7 +245,7 @@ fn multikueue() -> Rule {
     rule(
         Scope::Spec,
         ".runPolicy.managedBy",
-        format!("{manager} != '{}' || !({flat})", names::MANAGED_BY_MULTIKUEUE),
+        format!("!({flat}) || {manager} != '{}'", names::MANAGED_BY_MULTIKUEUE),
         LOST_BY_MULTIKUEUE,
     )
 }
