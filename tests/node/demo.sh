@@ -52,7 +52,8 @@ kubectl() { target/control-plane/kubectl "$@"; }
 state() { run kubectl wait "pytorchjob/$1" "--for=condition=$2" --timeout=180s; }
 # test_checkpoint POD: it sees a checkpoint.
 test_checkpoint() { kubectl exec "$1" -- test -s /checkpoints/state.pt; }
-logs_have() { kubectl logs "$1" 2>/dev/null | grep -q "$2"; }
+# Not through a pipe: grep ends it at the first match, and kubectl, which still writes, would fail by that.
+logs_have() { grep -q "$2" <<<"$(kubectl logs "$1" 2>/dev/null)"; }
 # logs_lack POD TEXT: it has written something, and not this.
 logs_lack() {
   local logs
