@@ -5,7 +5,7 @@ KIND ?= kind
 TIMED := timers:: within_two_seconds
 
 .DEFAULT_GOAL := help
-.PHONY: help control-plane cluster build test simulate worlds recorded mutants fuzz test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-trainer test-oldest test-timeline test-dashboard screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench bench-plot image sbom test-image dist install deploy ci
+.PHONY: help control-plane cluster build test simulate worlds recorded mutants mutants-cache fuzz test-kind test-memory faults soak test-sdk test-kueue test-take-over test-chart test-monitoring test-trainer test-oldest test-timeline test-dashboard screenshots site docs lint-workflows release-check node-programs node node-down torch-image demo-real test-real test-real-short lint fmt deny crds demo bench bench-plot image sbom test-image dist install deploy ci
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ recorded: control-plane ## Record the worlds in tests/recorded again, with the p
 
 mutants: ## Change the planner in one place at a time and see that a test fails (needs cargo-mutants; hours)
 	PROPTEST_CASES=48 cargo mutants --package pytorchjob-planner --output target $(MUTANTS) --cargo-arg=--locked -- -- --skip worlds:: --skip two_attempts --skip whatever_happens
+
+mutants-cache: ## The same for the cache of jobs and children, with the tests that stand beside it (hours)
+	cargo mutants --no-config --package pytorchjob-operator --file 'src/cache/**/*.rs' --output target $(MUTANTS) --cargo-arg=--locked -- --lib -- --skip simulation::
 
 # Without a sanitizer, for which the compiler would have to be a nightly one: what is looked for are panics, in safe code.
 FUZZ := cargo fuzz run --sanitizer none
