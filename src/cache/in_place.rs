@@ -226,6 +226,18 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_was_started_again_and_has_completed_has_not_failed() {
+        let status = json!({ "state": ended(0), "lastState": ended(1), "restartCount": 1 });
+        for annotation in ["cpu", "cpu=3999m,restarts=0"] {
+            let completed = pod(annotation, "3999m", &status, &json!([]));
+            assert!(
+                !completed.failed_in_place() && completed.failure.is_none(),
+                "{annotation}"
+            );
+        }
+    }
+
+    #[test]
     fn a_step_is_applied_when_the_container_has_it_or_the_kubelet_has_seen_it() {
         let resizing = |type_: &str, reason: &str| json!([{ "type": type_, "status": "True", "reason": reason, "message": "no." }]);
         let applied = |cpu: &str, seen: i64, conditions: &Value| {

@@ -196,9 +196,16 @@ impl InPlace {
         self.ends.saturating_add((self.doing == Doing::Runs).into())
     }
 
-    /// Whether it has failed in its attempt.
+    /// Whether it has failed in its attempt. One that the kubelet has started again and that has completed has not: for
+    /// a moment its pod still runs.
     #[must_use]
     pub fn failed(&self) -> bool {
+        self.has_ended() && self.doing != Doing::Done
+    }
+
+    /// Whether it has ended by itself in its attempt, and was or will be started again.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
         self.ends > self.expected()
     }
 

@@ -190,6 +190,25 @@ fn a_rank_that_loses_one_of_the_attempt_before_soon_after_all_run_again_counts_n
 }
 
 #[test]
+fn a_rank_that_the_kubelet_started_again_after_a_failure_of_the_restart_completes() {
+    let mut scene = restarting();
+    scene.next();
+    all_start(&mut scene);
+    scene.settle();
+    // Its failure was that of the restart, and it ends with 0 at last. Its pod still runs.
+    let rank = training(&mut scene, "job-worker-1");
+    (rank.ends, rank.doing) = (rank.ends + 1, Doing::Done);
+    assert_eq!(scene.next(), [] as [&str; 0]);
+    assert!(scene.says("Running=True"), "{:?}", scene.conditions());
+    for name in ["job-master-0", "job-worker-0", "job-worker-1"] {
+        scene.phase(name, Phase::Succeeded);
+    }
+    scene.settle();
+    assert!(scene.says("Succeeded=True"), "{:?}", scene.conditions());
+    assert_eq!(scene.status().restarts, Some(1));
+}
+
+#[test]
 fn a_container_that_the_kubelet_has_started_again_before_it_was_asked_is_no_other_failure() {
     let mut scene = restarting();
     again(scene.pod("job-worker-1"));

@@ -250,7 +250,7 @@ fn go_on(pod: &Pod, attempt: i32, under_way: bool, late: bool) -> Step {
             }
             Some(_) if training.refused.is_some() => Step::Recreate(training.refused.clone().unwrap_or_default()),
             _ if training.runs() => account(training, attempt, under_way),
-            Some(_) if late && !training.failed() => Step::Recreate("it has not started in time".into()),
+            Some(_) if late && !training.has_ended() => Step::Recreate("it has not started in time".into()),
             _ => Step::Leave,
         },
     }
