@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::bounds::{MAX_PORT, MAX_PROCESSES, MAX_REPLICAS, MAX_RESTARTS};
 use crate::api::raw::RawJson;
 
 /// Makes the job elastic: torchrun starts with as few as `minReplicas` workers and takes up to `maxReplicas`.
@@ -11,12 +12,12 @@ use crate::api::raw::RawJson;
 pub struct ElasticPolicy {
     /// Restarts torchrun makes of its worker processes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 2_147_483_647))]
+    #[schemars(range(min = 0, max = MAX_RESTARTS))]
     pub max_restarts: Option<i32>,
 
     /// Most workers. Default: `minReplicas`, or without that Worker.replicas.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 1, max = MAX_REPLICAS))]
     pub max_replicas: Option<i32>,
 
     /// Metrics for a horizontal pod autoscaler.
@@ -26,12 +27,12 @@ pub struct ElasticPolicy {
 
     /// Fewest workers. Default: `maxReplicas`, or without that Worker.replicas.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 1, max = MAX_REPLICAS))]
     pub min_replicas: Option<i32>,
 
     /// Deprecated: use spec.nprocPerNode.
     #[serde(rename = "nProcPerNode", skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_024))]
+    #[schemars(range(min = 1, max = MAX_PROCESSES))]
     pub n_proc_per_node: Option<i32>,
 
     /// Rendezvous backend. Default: c10d.
@@ -52,7 +53,7 @@ pub struct ElasticPolicy {
 
     /// Port of the rendezvous. Default: the port pytorchjob-port of the worker.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65_535))]
+    #[schemars(range(min = 1, max = MAX_PORT))]
     pub rdzv_port: Option<i32>,
 
     /// True makes each pod rendezvous with itself alone.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::bounds::MAX_SECONDS_OF_A_POD;
 use crate::api::word::Word;
 
 /// What becomes of a replica that runs and has stopped writing. Ours.
@@ -22,7 +23,7 @@ pub struct ProgressPolicy {
     /// Seconds that a replica may run without writing to the file. The kubelet looks ten times in that time, at least
     /// every 30 s, has to find the same three times in a row, and then once more, so a stall is told up to 30 s and
     /// four tenths of it, of which no more than 120 s count, later. Never earlier.
-    #[schemars(range(min = 10, max = 86_400))]
+    #[schemars(range(min = 10, max = MAX_SECONDS_OF_A_POD))]
     pub deadline_seconds: i32,
 
     /// Path, in the container pytorch, of a file that each replica writes while it trains, or of a folder, of which the
@@ -34,7 +35,7 @@ pub struct ProgressPolicy {
     /// Seconds after the start of the last replica, also the last that was started again, in which nothing is a stall.
     /// Default: 1800.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 86_400))]
+    #[schemars(range(min = 1, max = MAX_SECONDS_OF_A_POD))]
     pub startup_seconds: Option<i32>,
 }
 

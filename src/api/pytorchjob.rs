@@ -6,6 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::api::bounds::{MAX_RESTARTS, MAX_SECONDS};
 use crate::api::elastic_policy::ElasticPolicy;
 use crate::api::replica::{ReplicaSpec, RestartPolicy};
 use crate::api::replica_type::ReplicaType;
@@ -58,12 +59,12 @@ use crate::api::word::Word;
 pub struct PyTorchJobSpec {
     /// Same as runPolicy.activeDeadlineSeconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 2_147_483_647_i64))]
+    #[schemars(range(min = 0, max = MAX_SECONDS))]
     pub active_deadline_seconds: Option<i64>,
 
     /// Same as runPolicy.backoffLimit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 2_147_483_647))]
+    #[schemars(range(min = 0, max = MAX_RESTARTS))]
     pub backoff_limit: Option<i32>,
 
     /// Same as runPolicy.cleanPodPolicy.
@@ -73,7 +74,7 @@ pub struct PyTorchJobSpec {
 
     /// Same as runPolicy.ttlSecondsAfterFinished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 2_147_483_647))]
+    #[schemars(range(min = 0, max = MAX_SECONDS))]
     pub ttl_seconds_after_finished: Option<i32>,
 
     /// Policies about the job as a whole.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::api::bounds::MAX_REPLICAS;
 use crate::api::raw::RawJson;
 use crate::api::word::Word;
 
@@ -40,7 +41,7 @@ pub struct ReplicaSpec {
     /// Number of pods. Default: 1. The Master has exactly one. Workers of a job whose elasticPolicy has minReplicas or
     /// maxReplicas may be edited at any time within these bounds, others only while the job is suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 1, max = MAX_REPLICAS))]
     pub replicas: Option<i32>,
 
     /// What happens when a pod fails.

@@ -6,6 +6,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::bounds::{
+    MAX_EXCLUDED_NODES, MAX_FAILURES, MAX_REPLICAS, MAX_RESTARTS, MAX_SECONDS, MAX_SECONDS_OF_A_POD,
+};
 use crate::api::failure_policy::FailurePolicy;
 use crate::api::progress_policy::ProgressPolicy;
 use crate::api::word::Word;
@@ -72,13 +75,13 @@ pub struct RunPolicy {
     /// Seconds after `status.startTime` at which a job that has not finished fails. Time spent suspended does not
     /// count. Unset: no deadline. May be edited at any time; the new value holds at once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 2_147_483_647_i64))]
+    #[schemars(range(min = 0, max = MAX_SECONDS))]
     pub active_deadline_seconds: Option<i64>,
 
     /// Number of restarts after which the job fails. Counted over the whole life of the job: restarts of containers in
     /// place and pods that the operator replaced. Unset: no limit. May be edited at any time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 2_147_483_647))]
+    #[schemars(range(min = 0, max = MAX_RESTARTS))]
     pub backoff_limit: Option<i32>,
 
     /// What to delete when the job has finished. May be edited at any time, also then.
@@ -95,7 +98,7 @@ pub struct RunPolicy {
     /// suspended, starts again as a whole, is scaled down or has ended. The grace period of the pods, in place of the
     /// template's, and five less for what torchrun waits for its processes. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 86_400))]
+    #[schemars(range(min = 1, max = MAX_SECONDS_OF_A_POD))]
     pub graceful_stop_seconds: Option<i32>,
 
     /// Who runs the job: absent or kubeflow.org/training-operator for this operator, kueue.x-k8s.io/multikueue to leave
@@ -160,9 +163,9 @@ pub struct RunPolicy {
 
     /// Seconds after the creation of pods by which all of them have to run, or of an elastic job the Master and
     /// minReplicas workers. Otherwise the job gives its resources back: see startupDeadlineAction. Time spent suspended
-    /// does not count. Unset: it waits for ever. May be edited at any time; the new value holds at once.
+    /// does not count. Unset: it waits indefinitely. May be edited at any time; the new value holds at once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 2_147_483_647))]
+    #[schemars(range(min = 1, max = MAX_SECONDS))]
     pub startup_deadline_seconds: Option<i32>,
 
     /// True stops the job: its pods and services go, and come back when it is false again. May be edited at any time
@@ -173,7 +176,7 @@ pub struct RunPolicy {
     /// Seconds after `status.completionTime` at which the finished job is deleted. Unset: never. May be edited at any
     /// time, also then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 2_147_483_647))]
+    #[schemars(range(min = 0, max = MAX_SECONDS))]
     pub ttl_seconds_after_finished: Option<i32>,
 
     /// Seconds after a pod that is being deleted should have ended, its grace period included, at which it is deleted
@@ -181,7 +184,7 @@ pub struct RunPolicy {
     /// the old containers beside the new ones. Unset: it is waited for. May be edited at any time; the new value holds
     /// at once.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 2_147_483_647))]
+    #[schemars(range(min = 1, max = MAX_SECONDS))]
     pub unreachable_seconds: Option<i32>,
 }
 
@@ -210,13 +213,13 @@ impl RunPolicy {
 #[schemars(extend("required" = ["afterFailures", "max", "windowSeconds"]))]
 pub struct NodeExclusion {
     /// Number of failures on a node, within windowSeconds, from which on it is excluded.
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = 1, max = MAX_FAILURES))]
     pub after_failures: i32,
     /// Most nodes that are excluded at a time: of more, those that failed last.
-    #[schemars(range(min = 1, max = 64))]
+    #[schemars(range(min = 1, max = MAX_EXCLUDED_NODES))]
     pub max: i32,
     /// Length of the window. A node comes back when its failures are older.
-    #[schemars(range(min = 1, max = 2_147_483_647))]
+    #[schemars(range(min = 1, max = MAX_SECONDS))]
     pub window_seconds: i32,
 }
 
@@ -226,10 +229,10 @@ pub struct NodeExclusion {
 #[schemars(extend("required" = ["restarts", "seconds"]))]
 pub struct RestartWindow {
     /// Number of restarts.
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(range(min = 0, max = MAX_FAILURES))]
     pub restarts: i32,
     /// Length of the window.
-    #[schemars(range(min = 1, max = 2_147_483_647))]
+    #[schemars(range(min = 1, max = MAX_SECONDS))]
     pub seconds: i32,
 }
 
@@ -240,7 +243,7 @@ pub struct SchedulingPolicy {
     /// Pods that are placed together or not at all. Default: all; of an elastic job the Master and minReplicas workers.
     /// May be edited at any time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 10_001))]
+    #[schemars(range(min = 0, max = MAX_REPLICAS + 1))]
     pub min_available: Option<i32>,
 
     /// Resources that must be free before the job starts. Default: what these pods request. Not for Kubernetes' own
@@ -258,6 +261,6 @@ pub struct SchedulingPolicy {
 
     /// Seconds the group may wait for being scheduled. For scheduler-plugins alone. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 2_147_483_647))]
+    #[schemars(range(min = 0, max = MAX_SECONDS))]
     pub schedule_timeout_seconds: Option<i32>,
 }

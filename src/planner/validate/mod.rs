@@ -167,7 +167,9 @@ fn check_numbers(job: &PyTorchJob, found: &mut Found) {
     ] {
         match value {
             Some(value) if value < 0 => found.fatal(field, format!("is {value} and must not be negative")),
-            Some(value) if value > MAX_SECONDS => found.tolerable(field, format!("must not exceed {MAX_SECONDS}")),
+            Some(value) if value > i64::from(MAX_SECONDS) => {
+                found.tolerable(field, format!("must not exceed {MAX_SECONDS}"));
+            }
             _ => {}
         }
     }

@@ -1,7 +1,10 @@
 //! Numbers without which, or with others than which, a job can run.
 
 use crate::api::PyTorchJob;
-use crate::api::bounds::MAX_REPLICAS;
+use crate::api::bounds::{
+    MAX_EXCLUDED_NODES, MAX_FAILURES, MAX_PORT, MAX_PROCESSES, MAX_REPLICAS, MAX_RESTARTS, MAX_SECONDS,
+    MAX_SECONDS_OF_A_POD,
+};
 use crate::planner::validate::Found;
 
 /// A field under `spec`, its value and its bounds.
@@ -19,11 +22,11 @@ pub(crate) fn check(job: &PyTorchJob, found: &mut Found) {
 fn elastic_policy(job: &PyTorchJob) -> Vec<Number> {
     let policy = job.spec.elastic_policy.clone().unwrap_or_default();
     vec![
-        ("elasticPolicy.maxRestarts", policy.max_restarts, 0, i32::MAX),
+        ("elasticPolicy.maxRestarts", policy.max_restarts, 0, MAX_RESTARTS),
         ("elasticPolicy.maxReplicas", policy.max_replicas, 1, MAX_REPLICAS),
         ("elasticPolicy.minReplicas", policy.min_replicas, 1, MAX_REPLICAS),
-        ("elasticPolicy.nProcPerNode", policy.n_proc_per_node, 1, 1_024),
-        ("elasticPolicy.rdzvPort", policy.rdzv_port, 1, 65_535),
+        ("elasticPolicy.nProcPerNode", policy.n_proc_per_node, 1, MAX_PROCESSES),
+        ("elasticPolicy.rdzvPort", policy.rdzv_port, 1, MAX_PORT),
     ]
 }
 
@@ -43,12 +46,17 @@ fn run_policy(job: &PyTorchJob) -> Vec<Number> {
     );
     let (start, timeout) = (policy.startup_deadline_seconds, scheduling.schedule_timeout_seconds);
     vec![
-        ("runPolicy.gracefulStopSeconds", policy.graceful_stop_seconds, 1, 86_400),
-        ("runPolicy.nodeExclusion.afterFailures", failures, 1, 100),
-        ("runPolicy.nodeExclusion.max", max, 1, 64),
-        ("runPolicy.nodeExclusion.windowSeconds", for_long, 1, i32::MAX),
-        ("runPolicy.restartWindow.restarts", restarts, 0, 100),
-        ("runPolicy.restartWindow.seconds", seconds, 1, i32::MAX),
+        (
+            "runPolicy.gracefulStopSeconds",
+            policy.graceful_stop_seconds,
+            1,
+            MAX_SECONDS_OF_A_POD,
+        ),
+        ("runPolicy.nodeExclusion.afterFailures", failures, 1, MAX_FAILURES),
+        ("runPolicy.nodeExclusion.max", max, 1, MAX_EXCLUDED_NODES),
+        ("runPolicy.nodeExclusion.windowSeconds", for_long, 1, MAX_SECONDS),
+        ("runPolicy.restartWindow.restarts", restarts, 0, MAX_FAILURES),
+        ("runPolicy.restartWindow.seconds", seconds, 1, MAX_SECONDS),
         (
             "runPolicy.schedulingPolicy.minAvailable",
             scheduling.min_available,
@@ -59,9 +67,14 @@ fn run_policy(job: &PyTorchJob) -> Vec<Number> {
             "runPolicy.schedulingPolicy.scheduleTimeoutSeconds",
             timeout,
             0,
-            i32::MAX,
+            MAX_SECONDS,
         ),
-        ("runPolicy.startupDeadlineSeconds", start, 1, i32::MAX),
-        ("runPolicy.unreachableSeconds", policy.unreachable_seconds, 1, i32::MAX),
+        ("runPolicy.startupDeadlineSeconds", start, 1, MAX_SECONDS),
+        (
+            "runPolicy.unreachableSeconds",
+            policy.unreachable_seconds,
+            1,
+            MAX_SECONDS,
+        ),
     ]
 }

@@ -1,13 +1,11 @@
 //! The words of policies, which the definitions of Kubeflow take as any text, and the rules about failures.
 
+use crate::api::bounds::MAX_SECONDS_OF_A_POD;
 use crate::api::{PyTorchJob, ReplicaType, RestartScope, RestartStrategy, Word};
 use crate::planner::validate::Found;
 
 /// What is said of a rule about failures with no condition, or with several.
 const ONE_CONDITION: &str = "needs one of class, exitCodes and onPodConditions, and no other";
-
-/// Longest time of a policy about progress, in seconds.
-const DAY: i32 = 86_400;
 
 /// Checks the words of policies, and the rules about failures.
 pub(crate) fn check(job: &PyTorchJob, found: &mut Found) {
@@ -76,8 +74,8 @@ fn check_progress_policy(job: &PyTorchJob, found: &mut Found) {
         ("deadlineSeconds", Some(policy.deadline_seconds), 10),
         ("startupSeconds", policy.startup_seconds, 1),
     ] {
-        if seconds.is_some_and(|seconds| !(min..=DAY).contains(&seconds)) {
-            found.tolerable(field(name), format!("must be between {min} and {DAY}"));
+        if seconds.is_some_and(|seconds| !(min..=MAX_SECONDS_OF_A_POD).contains(&seconds)) {
+            found.tolerable(field(name), format!("must be between {min} and {MAX_SECONDS_OF_A_POD}"));
         }
     }
 }
