@@ -8,7 +8,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy}
 use kube::{Api, ResourceExt as _};
 use pytorchjob_operator::api::structural::{misfits, schema_of_jobs};
 use pytorchjob_operator::api::{UnknownPodFields, crd};
-use pytorchjob_test_cluster::{Cluster, Options, PodPhase, not_applicable, set_pod_phase, wait_for};
+use pytorchjob_test_cluster::{Cluster, Options, PodPhase, not_applicable, set_pod_phase, training_operator, wait_for};
 use serde_json::{Value, json};
 
 use crate::bad_input::WITHOUT_RULES;
@@ -94,6 +94,11 @@ fn generated() -> impl Iterator<Item = Value> {
     ];
     let spec = schema["properties"]["spec"]["properties"].as_object_mut().unwrap();
     spec.retain(|field, _| !flat.contains(&field.as_str()));
+    drawn(schema)
+}
+
+/// Jobs drawn from a schema, all of them the operator's.
+fn drawn(schema: Value) -> impl Iterator<Item = Value> {
     (0..DRAWN).filter_map(move |seed| {
         let mut dice = Dice::new(seed);
         let mut job = with(job(&format!("drawn-{seed}"), 1), &json!({}));
@@ -128,13 +133,18 @@ fn loosen(schema: &mut Value) {
 
 /// Each oddity alone, each with the next, and jobs by chance.
 fn jobs() -> Vec<Value> {
+    odd().into_iter().chain(generated()).collect()
+}
+
+/// Each oddity alone, and each with the next.
+fn odd() -> Vec<Value> {
     let all = oddities();
     let alone = all.iter().map(|(name, oddity)| with(job(name, 1), oddity));
     let pairs = all.windows(2).enumerate().map(|(index, pair)| {
         let both = with(job(&format!("pair-{index}"), 1), &pair[0].1);
         with(both, &pair[1].1)
     });
-    alone.chain(pairs).chain(generated()).collect()
+    alone.chain(pairs).collect()
 }
 
 /// The writes that must pass, each with what it is called.
@@ -163,25 +173,34 @@ fn status(type_: &str) -> Patch<Value> {
     Patch::Merge(json!({ "status": { "startTime": time, "conditions": [condition] } }))
 }
 
-/// Stores them all as running jobs under a definition without rules, then installs ours.
-async fn under_our_definition(cluster: &Cluster, namespace: &str, jobs: &Api<Job>) {
+/// Stores as running jobs what the definition there is lets in, then installs ours. Returns what was let in.
+async fn under_our_definition(cluster: &Cluster, jobs: &Api<Job>, manifests: Vec<Value>) -> Vec<Value> {
     let client = cluster.admin();
-    for job in self::jobs() {
-        let stored = create(&client, namespace, &job).await.unwrap();
+    let mut stored = Vec::new();
+    for manifest in manifests {
+        let Ok(job) = create(&client, jobs.namespace().unwrap(), &manifest).await else {
+            continue;
+        };
         let params = PatchParams::default();
-        jobs.patch_status(stored.name(), &params, &status("Running"))
+        jobs.patch_status(job.name(), &params, &status("Running"))
             .await
             .unwrap();
+        stored.push(manifest);
     }
-    let ours = serde_json::to_string(&crd()).unwrap();
-    cluster.install_crd(&ours).await.unwrap();
-    // The API server applies the rules a moment after the definition has changed.
-    let bad = serde_json::from_value(with(job("bad", 1), &json!({ "spec": { "backoffLimit": -1 } }))).unwrap();
+    install(cluster, jobs, &serde_json::to_string(&crd()).unwrap(), false).await;
+    stored
+}
+
+/// Installs a definition, and waits until it holds, a moment after it has changed. Ours lets no negative limit in.
+async fn install(cluster: &Cluster, jobs: &Api<Job>, definition: &str, lets_in: bool) {
+    cluster.install_crd(definition).await.unwrap();
+    let bad = json!({ "spec": { "runPolicy": { "backoffLimit": -1 } } });
+    let bad = serde_json::from_value(with(job("bad", 1), &bad)).unwrap();
     let dry_run = PostParams {
         dry_run: true,
         ..PostParams::default()
     };
-    while jobs.create(&dry_run, &bad).await.is_ok() {
+    while jobs.create(&dry_run, &bad).await.is_ok() != lets_in {
         tokio::task::yield_now().await;
     }
 }
@@ -225,13 +244,18 @@ async fn the_operator_fails_and_deletes_nothing_of_what_runs_under_a_definition_
     let Some(cluster) = permissive_cluster().await else {
         return;
     };
+    all_go_on(cluster, jobs()).await;
+}
+
+/// Takes over from a definition what it lets in of these jobs, each with a Master that runs.
+async fn all_go_on(cluster: &'static Cluster, manifests: Vec<Value>) {
     let namespace = cluster.namespace("goes-on").await.unwrap();
     let client = cluster.admin();
     let jobs = Api::<Job>::namespaced(client.clone(), &namespace);
     let pods = Api::<Pod>::namespaced(client.clone(), &namespace);
-    under_our_definition(cluster, &namespace, &jobs).await;
+    let stored = under_our_definition(cluster, &jobs, manifests).await;
     let mut running = Vec::new();
-    for job in self::jobs().into_iter().filter(goes_on) {
+    for job in stored.into_iter().filter(goes_on) {
         let name = job["metadata"]["name"].as_str().unwrap();
         if name.len() > 50 {
             continue;
@@ -292,13 +316,19 @@ async fn what_definitions_of_kubeflow_let_in_stays_writable_under_ours() {
     let Some(cluster) = permissive_cluster().await else {
         return;
     };
+    all_stay_writable(cluster, jobs()).await;
+}
+
+/// Takes over from a definition what it lets in of these jobs, and makes every write that has to pass.
+async fn all_stay_writable(cluster: &Cluster, manifests: Vec<Value>) {
     let namespace = cluster.namespace("taken-over").await.unwrap();
     let jobs = Api::<Job>::namespaced(cluster.admin(), &namespace);
-    under_our_definition(cluster, &namespace, &jobs).await;
+    let stored = under_our_definition(cluster, &jobs, manifests).await;
+    assert!(stored.len() > 50, "{} were let in", stored.len());
 
     let params = PatchParams::default();
     let mut refused = Vec::new();
-    for job in self::jobs() {
+    for job in stored {
         let name = job["metadata"]["name"].as_str().unwrap();
         let mut check = |what: &str, answer: Result<Job, kube::Error>| {
             if answer.is_err() {
@@ -325,4 +355,25 @@ async fn what_definitions_of_kubeflow_let_in_stays_writable_under_ours() {
         );
     }
     assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+/// The same with the definitions themselves, of 1.4 to 1.9, from which jobs are drawn.
+pub(crate) async fn what_each_definition_lets_in_is_taken_over() {
+    let Some(cluster) = permissive_cluster().await else {
+        return;
+    };
+    let definitions = training_operator::definitions();
+    assert!(definitions.len() > 5, "{definitions:?}");
+    for file in definitions {
+        eprintln!("{}", file.display());
+        let text = fs::read_to_string(&file).unwrap();
+        let definition: Value = serde_saphyr::from_str(&text).unwrap();
+        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let manifests: Vec<Value> = odd().into_iter().chain(drawn(schema.clone())).collect();
+        let anywhere = Api::<Job>::namespaced(cluster.admin(), "default");
+        install(cluster, &anywhere, &text, true).await;
+        all_stay_writable(cluster, manifests.clone()).await;
+        install(cluster, &anywhere, &text, true).await;
+        all_go_on(cluster, manifests).await;
+    }
 }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::job::{Job, job, job_with_policy, suspend, with};
 use crate::rig::{End, Rig, failed, install_identity, own_cluster};
+use crate::taken_over::what_each_definition_lets_in_is_taken_over;
 
 /// It waits for certificates of its own making before it works.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -25,6 +26,12 @@ async fn start(cluster: &Cluster, namespace: &str) -> Operator {
     training_operator::start(cluster, kubeconfig, &[&format!("--namespace={namespace}")])
         .await
         .unwrap()
+}
+
+#[tokio::test]
+#[ignore = "needs the definitions of Kubeflow's operator: make test-take-over"]
+async fn what_each_definition_of_kubeflow_lets_in_goes_on_and_stays_writable_under_ours() {
+    what_each_definition_lets_in_is_taken_over().await;
 }
 
 /// Jobs as Kubeflow's users write them, and what becomes of their pods while Kubeflow's operator runs them.

@@ -11,4 +11,13 @@ cache_modules training-operator "-s -w"
 build training-operator.v1 github.com/kubeflow/training-operator/cmd/training-operator.v1
 module=$(go list -m -f '{{.Dir}}' github.com/kubeflow/training-operator)
 install -m 644 "$module/manifests/base/crds/kubeflow.org_pytorchjobs.yaml" "$cache/"
+
+# The definitions that jobs of older clusters were stored under; 1.3 is no Go module.
+mkdir -p "$cache/definitions"
+for version in v1.4.0 v1.5.0 v1.6.0 v1.7.0 v1.8.1; do
+  [ ! -f "$cache/definitions/$version.yaml" ] || continue
+  module=$(go mod download -json "github.com/kubeflow/training-operator@$version" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  install -m 644 "$module/manifests/base/crds/kubeflow.org_pytorchjobs.yaml" "$cache/definitions/$version.yaml"
+done
+install -m 644 "$cache/kubeflow.org_pytorchjobs.yaml" "$cache/definitions/$(version github.com/kubeflow/training-operator).yaml"
 ready

@@ -42,6 +42,15 @@ pub fn definition() -> Option<PathBuf> {
     file.exists().then_some(file)
 }
 
+/// The definitions of PyTorchJobs of its versions since 1.4, the oldest first; none while it has not been built.
+#[must_use]
+pub fn definitions() -> Vec<PathBuf> {
+    let files = fs::read_dir(directory().join("definitions")).into_iter().flatten();
+    let mut files: Vec<_> = files.flatten().map(|file| file.path()).collect();
+    files.sort();
+    files
+}
+
 /// Starts it for PyTorchJobs, with `arguments` after what it cannot do without, and waits until it is ready. The
 /// kubeconfig is to be that of an administrator.
 pub async fn start(cluster: &Cluster, kubeconfig: &Path, arguments: &[&str]) -> Result<Operator, Error> {
