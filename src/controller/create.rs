@@ -200,6 +200,20 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_existed_already_is_not_told_as_created() {
+        let pods: Vec<ChildRef> = (0..10)
+            .map(|index| ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Worker, index)))
+            .collect();
+        let wave = slow_start(1, Budget::begin(&|| false), &pods, |child| async move {
+            Ok(child.replica.unwrap().index % 3 == 0)
+        })
+        .await;
+        let created = wave.created.iter().map(|child| child.replica.unwrap().index);
+        assert_eq!(created.collect::<Vec<_>>(), [0, 3, 6, 9]);
+        assert!(wave.error.is_none() && !wave.interrupted);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_request_without_an_answer_ends_the_pass_in_time() {
         let pods: Vec<ChildRef> = (0..100)

@@ -90,6 +90,8 @@ mod tests {
         job: Arc<Mutex<Value>>,
         /// Whether a status is stored and the answer is lost.
         loses_answers: bool,
+        /// Whether the pods that are asked for exist, of this job, and the watch has not shown them.
+        has_the_pods: bool,
         requests: Arc<Mutex<Vec<String>>>,
     }
 
@@ -116,6 +118,10 @@ mod tests {
                 }
                 Method::GET if url.ends_with("/pods/gone") => failure(404, "NotFound"),
                 Method::GET if url.ends_with("/pods/there") => (StatusCode::OK, pod("there")),
+                Method::GET | Method::PATCH if self.has_the_pods && url.contains("/pods/") => {
+                    (StatusCode::OK, pod("job-master-0"))
+                }
+                Method::POST if self.has_the_pods && url.ends_with("/pods") => failure(409, "AlreadyExists"),
                 Method::GET if job.is_null() => failure(404, "NotFound"),
                 Method::GET => (StatusCode::OK, job.clone()),
                 Method::POST => {
@@ -292,6 +298,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_pod_that_existed_already_is_neither_counted_nor_asked_for_again() {
+        let server = Server {
+            has_the_pods: true,
+            ..Server::default()
+        };
+        let known = job("1", &json!({}));
+        *server.job.lock().unwrap() = known.clone();
+        let context = server.context();
+        context.index.jobs().feed(Event::Apply(stored(&known)));
+        assert_eq!(pass(&server, &context).await, [STATUS]);
+        let adopted = ["POST pods", "GET pods/job-master-0", "PATCH pods/job-master-0"];
+        assert_eq!(pass(&server, &context).await, adopted);
+        assert_eq!(pass(&server, &context).await, [""; 0]);
+        let metrics = context.metrics.encode().unwrap();
+        let counted = metrics
+            .lines()
+            .find(|line| line.contains("created_pods_total") && !line.starts_with('#'));
+        assert_eq!(
+            counted.and_then(|line| line.split(' ').next_back()),
+            Some("0"),
+            "{metrics}"
+        );
+    }
+
+    #[tokio::test]
     async fn pods_that_the_garbage_collector_removes_before_the_watch_shows_the_job_gone_are_not_created_again() {
         let server = Server::default();
         let known = job("1", &json!({}));
@@ -309,5 +340,10 @@ mod tests {
         // What the watch shows meanwhile is of the time before.
         context.index.jobs().feed(Event::Apply(stored(&job("30", &json!({})))));
         assert_eq!(pass(&server, &context).await, [READ]);
+        let requests = server.requests.lock().unwrap();
+        assert!(
+            !requests.iter().any(|request| request.starts_with("POST")),
+            "nor are services: {requests:?}"
+        );
     }
 }

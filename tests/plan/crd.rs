@@ -867,6 +867,20 @@ fn one_bound_of_an_elastic_job_is_both() {
         let job = workers(count).spec("/elasticPolicy", policy.clone());
         assert_eq!(refusals(None, &job.clone().json()).is_empty(), fits, "{policy}");
         assert_eq!(problems(&job.build()).is_empty(), fits, "{policy}");
+        let stored = |count| {
+            let mut job = workers(count).spec("/elasticPolicy", policy.clone()).json();
+            job["status"] = json!({});
+            job
+        };
+        for scaled in [count - 1, count + 1] {
+            let within = policy.as_object().unwrap().values().any(|bound| *bound == scaled);
+            let refused = refusals(Some(&stored(count)), &stored(scaled));
+            assert_eq!(
+                refused.is_empty(),
+                within,
+                "{scaled} workers under {policy}: {refused:?}"
+            );
+        }
     }
 }
 

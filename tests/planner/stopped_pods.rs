@@ -87,6 +87,26 @@ fn a_master_that_was_stopped_and_exits_0_does_not_complete_the_job_and_runs_agai
 }
 
 #[test]
+fn a_worker_that_was_stopped_and_exits_0_does_not_complete_a_job_without_master_and_runs_again() {
+    let mut scene = workers(2).policy("backoffLimit", 0).running();
+    finish(&mut scene, "job-worker-1");
+    set(
+        &mut scene,
+        "job-worker-0",
+        &ended(Phase::Succeeded, Some(7), Some(6), false),
+    );
+    scene.settle();
+    assert!(!scene.says("Succeeded"));
+    scene.remove("job-worker-0");
+    scene.store();
+    assert_eq!(actions(&scene.reconcile()), ["create pod worker-0"]);
+    scene.settle();
+    assert_eq!(scene.status().restarts, None);
+    assert_eq!(scene.status().completed_indexes.as_deref(), Some("1"));
+    assert!(!scene.says("Succeeded") && !scene.says("Failed"));
+}
+
+#[test]
 fn a_disrupted_pod_is_replaced_and_not_counted_under_every_policy() {
     for policy in ["Never", "OnFailure", "Always", "ExitCode"] {
         for phase in [Phase::Failed, Phase::Succeeded] {

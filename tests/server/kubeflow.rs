@@ -54,6 +54,28 @@ fn expected_environment(rank: &str) -> Vec<(String, String)> {
     .to_vec()
 }
 
+#[tokio::test]
+async fn whatever_torchrun_takes_for_the_processes_of_a_node_reaches_the_pods() {
+    let rig = Rig::start().await;
+    for (name, processes, expected) in [
+        ("number", json!(8), "8"),
+        ("digits", json!("8"), "8"),
+        ("gpu", json!("gpu"), "gpu"),
+        ("xpu", json!("xpu"), "xpu"),
+        ("npu", json!("npu"), "npu"),
+        ("unset", json!(""), "auto"),
+    ] {
+        let job = with(job(name, 0), &json!({ "spec": { "nprocPerNode": processes } }));
+        let (_, pods) = rig.create_with_pods(&job).await;
+        let told = ("PET_NPROC_PER_NODE".to_owned(), expected.to_owned());
+        assert!(
+            environment(&pods[0]).contains(&told),
+            "{name}: {:?}",
+            environment(&pods[0])
+        );
+    }
+}
+
 /// One worker that an autoscaler may make three, and a port of its own.
 fn autoscaled(name: &str) -> Value {
     let worker = json!({ "template": { "spec": { "containers": [{

@@ -164,7 +164,7 @@ async fn backoff_limit_holds_although_the_operator_is_killed_after_each_count() 
 }
 
 /// An account that may do what the operator does, but delete nothing: what it counts, it cannot carry out.
-async fn without_deletion(rig: &Rig) -> std::path::PathBuf {
+pub(crate) async fn without_deletion(rig: &Rig) -> std::path::PathBuf {
     let name = json!({ "name": "without-deletion" });
     let account: ServiceAccount = serde_json::from_value(json!({ "metadata": name })).unwrap();
     let role: Role = serde_json::from_value(json!({

@@ -21,6 +21,7 @@ async fn a_suspension_that_is_over_at_once_has_replaced_the_pods_and_is_told_or_
             all.await.iter().filter_map(ResourceExt::uid).collect()
         };
         let old = uids().await;
+        let started = rig.get(&name).await.status["startTime"].clone();
         rig.patch(&name, &suspend(true)).await;
         // Each takes a few milliseconds, so the resumption comes at another point of the suspension every time.
         for value in 0..other_writes {
@@ -30,7 +31,14 @@ async fn a_suspension_that_is_over_at_once_has_replaced_the_pods_and_is_told_or_
         rig.patch(&name, &suspend(false)).await;
         let after = rig.settle(&name).await;
         let kept = uids().await.intersection(&old).count();
-        let told = after.condition("Suspended").is_some();
-        assert_eq!(kept, if told { 0 } else { old.len() }, "{name}, told: {told}");
+        let told = after.condition("Suspended");
+        assert_eq!(
+            kept,
+            if told.is_some() { 0 } else { old.len() },
+            "{name}, told: {told:?}"
+        );
+        // Of a job that has run again, the time since is what its deadline counts.
+        let resumed = told.map_or(&started, |told| &told["lastTransitionTime"]);
+        assert_eq!(after.status["startTime"], *resumed, "{name}, told: {told:?}");
     }
 }

@@ -14,7 +14,8 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use crate::job::{Job, Spelling, in_both_spellings, job, with};
-use crate::rig::{End, Rig, TIMEOUT, finalizer};
+use crate::restart_policy::without_deletion;
+use crate::rig::{End, Rig, TIMEOUT, finalizer, operator};
 
 const DEADLINE: &str = "activeDeadlineSeconds";
 const TTL: &str = "ttlSecondsAfterFinished";
@@ -259,6 +260,20 @@ async fn a_ttl_of_zero_deletes_a_finished_job_at_once() {
         assert!(on_time(late, 0), "{late} s after the patch");
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_deletion_at_the_end_of_the_ttl_that_is_refused_is_told_and_tried_again() {
+    let mut rig = Rig::start().await;
+    rig.succeeded(&job("kept", 0)).await;
+    rig.end_operator(End::Stop).await;
+    let crippled = operator(&without_deletion(&rig).await, &rig.namespace, &[]).await;
+    rig.patch("kept", &Spelling::Flat.policy(TTL, 0)).await;
+    let note = rig.wait_event("kept", "Warning", "FailedDeletePyTorchJob").await;
+    assert!(note.contains("kept") && note.contains("forbidden"), "{note}");
+    crippled.kill().await;
+    rig.go_on().await;
+    rig.wait_gone("kept").await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
@@ -22,6 +23,14 @@ fn waits_for(job: &Job) -> Option<String> {
         .into_iter()
         .rfind(|[_, status, ..]| *status == "True")?;
     Some(state[3].split_once(" Waiting: ")?.1.to_owned())
+}
+
+/// Seconds from the creation of the job to the last change of its first condition.
+fn told_after(job: &Job) -> i64 {
+    let told = job.condition("Created").unwrap()["lastUpdateTime"].clone();
+    let told: Timestamp = serde_json::from_value(told).unwrap();
+    let created = job.metadata.creation_timestamp.as_ref().unwrap().0;
+    told.duration_since(created).as_secs()
 }
 
 /// Waits until a job that fails at this second after its start has failed: time for the pauses of others to grow.
@@ -58,10 +67,7 @@ async fn a_quota_that_refuses_pods_is_in_the_status_within_two_seconds_until_it_
         "{cause}"
     );
     assert_eq!(waiting.outline(), ["Created"]);
-    let told = waiting.condition("Created").unwrap()["lastUpdateTime"].clone();
-    let told: Timestamp = serde_json::from_value(told).unwrap();
-    let created = waiting.metadata.creation_timestamp.as_ref().unwrap().0;
-    assert!(told.duration_since(created).as_secs() <= 2, "{told} after {created}");
+    assert!(told_after(&waiting) <= 2, "{}", waiting.status);
 
     wait_seconds(&rig, "clock", 4).await;
     let requests = |resource, subresource| AuditFilter {
@@ -75,8 +81,6 @@ async fn a_quota_that_refuses_pods_is_in_the_status_within_two_seconds_until_it_
     assert!(attempts >= 4 && writes <= 2, "{writes} writes for {attempts} attempts");
 
     quotas.delete("gpus", &DeleteParams::default()).await.unwrap();
-    // An edit brings the next attempt at once.
-    rig.settle("limited").await;
     rig.wait_pod_names("limited", &replica_names("limited", &["master-0"]))
         .await;
     let job = rig.wait("limited", |job| waits_for(job).is_none()).await;
@@ -84,6 +88,60 @@ async fn a_quota_that_refuses_pods_is_in_the_status_within_two_seconds_until_it_
         job.condition("Created").unwrap()["message"],
         "PyTorchJob limited is created."
     );
+}
+
+#[tokio::test]
+async fn an_admission_policy_that_refuses_pods_is_told_in_its_words_until_it_is_gone() {
+    let rig = Rig::start().await;
+    let (admin, namespace) = (rig.cluster.admin(), rig.namespace.name());
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(admin.clone());
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(admin);
+    let name = format!("no-pods-{namespace}");
+    let pods = json!([{ "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"] }]);
+    let policy = json!({ "metadata": { "name": name }, "spec": {
+        "matchConstraints": {
+            "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": namespace } },
+            "resourceRules": pods,
+        },
+        "validations": [{ "expression": "false", "message": "no training before the review" }],
+    } });
+    let binding =
+        json!({ "metadata": { "name": name }, "spec": { "policyName": name, "validationActions": ["Deny"] } });
+    let params = PostParams::default();
+    policies
+        .create(&params, &serde_json::from_value(policy).unwrap())
+        .await
+        .unwrap();
+    bindings
+        .create(&params, &serde_json::from_value(binding).unwrap())
+        .await
+        .unwrap();
+    // The API server applies it a moment after it has stored it.
+    let pod = json!({ "metadata": { "name": "any" }, "spec": { "containers": [{ "name": "main", "image": "i" }] } });
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    while rig.pods().create(&dry_run, &pod).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+
+    rig.create(&job("reviewed", 0)).await;
+    let waiting = rig.wait("reviewed", |job| waits_for(job).is_some()).await;
+    let cause = waits_for(&waiting).unwrap();
+    assert!(
+        cause.starts_with("cannot create pod") && cause.contains("no training before the review"),
+        "{cause}"
+    );
+    assert_eq!(waiting.outline(), ["Created"]);
+    assert!(told_after(&waiting) <= 2, "{}", waiting.status);
+
+    bindings.delete(&name, &DeleteParams::default()).await.unwrap();
+    policies.delete(&name, &DeleteParams::default()).await.unwrap();
+    rig.wait_pod_names("reviewed", &replica_names("reviewed", &["master-0"]))
+        .await;
+    rig.wait("reviewed", |job| waits_for(job).is_none()).await;
 }
 
 #[tokio::test]
