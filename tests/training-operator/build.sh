@@ -12,7 +12,7 @@ build training-operator.v1 github.com/kubeflow/training-operator/cmd/training-op
 module=$(go list -m -f '{{.Dir}}' github.com/kubeflow/training-operator)
 install -m 644 "$module/manifests/base/crds/kubeflow.org_pytorchjobs.yaml" "$cache/"
 
-# The definitions that jobs of older clusters were stored under; 1.3 is no Go module.
+# The definitions under which the jobs of older clusters were stored.
 mkdir -p "$cache/definitions"
 for version in v1.4.0 v1.5.0 v1.6.0 v1.7.0 v1.8.1; do
   [ ! -f "$cache/definitions/$version.yaml" ] || continue
