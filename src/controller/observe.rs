@@ -83,6 +83,8 @@ mod tests {
     use crate::platform::health::Health;
     use crate::platform::metrics::Metrics;
 
+    type Happening = Box<dyn FnOnce() + Send>;
+
     /// An API server with one job at most.
     #[derive(Clone, Default)]
     struct Server {
@@ -92,6 +94,10 @@ mod tests {
         loses_answers: bool,
         /// Whether the pods that are asked for exist, of this job, and the watch has not shown them.
         has_the_pods: bool,
+        /// Whether no pod is let in.
+        refuses_pods: bool,
+        /// What happens before the answer to a status that is refused.
+        meanwhile: Arc<Mutex<Option<Happening>>>,
         requests: Arc<Mutex<Vec<String>>>,
     }
 
@@ -107,6 +113,12 @@ mod tests {
                 Method::PATCH if url.ends_with("/status") => {
                     let patch: Value = serde_json::from_slice(sent).unwrap();
                     if patch[0]["value"] != job["metadata"]["resourceVersion"] {
+                        self.meanwhile
+                            .lock()
+                            .unwrap()
+                            .take()
+                            .into_iter()
+                            .for_each(|happens| happens());
                         return failure(409, "Conflict");
                     }
                     job["status"] = patch[1]["value"].clone();
@@ -122,6 +134,7 @@ mod tests {
                     (StatusCode::OK, pod("job-master-0"))
                 }
                 Method::POST if self.has_the_pods && url.ends_with("/pods") => failure(409, "AlreadyExists"),
+                Method::POST if self.refuses_pods && url.ends_with("/pods") => failure(403, "Forbidden"),
                 Method::GET if job.is_null() => failure(404, "NotFound"),
                 Method::GET => (StatusCode::OK, job.clone()),
                 Method::POST => {
@@ -285,6 +298,36 @@ mod tests {
         // The watch, still late, shows what is older than the conflict.
         context.index.jobs().feed(Event::Apply(stored(&job("3", &json!({})))));
         assert_eq!(pass(&server, &context).await, [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_conflict_is_remembered_whatever_else_failed_and_whatever_list_of_before_has_come() {
+        let server = Server {
+            refuses_pods: true,
+            ..Server::default()
+        };
+        let known = job("1", &json!({}));
+        *server.job.lock().unwrap() = known.clone();
+        let context = server.context();
+        context.index.jobs().feed(Event::Apply(stored(&known)));
+        assert_eq!(pass(&server, &context).await, [STATUS]);
+        // What refuses the pods is told with the next status, after its burst.
+        for _ in 0..2 {
+            assert_eq!(pass(&server, &context).await, ["POST pods"]);
+            tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        }
+        let before = server.job.lock().unwrap().clone();
+        let mut edited = job("21", &suspended());
+        edited["status"] = before["status"].clone();
+        *server.job.lock().unwrap() = edited;
+        let feed = context.clone();
+        *server.meanwhile.lock().unwrap() = Some(Box::new(move || {
+            for event in [Event::Init, Event::InitApply(stored(&before)), Event::InitDone] {
+                feed.index.jobs().feed(event);
+            }
+        }));
+        assert_eq!(pass(&server, &context).await, ["POST pods", STATUS]);
+        assert_eq!(pass(&server, &context).await[0], READ);
     }
 
     #[tokio::test]

@@ -28,15 +28,8 @@ pub(super) async fn store_status(context: &Context, metadata: &ObjectMeta, statu
         name: name.clone(),
         source: Box::new(source),
     };
-    let patch = json!([
-        { "op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version },
-        { "op": "add", "path": "/status", "value": status },
-    ]);
-    let body = serde_json::to_vec(&patch).map_err(|error| failed(kube::Error::SerdeError(error)))?;
-    let request = http::Request::patch(format!("{}/{name}/status", PyTorchJob::url_path(&(), Some(&namespace))))
-        .header(CONTENT_TYPE, "application/json-patch+json")
-        .body(body)
-        .map_err(|error| failed(kube::Error::HttpError(error)))?;
+    let url = format!("{}/{name}/status", PyTorchJob::url_path(&(), Some(&namespace)));
+    let request = request(url, metadata.resource_version.as_deref(), &status).map_err(failed)?;
     let _permit = context.permit(&namespace).await;
     let (jobs, key) = (context.index.jobs(), NamespacedName::new(&namespace, &name));
     // Should this never return, because of a deadline or a panic, nobody knows what is stored.
@@ -46,19 +39,36 @@ pub(super) async fn store_status(context: &Context, metadata: &ObjectMeta, statu
             jobs.answered(with_pruned(context, stored, status));
             Ok(())
         }
+        // A list of before, come meanwhile, may have ended the doubt: it is raised again.
         Err(kube::Error::Api(answer)) if answer.is_conflict() || answer.is_not_found() => {
             if back(Defect::RefutedJob) {
                 jobs.trust(&key, &doubt);
+            } else {
+                jobs.doubt(&key);
             }
             Err(Error::Conflict { namespace, name })
         }
+        Err(source) if is_answer(&source) => {
+            jobs.trust(&key, &doubt);
+            Err(failed(source))
+        }
         Err(source) => {
-            if is_answer(&source) {
-                jobs.trust(&key, &doubt);
-            }
+            jobs.doubt(&key);
             Err(failed(source))
         }
     }
+}
+
+/// The write of a status for this resourceVersion of the job.
+fn request(url: String, version: Option<&str>, status: &JobStatus) -> Result<http::Request<Vec<u8>>, kube::Error> {
+    let patch = json!([
+        { "op": "replace", "path": "/metadata/resourceVersion", "value": version },
+        { "op": "add", "path": "/status", "value": status },
+    ]);
+    http::Request::patch(url)
+        .header(CONTENT_TYPE, "application/json-patch+json")
+        .body(serde_json::to_vec(&patch).map_err(kube::Error::SerdeError)?)
+        .map_err(kube::Error::HttpError)
 }
 
 /// The job with the status that was sent, where the definition in the cluster has pruned fields of it. What comes back
