@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 use super::api_server::{Key, Request, Resource, finished};
 use super::laws::{replica_of, suspended};
 use super::nodes::{
-    End, alive, asked_to_restart, back_off, backs_off, bound, deleting, evicted, exited, has_to_write,
-    is_as_it_was_asked, owner, pending_group, pods, resize_pending, restarted, running, started, starts_after_back_off,
-    starts_in_place, uid, unready,
+    End, alive, asked_to_restart, back_off, backs_off, bound, container_exited, deleting, ended, evicted, exited,
+    has_ended, has_to_write, is_as_it_was_asked, owner, pending_group, pods, resize_pending, restarted, running,
+    started, starts_after_back_off, starts_in_place, uid, unready,
 };
 use super::process::{Millis, wall};
 use super::schedule::{Restarts, Schedule, Shape, Step};
@@ -259,14 +259,33 @@ impl World {
         if waits {
             back_off(&mut pod, code, now);
         }
-        if waits || exited(&mut pod, code, now, may_restart) {
+        if waits || container_exited(&mut pod, code, now, may_restart) {
             if let Some(job) = owner(&pod).and_then(|job| self.laws.jobs.get_mut(job)) {
                 job.unseen += 1;
             }
-        } else if let Some(life) = self.nodes.lives.get_mut(uid(&pod)) {
-            life.ended = Some(End::Exited(code));
+        } else {
+            if let Some(life) = self.nodes.lives.get_mut(uid(&pod)) {
+                life.ended = Some(End::Exited(code));
+            }
+            if self.random.once_in(2) {
+                ended(&mut pod);
+            } else {
+                self.within(1..500, Event::End(uid(&pod).to_owned()));
+            }
         }
         self.put(key, pod);
+    }
+
+    /// The kubelet calls the pod ended whose container has.
+    pub(super) fn end_pod(&mut self, pod: &str) {
+        let Some((key, mut pod)) = self.find(pod) else { return };
+        if let Some(back) = self.nodes.lost_until(&pod, self.now) {
+            return self.at(back, Event::End(uid(&pod).to_owned()));
+        }
+        if has_ended(&pod) {
+            ended(&mut pod);
+            self.put(key, pod);
+        }
     }
 
     fn exit_in_place(&mut self, number: usize) {
@@ -466,6 +485,9 @@ impl World {
             exited(&mut pod, code, self.now, false);
             let life = self.nodes.lives.entry(uid(&pod).to_owned()).or_default();
             life.ended = life.ended.or(Some(End::Exited(code)));
+            self.put(key, pod.clone());
+        } else if has_ended(&pod) {
+            ended(&mut pod);
             self.put(key, pod.clone());
         }
         self.within(10..300, Event::Remove(uid(&pod).to_owned()));

@@ -152,7 +152,13 @@ pub(super) fn deleting(object: &Value) -> bool {
 }
 
 pub(super) fn running(pod: &Value) -> bool {
-    pod["status"]["phase"] == "Running"
+    pod["status"]["phase"] == "Running" && !has_ended(pod)
+}
+
+/// Whether the container has ended for good, and the kubelet has yet to say so of the pod.
+pub(super) fn has_ended(pod: &Value) -> bool {
+    let state = &pod["status"]["containerStatuses"][0]["state"];
+    pod["status"]["phase"] == "Running" && !state["terminated"].is_null()
 }
 
 /// The pods of a namespace.
@@ -284,6 +290,15 @@ fn terminated(pod: &Value, code: i32, now: Millis) -> Value {
 
 /// The container has ended. The kubelet starts it again where the pod's policy says so.
 pub(super) fn exited(pod: &mut Value, code: i32, now: Millis, may_restart: bool) -> bool {
+    let restarts = container_exited(pod, code, now, may_restart);
+    if !restarts {
+        ended(pod);
+    }
+    restarts
+}
+
+/// The same of the container alone: the kubelet says what it knows of it before it calls the pod ended.
+pub(super) fn container_exited(pod: &mut Value, code: i32, now: Millis, may_restart: bool) -> bool {
     let ended = terminated(pod, code, now);
     let restarts = may_restart
         && match pod["spec"]["restartPolicy"].as_str() {
@@ -298,9 +313,14 @@ pub(super) fn exited(pod: &mut Value, code: i32, now: Millis, may_restart: bool)
     }
     container["state"] = ended;
     container["name"] = json!("pytorch");
-    pod["status"]["phase"] = json!(if code == 0 { "Succeeded" } else { "Failed" });
-    pod["status"]["conditions"] = json!([{ "type": "Ready", "status": "False" }]);
     false
+}
+
+/// The pod has ended with its container.
+pub(super) fn ended(pod: &mut Value) {
+    let succeeded = pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 0;
+    pod["status"]["phase"] = json!(if succeeded { "Succeeded" } else { "Failed" });
+    pod["status"]["conditions"] = json!([{ "type": "Ready", "status": "False" }]);
 }
 
 /// The pod has failed as a whole.

@@ -41,6 +41,8 @@ pub(super) enum Event {
     Resize(String),
     /// The kubelet has waited long enough after a failure.
     StartAgain(String),
+    /// The kubelet calls a pod ended.
+    End(String),
     Stop(String),
     Remove(String),
     /// All faults are over.
@@ -333,6 +335,7 @@ impl World {
             Event::Run(pod) => self.start_pod(&pod),
             Event::Resize(pod) => self.resize_pod(&pod),
             Event::StartAgain(pod) => self.start_again(&pod),
+            Event::End(pod) => self.end_pod(&pod),
             Event::Stop(pod) => self.stop_pod(&pod),
             Event::Remove(pod) => self.remove_pod(&pod),
             Event::Quiet => self.quiet(),
@@ -742,6 +745,7 @@ impl World {
             self.within(100..500, Event::Run(pod.clone()));
             self.within(500..1_000, Event::Resize(pod.clone()));
             self.within(500..1_000, Event::StartAgain(pod.clone()));
+            self.within(500..1_000, Event::End(pod.clone()));
             if deleting {
                 self.within(500..1_000, Event::Stop(pod));
             }
