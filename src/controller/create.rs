@@ -170,10 +170,14 @@ mod tests {
         }
     }
 
+    fn workers(number: u32) -> Vec<ChildRef> {
+        let pod = |index| ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Worker, index));
+        (0..number).map(pod).collect()
+    }
+
     #[tokio::test]
     async fn creations_start_slowly_and_stop_at_the_first_refusal() {
-        let pod = |index| ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Worker, index));
-        let pods: Vec<ChildRef> = (0..100).map(pod).collect();
+        let pods = workers(100);
         for (batch, refused_from, asked, made) in [
             (1, 0, 1, 0),
             (1, 1, 3, 1),
@@ -202,9 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_existed_already_is_not_told_as_created() {
-        let pods: Vec<ChildRef> = (0..10)
-            .map(|index| ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Worker, index)))
-            .collect();
+        let pods = workers(10);
         let wave = slow_start(1, Budget::begin(&|| false), &pods, |child| async move {
             Ok(child.replica.unwrap().index % 3 == 0)
         })
@@ -216,9 +218,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_without_an_answer_ends_the_pass_in_time() {
-        let pods: Vec<ChildRef> = (0..100)
-            .map(|index| ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Worker, index)))
-            .collect();
+        let pods = workers(100);
         let begun = Instant::now();
         let wave = slow_start(4, Budget::begin(&|| false), &pods, |child| async move {
             if child.replica.unwrap().index == 5 {
@@ -238,9 +238,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_pod_is_asked_for_once_the_job_has_been_edited() {
-        let pods: Vec<ChildRef> = (0..100)
-            .map(|index| ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Worker, index)))
-            .collect();
+        let pods = workers(100);
         let edited = std::sync::atomic::AtomicBool::new(false);
         let outdated = || edited.load(std::sync::atomic::Ordering::Relaxed);
         let wave = slow_start(4, Budget::begin(&outdated), &pods, |child| {

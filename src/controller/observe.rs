@@ -174,6 +174,14 @@ mod tests {
             let settings = CurrentSettings::new(Settings::default());
             Arc::new(Context::new(self.client(), settings, metrics, events, Health::new(&[])))
         }
+
+        /// The same where this job is stored, and known.
+        fn knows(&self, job: &Value) -> Arc<Context> {
+            *self.job.lock().unwrap() = job.clone();
+            let context = self.context();
+            context.index.jobs().feed(Event::Apply(stored(job)));
+            context
+        }
     }
 
     fn failure(code: u16, reason: &str) -> (StatusCode, Value) {
@@ -260,9 +268,7 @@ mod tests {
         };
         let mut late = job("1", &json!({ "activeDeadlineSeconds": 0 }));
         late["status"] = json!({ "observedGeneration": 1, "startTime": "2026-01-01T00:00:00Z" });
-        *server.job.lock().unwrap() = late.clone();
-        let context = server.context();
-        context.index.jobs().feed(Event::Apply(stored(&late)));
+        let context = server.knows(&late);
         assert_eq!(pass(&server, &context).await, [STATUS]);
         assert_eq!(server.job.lock().unwrap()["status"]["conditions"][1]["type"], "Failed");
         // Without reading, the end would be decided once more, at another time.
@@ -276,10 +282,7 @@ mod tests {
             loses_answers: true,
             ..Server::default()
         };
-        let before = job("1", &json!({}));
-        *server.job.lock().unwrap() = before.clone();
-        let context = server.context();
-        context.index.jobs().feed(Event::Apply(stored(&before)));
+        let context = server.knows(&job("1", &json!({})));
         assert_eq!(pass(&server, &context).await, [STATUS]);
         // Suspended meanwhile, which the watch does not show.
         let mut edited = job("21", &suspended());
@@ -306,10 +309,7 @@ mod tests {
             refuses_pods: true,
             ..Server::default()
         };
-        let known = job("1", &json!({}));
-        *server.job.lock().unwrap() = known.clone();
-        let context = server.context();
-        context.index.jobs().feed(Event::Apply(stored(&known)));
+        let context = server.knows(&job("1", &json!({})));
         assert_eq!(pass(&server, &context).await, [STATUS]);
         // What refuses the pods is told with the next status, after its burst.
         for _ in 0..2 {
@@ -346,10 +346,7 @@ mod tests {
             has_the_pods: true,
             ..Server::default()
         };
-        let known = job("1", &json!({}));
-        *server.job.lock().unwrap() = known.clone();
-        let context = server.context();
-        context.index.jobs().feed(Event::Apply(stored(&known)));
+        let context = server.knows(&job("1", &json!({})));
         assert_eq!(pass(&server, &context).await, [STATUS]);
         let adopted = ["POST pods", "GET pods/job-master-0", "PATCH pods/job-master-0"];
         assert_eq!(pass(&server, &context).await, adopted);
@@ -368,10 +365,7 @@ mod tests {
     #[tokio::test]
     async fn pods_that_the_garbage_collector_removes_before_the_watch_shows_the_job_gone_are_not_created_again() {
         let server = Server::default();
-        let known = job("1", &json!({}));
-        *server.job.lock().unwrap() = known.clone();
-        let context = server.context();
-        context.index.jobs().feed(Event::Apply(stored(&known)));
+        let context = server.knows(&job("1", &json!({})));
         assert_eq!(pass(&server, &context).await, [STATUS]);
         assert_eq!(pass(&server, &context).await, ["POST pods"]);
         *server.job.lock().unwrap() = Value::Null;

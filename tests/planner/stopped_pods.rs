@@ -33,6 +33,19 @@ fn finish(scene: &mut Scene, name: &str) {
     scene.settle();
 }
 
+/// Lets a pod be told to stop and exit with 0, and go: it is created again, and nothing is counted.
+fn stop(scene: &mut Scene, replica: &str) {
+    let name = format!("job-{replica}");
+    set(scene, &name, &ended(Phase::Succeeded, Some(7), Some(6), false));
+    scene.settle();
+    assert!(!scene.says("Succeeded"));
+    scene.remove(&name);
+    scene.store();
+    assert_eq!(actions(&scene.reconcile()), [format!("create pod {replica}")]);
+    scene.settle();
+    assert_eq!(scene.status().restarts, None);
+}
+
 #[test]
 fn a_pod_has_succeeded_only_by_an_end_of_its_own() {
     for (finished, requested, disrupted, succeeded, why) in [
@@ -71,18 +84,7 @@ fn a_pod_has_succeeded_only_by_an_end_of_its_own() {
 #[test]
 fn a_master_that_was_stopped_and_exits_0_does_not_complete_the_job_and_runs_again() {
     let mut scene = master_and_workers(1).policy("backoffLimit", 0).running();
-    set(
-        &mut scene,
-        "job-master-0",
-        &ended(Phase::Succeeded, Some(7), Some(6), false),
-    );
-    scene.settle();
-    assert!(!scene.says("Succeeded"));
-    scene.remove("job-master-0");
-    scene.store();
-    assert_eq!(actions(&scene.reconcile()), ["create pod master-0"]);
-    scene.settle();
-    assert_eq!(scene.status().restarts, None);
+    stop(&mut scene, "master-0");
     assert!(!scene.says("Failed"));
 }
 
@@ -90,18 +92,7 @@ fn a_master_that_was_stopped_and_exits_0_does_not_complete_the_job_and_runs_agai
 fn a_worker_that_was_stopped_and_exits_0_does_not_complete_a_job_without_master_and_runs_again() {
     let mut scene = workers(2).policy("backoffLimit", 0).running();
     finish(&mut scene, "job-worker-1");
-    set(
-        &mut scene,
-        "job-worker-0",
-        &ended(Phase::Succeeded, Some(7), Some(6), false),
-    );
-    scene.settle();
-    assert!(!scene.says("Succeeded"));
-    scene.remove("job-worker-0");
-    scene.store();
-    assert_eq!(actions(&scene.reconcile()), ["create pod worker-0"]);
-    scene.settle();
-    assert_eq!(scene.status().restarts, None);
+    stop(&mut scene, "worker-0");
     assert_eq!(scene.status().completed_indexes.as_deref(), Some("1"));
     assert!(!scene.says("Succeeded") && !scene.says("Failed"));
 }
