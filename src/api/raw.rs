@@ -1,9 +1,10 @@
 //! JSON kept as text.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// A JSON value kept as the text the API server sent.
@@ -12,9 +13,10 @@ use serde_json::value::RawValue;
 /// and a typed one loses every field that is newer than our Kubernetes schema.
 ///
 /// Decodes only from JSON text, so not through serde's buffers (`flatten`, untagged enums).
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(transparent)]
-pub struct RawJson(Box<RawValue>);
+///
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RawJson(Arc<RawValue>);
 
 impl RawJson {
     /// Keeps `value` as its JSON text.
@@ -22,7 +24,7 @@ impl RawJson {
     /// # Errors
     /// When `value` cannot be written as JSON.
     pub fn new<T: Serialize>(value: &T) -> serde_json::Result<Self> {
-        serde_json::value::to_raw_value(value).map(Self)
+        serde_json::value::to_raw_value(value).map(|text| Self(text.into()))
     }
 
     /// Parses the text.
@@ -40,10 +42,22 @@ impl RawJson {
     }
 }
 
+impl Serialize for RawJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_ref().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(|text| Self(text.into()))
+    }
+}
+
 /// `null`.
 impl Default for RawJson {
     fn default() -> Self {
-        Self(RawValue::NULL.to_owned())
+        Self(RawValue::NULL.to_owned().into())
     }
 }
 

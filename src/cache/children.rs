@@ -5,11 +5,11 @@
 //! so in practice with etcd). So a plan never repeats a write only because the watch has not shown it yet, and no event
 //! handler has to keep count of anything.
 
-use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::cache::by_owner::{ByOwner, Entry, Fact};
 use crate::cache::key::{JobId, NamespacedName, is_newer};
 use crate::cache::listing::Listing;
 
@@ -31,10 +31,6 @@ pub(crate) struct Owner {
 pub(crate) struct Observed<T> {
     /// Namespace.
     pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// UID.
-    pub uid: String,
     /// resourceVersion, where it is a number.
     pub version: Option<u64>,
     /// The job that controls it.
@@ -43,44 +39,17 @@ pub(crate) struct Observed<T> {
     pub fact: T,
 }
 
-/// What is kept of an object.
-pub(super) trait Fact: Clone {
-    /// Whether deletion has begun.
-    fn terminating(&self) -> bool;
-    /// Records that deletion has begun.
-    fn terminate(&mut self);
-    /// Takes over what stays true of the same object, whatever a later view of it says. Nothing was seen of it before,
-    /// or nothing that counts, where there is no earlier view.
-    fn inherit(&mut self, earlier: Option<&Self>);
-}
-
-#[derive(Clone, Debug)]
-struct Entry<T> {
-    uid: String,
-    version: Option<u64>,
-    job: String,
-    fact: T,
-    /// Since when we know of an own write that the watch has not shown.
-    unconfirmed: Option<Instant>,
-    /// Whether its deletion was asked for here.
-    deleting: bool,
-    /// Whether it was ever: a request that was not answered may have been carried out.
-    asked: bool,
-}
-
 /// Objects of one kind.
 #[derive(Debug)]
 pub(super) struct Children<T> {
-    by_owner: HashMap<JobId, BTreeMap<String, Entry<T>>>,
-    owner_of: HashMap<NamespacedName, JobId>,
+    objects: ByOwner<T>,
     listing: Option<Listing>,
 }
 
 impl<T> Default for Children<T> {
     fn default() -> Self {
         Self {
-            by_owner: HashMap::new(),
-            owner_of: HashMap::new(),
+            objects: ByOwner::default(),
             listing: None,
         }
     }
@@ -89,14 +58,14 @@ impl<T> Default for Children<T> {
 impl<T: Fact> Children<T> {
     /// The watch shows an object. Returns the jobs concerned.
     pub(super) fn applied(&mut self, object: Observed<T>) -> Vec<NamespacedName> {
-        let key = NamespacedName::new(&object.namespace, &object.name);
+        let key = key_of(&object);
         let listed = self.listing.as_mut().is_some_and(|listing| listing.shows(&key));
         self.put(object, None, listed)
     }
 
     /// We wrote an object.
     pub(super) fn written(&mut self, object: Observed<T>, now: Instant) {
-        let key = NamespacedName::new(&object.namespace, &object.name);
+        let key = key_of(&object);
         // What is older than what is kept changes nothing, and the list that is under way still knows best.
         if self.has_newer(&key, object.version) {
             return;
@@ -109,8 +78,8 @@ impl<T: Fact> Children<T> {
 
     /// We are about to ask for the deletion of an object, or could not.
     pub(super) fn set_deleting(&mut self, owner: &JobId, name: &str, uid: &str, deleting: bool) {
-        let entry = self.by_owner.get_mut(owner).and_then(|children| children.get_mut(name));
-        if let Some(entry) = entry.filter(|entry| entry.uid == uid) {
+        let entry = self.objects.of_mut(owner, name);
+        if let Some(entry) = entry.filter(|entry| entry.is(uid)) {
             entry.deleting = deleting;
             entry.asked |= deleting;
         }
@@ -118,28 +87,29 @@ impl<T: Fact> Children<T> {
 
     /// Whether this very object goes because we asked for it.
     pub(super) fn is_deleting(&self, key: &NamespacedName, uid: &str) -> bool {
-        self.entry(key).is_some_and(|entry| entry.uid == uid && entry.deleting)
+        let entry = self.objects.get(key);
+        entry.is_some_and(|entry| entry.is(uid) && entry.deleting)
     }
 
     /// The job of this very object, what is kept of it, and whether its deletion was ever asked for here.
     pub(super) fn known(&self, key: &NamespacedName, uid: &str) -> Option<(&JobId, &T, bool)> {
-        let owner = self.owner_of.get(key)?;
-        let entry = self.by_owner.get(owner)?.get(&key.name)?;
-        (entry.uid == uid).then_some((owner, &entry.fact, entry.asked))
+        let owner = self.objects.owner(key)?;
+        let entry = self.objects.of(owner, &key.name)?;
+        entry.is(uid).then_some((owner, &entry.fact, entry.asked))
     }
 
     /// Whoever led before may have asked for the deletions that are under way.
     pub(super) fn take_over(&mut self) {
-        for entry in self.by_owner.values_mut().flat_map(BTreeMap::values_mut) {
+        for entry in self.objects.all_mut() {
             entry.asked |= entry.fact.terminating();
         }
     }
 
     /// We asked for the deletion of an object; it is terminating until the watch shows it gone.
     pub(super) fn delete_asked(&mut self, owner: &JobId, name: &str, uid: &str, now: Instant) {
-        let entry = self.by_owner.get_mut(owner).and_then(|children| children.get_mut(name));
+        let entry = self.objects.of_mut(owner, name);
         // Where the watch was faster than the answer, it has shown this already and will not show it again.
-        if let Some(entry) = entry.filter(|entry| entry.uid == uid && !entry.fact.terminating()) {
+        if let Some(entry) = entry.filter(|entry| entry.is(uid) && !entry.fact.terminating()) {
             entry.fact.terminate();
             entry.unconfirmed = Some(now);
             if let Some(listing) = &mut self.listing {
@@ -150,20 +120,15 @@ impl<T: Fact> Children<T> {
 
     /// The API server says that this very object does not exist.
     pub(super) fn found_gone(&mut self, owner: &JobId, name: &str, uid: &str) {
-        let is_it = |entry: &Entry<T>| entry.uid == uid;
-        if self
-            .by_owner
-            .get(owner)
-            .and_then(|children| children.get(name))
-            .is_some_and(is_it)
-        {
+        let entry = self.objects.of(owner, name);
+        if entry.is_some_and(|entry| entry.is(uid)) {
             self.remove(&NamespacedName::new(&owner.namespace, name));
         }
     }
 
     /// The watch shows an object gone. Returns the jobs concerned.
     pub(super) fn deleted(&mut self, object: &Observed<T>) -> Vec<NamespacedName> {
-        let key = NamespacedName::new(&object.namespace, &object.name);
+        let key = key_of(object);
         let newer = self.has_newer(&key, object.version);
         let mut touched: Vec<NamespacedName> = object
             .owner
@@ -188,81 +153,72 @@ impl<T: Fact> Children<T> {
         let Some(listing) = self.listing.take() else {
             return Vec::new();
         };
-        let gone: Vec<NamespacedName> = self.owner_of.keys().filter(|key| !listing.has(key)).cloned().collect();
+        let gone: Vec<_> = self.objects.names().filter(|key| !listing.has(key)).collect();
         gone.iter().filter_map(|key| self.remove(key)).collect()
     }
 
     /// The facts of one job, sorted by name, and whether the watch has yet to show one of our writes.
     pub(super) fn owned_by(&self, owner: &JobId) -> (Vec<T>, bool) {
-        let children = || self.by_owner.get(owner).into_iter().flat_map(BTreeMap::values);
+        let objects = || self.objects.owned_by(owner);
         (
-            children().map(|entry| entry.fact.clone()).collect(),
-            children().any(|entry| entry.unconfirmed.is_some()),
+            objects().map(|entry| entry.fact.clone()).collect(),
+            objects().any(|entry| entry.unconfirmed.is_some()),
         )
     }
 
     /// Name and UID of the objects of one job that have to be read, see [`CONFIRMED_WITHIN`].
     pub(super) fn overdue(&self, owner: &JobId, now: Instant) -> Vec<(String, String)> {
-        let overdue = |entry: &Entry<T>| {
-            entry
-                .unconfirmed
-                .is_some_and(|since| now.duration_since(since) >= CONFIRMED_WITHIN)
-        };
-        let children = self.by_owner.get(owner).into_iter().flatten();
-        children
-            .filter(|(_, entry)| overdue(entry))
-            .map(|(name, entry)| (name.clone(), entry.uid.clone()))
+        let is_overdue = |since| now.duration_since(since) >= CONFIRMED_WITHIN;
+        let objects = self.objects.owned_by(owner);
+        objects
+            .filter(|entry| entry.unconfirmed.is_some_and(is_overdue))
+            .map(|entry| (entry.fact.name().to_owned(), entry.fact.uid().to_owned()))
             .collect()
     }
 
     /// Number of objects.
     pub(super) fn len(&self) -> usize {
-        self.owner_of.len()
-    }
-
-    fn entry(&self, key: &NamespacedName) -> Option<&Entry<T>> {
-        self.by_owner.get(self.owner_of.get(key)?)?.get(&key.name)
+        self.objects.len()
     }
 
     /// Whether a newer version than this is kept of what has this name.
     fn has_newer(&self, key: &NamespacedName, version: Option<u64>) -> bool {
-        self.entry(key).is_some_and(|kept| is_newer(kept.version, version))
+        self.objects
+            .get(key)
+            .is_some_and(|kept| is_newer(kept.version, version))
     }
 
     /// `listed`: what a fresh list shows replaces what is kept whatever its version, which is older after a restore of
     /// etcd.
     fn put(&mut self, mut object: Observed<T>, unconfirmed: Option<Instant>, listed: bool) -> Vec<NamespacedName> {
-        let key = NamespacedName {
-            namespace: object.namespace,
-            name: object.name,
-        };
+        let key = key_of(&object);
         if !listed && self.has_newer(&key, object.version) {
             return Vec::new();
         }
-        let old = self.entry(&key);
+        let old = self.objects.get(&key);
         // Deletion is never taken back, so an older view of the same object does not make it live again.
         let restored = listed && !object.fact.terminating();
-        let same = old.filter(|old| old.uid == object.uid && !restored);
+        let same = old.filter(|old| old.is(object.fact.uid()) && !restored);
         object.fact.inherit(same.map(|old| &old.fact));
         // The watch may be faster than the answer to our own request, and shows no version of an object twice.
         let shown = |old: &Entry<T>| {
-            old.unconfirmed.is_none() && old.uid == object.uid && old.version.is_some() && old.version == object.version
+            let same = old.is(object.fact.uid());
+            same && old.unconfirmed.is_none() && old.version.is_some() && old.version == object.version
         };
         let unconfirmed = unconfirmed.filter(|_| !old.is_some_and(shown));
         let mut touched: Vec<NamespacedName> = Vec::new();
         let moved = self
-            .owner_of
-            .get(&key)
+            .objects
+            .owner(&key)
             .is_some_and(|old| object.owner.as_ref().is_none_or(|owner| owner.uid != old.uid));
         if moved {
             touched.extend(self.remove(&key));
         }
-        let same = self.entry(&key).filter(|old| old.uid == object.uid);
+        let same = self.objects.get(&key).filter(|old| old.is(object.fact.uid()));
         let (deleting, asked) = same.map_or((false, false), |old| (old.deleting, old.asked));
         if let Some(owner) = object.owner {
             touched.push(NamespacedName::new(&key.namespace, &owner.job));
             let entry = Entry {
-                uid: object.uid,
                 version: object.version,
                 job: owner.job,
                 fact: object.fact,
@@ -270,31 +226,24 @@ impl<T: Fact> Children<T> {
                 deleting,
                 asked,
             };
-            self.insert(key, &owner.uid, entry);
+            let owner = JobId::new(&key.namespace, &owner.uid);
+            self.objects.insert(&key.namespace, owner, entry);
         }
         touched.dedup();
         touched
     }
 
-    fn insert(&mut self, key: NamespacedName, owner: &str, entry: Entry<T>) {
-        let owner = JobId::new(&key.namespace, owner);
-        let children = self.by_owner.entry(owner.clone()).or_default();
-        children.insert(key.name.clone(), entry);
-        self.owner_of.insert(key, owner);
-    }
-
     fn remove(&mut self, key: &NamespacedName) -> Option<NamespacedName> {
-        let owner = self.owner_of.remove(key)?;
-        let children = self.by_owner.get_mut(&owner)?;
-        let entry = children.remove(&key.name);
-        if children.is_empty() {
-            self.by_owner.remove(&owner);
-        }
-        entry.map(|entry| NamespacedName {
+        let entry = self.objects.remove(key)?;
+        Some(NamespacedName {
             namespace: key.namespace.clone(),
             name: entry.job,
         })
     }
+}
+
+fn key_of<T: Fact>(object: &Observed<T>) -> NamespacedName {
+    NamespacedName::new(&object.namespace, object.fact.name())
 }
 
 #[cfg(test)]
@@ -305,8 +254,6 @@ mod tests {
     fn pod(name: &str, uid: &str, version: u64, owner: Option<&str>) -> Observed<Pod> {
         Observed {
             namespace: "ns".into(),
-            name: name.into(),
-            uid: uid.into(),
             version: Some(version),
             owner: owner.map(|uid| Owner {
                 uid: uid.into(),
@@ -481,7 +428,11 @@ mod tests {
         assert_eq!(kept, [("live", "3", false), ("older", "0", false), ("ours", "4", true)]);
         children.applied(pod("older", "0", 13, Some("j")));
         assert_eq!(
-            children.entry(&NamespacedName::new("ns", "older")).unwrap().version,
+            children
+                .objects
+                .get(&NamespacedName::new("ns", "older"))
+                .unwrap()
+                .version,
             Some(13)
         );
     }

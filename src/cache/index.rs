@@ -7,7 +7,8 @@ use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
 use crate::api::ChildKind;
-use crate::cache::children::{Children, Fact, Observed};
+use crate::cache::by_owner::Fact;
+use crate::cache::children::{Children, Observed};
 use crate::cache::departures::Departures;
 use crate::cache::jobs::Jobs;
 use crate::cache::key::{JobId, NamespacedName};
@@ -49,6 +50,14 @@ pub(crate) struct Snapshot {
 }
 
 impl Fact for Pod {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
     fn terminating(&self) -> bool {
         self.terminating
     }
@@ -73,6 +82,14 @@ impl Fact for Pod {
 }
 
 impl Fact for Child {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
     fn terminating(&self) -> bool {
         self.terminating
     }

@@ -5,6 +5,7 @@
 //! owning job (`index`): a whole pod takes a hundred times the memory, and a scan of all pods for each decision a
 //! hundred times the time.
 
+mod by_owner;
 mod children;
 mod departures;
 mod failure;

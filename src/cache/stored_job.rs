@@ -82,6 +82,8 @@ impl<'de> Deserialize<'de> for StoredJob {
             }) => {
                 if status.as_ref().is_some_and(finished) {
                     forget_templates(&mut spec);
+                } else {
+                    share_templates(&mut spec);
                 }
                 Ok(Self::Decoded(Arc::new(PyTorchJob { metadata, spec, status })))
             }
@@ -106,6 +108,15 @@ impl<'de> Deserialize<'de> for StoredJob {
 fn forget_templates(spec: &mut PyTorchJobSpec) {
     for replica in spec.pytorch_replica_specs.values_mut() {
         replica.template = RawJson::default();
+    }
+}
+
+/// Most jobs have one template for all replicas, which is nearly all of their memory.
+fn share_templates(spec: &mut PyTorchJobSpec) {
+    let mut replicas = spec.pytorch_replica_specs.values_mut();
+    let Some(first) = replicas.next() else { return };
+    for replica in replicas.filter(|replica| replica.template == first.template) {
+        replica.template = first.template.clone();
     }
 }
 
@@ -222,6 +233,24 @@ mod tests {
             };
             let master = &job.spec.pytorch_replica_specs["Master"];
             assert_eq!((master.replicas, master.template.get()), (Some(1), template));
+        }
+    }
+
+    #[test]
+    fn a_template_that_all_replicas_have_is_kept_once() {
+        let template = |image: &str| serde_json::json!({ "spec": { "containers": [{ "image": image }] } });
+        for (worker, once) in [("a", true), ("b", false)] {
+            let StoredJob::Decoded(job) = stored(&serde_json::json!({ "pytorchReplicaSpecs": {
+                "Master": { "template": template("a") }, "Worker": { "template": template(worker) } } }))
+            else {
+                panic!("decodes")
+            };
+            let [master, other] =
+                ["Master", "Worker"].map(|replica| job.spec.pytorch_replica_specs[replica].template.get());
+            assert_eq!(
+                (std::ptr::eq(master, other), other),
+                (once, &*template(worker).to_string())
+            );
         }
     }
 

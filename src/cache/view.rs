@@ -280,8 +280,6 @@ fn observed<T>(metadata: ObjectMeta, fact: T) -> Observed<T> {
     });
     Observed {
         namespace: metadata.namespace.unwrap_or_default(),
-        name: metadata.name.unwrap_or_default(),
-        uid: metadata.uid.unwrap_or_default(),
         version: metadata.resource_version.and_then(|version| version.parse().ok()),
         owner: owner.map(|owner| Owner {
             uid: owner.uid,
