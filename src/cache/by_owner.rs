@@ -56,6 +56,7 @@ pub(super) struct ByOwner<T> {
     jobs: HashMap<Arc<JobId>, Vec<Box<Entry<T>>>>,
     /// The owner of each object, by namespace and name.
     owners: HashMap<String, HashMap<Box<str>, Arc<JobId>>>,
+    count: usize,
 }
 
 impl<T> Default for ByOwner<T> {
@@ -63,6 +64,7 @@ impl<T> Default for ByOwner<T> {
         Self {
             jobs: HashMap::new(),
             owners: HashMap::new(),
+            count: 0,
         }
     }
 }
@@ -70,7 +72,7 @@ impl<T> Default for ByOwner<T> {
 impl<T: Fact> ByOwner<T> {
     /// Number of objects.
     pub(super) fn len(&self) -> usize {
-        self.owners.values().map(HashMap::len).sum()
+        self.count
     }
 
     /// The names of all objects, in no order.
@@ -126,13 +128,16 @@ impl<T: Fact> ByOwner<T> {
             Err(at) => objects.insert(at, Box::new(entry)),
         }
         let owners = self.owners.entry(namespace.to_owned()).or_default();
-        owners.insert(name, owner);
+        if owners.insert(name, owner).is_none() {
+            self.count += 1;
+        }
     }
 
     /// Forgets the object of this name.
     pub(super) fn remove(&mut self, key: &NamespacedName) -> Option<Entry<T>> {
         let owners = self.owners.get_mut(&key.namespace)?;
         let owner = owners.remove(&*key.name)?;
+        self.count -= 1;
         if owners.is_empty() {
             self.owners.remove(&key.namespace);
         }
@@ -196,6 +201,6 @@ mod tests {
         }
         assert!(owned(&objects).is_empty());
         assert_eq!(objects.names().collect::<Vec<_>>(), [NamespacedName::new("other", "b")]);
-        assert_eq!((objects.jobs.len(), objects.owners.len()), (1, 1));
+        assert_eq!((objects.len(), objects.jobs.len(), objects.owners.len()), (1, 1, 1));
     }
 }
