@@ -4,7 +4,7 @@
 //! is kept may not be what is stored: a write without an answer, a refuted precondition, an object of the job that is
 //! gone although nobody here asked for it, another replica that has led until now. The job is doubted then, and an
 //! answer of the API server about it ends the doubt. The watch does not: what it shows may be older than the cause of
-//! the doubt.
+//! the doubt, and so may a list that had begun before it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +32,8 @@ struct State {
     /// Each with the number of its last doubt.
     doubted: HashMap<NamespacedName, u64>,
     doubts: u64,
+    /// How many there had been when the last list began.
+    doubts_before_list: u64,
     /// What is older was written before this replica led.
     led_from: u64,
     listing: Option<Listing>,
@@ -61,6 +63,7 @@ impl Default for Jobs {
                 writer,
                 doubted: HashMap::new(),
                 doubts: 0,
+                doubts_before_list: 0,
                 led_from: 0,
                 listing: None,
             }),
@@ -81,6 +84,7 @@ impl Jobs {
         match event {
             Event::Init => {
                 state.listing = Some(Listing::default());
+                state.doubts_before_list = state.doubts;
                 Changed::default()
             }
             Event::InitApply(job) | Event::Apply(job) => self.seen(&mut state, job),
@@ -188,7 +192,7 @@ impl Jobs {
             return Changed::default();
         }
         if listed {
-            state.doubted.remove(&key);
+            state.was_listed(&key);
         } else if is_newer(Some(state.led_from), job.version()) {
             state.doubt(key.clone());
         }
@@ -237,6 +241,13 @@ impl State {
         self.doubts += 1;
         let before = self.doubted.insert(key, self.doubts);
         before.is_none().then_some(self.doubts)
+    }
+
+    /// A list ends the doubts that were raised before it began: it may be older than those that have come since.
+    fn was_listed(&mut self, key: &NamespacedName) {
+        if self.doubted.get(key).is_some_and(|doubt| *doubt <= self.doubts_before_list) {
+            self.doubted.remove(key);
+        }
     }
 
     fn remove(&mut self, key: &NamespacedName, job: StoredJob) {
@@ -336,6 +347,22 @@ mod tests {
         assert!(!jobs.is_certain(&key()));
         jobs.answered(job("u", 6));
         assert!(jobs.is_certain(&key()));
+    }
+
+    #[test]
+    fn a_list_ends_the_doubts_from_before_it_began_and_leaves_those_that_have_come_since() {
+        let jobs = Jobs::default();
+        jobs.feed(Event::Apply(job("u", 5)));
+        jobs.doubt(&key());
+        for certain in [true, false] {
+            jobs.feed(Event::Init);
+            if !certain {
+                jobs.doubt(&key());
+            }
+            jobs.feed(Event::InitApply(job("u", 5)));
+            jobs.feed(Event::InitDone);
+            assert_eq!(jobs.is_certain(&key()), certain);
+        }
     }
 
     #[test]

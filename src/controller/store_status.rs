@@ -39,7 +39,7 @@ pub(super) async fn store_status(context: &Context, metadata: &ObjectMeta, statu
             jobs.answered(with_pruned(context, stored, status));
             Ok(())
         }
-        // A list of before, come meanwhile, may have ended the doubt: it is raised again.
+        // A list that was made in between may have ended the doubt: it is raised again.
         Err(kube::Error::Api(answer)) if answer.is_conflict() || answer.is_not_found() => {
             if back(Defect::RefutedJob) {
                 jobs.trust(&key, &doubt);
