@@ -1,7 +1,7 @@
 //! Where the objects of one kind are kept: by the job that owns them, and by name.
 //!
-//! A cluster has thousands of jobs, and most of them own a handful of objects of a kind. So nothing is stored twice that
-//! they share, and a job has room for no more objects than it has, or nearly so.
+//! A cluster has thousands of jobs, and most of them own a handful of objects of a kind: what these share is stored
+//! once, and a job takes no more room than its objects need, or nearly so.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl<T: Fact> Entry<T> {
 /// The objects of one kind.
 #[derive(Debug)]
 pub(super) struct ByOwner<T> {
-    /// Each job's, sorted by name. Boxed, or an object that is added in the middle of thousands would move half of them.
+    /// Those of each job, sorted by name. They are boxed, or one more among thousands would move half of them.
     jobs: HashMap<Arc<JobId>, Vec<Box<Entry<T>>>>,
     /// The owner of each object, by namespace and name.
     owners: HashMap<String, HashMap<Box<str>, Arc<JobId>>>,
