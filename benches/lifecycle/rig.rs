@@ -23,6 +23,10 @@ const ACCOUNTS: &str = "kubeflow";
 pub const OPERATOR: &str = "pytorchjob-operator";
 /// The null operator's.
 pub const NULL_OPERATOR: &str = "null-operator";
+/// The API server is at rest when it takes less processor time than this in a second.
+const QUIET: Duration = Duration::from_millis(100);
+/// Longest time until then.
+const SETTLED: Duration = Duration::from_mins(4);
 /// Kubeflow's operator without its limits, and with as many workers as it can use.
 const LIFTED: [&str; 3] = [
     "--kube-api-qps=10000",
@@ -117,6 +121,23 @@ impl Rig {
         self.cluster
             .audit()?
             .ok_or_else(|| "the bench needs a control plane of its own, for its audit log".into())
+    }
+
+    /// Returns when the API server has little to do: Kubernetes' controllers take a while for what was written past it.
+    pub async fn settled(&self) -> Result<()> {
+        let settled = async {
+            let mut before = self.api_server_cpu();
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let now = self.api_server_cpu();
+                if now.saturating_sub(before) < QUIET {
+                    break;
+                }
+                before = now;
+            }
+        };
+        let settled = tokio::time::timeout(SETTLED, settled).await;
+        settled.map_err(|_| "the API server does not come to rest".into())
     }
 
     /// Processor time that the API server has used.

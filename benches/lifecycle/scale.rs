@@ -99,13 +99,14 @@ impl Started {
     }
 }
 
-/// Starts a replica that finds one new job among the others.
+/// Starts a replica, once the control plane is at rest, that finds one new job among the others.
 pub async fn start(
     rig: &Rig,
     population: &mut Population,
     namespace: &str,
     canary: &str,
 ) -> Result<(Operator, Started)> {
+    rig.settled().await?;
     population.new_job(&Job::of_four(namespace, canary)).await?;
     rig.recorder
         .wait(namespace, canary, |seen| seen.created.is_some())

@@ -245,7 +245,11 @@ impl State {
 
     /// A list ends the doubts that were raised before it began: it may be older than those that have come since.
     fn was_listed(&mut self, key: &NamespacedName) {
-        if self.doubted.get(key).is_some_and(|doubt| *doubt <= self.doubts_before_list) {
+        if self
+            .doubted
+            .get(key)
+            .is_some_and(|doubt| *doubt <= self.doubts_before_list)
+        {
             self.doubted.remove(key);
         }
     }
