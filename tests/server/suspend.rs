@@ -29,7 +29,9 @@ async fn a_suspension_that_is_over_at_once_has_replaced_the_pods_and_is_told_or_
             rig.patch(&name, &label).await;
         }
         rig.patch(&name, &suspend(false)).await;
-        let after = rig.settle(&name).await;
+        rig.settle(&name).await;
+        // What has begun of a suspension goes on after the resumption is seen.
+        let after = rig.wait(&name, |job| !job.is("Suspended")).await;
         let kept = uids().await.intersection(&old).count();
         let told = after.condition("Suspended");
         assert_eq!(
