@@ -118,17 +118,16 @@ impl<T: Fact> ByOwner<T> {
 
     /// Keeps an object that the job owns, in the place of the one of its name that the job owned. One that another job
     /// owned has to be removed first.
-    pub(super) fn insert(&mut self, namespace: &str, owner: JobId, entry: Entry<T>) {
-        let known = self.jobs.get_key_value(&owner);
-        let owner = known.map_or_else(|| Arc::new(owner), |(known, _)| Arc::clone(known));
-        let objects = self.jobs.entry(Arc::clone(&owner)).or_default();
-        let name = entry.fact.name().into();
-        match position(objects, entry.fact.name()) {
+    pub(super) fn insert(&mut self, key: NamespacedName, owner: JobId, entry: Entry<T>) {
+        let job = self.jobs.entry(Arc::new(owner));
+        let owner = Arc::clone(job.key());
+        let objects = job.or_default();
+        match position(objects, &key.name) {
             Ok(at) => *objects[at] = entry,
             Err(at) => objects.insert(at, Box::new(entry)),
         }
-        let owners = self.owners.entry(namespace.to_owned()).or_default();
-        if owners.insert(name, owner).is_none() {
+        let owners = self.owners.entry(key.namespace).or_default();
+        if owners.insert(key.name.into(), owner).is_none() {
             self.count += 1;
         }
     }
@@ -179,9 +178,10 @@ mod tests {
     fn objects_are_found_by_name_and_by_owner_sorted_and_what_is_removed_leaves_nothing_behind() {
         let (mut objects, job) = (ByOwner::default(), JobId::new("ns", "u"));
         for (name, uid) in [("b", "1"), ("c", "2"), ("a", "3"), ("b", "4")] {
-            objects.insert("ns", job.clone(), entry(name, uid));
+            objects.insert(NamespacedName::new("ns", name), job.clone(), entry(name, uid));
         }
-        objects.insert("other", JobId::new("other", "v"), entry("b", "5"));
+        let other = NamespacedName::new("other", "b");
+        objects.insert(other.clone(), JobId::new("other", "v"), entry("b", "5"));
         let owned = |objects: &ByOwner<Pod>| {
             let owned = objects.owned_by(&job).map(|entry| entry.fact.uid.clone());
             owned.collect::<Vec<_>>()
@@ -200,7 +200,7 @@ mod tests {
             assert!(objects.remove(&key(name)).is_none());
         }
         assert!(owned(&objects).is_empty());
-        assert_eq!(objects.names().collect::<Vec<_>>(), [NamespacedName::new("other", "b")]);
+        assert_eq!(objects.names().collect::<Vec<_>>(), [other]);
         assert_eq!((objects.len(), objects.jobs.len(), objects.owners.len()), (1, 1, 1));
     }
 }

@@ -60,7 +60,7 @@ impl<T: Fact> Children<T> {
     pub(super) fn applied(&mut self, object: Observed<T>) -> Vec<NamespacedName> {
         let key = key_of(&object);
         let listed = self.listing.as_mut().is_some_and(|listing| listing.shows(&key));
-        self.put(object, None, listed)
+        self.put(key, object, None, listed)
     }
 
     /// We wrote an object.
@@ -73,7 +73,7 @@ impl<T: Fact> Children<T> {
         if let Some(listing) = &mut self.listing {
             listing.wrote(&key);
         }
-        self.put(object, Some(now), false);
+        self.put(key, object, Some(now), false);
     }
 
     /// We are about to ask for the deletion of an object, or could not.
@@ -190,8 +190,13 @@ impl<T: Fact> Children<T> {
 
     /// `listed`: what a fresh list shows replaces what is kept whatever its version, which is older after a restore of
     /// etcd.
-    fn put(&mut self, mut object: Observed<T>, unconfirmed: Option<Instant>, listed: bool) -> Vec<NamespacedName> {
-        let key = key_of(&object);
+    fn put(
+        &mut self,
+        key: NamespacedName,
+        mut object: Observed<T>,
+        unconfirmed: Option<Instant>,
+        listed: bool,
+    ) -> Vec<NamespacedName> {
         if !listed && self.has_newer(&key, object.version) {
             return Vec::new();
         }
@@ -227,7 +232,7 @@ impl<T: Fact> Children<T> {
                 asked,
             };
             let owner = JobId::new(&key.namespace, &owner.uid);
-            self.objects.insert(&key.namespace, owner, entry);
+            self.objects.insert(key, owner, entry);
         }
         touched.dedup();
         touched
