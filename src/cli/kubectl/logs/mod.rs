@@ -161,4 +161,6 @@ impl From<io::Error> for Stop {
 }
 
 #[cfg(test)]
+mod fake;
+#[cfg(test)]
 mod tests;

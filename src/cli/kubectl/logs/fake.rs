@@ -1,0 +1,91 @@
+//! An API server that knows one job, its pods and their logs, and what they are like from one look to the next.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+
+/// What the API server says until the job is read again.
+#[derive(Clone)]
+pub(super) struct Moment {
+    /// Nothing for somebody who may not read jobs.
+    pub(super) job: Option<Value>,
+    pub(super) pods: Vec<Value>,
+    /// Of the container that is there, and of the one before it. One that cannot be read is a code.
+    pub(super) logs: [&'static str; 2],
+}
+
+pub(super) const UNREADABLE: &str = "500";
+pub(super) const REFUSED: &str = "403";
+
+fn at(second: u32) -> String {
+    format!("2026-01-01T00:00:{second:02}Z")
+}
+
+pub(super) fn running(since: u32) -> Value {
+    json!({ "running": { "startedAt": at(since) } })
+}
+
+pub(super) fn ended(from: u32, until: u32, code: i32) -> Value {
+    json!({ "terminated": { "exitCode": code, "startedAt": at(from), "finishedAt": at(until) } })
+}
+
+pub(super) fn pod(name: &str, restarts: i32, state: &Value, last: &Value) -> Value {
+    let container = json!({ "name": "pytorch", "image": "i", "imageID": "", "ready": false,
+        "restartCount": restarts, "state": state, "lastState": last });
+    json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "uid": name }, "spec": {},
+        "status": { "containerStatuses": [container] } })
+}
+
+/// A job whose worker 1 failed first, after five seconds.
+pub(super) fn job(condition: &str, has_failed: bool) -> Value {
+    let failure = json!({ "pod": "train-worker-1", "exitCode": 1, "class": "ImportError", "node": "node-a",
+        "excerpt": "ImportError: x", "finishedAt": at(5) });
+    let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": "i" }] } });
+    json!({
+        "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": { "name": "train", "namespace": "team" },
+        "spec": { "pytorchReplicaSpecs": { "Worker": { "replicas": 2, "template": template } } },
+        "status": { "conditions": [{ "type": condition, "status": "True" }],
+            "firstFailure": has_failed.then_some(failure) },
+    })
+}
+
+/// Reads a job, lists pods and reads logs; anything else is refused. Each time the job is read, the next moment is
+/// there.
+pub(super) fn client(moments: &[Moment], asked: Arc<Mutex<Vec<String>>>) -> Client {
+    let moments = Mutex::new((VecDeque::from(moments.to_vec()), None::<Moment>));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let mut refused = 403;
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        let mut moments = moments.lock().unwrap();
+        let body = if path.ends_with("/namespaces/team/pytorchjobs/train") {
+            moments.1 = moments.0.pop_front().or_else(|| moments.1.clone());
+            moments.1.clone().unwrap().job.map(|job| job.to_string())
+        } else if path == "/api/v1/namespaces/team/pods" {
+            let pods = moments.1.clone().unwrap().pods;
+            Some(json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods }).to_string())
+        } else if path.ends_with("/log") {
+            asked.lock().unwrap().push(query.replace("&container=pytorch", ""));
+            let previous = usize::from(query.contains("previous=true"));
+            let log = moments.1.clone().unwrap().logs[previous];
+            refused = log.parse().unwrap_or(refused);
+            Some(log.to_owned()).filter(|log| log.parse::<u16>().is_err())
+        } else {
+            None
+        };
+        let (code, body) = body.map_or_else(
+            || {
+                let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": refused });
+                (refused, status.to_string())
+            },
+            |body| (200, body),
+        );
+        let response = Response::builder().status(code).body(Body::from(body.into_bytes()));
+        std::future::ready(Ok::<_, Infallible>(response.unwrap()))
+    });
+    Client::new(service, "team")
+}
