@@ -295,6 +295,8 @@ impl Drop for Elector {
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod machine;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;

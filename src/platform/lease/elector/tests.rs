@@ -1,4 +1,3 @@
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Method;
@@ -7,35 +6,11 @@ use tokio::time::{Instant, advance, sleep, timeout};
 
 use super::super::{Config, Elector, Fence, Fenced, LeadershipLost, Timing};
 use super::fake::{FakeApi, Fault};
+use super::machine::Machine;
 use crate::platform::clock::Clock;
 use crate::platform::metrics::Metrics;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Time since boot that follows tokio's paused clock, plus what the process slept through.
-#[derive(Clone)]
-struct Machine {
-    started: Instant,
-    stopped: Arc<Mutex<Duration>>,
-}
-
-impl Machine {
-    fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            stopped: Arc::default(),
-        }
-    }
-
-    fn clock(&self) -> Clock {
-        let machine = self.clone();
-        Arc::new(move || 1000 * SECOND + machine.started.elapsed() + *machine.stopped.lock().unwrap())
-    }
-
-    fn stop_for(&self, time: Duration) {
-        *self.stopped.lock().unwrap() += time;
-    }
-}
 
 fn elector(fake: &FakeApi, identity: &str, clock: Clock) -> Elector {
     let config = Config {
