@@ -1,6 +1,8 @@
 //! The watches: one task a kind, each with its own back-off, feeding what we know and telling which jobs are concerned.
 
 use std::fmt::Debug;
+use std::future::ready;
+use std::mem::replace;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +24,8 @@ use crate::defects::{Defect, back};
 use crate::platform::logs::with_causes;
 use crate::platform::metrics::Metrics;
 
-/// Jobs fetched by one request of a list. While it is decoded, a page takes three times its size, and each of its
-/// objects may have 1.5 MB.
+/// Jobs fetched by one request, where lists go by pages. While it is decoded, a page takes three times its size, and each
+/// of its objects may have 1.5 MB.
 const JOBS_PAGE: u32 = 20;
 /// The same of other kinds, which are smaller as a rule.
 const CHILDREN_PAGE: u32 = 50;
@@ -48,24 +50,29 @@ pub(crate) trait EventHandler: Send + Sync + 'static {
 /// Watches jobs.
 pub(crate) async fn jobs(api: Api<StoredJob>, index: Arc<Index>, handler: Arc<impl EventHandler>, metrics: Metrics) {
     let store = index.jobs().store();
-    let events = events(api, watcher::Config::default().page_size(JOBS_PAGE));
-    run("pytorchjobs", events, &metrics.clone(), |event| {
-        let Some(event) = event else { return false };
-        if let Event::InitApply(job) | Event::Apply(job) = &event {
-            tell_undecodable(job, &metrics);
-        }
-        let complete = matches!(event, Event::InitDone);
-        let changed = index.jobs().feed(event);
-        changed.gone.iter().for_each(|uid| handler.job_deleted(uid));
-        if let Some(job) = changed.job {
-            handler.job_changed(job);
-        }
-        if complete {
-            handler.listed("pytorchjobs");
-        }
-        metrics.set_cached("pytorchjobs", store.len());
-        true
-    })
+    let config = watcher::Config::default().page_size(JOBS_PAGE);
+    run(
+        "pytorchjobs",
+        events("pytorchjobs", api, config),
+        &metrics.clone(),
+        |event| {
+            let Some(event) = event else { return false };
+            if let Event::InitApply(job) | Event::Apply(job) = &event {
+                tell_undecodable(job, &metrics);
+            }
+            let complete = matches!(event, Event::InitDone);
+            let changed = index.jobs().feed(event);
+            changed.gone.iter().for_each(|uid| handler.job_deleted(uid));
+            if let Some(job) = changed.job {
+                handler.job_changed(job);
+            }
+            if complete {
+                handler.listed("pytorchjobs");
+            }
+            metrics.set_cached("pytorchjobs", store.len());
+            true
+        },
+    )
     .await;
 }
 
@@ -91,25 +98,30 @@ pub(crate) async fn children(
     handler: Arc<impl EventHandler>,
     metrics: Metrics,
 ) {
-    run(kind.plural(), events(api, ours()), &metrics.clone(), |event| {
-        if event.is_none() && !kind.is_pod_group() {
-            return false;
-        }
-        let (served, complete) = (event.is_some(), matches!(event, None | Some(Event::InitDone)));
-        // What is not served does not exist: an empty list.
-        let events = event.map_or_else(|| vec![Event::Init, Event::InitDone], |event| vec![event]);
-        for job in events.into_iter().flat_map(|event| index.feed(kind, event)) {
-            handler.job_changed(job);
-        }
-        if complete && kind.is_pod_group() {
-            handler.served(kind, served);
-        }
-        if complete {
-            handler.listed(kind.plural());
-        }
-        metrics.set_cached(kind.plural(), index.len(kind));
-        true
-    })
+    run(
+        kind.plural(),
+        events(kind.plural(), api, ours()),
+        &metrics.clone(),
+        |event| {
+            if event.is_none() && !kind.is_pod_group() {
+                return false;
+            }
+            let (served, complete) = (event.is_some(), matches!(event, None | Some(Event::InitDone)));
+            // What is not served does not exist: an empty list.
+            let events = event.map_or_else(|| vec![Event::Init, Event::InitDone], |event| vec![event]);
+            for job in events.into_iter().flat_map(|event| index.feed(kind, event)) {
+                handler.job_changed(job);
+            }
+            if complete && kind.is_pod_group() {
+                handler.served(kind, served);
+            }
+            if complete {
+                handler.listed(kind.plural());
+            }
+            metrics.set_cached(kind.plural(), index.len(kind));
+            true
+        },
+    )
     .await;
 }
 
@@ -119,7 +131,9 @@ fn ours() -> watcher::Config {
     watcher::Config::default().labels(&label).page_size(CHILDREN_PAGE)
 }
 
-fn events<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = watcher::Result<Event<K>>>
+/// A watch whose lists are streams, which arrive one object at a time and cost the API server least. Where it does not
+/// stream lists, or a stream ends before the list is complete, they go by pages from then on.
+fn events<K>(kind: &'static str, api: Api<K>, config: watcher::Config) -> impl Stream<Item = watcher::Result<Event<K>>>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -128,7 +142,40 @@ where
     } else {
         WATCH_SECONDS
     };
-    watch(api, config.timeout(seconds)).backoff(WatchBackoff::default())
+    let config = config.timeout(seconds);
+    let by_pages = watch(api.clone(), config.clone());
+    let streamed = watch(api, config.streaming_lists());
+    let mut lists = StreamedLists::default();
+    streamed
+        .take_while(move |event| {
+            let streams = lists.go_on(event);
+            if !streams {
+                info!(kind, "the API server does not stream the list: listing by pages");
+            }
+            ready(streams)
+        })
+        .chain(by_pages)
+        .backoff(WatchBackoff::default())
+}
+
+/// Whether the API server streams lists: Kubernetes does since 1.34, and before with the feature gate `WatchList`.
+#[derive(Debug, Default)]
+struct StreamedLists {
+    incomplete: bool,
+}
+
+impl StreamedLists {
+    fn go_on<K>(&mut self, event: &watcher::Result<Event<K>>) -> bool {
+        match event {
+            Ok(Event::Init) => !replace(&mut self.incomplete, true),
+            Ok(Event::InitDone) => {
+                self.incomplete = false;
+                true
+            }
+            Ok(_) => true,
+            Err(error) => !matches!(code(error), Some(400 | 422)),
+        }
+    }
 }
 
 /// The pauses of client-go's reflector, up to our longest.
@@ -211,31 +258,74 @@ mod tests {
         assert_eq!(WatchBackoff::default().take(50).count(), 50);
     }
 
-    #[tokio::test]
-    async fn a_watch_asks_the_api_server_to_end_it_within_a_minute() {
+    const LIST: &str = r#"{"apiVersion":"v1","kind":"PodList","metadata":{"resourceVersion":"1"},"items":[]}"#;
+    const POD: &str = r#"{"type":"ADDED","object":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"train-worker-0",
+        "namespace":"team-a","resourceVersion":"7"}}}"#;
+    const END: &str = r#"{"type":"BOOKMARK","object":{"apiVersion":"v1","kind":"Pod","metadata":{"resourceVersion":"9",
+        "annotations":{"k8s.io/initial-events-end":"true"}}}}"#;
+    const NO_STREAMS: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","reason":"Invalid",
+        "message":"sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled","code":422}"#;
+
+    /// What an API server, which answers streaming lists so and keeps other watches open, is asked until the list is
+    /// complete; and the names of what the list shows.
+    async fn listed(streamed: (u16, String)) -> (Vec<String>, Vec<String>) {
         let (sender, mut requests) = tokio::sync::mpsc::unbounded_channel();
         let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
             let query = request.uri().query().unwrap_or_default().to_owned();
-            let watches = query.contains("watch=true");
+            let (code, body) = if query.contains("sendInitialEvents=true") {
+                streamed.clone()
+            } else {
+                assert!(!query.contains("watch=true"), "the list comes first");
+                (200, LIST.to_owned())
+            };
             sender.send(query).unwrap();
-            async move {
-                if watches {
-                    std::future::pending::<()>().await;
-                }
-                let list = r#"{"apiVersion":"v1","kind":"PodList","metadata":{"resourceVersion":"1"},"items":[]}"#;
-                Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::from(
-                    list.as_bytes().to_vec(),
-                )))
-            }
+            let body = kube::client::Body::from(body.into_bytes());
+            async move { Ok::<_, std::convert::Infallible>(http::Response::builder().status(code).body(body).unwrap()) }
         });
         let api = Api::<ObjectView>::all_with(kube::Client::new(service, "default"), &ChildKind::Pod);
-        let watching = tokio::spawn(events(api, ours()).for_each(async |_| {}));
-        while let Some(query) = requests.recv().await {
-            if query.contains("watch=true") {
-                assert!(query.contains("timeoutSeconds=55"), "{query}");
-                break;
+        let mut events = std::pin::pin!(events("pods", api, ours()));
+        let mut shown = Vec::new();
+        loop {
+            match events.next().await.unwrap() {
+                Ok(Event::Init) => shown.clear(),
+                Ok(Event::InitApply(pod)) => shown.push(pod.meta().name.clone().unwrap()),
+                Ok(Event::InitDone) => break,
+                other => panic!("{other:?}"),
             }
         }
-        watching.abort();
+        let asked = std::iter::from_fn(|| requests.try_recv().ok());
+        (asked.collect(), shown)
+    }
+
+    /// An event as it is sent, which is one line.
+    fn line(event: &str) -> String {
+        event.replace('\n', "") + "\n"
+    }
+
+    #[tokio::test]
+    async fn a_list_is_streamed_by_a_watch_that_the_api_server_ends_within_a_minute() {
+        let (asked, shown) = listed((200, line(POD) + &line(END))).await;
+        let [query] = &asked[..] else { panic!("{asked:?}") };
+        assert!(
+            query.contains("watch=true") && query.contains("timeoutSeconds=55"),
+            "{query}"
+        );
+        assert_eq!(shown, ["train-worker-0"]);
+    }
+
+    #[tokio::test]
+    async fn where_the_api_server_streams_no_lists_they_go_by_pages() {
+        let (asked, shown) = listed((422, NO_STREAMS.to_owned())).await;
+        let [_, query] = &asked[..] else { panic!("{asked:?}") };
+        assert!(query.contains("limit=50"), "{query}");
+        assert_eq!(shown, [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_streamed_list_that_ends_before_it_is_complete_is_made_by_pages() {
+        let (asked, shown) = listed((200, line(POD))).await;
+        let [.., query] = &asked[..] else { panic!("{asked:?}") };
+        assert!(query.contains("limit=50"), "{query}");
+        assert_eq!(shown, [""; 0]);
     }
 }

@@ -94,24 +94,26 @@ spec:
 ";
 
 /// A cluster of its own, whose API server has let all of them in, and good ones beside them.
-async fn stored_without_rules() -> (&'static Cluster, Namespace<'static>) {
+async fn stored_without_rules() -> Option<(&'static Cluster, Namespace<'static>)> {
     let options = Options {
         crds: Vec::new(),
         ..Options::default()
     };
     let cluster = own_cluster(options).await;
-    if cluster.is_ours() {
-        let file = cluster.directory().join("without-rules.yaml");
-        fs::write(&file, WITHOUT_RULES).unwrap();
-        cluster.apply_kustomize(&file).await.unwrap();
+    if !cluster.is_ours() {
+        not_applicable("replaces the definition");
+        return None;
     }
+    let file = cluster.directory().join("without-rules.yaml");
+    fs::write(&file, WITHOUT_RULES).unwrap();
+    cluster.apply_kustomize(&file).await.unwrap();
     let namespace = cluster.namespace("stored").await.unwrap();
     let client = cluster.admin();
     create(&client, &namespace, &job("good", 1)).await.unwrap();
     for Bad { job, .. } in bad_jobs() {
         create(&client, &namespace, &job.manifest()).await.unwrap();
     }
-    (cluster, namespace)
+    Some((cluster, namespace))
 }
 
 /// Waits until the operator has said of every bad job what is wrong with it, and returns the jobs.
@@ -162,10 +164,9 @@ async fn assert_others_are_served(rig: &Rig) {
 
 #[tokio::test]
 async fn stored_where_there_are_no_rules_each_fails_with_its_cause_and_the_others_are_served() {
-    let (cluster, namespace) = stored_without_rules().await;
-    if !cluster.is_ours() {
-        return not_applicable("replaces the definition");
-    }
+    let Some((cluster, namespace)) = stored_without_rules().await else {
+        return;
+    };
     let rig = Rig::start_in(cluster, namespace, install_identity(cluster).await).await;
     assert_others_are_served(&rig).await;
     wait_told(&rig).await;
@@ -195,10 +196,9 @@ async fn stored_where_there_are_no_rules_each_fails_with_its_cause_and_the_other
 
 #[tokio::test]
 async fn stored_before_the_rules_came_each_is_told_its_cause_and_the_others_are_served() {
-    let (cluster, namespace) = stored_without_rules().await;
-    if !cluster.is_ours() {
-        return not_applicable("replaces the definition");
-    }
+    let Some((cluster, namespace)) = stored_without_rules().await else {
+        return;
+    };
     let audit = cluster.audit().unwrap().unwrap();
     // Both definitions are applied by the same manager, so the fields of the first that the second has not are removed.
     cluster

@@ -127,6 +127,7 @@ fn scheduled(seed: u64, workers: u32, deadline: Option<i64>, steps: &[(u64, Step
         seed,
         shapes: vec![shape],
         gang: false,
+        streams_lists: true,
         replicas: 1,
         steps: steps.map(|(number, (time, step))| (number, *time, 0, *step)).collect(),
     }

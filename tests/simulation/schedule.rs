@@ -134,6 +134,8 @@ pub(super) struct Schedule {
     pub(super) shapes: Vec<Shape>,
     /// Whether the operators make gangs of the pods, and Volcano admits them.
     pub(super) gang: bool,
+    /// Whether the API server streams lists.
+    pub(super) streams_lists: bool,
     pub(super) replicas: usize,
     /// With the number that each had when the schedule was drawn, its time, and the job that it is about if it is about
     /// one.
@@ -157,6 +159,7 @@ impl Schedule {
         for shape in &mut shapes {
             shape.restart_in_place(&mut other);
         }
+        let streams_lists = !other.once_in(4);
         let gang = random.once_in(4);
         let mut replicas = if random.once_in(6) { 2 } else { 1 };
         let story = match random.within(0..24) {
@@ -172,6 +175,10 @@ impl Schedule {
             2 => late_deletion(&mut random),
             3 => lost_recreation(&mut random),
             4 => unseen_image(&mut random),
+            5 => {
+                shapes[0].suspended = true;
+                lost_suspension(&mut random)
+            }
             _ => Vec::new(),
         };
         let count = random.within(1..14);
@@ -199,6 +206,7 @@ impl Schedule {
             seed,
             shapes,
             gang,
+            streams_lists,
             replicas,
             steps: steps.collect(),
         }
@@ -215,7 +223,8 @@ impl Schedule {
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gang = if self.gang { ", gangs" } else { "" };
-        writeln!(f, "seed {}, replicas {}{gang}", self.seed, self.replicas)?;
+        let lists = if self.streams_lists { "" } else { ", lists by pages" };
+        writeln!(f, "seed {}, replicas {}{gang}{lists}", self.seed, self.replicas)?;
         for (job, shape) in self.shapes.iter().enumerate() {
             writeln!(f, "  job {job}: {shape:?}")?;
         }
@@ -255,6 +264,21 @@ fn lost_recreation(random: &mut Random) -> Vec<(Millis, Step)> {
         (created, Step::Recreate),
         (restored, Step::Restore(back)),
         (restored + random.within(2_000..8_000), Step::DeletePod(0, true)),
+    ]
+}
+
+/// The same: etcd is restored from a snapshot that was taken while a job was to run, and nobody was there to start it.
+fn lost_suspension(random: &mut Random) -> Vec<(Millis, Step)> {
+    let crash = random.within(4_000..8_000);
+    let resumed = crash + random.within(200..1_000);
+    let suspended = resumed + random.within(200..1_000);
+    let restored = suspended + random.within(8_000..14_000);
+    let back = usize::try_from(random.within(1..3)).unwrap();
+    vec![
+        (crash, Step::Crash(0, 4_000)),
+        (resumed, Step::Suspend(false)),
+        (suspended, Step::Suspend(true)),
+        (restored, Step::Restore(back)),
     ]
 }
 

@@ -377,7 +377,11 @@ impl World {
         }
         if request.watches() {
             if let Some(reply) = reply.filter(|_| self.is_there(origin)) {
-                self.watch(origin, request, reply);
+                if request.streams_list() && !self.schedule.streams_lists {
+                    wire::answer(reply, &Answer::streams_no_lists());
+                } else {
+                    self.watch(origin, request, reply);
+                }
             }
             return;
         }
@@ -500,16 +504,12 @@ impl World {
 
     fn watch(&mut self, origin: Origin, request: &Request, reply: Reply) {
         let Some(target) = request.target() else { return };
-        let version: u64 = request
-            .query("resourceVersion")
-            .unwrap_or_default()
-            .parse()
-            .unwrap_or(0);
+        let asked = request.query("resourceVersion").unwrap_or_default();
+        let version: u64 = asked.parse().unwrap_or(0);
+        let lists = request.streams_list();
         self.tell(|| {
-            format!(
-                "{} watches {} from {version}",
-                origin.replica, target.key.resource.plural
-            )
+            let from = if lists { "a list" } else { asked };
+            format!("{} watches {} from {from}", origin.replica, target.key.resource.plural)
         });
         let watch = self.watches.len();
         self.watches.push(Watch {
@@ -520,24 +520,34 @@ impl World {
             last: self.now,
             deaf: false,
         });
-        let backlog = self.server.store.since(version).map(<[_]>::to_vec);
-        let Some(backlog) = backlog else {
+        if lists {
+            self.show_list(watch);
+        } else if let Some(backlog) = self.server.store.since(version).map(<[_]>::to_vec) {
+            for change in &backlog {
+                self.show_change(watch, change);
+            }
+        } else {
             let error = expired(version, self.server.store.version());
             self.show(watch, line("ERROR", &error), None);
             let last = self.watches[watch].last;
             self.at(last + 1, Event::WatchEnds(watch));
             return;
-        };
-        for change in &backlog {
-            self.show_change(watch, change);
         }
-        let seconds: u64 = request
-            .query("timeoutSeconds")
-            .unwrap_or_default()
-            .parse()
-            .unwrap_or(290);
+        let seconds = request.query("timeoutSeconds").unwrap_or_default();
+        let seconds: u64 = seconds.parse().unwrap_or(290);
         self.at(self.now + seconds.saturating_sub(2) * 1_000, Event::Bookmark(watch));
         self.at(self.now + seconds * 1_000, Event::WatchEnds(watch));
+    }
+
+    /// What a streaming list begins with.
+    fn show_list(&mut self, watch: usize) {
+        let known = &self.watches[watch];
+        for object in self.server.listed(&known.key, &known.selector) {
+            let job = (object["kind"] == "PyTorchJob").then(|| object.clone());
+            self.show(watch, line("ADDED", &object), job);
+        }
+        let bookmark = self.server.bookmark(self.watches[watch].key.resource, true);
+        self.show(watch, line("BOOKMARK", &bookmark), None);
     }
 
     fn show_change(&mut self, watch: usize, change: &super::api_server::Change) {
@@ -581,11 +591,8 @@ impl World {
     }
 
     fn bookmark(&mut self, watch: usize) {
-        let resource = self.watches[watch].key.resource;
-        let version = self.server.store.version().to_string();
-        let object = serde_json::json!({ "kind": resource.kind, "apiVersion": resource.api_version(),
-            "metadata": { "resourceVersion": version, "creationTimestamp": null } });
-        self.show(watch, line("BOOKMARK", &object), None);
+        let bookmark = self.server.bookmark(self.watches[watch].key.resource, false);
+        self.show(watch, line("BOOKMARK", &bookmark), None);
     }
 
     fn watch_ends(&mut self, watch: usize) {

@@ -8,6 +8,7 @@ use http::{Method, Request, Response, StatusCode};
 use kube::client::Body;
 use tower::{BoxError, Service};
 
+use super::streaming_list::from_what_is_stored;
 use crate::platform::lease::Fence;
 use crate::platform::metrics::Metrics;
 
@@ -51,6 +52,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let request = from_what_is_stored(request);
         let (fence, metrics) = (self.fence.clone(), self.metrics.clone());
         let method = request.method().clone();
         let path = request.uri().path().to_owned();

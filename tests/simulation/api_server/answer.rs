@@ -131,6 +131,14 @@ impl Answer {
         Self::failure(422, "Invalid", &message, details(key))
     }
 
+    /// The answer of Kubernetes without the feature gate `WatchList` to a streaming list.
+    pub(crate) fn streams_no_lists() -> Self {
+        let why = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature \
+                   gate is enabled";
+        let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {why}");
+        Self::failure(422, "Invalid", &message, json!({}))
+    }
+
     pub(crate) fn bad_request(why: &str) -> Self {
         Self::failure(400, "BadRequest", why, Value::Null)
     }

@@ -61,6 +61,11 @@ impl Request {
         matches!(self.query("watch"), Some("true" | "1"))
     }
 
+    /// Whether it is a watch that begins with all there is.
+    pub(crate) fn streams_list(&self) -> bool {
+        self.watches() && self.query("sendInitialEvents") == Some("true")
+    }
+
     /// Whether only the metadata of objects is asked for.
     pub(crate) fn metadata_only(&self) -> bool {
         self.accept.contains("as=PartialObjectMetadata")

@@ -2,8 +2,29 @@
 
 use serde_json::{Value, json};
 
+use super::ApiServer;
 use super::request::selects;
+use super::resource::Resource;
 use super::store::{Change, Key};
+
+impl ApiServer {
+    /// What a streaming list shows before its bookmark, in the namespace of `key` or in all, with this selector.
+    pub(crate) fn listed(&self, key: &Key, selector: &str) -> Vec<Value> {
+        let all = self.store.all(key.resource, &key.namespace);
+        let selected = all.filter(|object| selects(selector, object));
+        selected.map(|object| object.as_ref().clone()).collect()
+    }
+
+    /// The object of an event that says up to which version a watch has shown everything; and, at the end of a list,
+    /// that it is the end.
+    pub(crate) fn bookmark(&self, resource: &Resource, ends_list: bool) -> Value {
+        let mut metadata = json!({ "resourceVersion": self.store.version().to_string(), "creationTimestamp": null });
+        if ends_list {
+            metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+        }
+        json!({ "kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata })
+    }
+}
 
 /// The event of a change for a watch of a resource, in the namespace of `key` or in all, with this selector, if it has
 /// any: what begins or ceases to be selected comes and goes.
