@@ -91,6 +91,11 @@ impl<T: Fact> Children<T> {
         entry.is_some_and(|entry| entry.is(uid) && entry.deleting)
     }
 
+    /// The version of this very object as it is kept, where versions are numbers.
+    pub(super) fn version(&self, owner: &JobId, name: &str, uid: &str) -> Option<u64> {
+        self.objects.of(owner, name).filter(|entry| entry.is(uid))?.version
+    }
+
     /// The job of this very object, what is kept of it, and whether its deletion was ever asked for here.
     pub(super) fn known(&self, key: &NamespacedName, uid: &str) -> Option<(&JobId, &T, bool)> {
         let owner = self.objects.owner(key)?;

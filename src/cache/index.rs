@@ -219,6 +219,14 @@ impl Index {
         }
     }
 
+    /// The version of this very object as it is known, where versions are numbers.
+    pub(crate) fn version(&self, kind: ChildKind, owner: &JobId, name: &str, uid: &str) -> Option<u64> {
+        match kind {
+            ChildKind::Pod => self.pods().version(owner, name, uid),
+            kind => self.others(kind).version(owner, name, uid),
+        }
+    }
+
     /// The API server says that this very object does not exist.
     pub(crate) fn not_found(&self, kind: ChildKind, owner: &JobId, name: &str, uid: &str) {
         match kind {

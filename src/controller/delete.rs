@@ -135,6 +135,8 @@ pub(super) async fn delete_child(
     match &deleted {
         Ok(true) => index.deletion_requested(kind, &owner, name, uid, Instant::now()),
         Ok(false) => index.not_found(kind, &owner, name, uid),
+        // Another object has the name by now.
+        Err(Error::Conflict { .. }) => index.not_found(kind, &owner, name, uid),
         Err(_) => {
             index.set_deleting(kind, &owner, name, uid, false);
             return deleted;

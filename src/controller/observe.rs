@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
-use kube::Api;
+use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::api::ChildKind;
 use crate::cache::{ObjectView, StoredJob};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
@@ -47,19 +48,33 @@ pub(super) async fn read_overdue(context: &Context, job: &JobRef<'_>) {
     let overdue = context.index.overdue(&job.id(), Instant::now());
     stream::iter(overdue)
         .for_each_concurrent(READS, async |(kind, name, uid)| {
-            let api = Api::<ObjectView>::namespaced_with(context.client.clone(), job.namespace, &kind);
-            let _permit = context.permit(job.namespace).await;
-            match api.get(&name).await {
-                Ok(object) => context.index.created(kind, object, Instant::now()),
-                Err(kube::Error::Api(status)) if status.is_not_found() => {
-                    context.index.not_found(kind, &job.id(), &name, &uid);
-                }
-                Err(error) => {
-                    debug!(%kind, namespace = job.namespace, name, error = with_causes(&error), "cannot read");
-                }
+            if let Err(error) = read_child(context, job, kind, &name, &uid).await {
+                debug!(%kind, namespace = job.namespace, name, error = with_causes(&error), "cannot read");
             }
         })
         .await;
+}
+
+/// Reads an object of the job, and keeps what is found. Returns the version of the one that has this UID, if it is there.
+pub(super) async fn read_child(
+    context: &Context,
+    job: &JobRef<'_>,
+    kind: ChildKind,
+    name: &str,
+    uid: &str,
+) -> Result<Option<u64>, kube::Error> {
+    let api = Api::<ObjectView>::namespaced_with(context.client.clone(), job.namespace, &kind);
+    let permit = context.permit(job.namespace).await;
+    let found = api.get_opt(name).await?;
+    drop(permit);
+    let is_it = |object: &ObjectView| object.uid().as_deref() == Some(uid);
+    if !found.as_ref().is_some_and(is_it) {
+        context.index.not_found(kind, &job.id(), name, uid);
+    }
+    if let Some(object) = found {
+        context.index.created(kind, object, Instant::now());
+    }
+    Ok(context.index.version(kind, &job.id(), name, uid))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! as one is that the planner knows to be unable to.
 
 use futures::{StreamExt, stream};
+use serde_json::{Value, json};
 
 use crate::api::{ChildKind, ChildRef};
 use crate::controller::applied::{Applied, Budget, JOB_CONCURRENCY};
@@ -13,6 +14,7 @@ use crate::controller::context::Context;
 use crate::controller::delete::delete_child;
 use crate::controller::error::{Error, api_message};
 use crate::controller::job_ref::JobRef;
+use crate::controller::observe::read_child;
 use crate::controller::update::patch_child;
 use crate::defects::{Defect, back};
 use crate::planner::{Action, Restart, ask_again, resize};
@@ -81,9 +83,17 @@ async fn restart_one(
     let name = child.name(job.name);
     let failed = |source| job.not_updated(child, source);
     if restart.annotate && !back(Defect::NoNote) {
-        match patch_child(context, job, child, "", &ask_again(restart, uid)).await {
+        let version = context.index.version(child.kind, &job.id(), &name, uid);
+        match patch_child(context, job, child, "", &note(restart, uid, version)).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => {
                 context.index.not_found(child.kind, &job.id(), &name, uid);
+                return Ok(Done::Gone);
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 409 | 422) => {
+                if read_child(context, job, child.kind, &name, uid).await.map_err(failed)? == version {
+                    let why = format!("the API server says: {}", status.message);
+                    return recreate(context, job, child, uid, why).await;
+                }
                 return Ok(Done::Gone);
             }
             answer => answer.map_err(failed)?,
@@ -100,6 +110,17 @@ async fn restart_one(
         }
         Err(source) => Err(failed(source)),
     }
+}
+
+/// What is written before the pod is asked, if it is still as it was when that was decided: the leader before us may have
+/// asked it, and a watch that hangs does not show that.
+fn note(restart: &Restart, uid: &str, version: Option<u64>) -> Value {
+    let mut patch = ask_again(restart, uid);
+    if let (Value::Array(operations), Some(version)) = (&mut patch, version) {
+        let unchanged = json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version.to_string() });
+        operations.insert(0, unchanged);
+    }
+    patch
 }
 
 /// Whether another try would be answered in the same way.

@@ -186,6 +186,27 @@ fn a_job_that_goes_while_its_status_is_written_again_is_left_alone() {
     }
 }
 
+/// The replica that takes over knows a pod whose name another one has by now, and the watch that would say so hangs.
+#[test]
+fn a_pod_whose_name_another_one_has_is_not_asked_over_and_over_to_start_again() {
+    let steps = [
+        (1_500, Step::WatchDeaf(1, "pods")),
+        (7_000, Step::Evict(1)),
+        (8_000, Step::Freeze(0, 40_000)),
+    ];
+    for seed in 0..10 {
+        let mut schedule = scheduled(seed, 2, None, &steps);
+        schedule.replicas = 2;
+        schedule.shapes[0].restart_policy = "OnFailure";
+        schedule.shapes[0].restarts = Restarts::JobInPlace;
+        let outcome = run(&schedule, true, false);
+        assert_eq!(outcome.broken, None, "seed {seed}");
+        let patches = |line: &&String| line.contains(" 1 (") && line.contains("PATCH /api/v1/");
+        let asked = outcome.trace.iter().filter(patches).count();
+        assert!((1..10).contains(&asked), "seed {seed}: asked {asked} times");
+    }
+}
+
 /// Shows a run step by step: `SEED`, and `STEPS` if not all of them.
 #[test]
 fn replay() {
