@@ -188,7 +188,10 @@ impl World {
             }
             Step::Meet(replica, kind, fault) => self.replicas[replica].faults.push((kind, fault)),
             Step::Slow(latency, time) => self.slow = (latency, now + time),
-            Step::Partition(replica, time) => self.replicas[replica].partitioned = now + time,
+            Step::Partition(replica, time) => {
+                let until = &mut self.replicas[replica].partitioned;
+                *until = (now + time).max(*until);
+            }
             Step::WatchLate(replica, plural, late, time) => {
                 self.replicas[replica].late.insert(plural, (now + time, late));
             }

@@ -268,7 +268,8 @@ impl Laws {
         if lapsed {
             knowledge.base = now;
         }
-        knowledge.renewed = Some(sent);
+        // An answer may be later than that to what was sent after it.
+        knowledge.renewed = knowledge.renewed.max(Some(sent));
     }
 
     /// Takes in a change of a job, whoever made it.

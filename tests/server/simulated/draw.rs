@@ -63,6 +63,22 @@ impl Sequence {
         request
     }
 
+    /// A watch that begins with a list.
+    pub(super) fn streamed_list(&mut self, resource: &Resource) -> Request {
+        let query = [
+            ("watch", "true"),
+            ("sendInitialEvents", "true"),
+            ("resourceVersionMatch", "NotOlderThan"),
+            ("allowWatchBookmarks", "true"),
+            ("timeoutSeconds", "30"),
+        ];
+        let mut request = request("GET", path(resource, &self.namespace, ""), &query);
+        if self.dice.one_in(2) {
+            request.query.push(("labelSelector".to_owned(), SELECTOR.to_owned()));
+        }
+        request
+    }
+
     fn name(&mut self, resource: &Resource) -> &'static str {
         // A name says nothing about the kind, but a Service must not begin with a digit.
         let names = if resource.plural == "pods" {

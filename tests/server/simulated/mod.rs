@@ -1,6 +1,6 @@
 //! The API server of the simulation (`tests/simulation/api_server`) beside the real one: both get the same requests,
 //! drawn at random from those that the operator, its users, nodes and the garbage collector make, and have to answer the
-//! same. Then watches from some of the versions that were answered have to show the same.
+//! same. Then watches from some of the versions that were answered, and streamed lists, have to show the same.
 //!
 //! Names of this run are left out of the comparison: each UID and each resourceVersion is the n-th that was answered, and
 //! the order of the versions has to be the same. `SEED=17 cargo test --test server simulated:: -- --nocapture` repeats one
@@ -109,6 +109,7 @@ async fn compare(real: &mut Real, seed: u64, namespace: &Namespace<'_>, tells: b
         for from in sequence.froms(versions) {
             same(sequence.watch(resource, from), "a watch").await?;
         }
+        same(sequence.streamed_list(resource), "a streamed list").await?;
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ impl Side for Real {
             let mut shown = Vec::new();
             let mut events = std::pin::pin!(events);
             while let Some(event) = events.try_next().await.unwrap() {
-                let last = is_last(&event);
+                let last = is_last(request, &event);
                 shown.push(event);
                 if last {
                     break;
@@ -114,9 +114,15 @@ impl Simulated {
     }
 
     fn watched(&self, request: &Request) -> Vec<Value> {
-        let version = request.query("resourceVersion").unwrap_or_default().parse().unwrap();
         let key = request.target().unwrap().key;
         let selector = request.query("labelSelector").unwrap_or_default();
+        if request.streams_list() {
+            let list = self.server.listed(&key, selector).into_iter();
+            let list = list.map(|object| json!({ "type": "ADDED", "object": object }));
+            let end = json!({ "type": "BOOKMARK", "object": self.server.bookmark(key.resource, true) });
+            return list.chain([end]).collect();
+        }
+        let version = request.query("resourceVersion").unwrap_or_default().parse().unwrap();
         let Some(changes) = self.server.store.since(version) else {
             return vec![json!({ "type": "ERROR", "object": expired(version, self.server.store.version()) })];
         };
@@ -127,13 +133,24 @@ impl Simulated {
     }
 }
 
-/// Whether a watch has shown all there is: the sentinel, or an error.
-fn is_last(event: &Value) -> bool {
-    event["type"] == "ERROR" || event["kind"] == "Status" || event["object"]["metadata"]["name"] == SENTINEL
+/// Whether a watch has shown all there is: the sentinel, or where it begins with a list the end of that, or an error.
+fn is_last(request: &Request, event: &Value) -> bool {
+    let end = if request.streams_list() {
+        event["type"] == "BOOKMARK"
+    } else {
+        event["object"]["metadata"]["name"] == SENTINEL
+    };
+    end || event["type"] == "ERROR" || event["kind"] == "Status"
 }
 
+/// Of a bookmark no more than what says that a list ends: its version counts what happens elsewhere too.
 fn told(events: Vec<Value>, names: &mut Names) -> Value {
     let events = events.into_iter().map(|mut event| {
+        if event["type"] == "BOOKMARK" {
+            event["object"] = json!({ "kind": event["object"]["kind"],
+                "ends": event["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"] });
+            return event;
+        }
         event["object"] = names.read(event["object"].take());
         event
     });
