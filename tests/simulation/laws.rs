@@ -463,9 +463,9 @@ impl Laws {
             ));
         }
         let policy = stored_job(store, &key.namespace, &job_uid).map(|job| &job["spec"]["runPolicy"]);
-        // In place, each pod that cannot start again is replaced for itself.
+        // In place, each pod that cannot start again is replaced for itself. A restore of etcd brings earlier pods back.
         let whole = policy.is_some_and(|policy| policy["restartScope"] == "Job" && policy["restartStrategy"].is_null());
-        if whole && key.resource.plural == "pods" {
+        if whole && key.resource.plural == "pods" && self.restored.is_none() {
             let pods = store.all(key.resource, &key.namespace);
             let earlier = |pod: &Value| attempt(pod) < attempt(&object);
             let mut left = pods.filter(|pod| running(pod) && job.asked_to_go.contains(uid(pod)) && earlier(pod));
