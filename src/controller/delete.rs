@@ -134,9 +134,8 @@ pub(super) async fn delete_child(
     let deleted = delete_object(context, job, &api, target, failed).await;
     match &deleted {
         Ok(true) => index.deletion_requested(kind, &owner, name, uid, Instant::now()),
-        Ok(false) => index.not_found(kind, &owner, name, uid),
-        // Another object has the name by now.
-        Err(Error::Conflict { .. }) => index.not_found(kind, &owner, name, uid),
+        // In a conflict another object has the name by now.
+        Ok(false) | Err(Error::Conflict { .. }) => index.not_found(kind, &owner, name, uid),
         Err(_) => {
             index.set_deleting(kind, &owner, name, uid, false);
             return deleted;
