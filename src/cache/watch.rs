@@ -24,8 +24,8 @@ use crate::defects::{Defect, back};
 use crate::platform::logs::with_causes;
 use crate::platform::metrics::Metrics;
 
-/// Jobs fetched by one request, where lists go by pages. While it is decoded, a page takes three times its size, and each
-/// of its objects may have 1.5 MB.
+/// Jobs fetched by one request, where lists go by pages. While it is decoded, a page takes three times its size, and
+/// each of its objects may have 1.5 MB.
 const JOBS_PAGE: u32 = 20;
 /// The same of other kinds, which are smaller as a rule.
 const CHILDREN_PAGE: u32 = 50;

@@ -55,7 +55,8 @@ pub(super) async fn read_overdue(context: &Context, job: &JobRef<'_>) {
         .await;
 }
 
-/// Reads an object of the job, and keeps what is found. Returns the version of the one that has this UID, if it is there.
+/// Reads an object of the job, and keeps what is found. Returns the version of the one that has this UID, if it is
+/// there.
 pub(super) async fn read_child(
     context: &Context,
     job: &JobRef<'_>,

@@ -112,8 +112,8 @@ async fn restart_one(
     }
 }
 
-/// What is written before the pod is asked, if it is still as it was when that was decided: the leader before us may have
-/// asked it, and a watch that hangs does not show that.
+/// What is written before the pod is asked, if it is still as it was when that was decided: the leader before us may
+/// have asked it, and a watch that hangs does not show that.
 fn note(restart: &Restart, uid: &str, version: Option<u64>) -> Value {
     let mut patch = ask_again(restart, uid);
     if let (Value::Array(operations), Some(version)) = (&mut patch, version) {

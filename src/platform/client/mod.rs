@@ -8,7 +8,8 @@
 //! |---|---|
 //! | `retry` | repeats a request that was answered 429, a few times, after the pause the server asked for |
 //! | `limit` | makes mutating requests wait for their turn, when a rate is set |
-//! | `transport` | holds back mutating requests of a replica that leads no longer, gives up on silence, counts; makes streaming lists recent |
+//! | `transport` | holds back mutating requests of a replica that leads no longer, gives up on silence, counts |
+//! | `streaming_list` | has a streaming list begin with what is stored |
 //! | kube's own | address, credentials, headers, TLS |
 //!
 //! kube's own retry layer is off: it repeats a POST for minutes, long after its sender lost interest or the lease.

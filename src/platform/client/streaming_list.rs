@@ -3,9 +3,9 @@
 use http::uri::PathAndQuery;
 use http::{Request, Uri};
 
-/// Takes the version away from a request for a streaming list. kube asks for `resourceVersion=0`, any state that the API
-/// server has cached, and one that has just started may show objects that are long gone. Without a version the list is as
-/// recent as one by pages. Any other request is as it was.
+/// Takes the version away from a request for a streaming list. kube asks for `resourceVersion=0`, any state that the
+/// API server has cached, and one that has just started may show objects that are long gone. Without a version the list
+/// is as recent as one by pages. Any other request is as it was.
 pub(super) fn from_what_is_stored<B>(mut request: Request<B>) -> Request<B> {
     if let Some(uri) = without_version(request.uri()) {
         *request.uri_mut() = uri;
