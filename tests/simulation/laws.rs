@@ -544,7 +544,18 @@ impl Laws {
         };
         job.asked_to_go.insert(uid(object).to_owned());
         if options["gracePeriodSeconds"] == 0 && !restored {
-            let stored = stored_job(store, &job.namespace, job_uid).ok_or("a pod of no job was deleted by force")?;
+            let Some(stored) = stored_job(store, &job.namespace, job_uid) else {
+                let knew = job.unwanted.is_some_and(|(since, version)| {
+                    self.knowledge[sent.replica].has_to_know(job_uid, since, version, sent.at)
+                });
+                return if knew {
+                    Err(format!(
+                        "{what} was deleted by force, and the operator knew that its job is gone"
+                    ))
+                } else {
+                    Ok(())
+                };
+            };
             return may_be_forced(object, stored, sent.now).map_err(|why| format!("{what} was deleted {why}"));
         }
         if sent.target.key.resource.plural != "pods" || job.edited || job.unwanted.is_some() || restored {
