@@ -381,6 +381,9 @@ impl Laws {
 
     /// Who was told that a version of a job is no longer stored does not write a status for it again.
     fn is_learnt(&mut self, sent: &Sent<'_>) {
+        if sent.target.key.resource.plural != "pytorchjobs" {
+            return;
+        }
         let refuted = &self.knowledge[sent.replica].refuted;
         let told = status_of(sent.request).and_then(|bound| refuted.get(&bound));
         if told.is_some_and(|told| *told < sent.at) {
