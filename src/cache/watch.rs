@@ -51,28 +51,23 @@ pub(crate) trait EventHandler: Send + Sync + 'static {
 pub(crate) async fn jobs(api: Api<StoredJob>, index: Arc<Index>, handler: Arc<impl EventHandler>, metrics: Metrics) {
     let store = index.jobs().store();
     let config = watcher::Config::default().page_size(JOBS_PAGE);
-    run(
-        "pytorchjobs",
-        events("pytorchjobs", api, config),
-        &metrics.clone(),
-        |event| {
-            let Some(event) = event else { return false };
-            if let Event::InitApply(job) | Event::Apply(job) = &event {
-                tell_undecodable(job, &metrics);
-            }
-            let complete = matches!(event, Event::InitDone);
-            let changed = index.jobs().feed(event);
-            changed.gone.iter().for_each(|uid| handler.job_deleted(uid));
-            if let Some(job) = changed.job {
-                handler.job_changed(job);
-            }
-            if complete {
-                handler.listed("pytorchjobs");
-            }
-            metrics.set_cached("pytorchjobs", store.len());
-            true
-        },
-    )
+    run("pytorchjobs", api, config, &metrics.clone(), |event| {
+        let Some(event) = event else { return false };
+        if let Event::InitApply(job) | Event::Apply(job) = &event {
+            tell_undecodable(job, &metrics);
+        }
+        let complete = matches!(event, Event::InitDone);
+        let changed = index.jobs().feed(event);
+        changed.gone.iter().for_each(|uid| handler.job_deleted(uid));
+        if let Some(job) = changed.job {
+            handler.job_changed(job);
+        }
+        if complete {
+            handler.listed("pytorchjobs");
+        }
+        metrics.set_cached("pytorchjobs", store.len());
+        true
+    })
     .await;
 }
 
@@ -98,30 +93,25 @@ pub(crate) async fn children(
     handler: Arc<impl EventHandler>,
     metrics: Metrics,
 ) {
-    run(
-        kind.plural(),
-        events(kind.plural(), api, ours()),
-        &metrics.clone(),
-        |event| {
-            if event.is_none() && !kind.is_pod_group() {
-                return false;
-            }
-            let (served, complete) = (event.is_some(), matches!(event, None | Some(Event::InitDone)));
-            // What is not served does not exist: an empty list.
-            let events = event.map_or_else(|| vec![Event::Init, Event::InitDone], |event| vec![event]);
-            for job in events.into_iter().flat_map(|event| index.feed(kind, event)) {
-                handler.job_changed(job);
-            }
-            if complete && kind.is_pod_group() {
-                handler.served(kind, served);
-            }
-            if complete {
-                handler.listed(kind.plural());
-            }
-            metrics.set_cached(kind.plural(), index.len(kind));
-            true
-        },
-    )
+    run(kind.plural(), api, ours(), &metrics.clone(), |event| {
+        if event.is_none() && !kind.is_pod_group() {
+            return false;
+        }
+        let (served, complete) = (event.is_some(), matches!(event, None | Some(Event::InitDone)));
+        // What is not served does not exist: an empty list.
+        let events = event.map_or_else(|| vec![Event::Init, Event::InitDone], |event| vec![event]);
+        for job in events.into_iter().flat_map(|event| index.feed(kind, event)) {
+            handler.job_changed(job);
+        }
+        if complete && kind.is_pod_group() {
+            handler.served(kind, served);
+        }
+        if complete {
+            handler.listed(kind.plural());
+        }
+        metrics.set_cached(kind.plural(), index.len(kind));
+        true
+    })
     .await;
 }
 
@@ -200,11 +190,14 @@ impl Backoff for WatchBackoff {
 /// not know the kind there is no event, and `on_event` says whether that is as it may be.
 async fn run<K>(
     kind: &'static str,
-    events: impl Stream<Item = watcher::Result<Event<K>>>,
+    api: Api<K>,
+    config: watcher::Config,
     metrics: &Metrics,
     mut on_event: impl FnMut(Option<Event<K>>) -> bool,
-) {
-    let mut events = std::pin::pin!(events);
+) where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let mut events = std::pin::pin!(events(kind, api, config));
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
