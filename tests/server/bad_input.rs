@@ -75,7 +75,7 @@ async fn validate(job: &Value) -> Output {
 }
 
 /// A definition of the same kind that lets everything in.
-pub const WITHOUT_RULES: &str = "
+const WITHOUT_RULES: &str = "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata:
@@ -93,8 +93,8 @@ spec:
         openAPIV3Schema: { type: object, x-kubernetes-preserve-unknown-fields: true }
 ";
 
-/// A cluster of its own, whose API server has let all of them in, and good ones beside them.
-async fn stored_without_rules() -> Option<(&'static Cluster, Namespace<'static>)> {
+/// A cluster whose definition lets everything in. None where the definition must not be replaced.
+pub async fn permissive_cluster() -> Option<&'static Cluster> {
     let options = Options {
         crds: Vec::new(),
         ..Options::default()
@@ -107,6 +107,12 @@ async fn stored_without_rules() -> Option<(&'static Cluster, Namespace<'static>)
     let file = cluster.directory().join("without-rules.yaml");
     fs::write(&file, WITHOUT_RULES).unwrap();
     cluster.apply_kustomize(&file).await.unwrap();
+    Some(cluster)
+}
+
+/// A cluster of its own, whose API server has let all of them in, and good ones beside them.
+async fn stored_without_rules() -> Option<(&'static Cluster, Namespace<'static>)> {
+    let cluster = permissive_cluster().await?;
     let namespace = cluster.namespace("stored").await.unwrap();
     let client = cluster.admin();
     create(&client, &namespace, &job("good", 1)).await.unwrap();

@@ -9,12 +9,12 @@ use kube::core::Request;
 use kube::{Api, Resource as _, ResourceExt as _};
 use pytorchjob_operator::api::structural::{misfits, schema_of_jobs};
 use pytorchjob_operator::api::{UnknownPodFields, crd};
-use pytorchjob_test_cluster::{Cluster, Options, PodPhase, not_applicable, set_pod_phase, training_operator, wait_for};
+use pytorchjob_test_cluster::{Cluster, PodPhase, set_pod_phase, training_operator, wait_for};
 use serde_json::{Value, json};
 
-use crate::bad_input::WITHOUT_RULES;
+use crate::bad_input::permissive_cluster;
 use crate::job::{Job, job, with};
-use crate::rig::{Rig, TIMEOUT, create, install_identity, own_cluster, refusal};
+use crate::rig::{Rig, TIMEOUT, create, install_identity, refusal};
 use crate::support::dice::Dice;
 use crate::support::differential::generator::Taste;
 use crate::support::differential::schema_walk;
@@ -212,23 +212,6 @@ async fn install(cluster: &Cluster, jobs: &Api<Job>, definition: &str, lets_in: 
         }
         tokio::task::yield_now().await;
     }
-}
-
-/// A cluster whose definition lets everything in. None where the definition must not be replaced.
-async fn permissive_cluster() -> Option<&'static Cluster> {
-    let options = Options {
-        crds: Vec::new(),
-        ..Options::default()
-    };
-    let cluster = own_cluster(options).await;
-    if !cluster.is_ours() {
-        not_applicable("replaces the definition");
-        return None;
-    }
-    let file = cluster.directory().join("without-rules.yaml");
-    fs::write(&file, WITHOUT_RULES).unwrap();
-    cluster.apply_kustomize(&file).await.unwrap();
-    Some(cluster)
 }
 
 /// The job is the operator's, asks for a Master, is not suspended, and has no deadline that is over or will be: its
