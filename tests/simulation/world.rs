@@ -543,8 +543,7 @@ impl World {
     fn show_list(&mut self, watch: usize) {
         let known = &self.watches[watch];
         for object in self.server.listed(&known.key, &known.selector) {
-            let job = (object["kind"] == "PyTorchJob").then(|| object.clone());
-            self.show(watch, line("ADDED", &object), job);
+            self.show_object(watch, "ADDED", object);
         }
         let bookmark = self.server.bookmark(self.watches[watch].key.resource, true);
         self.show(watch, line("BOOKMARK", &bookmark), None);
@@ -556,9 +555,14 @@ impl World {
             return;
         }
         if let Some((type_, object)) = shown(change, &known.key, &known.selector) {
-            let job = (object["kind"] == "PyTorchJob").then(|| object.clone());
-            self.show(watch, line(type_, &object), job);
+            self.show_object(watch, type_, object);
         }
+    }
+
+    fn show_object(&mut self, watch: usize, type_: &str, object: serde_json::Value) {
+        let text = line(type_, &object);
+        let job = (object["kind"] == "PyTorchJob").then_some(object);
+        self.show(watch, text, job);
     }
 
     /// Sends an event of a watch on its way, behind those before it.

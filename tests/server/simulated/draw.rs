@@ -56,11 +56,8 @@ impl Sequence {
 
     /// A watch of a resource from a version on, of what is selected or of all.
     pub(super) fn watch(&mut self, resource: &Resource, from: usize) -> Request {
-        let mut request = watch(resource, &self.namespace, &format!("<version {from}>"));
-        if self.dice.one_in(2) {
-            request.query.push(("labelSelector".to_owned(), SELECTOR.to_owned()));
-        }
-        request
+        let request = watch(resource, &self.namespace, &format!("<version {from}>"));
+        self.of_some_or_all(request)
     }
 
     /// A watch that begins with a list.
@@ -72,7 +69,10 @@ impl Sequence {
             ("allowWatchBookmarks", "true"),
             ("timeoutSeconds", "30"),
         ];
-        let mut request = request("GET", path(resource, &self.namespace, ""), &query);
+        self.of_some_or_all(request("GET", path(resource, &self.namespace, ""), &query))
+    }
+
+    fn of_some_or_all(&mut self, mut request: Request) -> Request {
         if self.dice.one_in(2) {
             request.query.push(("labelSelector".to_owned(), SELECTOR.to_owned()));
         }
