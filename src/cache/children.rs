@@ -44,6 +44,7 @@ pub(crate) struct Observed<T> {
 pub(super) struct Children<T> {
     objects: ByOwner<T>,
     listing: Option<Listing>,
+    restored: bool,
 }
 
 impl<T> Default for Children<T> {
@@ -51,6 +52,7 @@ impl<T> Default for Children<T> {
         Self {
             objects: ByOwner::default(),
             listing: None,
+            restored: false,
         }
     }
 }
@@ -60,20 +62,21 @@ impl<T: Fact> Children<T> {
     pub(super) fn applied(&mut self, object: Observed<T>) -> Vec<NamespacedName> {
         let key = key_of(&object);
         let listed = self.listing.as_mut().is_some_and(|listing| listing.shows(&key));
-        self.put(key, object, None, listed)
+        self.restored |= listed && self.has_newer(&key, object.version);
+        self.put(key, object, None)
     }
 
     /// We wrote an object.
     pub(super) fn written(&mut self, object: Observed<T>, now: Instant) {
         let key = key_of(&object);
-        // What is older than what is kept changes nothing, and the list that is under way still knows best.
+        // The list that is under way still knows best.
         if self.has_newer(&key, object.version) {
             return;
         }
         if let Some(listing) = &mut self.listing {
             listing.wrote(&key);
         }
-        self.put(key, object, Some(now), false);
+        self.put(key, object, Some(now));
     }
 
     /// We are about to ask for the deletion of an object, or could not.
@@ -181,6 +184,11 @@ impl<T: Fact> Children<T> {
             .collect()
     }
 
+    /// Whether a list has shown what is older than what was kept before it: etcd was restored.
+    pub(super) fn restored(&self) -> bool {
+        self.restored
+    }
+
     /// Number of objects.
     pub(super) fn len(&self) -> usize {
         self.objects.len()
@@ -193,22 +201,18 @@ impl<T: Fact> Children<T> {
             .is_some_and(|kept| is_newer(kept.version, version))
     }
 
-    /// `listed`: what a fresh list shows replaces what is kept whatever its version, which is older after a restore of
-    /// etcd.
+    /// Keeps an object, unless a newer version of it is kept.
     fn put(
         &mut self,
         key: NamespacedName,
         mut object: Observed<T>,
         unconfirmed: Option<Instant>,
-        listed: bool,
     ) -> Vec<NamespacedName> {
-        if !listed && self.has_newer(&key, object.version) {
+        if self.has_newer(&key, object.version) {
             return Vec::new();
         }
         let old = self.objects.get(&key);
-        // Deletion is never taken back, so an older view of the same object does not make it live again.
-        let restored = listed && !object.fact.terminating();
-        let same = old.filter(|old| old.is(object.fact.uid()) && !restored);
+        let same = old.filter(|old| old.is(object.fact.uid()));
         object.fact.inherit(same.map(|old| &old.fact));
         // The watch may be faster than the answer to our own request, and shows no version of an object twice.
         let shown = |old: &Entry<T>| {
@@ -416,47 +420,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_a_restore_of_etcd_the_list_counts_whatever_its_versions() {
-        let (mut children, job) = (Children::default(), JobId::new("ns", "j"));
-        children.applied(pod("older", "1", 50, Some("j")));
-        children.written(pod("ghost", "2", 51, Some("j")), Instant::now());
-        children.applied(pod("live", "3", 52, Some("j")));
-        children.delete_asked(&job, "live", "3", Instant::now());
-        children.applied(pod("ours", "4", 53, Some("j")));
-
+    async fn a_list_that_shows_an_older_version_tells_of_a_restore_unless_we_wrote_since_it_began() {
+        let mut children = Children::default();
+        children.applied(pod("worker", "1", 50, Some("j")));
+        children.applied(pod("master", "2", 52, Some("j")));
         children.list_begins();
-        children.delete_asked(&job, "ours", "4", Instant::now());
-        children.applied(pod("older", "0", 10, Some("j")));
-        children.applied(pod("live", "3", 11, Some("j")));
-        children.applied(pod("ours", "4", 12, Some("j")));
-        children.list_ends();
-        let kept = children.owned_by(&job).0;
-        let kept: Vec<_> = kept
-            .iter()
-            .map(|pod| (pod.name.as_str(), pod.uid.as_str(), pod.terminating))
-            .collect();
-        assert_eq!(kept, [("live", "3", false), ("older", "0", false), ("ours", "4", true)]);
-        children.applied(pod("older", "0", 13, Some("j")));
-        assert_eq!(
-            children
-                .objects
-                .get(&NamespacedName::new("ns", "older"))
-                .unwrap()
-                .version,
-            Some(13)
-        );
-    }
-
-    #[tokio::test]
-    async fn after_a_restore_of_etcd_what_was_read_before_the_list_shows_it_replaces_what_is_gone_too() {
-        let (mut children, job) = (Children::default(), JobId::new("ns", "j"));
-        children.applied(pod("again", "2", 50, Some("j")));
-        children.list_begins();
-        children.written(pod("again", "1", 10, Some("j")), Instant::now());
-        children.applied(pod("again", "1", 10, Some("j")));
-        children.list_ends();
-        let kept = children.owned_by(&job).0;
-        assert_eq!(kept.iter().map(|pod| pod.uid.as_str()).collect::<Vec<_>>(), ["1"]);
+        children.written(pod("worker", "1", 53, Some("j")), Instant::now());
+        children.applied(pod("worker", "1", 50, Some("j")));
+        assert!(!children.restored());
+        children.applied(pod("master", "2", 51, Some("j")));
+        assert!(children.restored());
     }
 
     #[tokio::test(start_paused = true)]

@@ -135,9 +135,9 @@ impl Index {
         let jobs = match kind {
             ChildKind::Pod => {
                 self.note_departure(&event);
-                feed(&mut self.pods(), event, ObjectView::observe_pod)
+                self.feed_into(&mut self.pods(), event, ObjectView::observe_pod)
             }
-            kind => feed(&mut self.others(kind), event, |object| object.observe(kind)),
+            kind => self.feed_into(&mut self.others(kind), event, |object| object.observe(kind)),
         };
         if gone && !back(Defect::Recreation) {
             // The garbage collector may have removed it, because the job is gone and the watch of jobs is late.
@@ -145,6 +145,27 @@ impl Index {
             for job in &jobs {
                 self.jobs.doubt(job);
             }
+        }
+        jobs
+    }
+
+    fn feed_into<T: Fact>(
+        &self,
+        children: &mut Children<T>,
+        event: Event<ObjectView>,
+        observe: impl FnOnce(ObjectView) -> Observed<T>,
+    ) -> Vec<NamespacedName> {
+        let jobs = match event {
+            Event::Init => {
+                children.list_begins();
+                Vec::new()
+            }
+            Event::InitApply(object) | Event::Apply(object) => children.applied(observe(object)),
+            Event::InitDone => children.list_ends(),
+            Event::Delete(object) => children.deleted(&observe(object)),
+        };
+        if children.restored() {
+            self.jobs.restored().cancel();
         }
         jobs
     }
@@ -275,22 +296,6 @@ impl Index {
 }
 
 /// Feeds a watch event into the objects of one kind. Returns the jobs concerned.
-fn feed<T: Fact>(
-    children: &mut Children<T>,
-    event: Event<ObjectView>,
-    observe: impl FnOnce(ObjectView) -> Observed<T>,
-) -> Vec<NamespacedName> {
-    match event {
-        Event::Init => {
-            children.list_begins();
-            Vec::new()
-        }
-        Event::InitApply(object) | Event::Apply(object) => children.applied(observe(object)),
-        Event::InitDone => children.list_ends(),
-        Event::Delete(object) => children.deleted(&observe(object)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

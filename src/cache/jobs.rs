@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::ConditionType;
 use crate::cache::key::{NamespacedName, is_newer};
@@ -24,6 +25,7 @@ use crate::planner::state;
 pub(crate) struct Jobs {
     state: Mutex<State>,
     store: Store<StoredJob>,
+    restored: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -59,6 +61,7 @@ impl Default for Jobs {
         writer.apply_watcher_event(&Event::InitDone);
         Self {
             store: writer.as_reader(),
+            restored: CancellationToken::new(),
             state: Mutex::new(State {
                 writer,
                 doubted: HashMap::new(),
@@ -96,21 +99,10 @@ impl Jobs {
     /// The API server has answered with the job as it is stored, or as good as. A job that the watch has shown gone, or
     /// recreated, stays so.
     pub(crate) fn answered(&self, job: StoredJob) {
-        self.accept(job, None);
-    }
-
-    /// A read has answered, before which this version was kept. If nothing has come since, and the answer is older,
-    /// then the API server was restored to an earlier state, and the answer stands.
-    pub(crate) fn was_read(&self, job: StoredJob, kept: Option<u64>) {
-        self.accept(job, kept);
-    }
-
-    fn accept(&self, job: StoredJob, kept: Option<u64>) {
         let (key, mut state) = (job.key(), self.state());
         let Some(old) = self.get(&key) else { return };
         let is_it = old.uid() == job.uid();
-        let was_restored = is_it && kept.is_some() && old.version() == kept;
-        let stands = was_restored || !is_newer(old.version(), job.version());
+        let stands = !is_newer(old.version(), job.version());
         // A successor takes the place of what is kept, however late the watch shows it; a predecessor says nothing.
         if !stands && !is_it {
             return;
@@ -122,6 +114,20 @@ impl Jobs {
             }
             state.writer.apply_watcher_event(&Event::Apply(job));
         }
+    }
+
+    /// A read has answered, before which this version was kept. An answer that is older tells of a restore.
+    pub(crate) fn was_read(&self, job: StoredJob, kept: Option<u64>) {
+        if is_newer(kept, job.version()) {
+            self.restored.cancel();
+        }
+        self.answered(job);
+    }
+
+    /// Cancelled once the API server shows an earlier state of something than it has shown before: etcd was restored.
+    /// What is kept may never have been, and only new lists of every kind show what is.
+    pub(crate) fn restored(&self) -> &CancellationToken {
+        &self.restored
     }
 
     /// What is kept of this job may not be what is stored.
@@ -188,7 +194,10 @@ impl Jobs {
         let listed = state.listing.as_mut().is_some_and(|listing| listing.shows(&key));
         let old = self.get(&key);
         let versions = old.as_ref().and_then(|old| old.version().zip(job.version()));
-        if !listed && versions.is_some_and(|(old, seen)| old >= seen) {
+        if versions.is_some_and(|(old, seen)| if listed { old > seen } else { old >= seen }) {
+            if listed {
+                self.restored.cancel();
+            }
             return Changed::default();
         }
         if listed {
@@ -318,14 +327,14 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_is_older_than_what_was_kept_before_stands_unless_something_has_come_since() {
+    fn a_read_that_is_older_than_what_was_kept_before_it_tells_of_a_restore_and_one_that_the_watch_overtook_does_not() {
         let jobs = Jobs::default();
-        jobs.feed(Event::Apply(job("u", 9)));
-        jobs.was_read(job("u", 5), Some(9));
-        assert_eq!(version(&jobs), Some(5), "the API server was restored");
+        jobs.feed(Event::Apply(job("u", 5)));
         jobs.feed(Event::Apply(job("u", 7)));
         jobs.was_read(job("u", 6), Some(5));
-        assert_eq!(version(&jobs), Some(7), "the watch was faster");
+        assert_eq!((version(&jobs), jobs.restored().is_cancelled()), (Some(7), false));
+        jobs.was_read(job("u", 6), Some(7));
+        assert!(jobs.restored().is_cancelled());
     }
 
     #[test]
@@ -437,9 +446,9 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_list_is_right_whatever_its_versions_but_for_what_was_written_meanwhile() {
+    fn a_list_is_right_but_for_what_was_written_since_it_began() {
         let jobs = Jobs::default();
-        jobs.feed(Event::Apply(job("u", 10)));
+        jobs.feed(Event::Apply(job("u", 5)));
         jobs.led_from(20);
         jobs.feed(Event::Init);
         jobs.feed(Event::InitApply(job("u", 5)));
@@ -448,12 +457,24 @@ mod tests {
 
         jobs.feed(Event::Init);
         jobs.answered(job("u", 6));
-        jobs.feed(Event::InitApply(job("u", 4)));
+        jobs.feed(Event::InitApply(job("u", 5)));
         jobs.feed(Event::InitDone);
-        assert_eq!(version(&jobs), Some(6));
+        assert_eq!((version(&jobs), jobs.restored().is_cancelled()), (Some(6), false));
 
         jobs.feed(Event::Init);
         assert_eq!(jobs.feed(Event::InitDone).gone, ["u"]);
         assert_eq!(version(&jobs), None);
+    }
+
+    #[test]
+    fn a_list_that_shows_an_older_version_tells_of_a_restore() {
+        for uid in ["u", "an earlier one"] {
+            let jobs = Jobs::default();
+            jobs.feed(Event::Apply(job("u", 10)));
+            jobs.feed(Event::Init);
+            assert!(!jobs.restored().is_cancelled());
+            jobs.feed(Event::InitApply(job(uid, 5)));
+            assert!(jobs.restored().is_cancelled(), "{uid}");
+        }
     }
 }

@@ -15,8 +15,8 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// The list shows an object. Whether it replaces what is kept whatever its version, which is older after a restore
-    /// of etcd.
+    /// The list shows an object. Whether the list knows best of it: what was kept of it before is no newer, unless etcd
+    /// was restored.
     pub(super) fn shows(&mut self, key: &NamespacedName) -> bool {
         self.exists.insert(key.clone());
         !self.written.contains(key) && !back(Defect::Ghosts)

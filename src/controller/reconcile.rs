@@ -124,6 +124,10 @@ fn plan(context: &Context, job: &JobRef<'_>) -> (Plan, Snapshot) {
 }
 
 async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot) -> Result<Duration, ReconcileError> {
+    if context.index.jobs().restored().is_cancelled() {
+        // The operator ends, see [`RunError::Restored`](super::run::RunError::Restored).
+        return Ok(RESYNC);
+    }
     let (applied, wait) = carry_out(context, job, plan).await;
     let reference = job.object.object_ref(&());
     publish(context, &reference, events::of_changes(&applied, job.name));

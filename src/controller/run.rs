@@ -46,6 +46,10 @@ pub(crate) enum RunError {
     /// Another replica may lead now. This one must not go on; a restart makes it a candidate again.
     #[error("leadership lost: {0}")]
     Lost(#[from] lease::LeadershipLost),
+    /// etcd was restored to an earlier state. Children of which there is no trace any more may be kept, and only new
+    /// lists of all kinds, which a restart brings, show what there is.
+    #[error("the API server was restored to an earlier state: it shows older versions than before; restart")]
+    Restored,
     /// A watch ended, which watches do not do.
     #[error("a watch ended; restart")]
     WatchEnded,
@@ -100,6 +104,7 @@ pub(crate) async fn operate(
     let result = tokio::select! {
         biased;
         result = lead(options, &context, &queue, elector.as_mut(), shutdown) => result,
+        () = context.index.jobs().restored().cancelled() => Err(RunError::Restored),
         _ = watches.join_next() => Err(RunError::WatchEnded),
     };
     publisher.drain(SHUTDOWN_GRACE).await;
