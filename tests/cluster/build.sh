@@ -13,16 +13,17 @@ if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
 fi
 if ! command -v go >/dev/null; then
   echo "control-plane: the Go toolchain is needed to build it (https://go.dev/dl, version $(sed -n 's/^go //p' go.mod) or newer)," >&2
-  echo "control-plane: or set KUBEBUILDER_ASSETS to a directory with etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and kwok" >&2
+  echo "control-plane: or set KUBEBUILDER_ASSETS to a directory with etcd, etcdutl, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and kwok" >&2
   exit 1
 fi
 
 kubernetes=$(version k8s.io/kubernetes)
 cache_modules control-plane "$(kubernetes_flags "$kubernetes")"
-programs=6
+programs=7
 [ -x "$cache/kubectl" ] ||
   echo "control-plane: building Kubernetes $kubernetes and etcd from source, once for this machine: about $((20 / $(nproc) + 1)) minutes with its $(nproc) cores to themselves"
 build etcd go.etcd.io/etcd/server/v3
+build etcdutl go.etcd.io/etcd/etcdutl/v3
 build kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
 build kube-controller-manager k8s.io/kubernetes/cmd/kube-controller-manager
 build kube-scheduler k8s.io/kubernetes/cmd/kube-scheduler

@@ -4,7 +4,6 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -13,12 +12,12 @@ use kube::{Api, Resource, ResourceExt};
 use pytorchjob_operator::platform::clock;
 use pytorchjob_test_cluster::{
     AuditFilter, Cluster, Operator, Options, PodPhase, User, bind_pod, not_applicable, remove_pod, repository,
-    set_pod_phase, wait_for, wait_gone,
+    wait_for, wait_gone,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::job::{job, with};
 use crate::rig::{BINARY, Rig, TIMEOUT, create, of_job, replica_names};
@@ -238,54 +237,4 @@ async fn a_namespace_that_is_being_deleted_is_left_in_peace() {
     assert_eq!(refused.count(), 1, "one attempt was made and no other");
     assert_eq!(errors(&rig.operator).await, 0);
     assert!(!rig.operator.log().contains("reconcile failed"));
-}
-
-/// A replica of two, as the shipped Deployment has, that is not awaited.
-fn replica(cluster: &Cluster, name: &str) -> Operator {
-    let name = format!("--pod-name={name}");
-    let arguments = ["--leader-elect", "--leader-election-namespace=default", &name];
-    Operator::start(Path::new(BINARY), cluster.admin_kubeconfig(), &arguments).unwrap()
-}
-
-#[tokio::test]
-async fn an_outage_of_etcd_ends_the_leader_and_another_leads_soon_after_its_return() {
-    let cluster = Cluster::start(Options::default()).await.unwrap();
-    let Some(etcd) = cluster.process("etcd") else {
-        return not_applicable("stops etcd");
-    };
-    let (client, namespace) = (cluster.admin(), cluster.namespace("outage").await.unwrap());
-    let leader = replica(&cluster, "first");
-    leader.ready().await.unwrap();
-    create(&client, &namespace, &job("before", 0)).await.unwrap();
-    let pods = Api::<Pod>::namespaced(client.clone(), &namespace);
-    let pod = wait_for(&pods, "before-master-0", TIMEOUT, |_| true).await.unwrap();
-    set_pod_phase(&client, &namespace, "before-master-0", &PodPhase::Running, 0)
-        .await
-        .unwrap();
-    let standby = replica(&cluster, "second");
-    standby.ready().await.unwrap();
-
-    etcd.pause();
-    sleep(Duration::from_secs(20)).await;
-    etcd.resume();
-    while create(&client, &namespace, &job("after", 0)).await.is_err() {
-        sleep(Duration::from_millis(100)).await;
-    }
-    let back = Instant::now();
-    wait_for(&pods, "after-master-0", TIMEOUT, |_| true).await.unwrap();
-    println!(
-        "from the return of etcd to the pod of the next job: {:?}",
-        back.elapsed()
-    );
-    assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
-    let ended = leader.process().exited_within(TIMEOUT).await.unwrap();
-    assert!(
-        !ended.success() && leader.log().contains("leadership lost"),
-        "{}",
-        leader.log()
-    );
-    let leases = Api::<Lease>::namespaced(client.clone(), "default");
-    let lease = leases.get("1ca428e5.training-operator.kubeflow.org").await.unwrap();
-    assert!(lease.spec.unwrap().holder_identity.unwrap().starts_with("second"));
-    assert_eq!(pods.get("before-master-0").await.unwrap().uid(), pod.uid());
 }

@@ -20,6 +20,7 @@ mod convert;
 mod definitions;
 mod differential;
 mod editing;
+mod etcd;
 mod failure_policy;
 mod faults;
 mod first_failure;

@@ -153,7 +153,7 @@ mod tests {
     use std::{fs, iter};
 
     use super::*;
-    use crate::control_plane::start_etcd;
+    use crate::etcd::start_etcd;
     use crate::supervisor::supervisor;
     use crate::tokens::Tokens;
 

@@ -16,7 +16,7 @@ use crate::api_server::Features;
 use crate::control_plane::ControlPlane;
 use crate::node::Namespaces;
 use crate::supervisor::supervisor;
-use crate::{Audit, Error, Namespace, Node, Options, Process, User, nodes, wait_for};
+use crate::{Audit, Backup, Error, Namespace, Node, Options, Process, User, nodes, wait_for};
 
 /// Names a kubeconfig of an existing cluster to run the tests against, instead of a control plane of our own.
 pub const EXISTING_CLUSTER: &str = "PYTORCHJOB_TEST_KUBECONFIG";
@@ -276,6 +276,23 @@ impl Cluster {
     pub async fn restart_api_server(&mut self) -> Result<(), Error> {
         match &mut self.plane {
             Some(plane) => plane.restart_api_server(&self.access).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Copies what our etcd has stored; `None` on an existing cluster.
+    pub async fn back_up_etcd(&self) -> Result<Option<Backup>, Error> {
+        match &self.plane {
+            Some(plane) => plane.back_up_etcd().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Leads our etcd back to a copy with `--bump-revision` and `--mark-compacted`, and starts the API server again at
+    /// the same address. Does nothing to an existing cluster.
+    pub async fn restore_etcd(&mut self, backup: Backup) -> Result<(), Error> {
+        match &mut self.plane {
+            Some(plane) => plane.restore_etcd(backup, &self.access).await,
             None => Ok(()),
         }
     }

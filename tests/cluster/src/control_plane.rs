@@ -1,15 +1,15 @@
 //! The processes of the control plane and their command lines.
 
 use std::fs;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::Error;
 use crate::access::Access;
 use crate::api_server::{self, AUDIT_POLICY, Features, GANG_SCHEDULING};
 use crate::binaries::locate;
+use crate::etcd::{self, Backup, start_etcd};
 use crate::node::Kubeconfigs;
-use crate::process::{Process, poll_until};
+use crate::process::Process;
 use crate::supervisor::supervisor;
 use crate::tokens::Tokens;
 
@@ -155,6 +155,20 @@ impl ControlPlane {
         api_server::ready(&self.api_server, access).await
     }
 
+    /// Copies what etcd has stored.
+    pub(crate) async fn back_up_etcd(&self) -> Result<Backup, Error> {
+        etcd::back_up(&self.etcd, &self.directory).await
+    }
+
+    /// Leads etcd back to a copy, while no API server runs.
+    pub(crate) async fn restore_etcd(&mut self, backup: Backup, access: &Access) -> Result<(), Error> {
+        self.api_server.kill().await;
+        etcd::end(&self.etcd).await?;
+        etcd::restore(&self.directory, backup).await?;
+        self.etcd = start_etcd(&self.directory).await?;
+        self.restart_api_server(access).await
+    }
+
     /// What the programs of a node reach the API server by.
     pub(crate) async fn node_kubeconfigs(&self) -> Result<Kubeconfigs, Error> {
         Ok(Kubeconfigs {
@@ -179,24 +193,4 @@ impl ControlPlane {
         self.components.push(Process::start(&locate(name)?, &arguments, &log)?);
         Ok(())
     }
-}
-
-pub(crate) async fn start_etcd(directory: &Path) -> Result<Process, Error> {
-    let socket = directory.join("etcd.sock");
-    let arguments = [
-        format!("--data-dir={}", directory.join("etcd").display()),
-        // A socket in our own directory can collide with nobody's.
-        format!("--listen-client-urls=unix://{}", socket.display()),
-        // etcd refuses to advertise a socket. No client asks for what is advertised, and no peer will come.
-        "--advertise-client-urls=http://127.0.0.1:0".to_owned(),
-        "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
-        "--initial-advertise-peer-urls=http://127.0.0.1:0".to_owned(),
-        "--initial-cluster=default=http://127.0.0.1:0".to_owned(),
-        // The data is worth nothing after the test, and waiting for the disk is most of the time of a write.
-        "--unsafe-no-fsync".to_owned(),
-        "--log-level=warn".to_owned(),
-    ];
-    let etcd = Process::start(&locate("etcd")?, &arguments, &directory.join("etcd.log"))?;
-    poll_until(&etcd, async || Ok(UnixStream::connect(&socket).is_ok())).await?;
-    Ok(etcd)
 }

@@ -1,0 +1,123 @@
+//! etcd is away, or goes back to an earlier state.
+
+use std::path::Path;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use pytorchjob_test_cluster::{
+    Cluster, Operator, Options, PodPhase, not_applicable, set_pod_phase, wait_for, wait_gone,
+};
+use tokio::time::{Instant, sleep};
+
+use crate::job::{Job, job, suspend};
+use crate::rig::{BINARY, TIMEOUT, create};
+
+/// A replica of two, as the shipped Deployment has, that is not awaited.
+fn replica(cluster: &Cluster, name: &str) -> Operator {
+    let name = format!("--pod-name={name}");
+    let arguments = ["--leader-elect", "--leader-election-namespace=default", &name];
+    Operator::start(Path::new(BINARY), cluster.admin_kubeconfig(), &arguments).unwrap()
+}
+
+#[tokio::test]
+async fn an_outage_of_etcd_ends_the_leader_and_another_leads_soon_after_its_return() {
+    let cluster = Cluster::start(Options::default()).await.unwrap();
+    let Some(etcd) = cluster.process("etcd") else {
+        return not_applicable("stops etcd");
+    };
+    let (client, namespace) = (cluster.admin(), cluster.namespace("outage").await.unwrap());
+    let leader = replica(&cluster, "first");
+    leader.ready().await.unwrap();
+    create(&client, &namespace, &job("before", 0)).await.unwrap();
+    let pods = Api::<Pod>::namespaced(client.clone(), &namespace);
+    let pod = wait_for(&pods, "before-master-0", TIMEOUT, |_| true).await.unwrap();
+    set_pod_phase(&client, &namespace, "before-master-0", &PodPhase::Running, 0)
+        .await
+        .unwrap();
+    let standby = replica(&cluster, "second");
+    standby.ready().await.unwrap();
+
+    etcd.pause();
+    sleep(Duration::from_secs(20)).await;
+    etcd.resume();
+    while create(&client, &namespace, &job("after", 0)).await.is_err() {
+        sleep(Duration::from_millis(100)).await;
+    }
+    let back = Instant::now();
+    wait_for(&pods, "after-master-0", TIMEOUT, |_| true).await.unwrap();
+    println!(
+        "from the return of etcd to the pod of the next job: {:?}",
+        back.elapsed()
+    );
+    assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
+    let ended = leader.process().exited_within(TIMEOUT).await.unwrap();
+    assert!(
+        !ended.success() && leader.log().contains("leadership lost"),
+        "{}",
+        leader.log()
+    );
+    let leases = Api::<Lease>::namespaced(client.clone(), "default");
+    let lease = leases.get("1ca428e5.training-operator.kubeflow.org").await.unwrap();
+    assert!(lease.spec.unwrap().holder_identity.unwrap().starts_with("second"));
+    assert_eq!(pods.get("before-master-0").await.unwrap().uid(), pod.uid());
+}
+
+#[tokio::test]
+async fn after_a_restore_of_etcd_the_operator_starts_again_and_does_what_the_earlier_state_asks_for() {
+    let mut cluster = Cluster::start(Options::default()).await.unwrap();
+    let (client, namespace) = (cluster.admin(), "default");
+    let jobs = Api::<Job>::namespaced(client.clone(), namespace);
+    let pods = Api::<Pod>::namespaced(client.clone(), namespace);
+    let operator = replica(&cluster, "first");
+    operator.ready().await.unwrap();
+    create(&client, namespace, &job("kept", 0)).await.unwrap();
+    let kept = wait_for(&pods, "kept-master-0", TIMEOUT, |_| true).await.unwrap();
+    set_pod_phase(&client, namespace, "kept-master-0", &PodPhase::Running, 0)
+        .await
+        .unwrap();
+    wait_for(&jobs, "kept", TIMEOUT, |job| job.is("Running")).await.unwrap();
+    let Some(backup) = cluster.back_up_etcd().await.unwrap() else {
+        return not_applicable("restores etcd");
+    };
+
+    let patch = Patch::Merge(suspend(true));
+    jobs.patch("kept", &PatchParams::default(), &patch).await.unwrap();
+    wait_gone(&pods, "kept-master-0", TIMEOUT).await.unwrap();
+    wait_for(&jobs, "kept", TIMEOUT, |job| job.is("Suspended"))
+        .await
+        .unwrap();
+    create(&client, namespace, &job("undone", 0)).await.unwrap();
+    wait_for(&pods, "undone-master-0", TIMEOUT, |_| true).await.unwrap();
+    cluster.restore_etcd(backup).await.unwrap();
+    let back = Instant::now();
+    let ended = operator.process().exited_within(TIMEOUT).await.unwrap();
+    let log = operator.log();
+    assert!(
+        !ended.success() && log.contains("restored to an earlier state"),
+        "{log}"
+    );
+    println!(
+        "from the return of the API server to the end of the operator: {:?}",
+        back.elapsed()
+    );
+
+    let again = replica(&cluster, "first");
+    again.ready().await.unwrap();
+    create(&client, namespace, &job("after", 0)).await.unwrap();
+    wait_for(&pods, "after-master-0", TIMEOUT, |_| true).await.unwrap();
+    println!("to the pod of the next job: {:?}", back.elapsed());
+    let running = jobs.get("kept").await.unwrap();
+    assert!(
+        running.is("Running") && !running.is("Suspended"),
+        "{:?}",
+        running.conditions()
+    );
+    let mut there = pods.list(&ListParams::default()).await.unwrap().items;
+    there.sort_by_key(ResourceExt::name_any);
+    let names: Vec<_> = there.iter().map(ResourceExt::name_any).collect();
+    assert_eq!(names, ["after-master-0", "kept-master-0"]);
+    assert_eq!(there[1].uid(), kept.uid());
+}
