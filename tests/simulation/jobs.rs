@@ -11,7 +11,7 @@ use super::nodes::{
 };
 use super::process::{Millis, wall};
 use super::schedule::{Restarts, Schedule, Shape, Step};
-use super::world::{Event, World};
+use super::world::{Event, QUIET, World};
 
 /// Namespace of the job, and another one.
 pub(super) const NAMESPACE: &str = "team-a";
@@ -434,9 +434,10 @@ impl World {
             }
             return;
         }
+        let refuses = self.now < QUIET;
         match self.random.within(0..16) {
-            0 => resize_pending(&mut pod, "Infeasible"),
-            1 => {
+            0 if refuses => resize_pending(&mut pod, "Infeasible"),
+            1 if refuses => {
                 resize_pending(&mut pod, "Deferred");
                 self.laws.deferred.insert(uid(&pod).to_owned());
             }

@@ -10,9 +10,10 @@ use super::process::{Millis, wall};
 use super::schedule::Schedule;
 use super::world::{QUIET, World};
 
-/// The latest that a job is as it should be after the last fault: a watch that hangs is noticed after a minute, and a
-/// quota that refused for half a minute is asked again within another one.
-const REST: Millis = QUIET + 150_000;
+/// The latest that a job is as it should be after the last fault: a watch that hangs is noticed after a minute, a quota
+/// that refused for half a minute is asked again within another one, and a container that was asked to start again has
+/// two minutes and its grace period, after which its job may meet its startup deadline.
+const REST: Millis = QUIET + 180_000;
 /// How long nothing is written then.
 const SILENCE: Millis = 70_000;
 /// How long a job takes to end after its pods have.
