@@ -288,11 +288,11 @@ impl Cluster {
         }
     }
 
-    /// Leads our etcd back to a copy with `--bump-revision` and `--mark-compacted`, and starts the API server again at
-    /// the same address. Does nothing to an existing cluster.
-    pub async fn restore_etcd(&mut self, backup: Backup) -> Result<(), Error> {
+    /// Leads our etcd back to a copy, with `--mark-compacted` and this `--bump-revision` if there is one, and starts the
+    /// API server again at the same address. Does nothing to an existing cluster.
+    pub async fn restore_etcd(&mut self, backup: Backup, bump: Option<u64>) -> Result<(), Error> {
         match &mut self.plane {
-            Some(plane) => plane.restore_etcd(backup, &self.access).await,
+            Some(plane) => plane.restore_etcd(backup, bump, &self.access).await,
             None => Ok(()),
         }
     }

@@ -161,10 +161,15 @@ impl ControlPlane {
     }
 
     /// Leads etcd back to a copy, while no API server runs.
-    pub(crate) async fn restore_etcd(&mut self, backup: Backup, access: &Access) -> Result<(), Error> {
+    pub(crate) async fn restore_etcd(
+        &mut self,
+        backup: Backup,
+        bump: Option<u64>,
+        access: &Access,
+    ) -> Result<(), Error> {
         self.api_server.kill().await;
         etcd::end(&self.etcd).await?;
-        etcd::restore(&self.directory, backup).await?;
+        etcd::restore(&self.directory, backup, bump).await?;
         self.etcd = start_etcd(&self.directory).await?;
         self.restart_api_server(access).await
     }

@@ -73,9 +73,9 @@ pub(crate) async fn back_up(etcd: &Process, directory: &Path) -> Result<Backup, 
     copied.map(|_| Backup(copy))
 }
 
-/// Makes the copy what etcd starts with, as Kubernetes advises: no revision is given twice, and watches of what came
-/// after the copy are refused.
-pub(crate) async fn restore(directory: &Path, backup: Backup) -> Result<(), Error> {
+/// Makes the copy what etcd starts with. With a `bump`, as Kubernetes advises, revisions go on that much above those of
+/// the copy, so that none is given twice, and watches of what came after it are refused.
+pub(crate) async fn restore(directory: &Path, backup: Backup, bump: Option<u64>) -> Result<(), Error> {
     let (data, snapshot) = (directory.join("etcd"), directory.join("snapshot"));
     fs::remove_dir_all(&data).map_err(Error::io(format!("remove {}", data.display())))?;
     fs::rename(&backup.0, &data).map_err(Error::io(format!("rename {}", backup.0.display())))?;
@@ -91,6 +91,8 @@ pub(crate) async fn restore(directory: &Path, backup: Backup) -> Result<(), Erro
         .arg(data);
     // That file has no checksum at its end.
     etcdutl.args([PEER, PEERS, "--skip-hash-check"]);
-    etcdutl.args(["--bump-revision=1000000", "--mark-compacted"]);
+    if let Some(bump) = bump {
+        etcdutl.arg(format!("--bump-revision={bump}")).arg("--mark-compacted");
+    }
     output(&mut etcdutl).await.map(drop)
 }
