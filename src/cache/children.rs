@@ -62,7 +62,7 @@ impl<T: Fact> Children<T> {
     pub(super) fn applied(&mut self, object: Observed<T>) -> Vec<NamespacedName> {
         let key = key_of(&object);
         let listed = self.listing.as_mut().is_some_and(|listing| listing.shows(&key));
-        self.restored |= listed && self.has_newer(&key, object.version);
+        self.restored |= listed && self.is_earlier(&key, &object);
         self.put(key, object, None)
     }
 
@@ -184,7 +184,7 @@ impl<T: Fact> Children<T> {
             .collect()
     }
 
-    /// Whether a list has shown what is older than what was kept before it: etcd was restored.
+    /// Whether a list has shown what was before what was kept: etcd was restored.
     pub(super) fn restored(&self) -> bool {
         self.restored
     }
@@ -199,6 +199,16 @@ impl<T: Fact> Children<T> {
         self.objects
             .get(key)
             .is_some_and(|kept| is_newer(kept.version, version))
+    }
+
+    /// Whether this is what was before what is kept: older, or not terminating yet. A kubelet may have written to it
+    /// since a restore.
+    fn is_earlier(&self, key: &NamespacedName, object: &Observed<T>) -> bool {
+        self.objects.get(key).is_some_and(|kept| {
+            let same = kept.is(object.fact.uid());
+            let revived = same && kept.fact.terminating() && !object.fact.terminating();
+            revived || is_newer(kept.version, object.version)
+        })
     }
 
     /// Keeps an object, unless a newer version of it is kept.
@@ -419,17 +429,36 @@ mod tests {
         assert_eq!(children.overdue(&job, Instant::now()), read[..1]);
     }
 
+    type Step<'a> = &'a dyn Fn(&mut Children<Pod>);
+
     #[tokio::test]
-    async fn a_list_that_shows_an_older_version_tells_of_a_restore_unless_we_wrote_since_it_began() {
-        let mut children = Children::default();
-        children.applied(pod("worker", "1", 50, Some("j")));
-        children.applied(pod("master", "2", 52, Some("j")));
-        children.list_begins();
-        children.written(pod("worker", "1", 53, Some("j")), Instant::now());
-        children.applied(pod("worker", "1", 50, Some("j")));
-        assert!(!children.restored());
-        children.applied(pod("master", "2", 51, Some("j")));
-        assert!(children.restored());
+    async fn a_list_that_shows_an_earlier_state_tells_of_a_restore_unless_we_wrote_since_it_began() {
+        let job = JobId::new("ns", "j");
+        let deleted = |children: &mut Children<_>| children.delete_asked(&job, "worker", "1", Instant::now());
+        let begins = |children: &mut Children<_>| children.list_begins();
+        let written = |children: &mut Children<_>| children.written(pod("worker", "1", 53, Some("j")), Instant::now());
+        let cases: [(&str, &[Step<'_>], u64, bool); 6] = [
+            ("as it was", &[&begins], 50, false),
+            ("older", &[&begins], 49, true),
+            ("written before", &[&written, &begins], 50, true),
+            ("written since", &[&begins, &written], 50, false),
+            (
+                "deleted before, and a kubelet has written since",
+                &[&deleted, &begins],
+                60,
+                true,
+            ),
+            ("deleted since", &[&begins, &deleted], 50, false),
+        ];
+        for (case, steps, version, restored) in cases {
+            let mut children = Children::default();
+            children.applied(pod("worker", "1", 50, Some("j")));
+            for step in steps {
+                step(&mut children);
+            }
+            children.applied(pod("worker", "1", version, Some("j")));
+            assert_eq!(children.restored(), restored, "{case}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
