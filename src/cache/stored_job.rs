@@ -232,7 +232,7 @@ mod tests {
                 panic!("decodes")
             };
             let master = &job.spec.pytorch_replica_specs["Master"];
-            assert_eq!((master.replicas, master.template.get()), (Some(1), template));
+            assert_eq!((master.replicas, &*master.template.get()), (Some(1), template));
         }
     }
 
@@ -248,7 +248,7 @@ mod tests {
             let [master, other] =
                 ["Master", "Worker"].map(|replica| job.spec.pytorch_replica_specs[replica].template.get());
             assert_eq!(
-                (std::ptr::eq(master, other), other),
+                (master.as_ptr() == other.as_ptr(), &*other),
                 (once, &*template(worker).to_string())
             );
         }

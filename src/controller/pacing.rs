@@ -47,7 +47,7 @@ struct Job {
 /// The templates of a job, as this process has seen them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Templates {
-    /// A hash of their text, which costs less than their parsing.
+    /// A hash of their text as it is kept, which costs less than their parsing.
     pub text: u64,
     /// The generation of the spec.
     pub generation: Option<i64>,
@@ -59,7 +59,7 @@ impl Templates {
     pub(super) fn of(job: &PyTorchJob) -> Self {
         let mut hasher = DefaultHasher::new();
         for replica in job.spec.pytorch_replica_specs.values() {
-            replica.template.get().hash(&mut hasher);
+            replica.template.hash(&mut hasher);
         }
         Self {
             text: hasher.finish(),
