@@ -45,6 +45,8 @@ pub(super) struct Children<T> {
     objects: ByOwner<T>,
     listing: Option<Listing>,
     restored: bool,
+    /// What is older was written before this replica led.
+    led_from: u64,
 }
 
 impl<T> Default for Children<T> {
@@ -53,6 +55,7 @@ impl<T> Default for Children<T> {
             objects: ByOwner::default(),
             listing: None,
             restored: false,
+            led_from: 0,
         }
     }
 }
@@ -106,11 +109,20 @@ impl<T: Fact> Children<T> {
         entry.is(uid).then_some((owner, &entry.fact, entry.asked))
     }
 
-    /// Whoever led before may have asked for the deletions that are under way.
-    pub(super) fn take_over(&mut self) {
+    /// This replica leads since the API server had this resourceVersion. Whoever led before may have asked for the
+    /// deletions that are under way.
+    pub(super) fn take_over(&mut self, version: u64) {
+        self.led_from = version;
         for entry in self.objects.all_mut() {
             entry.asked |= entry.fact.terminating();
         }
+    }
+
+    /// What is kept of one job from before this replica led. How late the watch is, nobody knows.
+    pub(super) fn before_leading(&self, owner: &JobId) -> impl Iterator<Item = &T> {
+        let objects = self.objects.owned_by(owner);
+        let before = objects.filter(|entry| is_newer(Some(self.led_from), entry.version));
+        before.map(|entry| &entry.fact)
     }
 
     /// We asked for the deletion of an object; it is terminating until the watch shows it gone.
@@ -161,6 +173,8 @@ impl<T: Fact> Children<T> {
         let Some(listing) = self.listing.take() else {
             return Vec::new();
         };
+        // The list was made while this replica led, or it was made before and `led_from` is yet to come.
+        self.led_from = 0;
         let gone: Vec<_> = self.objects.names().filter(|key| !listing.has(key)).collect();
         gone.iter().filter_map(|key| self.remove(key)).collect()
     }

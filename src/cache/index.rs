@@ -199,10 +199,19 @@ impl Index {
         }
     }
 
-    /// This replica leads from now on. Whoever led before may have deleted the pods that are gone or go.
-    pub(crate) fn take_over(&self) {
+    /// This replica leads since the API server had this resourceVersion. Whoever led before may have deleted the pods
+    /// that are gone or go.
+    pub(crate) fn take_over(&self, version: u64) {
         self.departures.forget();
-        self.pods().take_over();
+        self.pods().take_over(version);
+        self.jobs.led_from(version);
+    }
+
+    /// Name and UID of the failed pods of the job that were last seen before this replica led.
+    pub(crate) fn failed_before_leading(&self, owner: &JobId) -> Vec<(String, String)> {
+        let pods = self.pods();
+        let failed = pods.before_leading(owner).filter(|pod| pod.failed());
+        failed.map(|pod| (pod.name.clone(), pod.uid.clone())).collect()
     }
 
     /// We created an object, or found that we had.
@@ -384,6 +393,31 @@ mod tests {
     }
 
     #[test]
+    fn failed_pods_of_before_the_leadership_are_told_until_a_list_is_made_after_it() {
+        let index = Index::default();
+        let failed = |version: u64| -> ObjectView {
+            let pod = serde_json::json!({
+                "metadata": { "name": "pod", "namespace": "ns", "uid": "p", "resourceVersion": version.to_string(),
+                    "ownerReferences": [{ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": "job",
+                        "uid": "u", "controller": true }] },
+                "status": { "phase": "Failed" } });
+            serde_json::from_value(pod).unwrap()
+        };
+        let before = || index.failed_before_leading(&JobId::new("ns", "u")).len();
+        index.take_over(10);
+        for (version, expected) in [(9, 1), (10, 0)] {
+            index.feed(ChildKind::Pod, Event::Apply(failed(version)));
+            assert_eq!(before(), expected, "{version}");
+        }
+        index.take_over(20);
+        assert_eq!(before(), 1);
+        for event in [Event::Init, Event::InitApply(failed(10)), Event::InitDone] {
+            index.feed(ChildKind::Pod, event);
+        }
+        assert_eq!(before(), 0);
+    }
+
+    #[test]
     fn a_replica_that_takes_over_takes_what_goes_for_asked_for_and_what_had_ended_before_is_not_told() {
         let deleted = serde_json::json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } });
         let failed = serde_json::json!({ "status": { "phase": "Failed", "containerStatuses": [{ "name": "pytorch",
@@ -394,7 +428,7 @@ mod tests {
         let feed = |event| index.feed(ChildKind::Pod, event);
         feed(Event::Apply(pod(1, &serde_json::json!({}))));
         feed(Event::Apply(pod(2, &deleted)));
-        index.take_over();
+        index.take_over(3);
         feed(Event::Delete(pod(3, &deleted)));
         let stopped = index.departures().stopped.take(&owner);
         assert!(stopped.len() == 1 && stopped[0].ours, "{stopped:?}");

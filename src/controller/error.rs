@@ -91,12 +91,14 @@ pub(super) enum Error {
         /// The API server's answer.
         source: Box<kube::Error>,
     },
-    /// The job could not be read, which is done only when it is unknown whether a status was stored.
-    #[error("cannot read pytorchjob {namespace}/{name}: {}", api_message(source))]
+    /// The job, or a pod of it, could not be read, which is done only when what is kept of it is uncertain.
+    #[error("cannot read {kind} {namespace}/{name}: {}", api_message(source))]
     Read {
-        /// Namespace of the job.
+        /// What it is.
+        kind: String,
+        /// Its namespace.
         namespace: String,
-        /// Name of the job.
+        /// Its name.
         name: String,
         /// The API server's answer.
         source: Box<kube::Error>,

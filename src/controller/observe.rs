@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 use tracing::debug;
@@ -35,6 +35,7 @@ pub(super) async fn read(context: &Context, job: &JobRef<'_>) -> Result<Arc<Stor
         }
         Err(kube::Error::Api(status)) if status.is_not_found() => Err(job.gone()),
         Err(source) => Err(Error::Read {
+            kind: "pytorchjob".to_owned(),
             namespace: job.namespace.to_owned(),
             name: job.name.to_owned(),
             source: Box::new(source),
@@ -53,6 +54,25 @@ pub(super) async fn read_overdue(context: &Context, job: &JobRef<'_>) {
             }
         })
         .await;
+}
+
+/// Reads the failed pods of the job that were last seen before this replica led: whoever led then may have counted and
+/// replaced them. Returns whether there were any.
+pub(super) async fn read_failed(context: &Context, job: &JobRef<'_>) -> Result<bool, Error> {
+    let failed = context.index.failed_before_leading(&job.id());
+    let any = !failed.is_empty();
+    stream::iter(failed.into_iter().map(Ok))
+        .try_for_each_concurrent(READS, async |(name, uid)| {
+            let read = read_child(context, job, ChildKind::Pod, &name, &uid).await;
+            read.map(drop).map_err(|source| Error::Read {
+                kind: ChildKind::Pod.to_string(),
+                namespace: job.namespace.to_owned(),
+                name,
+                source: Box::new(source),
+            })
+        })
+        .await?;
+    Ok(any)
 }
 
 /// Reads an object of the job, and keeps what is found. Returns the version of the one that has this UID, if it is

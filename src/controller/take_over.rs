@@ -21,8 +21,8 @@ const PAGE: u32 = 500;
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// The watch of a standby may be late, and the replica that led before may have finished or suspended what it still
-/// shows running: what is older than this moment is read before anything is done about it. Without an answer that is
-/// everything.
+/// shows running: jobs that are older than this moment are read before anything is done about them, and failed pods
+/// before they are counted. Without an answer that is all of them.
 pub(crate) async fn doubt_what_is_older(options: &Options, context: &Context) {
     let now = ListParams::default().limit(1);
     let version = match options.jobs(&context.client).list_metadata(&now).await {
@@ -35,8 +35,7 @@ pub(crate) async fn doubt_what_is_older(options: &Options, context: &Context) {
             None
         }
     };
-    context.index.take_over();
-    context.index.jobs().led_from(version.unwrap_or(u64::MAX));
+    context.index.take_over(version.unwrap_or(u64::MAX));
 }
 
 /// Gives our labels to what the operators before this one made for jobs and did not label so: without them our watches

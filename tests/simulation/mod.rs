@@ -207,6 +207,22 @@ fn a_pod_whose_name_another_one_has_is_not_asked_over_and_over_to_start_again() 
     }
 }
 
+/// The replica that takes over is shown a failed pod that the leader before it has counted and replaced.
+#[test]
+fn a_failure_that_the_leader_before_has_counted_is_not_counted_again() {
+    let steps = [
+        (1_500, Step::WatchLate(1, "pods", 10_000, 30_000)),
+        (7_000, Step::Evict(1)),
+        (8_000, Step::Terminate(0)),
+    ];
+    for seed in 0..10 {
+        let mut schedule = scheduled(seed, 2, None, &steps);
+        schedule.replicas = 2;
+        schedule.shapes[0].restart_policy = "OnFailure";
+        assert_eq!(run(&schedule, false, false).broken, None, "seed {seed}");
+    }
+}
+
 /// Shows a run step by step: `SEED`, and `STEPS` if not all of them.
 #[test]
 fn replay() {
