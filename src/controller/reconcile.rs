@@ -91,7 +91,7 @@ async fn one_pass(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration
         StoredJob::Decoded(job) => JobRef::of(job),
     };
     read_overdue(context, &job).await;
-    let (mut plan, mut owned) = self::plan(context, &job);
+    let (mut plan, mut owned) = plan(context, &job);
     if !plan.is_idle() && !back(Defect::StaleStandby) && read_failed(context, &job).await? {
         (plan, owned) = self::plan(context, &job);
     }
