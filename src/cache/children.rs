@@ -7,11 +7,13 @@
 
 use std::time::Duration;
 
+use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
 use crate::cache::by_owner::{ByOwner, Entry, Fact};
 use crate::cache::key::{JobId, NamespacedName, is_newer};
 use crate::cache::listing::Listing;
+use crate::cache::view::ObjectView;
 
 /// How long an own write is believed without the watch showing it; then the object is read. The watch may hang, or the
 /// object was created by us and deleted by others while a list was under way.
@@ -44,6 +46,7 @@ pub(crate) struct Observed<T> {
 pub(super) struct Children<T> {
     objects: ByOwner<T>,
     listing: Option<Listing>,
+    /// A list has shown what was before what was kept.
     restored: bool,
     /// What is older was written before this replica led.
     led_from: u64,
@@ -61,8 +64,26 @@ impl<T> Default for Children<T> {
 }
 
 impl<T: Fact> Children<T> {
+    /// Feeds a watch event. Returns the jobs concerned, and whether etcd was restored.
+    pub(super) fn feed(
+        &mut self,
+        event: Event<ObjectView>,
+        observe: impl FnOnce(ObjectView) -> Observed<T>,
+    ) -> (Vec<NamespacedName>, bool) {
+        let jobs = match event {
+            Event::Init => {
+                self.list_begins();
+                Vec::new()
+            }
+            Event::InitApply(object) | Event::Apply(object) => self.applied(observe(object)),
+            Event::InitDone => self.list_ends(),
+            Event::Delete(object) => self.deleted(&observe(object)),
+        };
+        (jobs, self.restored)
+    }
+
     /// The watch shows an object. Returns the jobs concerned.
-    pub(super) fn applied(&mut self, object: Observed<T>) -> Vec<NamespacedName> {
+    fn applied(&mut self, object: Observed<T>) -> Vec<NamespacedName> {
         let key = key_of(&object);
         let listed = self.listing.as_mut().is_some_and(|listing| listing.shows(&key));
         self.restored |= listed && self.is_earlier(&key, &object);
@@ -120,9 +141,8 @@ impl<T: Fact> Children<T> {
 
     /// What is kept of one job from before this replica led. How late the watch is, nobody knows.
     pub(super) fn before_leading(&self, owner: &JobId) -> impl Iterator<Item = &T> {
-        let objects = self.objects.owned_by(owner);
-        let before = objects.filter(|entry| is_newer(Some(self.led_from), entry.version));
-        before.map(|entry| &entry.fact)
+        let before = |entry: &&Entry<T>| is_newer(Some(self.led_from), entry.version);
+        self.objects.owned_by(owner).filter(before).map(|entry| &entry.fact)
     }
 
     /// We asked for the deletion of an object; it is terminating until the watch shows it gone.
@@ -147,7 +167,7 @@ impl<T: Fact> Children<T> {
     }
 
     /// The watch shows an object gone. Returns the jobs concerned.
-    pub(super) fn deleted(&mut self, object: &Observed<T>) -> Vec<NamespacedName> {
+    fn deleted(&mut self, object: &Observed<T>) -> Vec<NamespacedName> {
         let key = key_of(object);
         let newer = self.has_newer(&key, object.version);
         let mut touched: Vec<NamespacedName> = object
@@ -163,13 +183,13 @@ impl<T: Fact> Children<T> {
     }
 
     /// A list begins.
-    pub(super) fn list_begins(&mut self) {
+    fn list_begins(&mut self) {
         self.listing = Some(Listing::default());
     }
 
     /// The list is complete: what it did not show, and what we did not write meanwhile, is gone. Returns the jobs
     /// concerned.
-    pub(super) fn list_ends(&mut self) -> Vec<NamespacedName> {
+    fn list_ends(&mut self) -> Vec<NamespacedName> {
         let Some(listing) = self.listing.take() else {
             return Vec::new();
         };
@@ -198,11 +218,6 @@ impl<T: Fact> Children<T> {
             .collect()
     }
 
-    /// Whether a list has shown what was before what was kept: etcd was restored.
-    pub(super) fn restored(&self) -> bool {
-        self.restored
-    }
-
     /// Number of objects.
     pub(super) fn len(&self) -> usize {
         self.objects.len()
@@ -219,8 +234,7 @@ impl<T: Fact> Children<T> {
     /// since a restore.
     fn is_earlier(&self, key: &NamespacedName, object: &Observed<T>) -> bool {
         self.objects.get(key).is_some_and(|kept| {
-            let same = kept.is(object.fact.uid());
-            let revived = same && kept.fact.terminating() && !object.fact.terminating();
+            let revived = kept.is(object.fact.uid()) && kept.fact.terminating() && !object.fact.terminating();
             revived || is_newer(kept.version, object.version)
         })
     }
@@ -471,7 +485,7 @@ mod tests {
                 step(&mut children);
             }
             children.applied(pod("worker", "1", version, Some("j")));
-            assert_eq!(children.restored(), restored, "{case}");
+            assert_eq!(children.restored, restored, "{case}");
         }
     }
 

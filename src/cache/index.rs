@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::api::ChildKind;
 use crate::cache::by_owner::Fact;
-use crate::cache::children::{Children, Observed};
+use crate::cache::children::Children;
 use crate::cache::departures::Departures;
 use crate::cache::jobs::Jobs;
 use crate::cache::key::{JobId, NamespacedName};
@@ -132,40 +132,22 @@ impl Index {
             Event::InitDone => true,
             _ => false,
         };
-        let jobs = match kind {
+        let (jobs, restored) = match kind {
             ChildKind::Pod => {
                 self.note_departure(&event);
-                self.feed_into(&mut self.pods(), event, ObjectView::observe_pod)
+                self.pods().feed(event, ObjectView::observe_pod)
             }
-            kind => self.feed_into(&mut self.others(kind), event, |object| object.observe(kind)),
+            kind => self.others(kind).feed(event, |object| object.observe(kind)),
         };
+        if restored {
+            self.jobs.restored().cancel();
+        }
         if gone && !back(Defect::Recreation) {
             // The garbage collector may have removed it, because the job is gone and the watch of jobs is late.
             // What went because we asked for it says nothing of the job.
             for job in &jobs {
                 self.jobs.doubt(job);
             }
-        }
-        jobs
-    }
-
-    fn feed_into<T: Fact>(
-        &self,
-        children: &mut Children<T>,
-        event: Event<ObjectView>,
-        observe: impl FnOnce(ObjectView) -> Observed<T>,
-    ) -> Vec<NamespacedName> {
-        let jobs = match event {
-            Event::Init => {
-                children.list_begins();
-                Vec::new()
-            }
-            Event::InitApply(object) | Event::Apply(object) => children.applied(observe(object)),
-            Event::InitDone => children.list_ends(),
-            Event::Delete(object) => children.deleted(&observe(object)),
-        };
-        if children.restored() {
-            self.jobs.restored().cancel();
         }
         jobs
     }
