@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use crate::cache::by_owner::{ByOwner, Entry, Fact};
 use crate::cache::key::{JobId, NamespacedName, is_newer};
 use crate::cache::listing::Listing;
-use crate::cache::view::ObjectView;
 
 /// How long an own write is believed without the watch showing it; then the object is read. The watch may hang, or the
 /// object was created by us and deleted by others while a list was under way.
@@ -65,10 +64,10 @@ impl<T> Default for Children<T> {
 
 impl<T: Fact> Children<T> {
     /// Feeds a watch event. Returns the jobs concerned, and whether etcd was restored.
-    pub(super) fn feed(
+    pub(super) fn feed<K>(
         &mut self,
-        event: Event<ObjectView>,
-        observe: impl FnOnce(ObjectView) -> Observed<T>,
+        event: Event<K>,
+        observe: impl FnOnce(K) -> Observed<T>,
     ) -> (Vec<NamespacedName>, bool) {
         let jobs = match event {
             Event::Init => {
