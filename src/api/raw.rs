@@ -81,8 +81,9 @@ impl fmt::Debug for RawJson {
 
 impl Serialize for RawJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = RawValue::from_string(self.get().into_owned()).map_err(serde::ser::Error::custom)?;
-        text.serialize(serializer)
+        let text = self.get();
+        let value: &RawValue = serde_json::from_str(&text).map_err(serde::ser::Error::custom)?;
+        value.serialize(serializer)
     }
 }
 

@@ -86,6 +86,9 @@ impl<T: Fact> Children<T> {
         let key = key_of(&object);
         let listed = self.listing.as_mut().is_some_and(|listing| listing.shows(&key));
         self.restored |= listed && self.is_earlier(&key, &object);
+        if self.has_newer(&key, object.version) {
+            return Vec::new();
+        }
         self.put(key, object, None)
     }
 
@@ -238,16 +241,13 @@ impl<T: Fact> Children<T> {
         })
     }
 
-    /// Keeps an object, unless a newer version of it is kept.
+    /// Keeps an object of which nothing newer is kept.
     fn put(
         &mut self,
         key: NamespacedName,
         mut object: Observed<T>,
         unconfirmed: Option<Instant>,
     ) -> Vec<NamespacedName> {
-        if self.has_newer(&key, object.version) {
-            return Vec::new();
-        }
         let old = self.objects.get(&key);
         let same = old.filter(|old| old.is(object.fact.uid()));
         object.fact.inherit(same.map(|old| &old.fact));

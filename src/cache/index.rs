@@ -286,7 +286,6 @@ impl Index {
     }
 }
 
-/// Feeds a watch event into the objects of one kind. Returns the jobs concerned.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -193,11 +193,12 @@ impl Jobs {
         let key = job.key();
         let listed = state.listing.as_mut().is_some_and(|listing| listing.shows(&key));
         let old = self.get(&key);
-        let versions = old.as_ref().and_then(|old| old.version().zip(job.version()));
-        if versions.is_some_and(|(old, seen)| if listed { old > seen } else { old >= seen }) {
-            if listed {
-                self.restored.cancel();
-            }
+        let kept = old.as_ref().and_then(|old| old.version());
+        if listed && is_newer(kept, job.version()) {
+            self.restored.cancel();
+            return Changed::default();
+        }
+        if !listed && kept.zip(job.version()).is_some_and(|(kept, seen)| kept >= seen) {
             return Changed::default();
         }
         if listed {
