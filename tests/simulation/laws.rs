@@ -323,6 +323,17 @@ impl Laws {
         self.jobs = known;
     }
 
+    /// Holds a request to the laws whose sender has ended before it arrived. What the sender knew is not kept; a status
+    /// is held to what is stored.
+    pub(super) fn landed(&mut self, sent: &Sent<'_>, store: &Store, nodes: &Nodes) {
+        if sent.code < 300
+            && sent.target.status
+            && let Err(law) = self.status(sent, store, nodes)
+        {
+            self.breaks(law);
+        }
+    }
+
     /// Holds what an operator has sent to the laws.
     pub(super) fn sent(&mut self, sent: &Sent<'_>, store: &Store, nodes: &Nodes) {
         let plural = sent.target.key.resource.plural;

@@ -462,10 +462,6 @@ impl World {
             self.writes += 1;
             self.last_write = Some((origin.sent, format!("{} {} -> {code}", request.method, request.path)));
         }
-        if !self.is_there(origin) {
-            // Of what is known to a process that is gone nothing is kept.
-            return;
-        }
         let sent = Sent {
             replica: origin.replica,
             at: origin.sent,
@@ -475,7 +471,11 @@ impl World {
             before,
             code,
         };
-        self.laws.sent(&sent, &self.server.store, &self.nodes);
+        if self.is_there(origin) {
+            self.laws.sent(&sent, &self.server.store, &self.nodes);
+        } else {
+            self.laws.landed(&sent, &self.server.store, &self.nodes);
+        }
     }
 
     fn answered(&mut self, origin: Origin, reply: Reply, answer: &Answer, refuted: Option<Refuted>) {
