@@ -136,8 +136,11 @@ impl World {
     pub(super) fn step(&mut self, at: usize) {
         let (number, _, job, step) = self.schedule.steps[at];
         self.tell(|| format!("step {number}, job {job}: {step}"));
-        let snapshot = self.snapshot();
-        self.snapshots.push(snapshot);
+        let to_come = &self.schedule.steps[at..];
+        if to_come.iter().any(|(.., step)| matches!(step, Step::Restore(_))) {
+            let snapshot = self.snapshot();
+            self.snapshots.push(snapshot);
+        }
         let of_policy = |name: &str, value: Value| json!({ "spec": { "runPolicy": { name: value } } });
         match step {
             Step::Suspend(suspend) => self.edit(job, &of_policy("suspend", json!(suspend))),

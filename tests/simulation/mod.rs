@@ -38,6 +38,11 @@ use self::run::run;
 use self::schedule::{Restarts, Schedule, Shape, Step};
 use crate::defects::Defect;
 
+/// What the operator allocates with; a quarter of a run is allocation.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Schedules within which a defect has to be found.
 const BUDGET: u64 = 2_000;
 
