@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::api::{ChildKind, ChildRef, Replica, names};
@@ -17,21 +18,26 @@ use crate::platform::logs::with_causes;
 
 /// Autoscalers of one page of a list.
 const PAGE: u32 = 500;
+/// How long to wait for the present resourceVersion. The Lease is not renewed meanwhile.
+const KNOWN_WITHIN: Duration = Duration::from_secs(3);
+/// Said without an answer.
+const UNKNOWN: &str = "cannot ask for the present resourceVersion; jobs are read before they are worked on";
 /// Pause before what failed is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 
 /// The watch of a standby may be late, and the replica that led before may have finished or suspended what it still
-/// shows running: jobs that are older than this moment are read before anything is done about them, and failed pods
+/// shows running: jobs that are older than this moment are read before anything is done about them, and pods that ended
 /// before they are counted. Without an answer that is all of them.
 pub(crate) async fn doubt_what_is_older(options: &Options, context: &Context) {
     let now = ListParams::default().limit(1);
-    let version = match options.jobs(&context.client).list_metadata(&now).await {
-        Ok(list) => list.metadata.resource_version.and_then(|version| version.parse().ok()),
-        Err(error) => {
-            warn!(
-                error = with_causes(&error),
-                "cannot ask for the present resourceVersion; jobs are read before they are worked on"
-            );
+    let version = match timeout(KNOWN_WITHIN, options.jobs(&context.client).list_metadata(&now)).await {
+        Ok(Ok(list)) => list.metadata.resource_version.and_then(|version| version.parse().ok()),
+        Ok(Err(error)) => {
+            warn!(error = with_causes(&error), "{UNKNOWN}");
+            None
+        }
+        Err(_) => {
+            warn!(waited = ?KNOWN_WITHIN, "{UNKNOWN}");
             None
         }
     };
