@@ -11,16 +11,6 @@ use crate::planner::{EarlierFailure, End, FailedContainer, Failure, InPlace, Pha
 /// Most that is kept of a message. What it says is found in all of it before.
 const MESSAGE_BYTES: usize = 1_024;
 
-/// The conditions that every pod has, and the one that [`crate::planner::Pod::disrupted`] tells.
-const STANDARD: [&str; 6] = [
-    "ContainersReady",
-    names::DISRUPTION_TARGET,
-    "Initialized",
-    "PodReadyToStartContainers",
-    "PodScheduled",
-    "Ready",
-];
-
 /// Who ended the pod as a whole, as in an eviction, knows why: the exit codes of its containers are then those of the
 /// signal. Otherwise the container that trains says best why it failed, if it did; then the first one that did.
 fn of(status: &StatusView, node: Option<&str>) -> Failure {
@@ -86,11 +76,12 @@ fn classified(failure: Failure, status: &StatusView, node: Option<&str>) -> Fail
     }
 }
 
-/// The conditions that others than the kubelet and the scheduler have given the pod. There are seldom any.
+/// The conditions of the pod, but for the disruption that [`crate::planner::Pod::disrupted`] tells.
 fn conditions(status: &StatusView) -> Vec<(String, String)> {
     let conditions = status.conditions.iter().flatten();
-    let foreign = conditions.filter(|condition| !STANDARD.contains(&condition.type_.as_str()));
-    foreign
+    let told = |type_: &str, status: &str| type_ == names::DISRUPTION_TARGET && status == "True";
+    conditions
+        .filter(|condition| !told(&condition.type_, &condition.status))
         .map(|condition| (condition.type_.clone(), condition.status.clone()))
         .collect()
 }
@@ -159,13 +150,15 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_kept_if_it_is_not_one_that_every_pod_has() {
+    fn the_conditions_of_a_pod_are_kept_for_rules_but_for_its_disruption() {
         let status = json!({ "phase": "Failed", "conditions": [
-            { "type": "Ready", "status": "False" }, { "type": "example.com/bad-disk", "status": "True" }] });
+            { "type": "Initialized", "status": "False" }, { "type": "example.com/bad-disk", "status": "True" },
+            { "type": "DisruptionTarget", "status": "True" }] });
         let failure = of(&serde_json::from_value(status).unwrap(), None);
+        let kept = [("Initialized", "False"), ("example.com/bad-disk", "True")];
         assert_eq!(
             failure.conditions,
-            [("example.com/bad-disk".to_owned(), "True".to_owned())]
+            kept.map(|(type_, status)| (type_.to_owned(), status.to_owned()))
         );
     }
 

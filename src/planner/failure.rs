@@ -21,7 +21,7 @@ pub struct Failure {
     pub class: FailureClass,
     /// The words of the message that say so.
     pub excerpt: Option<String>,
-    /// The conditions of the pod that others than the kubelet and the scheduler have set, with their status.
+    /// The conditions of the pod with their status, but for a disruption.
     pub conditions: Vec<(String, String)>,
     /// When that container was started.
     pub started_at: Option<Timestamp>,

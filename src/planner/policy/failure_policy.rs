@@ -73,8 +73,8 @@ fn is_met(pattern: &PodConditionPattern, pod: &Pod) -> bool {
     let Some(status) = pattern.status.as_ref().map_or(Some(ConditionStatus::True), Word::known) else {
         return false;
     };
-    if pattern.type_ == names::DISRUPTION_TARGET {
-        return status == ConditionStatus::True && pod.disrupted;
+    if pattern.type_ == names::DISRUPTION_TARGET && status == ConditionStatus::True {
+        return pod.disrupted;
     }
     let conditions = pod.failure.iter().flat_map(|failure| &failure.conditions);
     conditions
