@@ -13,6 +13,8 @@ pub(crate) enum Defect {
     ForgedChild,
     /// What a list shows does not replace what is kept under a greater version, as after a restore of etcd.
     Ghosts,
+    /// What is written between the request for a list and its first object is taken for what was known before.
+    LateList,
     /// A watch whose connection is half-open is noticed after five minutes.
     HalfOpenWatch,
     /// A deletion names no UID.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::cache::key::{JobId, NamespacedName};
 
 /// What is kept of an object.
-pub(super) trait Fact: Clone {
+pub(crate) trait Fact: Clone {
     /// Its name, which is unique among the objects of its kind in the namespace.
     fn name(&self) -> &str;
     /// Its UID.
@@ -40,6 +40,8 @@ pub(super) struct Entry<T> {
     pub deleting: bool,
     /// Whether it was ever: a request that was not answered may have been carried out.
     pub asked: bool,
+    /// Whether the API server has answered with it since this replica leads.
+    pub answered: bool,
 }
 
 impl<T: Fact> Entry<T> {
@@ -171,6 +173,7 @@ mod tests {
             unconfirmed: None,
             deleting: false,
             asked: false,
+            answered: false,
         }
     }
 

@@ -12,39 +12,18 @@ use tokio::time::Instant;
 
 use crate::cache::by_owner::{ByOwner, Entry, Fact};
 use crate::cache::key::{JobId, NamespacedName, is_newer};
-use crate::cache::listing::Listing;
+use crate::cache::listing::Lists;
+use crate::cache::observed::Observed;
 
 /// How long an own write is believed without the watch showing it; then the object is read. The watch may hang, or the
 /// object was created by us and deleted by others while a list was under way.
 pub(crate) const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
 
-/// The job that controls an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
-    /// UID of the job: a recreated job of the same name is another one.
-    pub uid: String,
-    /// Its name; the namespace is the object's.
-    pub job: String,
-}
-
-/// An object as seen or written.
-#[derive(Clone, Debug)]
-pub(crate) struct Observed<T> {
-    /// Namespace.
-    pub namespace: String,
-    /// resourceVersion, where it is a number.
-    pub version: Option<u64>,
-    /// The job that controls it.
-    pub owner: Option<Owner>,
-    /// What decisions need to know of it.
-    pub fact: T,
-}
-
 /// Objects of one kind.
 #[derive(Debug)]
 pub(super) struct Children<T> {
     objects: ByOwner<T>,
-    listing: Option<Listing>,
+    lists: Lists,
     /// A list has shown what was before what was kept.
     restored: bool,
     /// What is older was written before this replica led.
@@ -55,7 +34,7 @@ impl<T> Default for Children<T> {
     fn default() -> Self {
         Self {
             objects: ByOwner::default(),
-            listing: None,
+            lists: Lists::default(),
             restored: false,
             led_from: 0,
         }
@@ -71,20 +50,32 @@ impl<T: Fact> Children<T> {
     ) -> (Vec<NamespacedName>, bool) {
         let jobs = match event {
             Event::Init => {
-                self.list_begins();
+                self.lists.begin();
                 Vec::new()
             }
-            Event::InitApply(object) | Event::Apply(object) => self.applied(observe(object)),
+            Event::InitApply(object) => self.applied(observe(object)),
             Event::InitDone => self.list_ends(),
-            Event::Delete(object) => self.deleted(&observe(object)),
+            Event::Apply(object) => {
+                self.lists.watch_resumed();
+                self.applied(observe(object))
+            }
+            Event::Delete(object) => {
+                self.lists.watch_resumed();
+                self.deleted(&observe(object))
+            }
         };
         (jobs, self.restored)
     }
 
+    /// The watch has failed.
+    pub(super) fn watch_failed(&mut self) {
+        self.lists.watch_failed();
+    }
+
     /// The watch shows an object. Returns the jobs concerned.
     fn applied(&mut self, object: Observed<T>) -> Vec<NamespacedName> {
-        let key = key_of(&object);
-        let listed = self.listing.as_mut().is_some_and(|listing| listing.shows(&key));
+        let key = object.key();
+        let listed = self.lists.shows(&key);
         self.restored |= listed && self.is_earlier(&key, &object);
         if self.has_newer(&key, object.version) {
             return Vec::new();
@@ -94,14 +85,12 @@ impl<T: Fact> Children<T> {
 
     /// We wrote an object.
     pub(super) fn written(&mut self, object: Observed<T>, now: Instant) {
-        let key = key_of(&object);
+        let key = object.key();
         // The list that is under way still knows best.
         if self.has_newer(&key, object.version) {
             return;
         }
-        if let Some(listing) = &mut self.listing {
-            listing.wrote(&key);
-        }
+        self.lists.wrote(&key);
         self.put(key, object, Some(now));
     }
 
@@ -136,14 +125,17 @@ impl<T: Fact> Children<T> {
     /// deletions that are under way.
     pub(super) fn take_over(&mut self, version: u64) {
         self.led_from = version;
+        self.lists.take_over();
         for entry in self.objects.all_mut() {
             entry.asked |= entry.fact.terminating();
+            entry.answered = false;
         }
     }
 
-    /// What is kept of one job from before this replica led. How late the watch is, nobody knows.
+    /// What is kept of one job from before this replica led, and was not read since. How late the watch is, nobody
+    /// knows.
     pub(super) fn before_leading(&self, owner: &JobId) -> impl Iterator<Item = &T> {
-        let before = |entry: &&Entry<T>| is_newer(Some(self.led_from), entry.version);
+        let before = |entry: &&Entry<T>| !entry.answered && is_newer(Some(self.led_from), entry.version);
         self.objects.owned_by(owner).filter(before).map(|entry| &entry.fact)
     }
 
@@ -154,9 +146,7 @@ impl<T: Fact> Children<T> {
         if let Some(entry) = entry.filter(|entry| entry.is(uid) && !entry.fact.terminating()) {
             entry.fact.terminate();
             entry.unconfirmed = Some(now);
-            if let Some(listing) = &mut self.listing {
-                listing.delete_asked(NamespacedName::new(&owner.namespace, name));
-            }
+            self.lists.overtaken(&NamespacedName::new(&owner.namespace, name));
         }
     }
 
@@ -170,7 +160,7 @@ impl<T: Fact> Children<T> {
 
     /// The watch shows an object gone. Returns the jobs concerned.
     fn deleted(&mut self, object: &Observed<T>) -> Vec<NamespacedName> {
-        let key = key_of(object);
+        let key = object.key();
         let newer = self.has_newer(&key, object.version);
         let mut touched: Vec<NamespacedName> = object
             .owner
@@ -184,19 +174,15 @@ impl<T: Fact> Children<T> {
         touched
     }
 
-    /// A list begins.
-    fn list_begins(&mut self) {
-        self.listing = Some(Listing::default());
-    }
-
     /// The list is complete: what it did not show, and what we did not write meanwhile, is gone. Returns the jobs
     /// concerned.
     fn list_ends(&mut self) -> Vec<NamespacedName> {
-        let Some(listing) = self.listing.take() else {
+        let Some(listing) = self.lists.end() else {
             return Vec::new();
         };
-        // The list was made while this replica led, or it was made before and `led_from` is yet to come.
-        self.led_from = 0;
+        if !listing.is_of_before() {
+            self.led_from = 0;
+        }
         let gone: Vec<_> = self.objects.names().filter(|key| !listing.has(key)).collect();
         gone.iter().filter_map(|key| self.remove(key)).collect()
     }
@@ -256,6 +242,7 @@ impl<T: Fact> Children<T> {
             let same = old.is(object.fact.uid());
             same && old.unconfirmed.is_none() && old.version.is_some() && old.version == object.version
         };
+        let written = unconfirmed.is_some();
         let unconfirmed = unconfirmed.filter(|_| !old.is_some_and(shown));
         let mut touched: Vec<NamespacedName> = Vec::new();
         let moved = self
@@ -266,7 +253,9 @@ impl<T: Fact> Children<T> {
             touched.extend(self.remove(&key));
         }
         let same = self.objects.get(&key).filter(|old| old.is(object.fact.uid()));
-        let (deleting, asked) = same.map_or((false, false), |old| (old.deleting, old.asked));
+        let known = |what: fn(&Entry<T>) -> bool| same.is_some_and(what);
+        let (deleting, asked) = (known(|old| old.deleting), known(|old| old.asked));
+        let answered = written || known(|old| old.answered);
         if let Some(owner) = object.owner {
             touched.push(NamespacedName::new(&key.namespace, &owner.job));
             let entry = Entry {
@@ -276,6 +265,7 @@ impl<T: Fact> Children<T> {
                 unconfirmed,
                 deleting,
                 asked,
+                answered,
             };
             let owner = JobId::new(&key.namespace, &owner.uid);
             self.objects.insert(key, owner, entry);
@@ -293,13 +283,10 @@ impl<T: Fact> Children<T> {
     }
 }
 
-fn key_of<T: Fact>(object: &Observed<T>) -> NamespacedName {
-    NamespacedName::new(&object.namespace, object.fact.name())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::observed::Owner;
     use crate::planner::Pod;
 
     fn pod(name: &str, uid: &str, version: u64, owner: Option<&str>) -> Observed<Pod> {
@@ -378,7 +365,7 @@ mod tests {
         let mut children = Children::default();
         children.applied(pod("gone", "1", 10, Some("j")));
         children.applied(pod("kept", "2", 11, Some("j")));
-        children.list_begins();
+        children.lists.begin();
         children.applied(pod("kept", "2", 11, Some("j")));
         children.written(pod("new", "3", 12, Some("j")), Instant::now());
         assert_eq!(children.list_ends(), [NamespacedName::new("ns", "job-j")]);
@@ -462,10 +449,38 @@ mod tests {
     async fn a_list_that_shows_an_earlier_state_tells_of_a_restore_unless_we_wrote_since_it_began() {
         let job = JobId::new("ns", "j");
         let deleted = |children: &mut Children<_>| children.delete_asked(&job, "worker", "1", Instant::now());
-        let begins = |children: &mut Children<_>| children.list_begins();
+        let begins = |children: &mut Children<_>| children.lists.begin();
         let written = |children: &mut Children<_>| children.written(pod("worker", "1", 53, Some("j")), Instant::now());
-        let cases: [(&str, &[Step<'_>], u64, bool); 6] = [
+        let fails = |children: &mut Children<_>| children.watch_failed();
+        let resumes = |children: &mut Children<_>| {
+            children.feed(Event::Apply(()), |()| pod("other", "2", 51, Some("j")));
+        };
+        let cases: [(&str, &[Step<'_>], u64, bool); 10] = [
             ("as it was", &[&begins], 50, false),
+            (
+                "written before the watch failed",
+                &[&written, &fails, &begins],
+                50,
+                true,
+            ),
+            (
+                "written since the watch failed",
+                &[&fails, &written, &begins],
+                50,
+                false,
+            ),
+            (
+                "written before the watch failed for the last time",
+                &[&fails, &written, &resumes, &fails, &begins],
+                50,
+                true,
+            ),
+            (
+                "written since a list began that broke off",
+                &[&begins, &written, &begins],
+                50,
+                false,
+            ),
             ("older", &[&begins], 49, true),
             ("written before", &[&written, &begins], 50, true),
             ("written since", &[&begins, &written], 50, false),

@@ -152,6 +152,14 @@ impl Index {
         jobs
     }
 
+    /// The watch of a kind has failed.
+    pub(crate) fn watch_failed(&self, kind: ChildKind) {
+        match kind {
+            ChildKind::Pod => self.pods().watch_failed(),
+            kind => self.others(kind).watch_failed(),
+        }
+    }
+
     /// Notes what an event tells of a pod that goes: that it worked until now and that we did not ask for it, and when
     /// it was asked to end, unless it had ended before.
     fn note_departure(&self, event: &Event<ObjectView>) {
@@ -189,11 +197,13 @@ impl Index {
         self.jobs.led_from(version);
     }
 
-    /// Name and UID of the failed pods of the job that were last seen before this replica led.
-    pub(crate) fn failed_before_leading(&self, owner: &JobId) -> Vec<(String, String)> {
+    /// Name and UID of the pods of the job that have ended, failed in place or were disrupted, and were last seen before
+    /// this replica led.
+    pub(crate) fn ended_before_leading(&self, owner: &JobId) -> Vec<(String, String)> {
         let pods = self.pods();
-        let failed = pods.before_leading(owner).filter(|pod| pod.failed());
-        failed.map(|pod| (pod.name.clone(), pod.uid.clone())).collect()
+        let ended = |pod: &&Pod| pod.finished() || pod.failed_in_place() || pod.disrupted;
+        let ended = pods.before_leading(owner).filter(ended);
+        ended.map(|pod| (pod.name.clone(), pod.uid.clone())).collect()
     }
 
     /// We created an object, or found that we had.
@@ -374,28 +384,44 @@ mod tests {
     }
 
     #[test]
-    fn failed_pods_of_before_the_leadership_are_told_until_a_list_is_made_after_it() {
+    fn pods_that_ended_before_the_leadership_are_told_until_they_are_read_or_listed() {
         let index = Index::default();
-        let failed = |version: u64| -> ObjectView {
+        let pod = |version: u64, status: serde_json::Value| -> ObjectView {
             let pod = serde_json::json!({
                 "metadata": { "name": "pod", "namespace": "ns", "uid": "p", "resourceVersion": version.to_string(),
                     "ownerReferences": [{ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": "job",
                         "uid": "u", "controller": true }] },
-                "status": { "phase": "Failed" } });
+                "status": status });
             serde_json::from_value(pod).unwrap()
         };
-        let before = || index.failed_before_leading(&JobId::new("ns", "u")).len();
+        let failed = |version| pod(version, serde_json::json!({ "phase": "Failed" }));
+        let told = || index.ended_before_leading(&JobId::new("ns", "u")).len();
+        let disrupted = serde_json::json!({ "phase": "Running",
+            "conditions": [{ "type": "DisruptionTarget", "status": "True" }] });
         index.take_over(10);
-        for (version, expected) in [(9, 1), (10, 0)] {
-            index.feed(ChildKind::Pod, Event::Apply(failed(version)));
-            assert_eq!(before(), expected, "{version}");
+        for (version, status, expected) in [
+            (6, serde_json::json!({ "phase": "Running" }), 0),
+            (7, disrupted, 1),
+            (8, serde_json::json!({ "phase": "Succeeded" }), 1),
+            (9, serde_json::json!({ "phase": "Failed" }), 1),
+            (10, serde_json::json!({ "phase": "Failed" }), 0),
+        ] {
+            index.feed(ChildKind::Pod, Event::Apply(pod(version, status)));
+            assert_eq!(told(), expected, "{version}");
         }
+        let begin = || index.feed(ChildKind::Pod, Event::Init);
+        let end = || [Event::InitApply(failed(10)), Event::InitDone].map(|event| index.feed(ChildKind::Pod, event));
+        begin();
         index.take_over(20);
-        assert_eq!(before(), 1);
-        for event in [Event::Init, Event::InitApply(failed(10)), Event::InitDone] {
-            index.feed(ChildKind::Pod, event);
-        }
-        assert_eq!(before(), 0);
+        end();
+        assert_eq!(told(), 1, "the list had begun before");
+        begin();
+        end();
+        assert_eq!(told(), 0);
+        index.take_over(30);
+        assert_eq!(told(), 1);
+        index.created(ChildKind::Pod, failed(10), Instant::now());
+        assert_eq!(told(), 0, "it was read");
     }
 
     #[test]

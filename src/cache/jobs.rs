@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::ConditionType;
 use crate::cache::key::{NamespacedName, is_newer};
-use crate::cache::listing::Listing;
+use crate::cache::listing::Lists;
 use crate::cache::stored_job::StoredJob;
 use crate::planner::state;
 
@@ -34,11 +34,9 @@ struct State {
     /// Each with the number of its last doubt.
     doubted: HashMap<NamespacedName, u64>,
     doubts: u64,
-    /// How many there had been when the last list began.
-    doubts_before_list: u64,
     /// What is older was written before this replica led.
     led_from: u64,
-    listing: Option<Listing>,
+    lists: Lists,
 }
 
 /// A doubt that whoever has raised it may end. One that was there before, or has come since, stays.
@@ -66,9 +64,8 @@ impl Default for Jobs {
                 writer,
                 doubted: HashMap::new(),
                 doubts: 0,
-                doubts_before_list: 0,
                 led_from: 0,
-                listing: None,
+                lists: Lists::default(),
             }),
         }
     }
@@ -86,14 +83,25 @@ impl Jobs {
         let mut state = self.state();
         match event {
             Event::Init => {
-                state.listing = Some(Listing::default());
-                state.doubts_before_list = state.doubts;
+                state.lists.begin();
                 Changed::default()
             }
-            Event::InitApply(job) | Event::Apply(job) => self.seen(&mut state, job),
-            Event::Delete(job) => self.deleted(&mut state, job),
+            Event::InitApply(job) => self.seen(&mut state, job),
+            Event::Apply(job) => {
+                state.lists.watch_resumed();
+                self.seen(&mut state, job)
+            }
+            Event::Delete(job) => {
+                state.lists.watch_resumed();
+                self.deleted(&mut state, job)
+            }
             Event::InitDone => self.list_ends(&mut state),
         }
+    }
+
+    /// The watch has failed.
+    pub(crate) fn watch_failed(&self) {
+        self.state().lists.watch_failed();
     }
 
     /// The API server has answered with the job as it is stored, or as good as. A job that the watch has shown gone, or
@@ -109,9 +117,7 @@ impl Jobs {
         }
         state.doubted.remove(&key);
         if stands {
-            if let Some(listing) = &mut state.listing {
-                listing.wrote(&key);
-            }
+            state.lists.wrote(&key);
             state.writer.apply_watcher_event(&Event::Apply(job));
         }
     }
@@ -154,6 +160,7 @@ impl Jobs {
     pub(crate) fn led_from(&self, version: u64) {
         let mut state = self.state();
         state.led_from = version;
+        state.lists.take_over();
         let older = self
             .store
             .state()
@@ -191,7 +198,7 @@ impl Jobs {
 
     fn seen(&self, state: &mut State, job: StoredJob) -> Changed {
         let key = job.key();
-        let listed = state.listing.as_mut().is_some_and(|listing| listing.shows(&key));
+        let listed = state.lists.shows(&key);
         let old = self.get(&key);
         let kept = old.as_ref().and_then(|old| old.version());
         if listed && is_newer(kept, job.version()) {
@@ -202,7 +209,7 @@ impl Jobs {
             return Changed::default();
         }
         if listed {
-            state.was_listed(&key);
+            state.doubted.remove(&key);
         } else if is_newer(Some(state.led_from), job.version()) {
             state.doubt(key.clone());
         }
@@ -224,13 +231,15 @@ impl Jobs {
     }
 
     fn list_ends(&self, state: &mut State) -> Changed {
-        let Some(listing) = state.listing.take() else {
+        let Some(listing) = state.lists.end() else {
             return Changed::default();
         };
-        // The list was made while this replica led, or it was made before and `led_from` is yet to come.
-        state.led_from = 0;
+        if !listing.is_of_before() {
+            state.led_from = 0;
+        }
         let jobs = self.store.state().into_iter();
-        let gone: Vec<_> = jobs.filter(|job| !listing.has(&job.key())).collect();
+        // Whatever we wrote since: a job is there before its status.
+        let gone: Vec<_> = jobs.filter(|job| !listing.has_shown(&job.key())).collect();
         for job in &gone {
             state.remove(&job.key(), job.as_ref().clone());
         }
@@ -249,19 +258,9 @@ impl State {
     /// The number of the doubt, if the job was not doubted before.
     fn doubt(&mut self, key: NamespacedName) -> Option<u64> {
         self.doubts += 1;
+        self.lists.overtaken(&key);
         let before = self.doubted.insert(key, self.doubts);
         before.is_none().then_some(self.doubts)
-    }
-
-    /// A list ends the doubts that were raised before it began: it may be older than those that have come since.
-    fn was_listed(&mut self, key: &NamespacedName) {
-        if self
-            .doubted
-            .get(key)
-            .is_some_and(|doubt| *doubt <= self.doubts_before_list)
-        {
-            self.doubted.remove(key);
-        }
     }
 
     fn remove(&mut self, key: &NamespacedName, job: StoredJob) {
@@ -462,8 +461,23 @@ mod tests {
         jobs.feed(Event::InitDone);
         assert_eq!((version(&jobs), jobs.restored().is_cancelled()), (Some(6), false));
 
+        // The list is asked for before it begins.
+        jobs.watch_failed();
+        jobs.answered(job("u", 7));
+        jobs.doubt(&key());
         jobs.feed(Event::Init);
-        assert_eq!(jobs.feed(Event::InitDone).gone, ["u"]);
+        jobs.feed(Event::InitApply(job("u", 6)));
+        jobs.feed(Event::InitDone);
+        assert_eq!((version(&jobs), jobs.restored().is_cancelled()), (Some(7), false));
+        assert!(!jobs.is_certain(&key()), "the list is older than the doubt");
+
+        jobs.feed(Event::Init);
+        jobs.answered(job("u", 8));
+        assert_eq!(
+            jobs.feed(Event::InitDone).gone,
+            ["u"],
+            "a job is there before its status"
+        );
         assert_eq!(version(&jobs), None);
     }
 

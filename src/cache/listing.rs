@@ -1,40 +1,104 @@
-//! A list that is under way.
+//! The lists of one kind.
 
 use std::collections::HashSet;
 
 use crate::cache::key::NamespacedName;
 use crate::defects::{Defect, back};
 
-/// What is known of a list that has begun and is not complete.
+/// The list that is under way, and the one that may come next.
+///
+/// A list shows what was stored when it was asked for, and begins to arrive later. So what we write counts from the
+/// failure of the watch on: nothing tells when the list after it is asked for.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
-    /// What exists, as far as it is known: shown by the list, or written by us since it began.
-    exists: HashSet<NamespacedName>,
-    /// What we wrote or deleted since it began. Of everything else the list knows best.
-    written: HashSet<NamespacedName>,
+pub(super) struct Lists {
+    current: Option<Listing>,
+    next: Option<Listing>,
 }
 
-impl Listing {
-    /// The list shows an object. Whether the list knows best of it: what was kept of it before is no newer, unless etcd
-    /// was restored.
+/// What is known of one list.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    shown: HashSet<NamespacedName>,
+    written: HashSet<NamespacedName>,
+    /// Of what the list may be too old to tell.
+    overtaken: HashSet<NamespacedName>,
+    /// Whether it may have been made before this replica led.
+    of_before: bool,
+}
+
+impl Lists {
+    /// The watch failed, and a list may follow.
+    pub(super) fn watch_failed(&mut self) {
+        if !back(Defect::LateList) {
+            self.next.get_or_insert_default();
+        }
+    }
+
+    /// The watch goes on where it was.
+    pub(super) fn watch_resumed(&mut self) {
+        self.next = None;
+    }
+
+    /// This replica begins to lead.
+    pub(super) fn take_over(&mut self) {
+        self.open().for_each(|listing| listing.of_before = true);
+    }
+
+    /// A list begins. Of one that broke off before its end only counts what we wrote since.
+    pub(super) fn begin(&mut self) {
+        let broken_off = self.current.take();
+        let mut listing = self.next.take().or(broken_off).unwrap_or_default();
+        listing.shown.clear();
+        self.current = Some(listing);
+    }
+
+    /// The list is complete.
+    pub(super) fn end(&mut self) -> Option<Listing> {
+        self.next = None;
+        self.current.take()
+    }
+
+    /// A list shows an object, if one is under way. Whether it knows best of it: what was kept of it before is no newer,
+    /// unless etcd was restored.
     pub(super) fn shows(&mut self, key: &NamespacedName) -> bool {
-        self.exists.insert(key.clone());
-        !self.written.contains(key) && !back(Defect::Ghosts)
+        let Some(listing) = &mut self.current else { return false };
+        listing.shown.insert(key.clone());
+        !listing.overtaken.contains(key) && !back(Defect::Ghosts)
     }
 
     /// We wrote an object.
     pub(super) fn wrote(&mut self, key: &NamespacedName) {
-        self.exists.insert(key.clone());
-        self.written.insert(key.clone());
+        for listing in self.open() {
+            listing.written.insert(key.clone());
+        }
+        self.overtaken(key);
     }
 
-    /// We asked for the deletion of an object.
-    pub(super) fn delete_asked(&mut self, key: NamespacedName) {
-        self.written.insert(key);
+    /// Something else than a list has told of an object, or made what is kept of it doubtful.
+    pub(super) fn overtaken(&mut self, key: &NamespacedName) {
+        for listing in self.open() {
+            listing.overtaken.insert(key.clone());
+        }
     }
 
-    /// Whether an object exists, now that the list is complete.
+    fn open(&mut self) -> impl Iterator<Item = &mut Listing> {
+        self.current.iter_mut().chain(&mut self.next)
+    }
+}
+
+impl Listing {
+    /// Whether the list may have been made before this replica led.
+    pub(super) fn is_of_before(&self) -> bool {
+        self.of_before
+    }
+
+    /// Whether the list has shown an object.
+    pub(super) fn has_shown(&self, key: &NamespacedName) -> bool {
+        self.shown.contains(key)
+    }
+
+    /// Whether an object exists, as far as it is known: the list has shown it, or we wrote it since.
     pub(super) fn has(&self, key: &NamespacedName) -> bool {
-        self.exists.contains(key)
+        self.has_shown(key) || self.written.contains(key)
     }
 }

@@ -15,6 +15,7 @@ mod jobs;
 mod key;
 mod listing;
 mod metadata;
+mod observed;
 mod parts;
 mod stored_job;
 mod trouble;

@@ -10,7 +10,7 @@ use kube::core::DynamicResourceScope;
 use serde::Deserialize;
 
 use crate::api::{ChildKind, names};
-use crate::cache::children::{Observed, Owner};
+use crate::cache::observed::{Observed, Owner};
 use crate::cache::parts::{self, SpecView, StatusView, TerminatedView};
 use crate::cache::{failure, in_place, metadata, trouble};
 use crate::planner::{Child, Deletion, Phase, Pod, Progress, Trouble, template_hash};

@@ -51,7 +51,8 @@ pub(crate) trait EventHandler: Send + Sync + 'static {
 pub(crate) async fn jobs(api: Api<StoredJob>, index: Arc<Index>, handler: Arc<impl EventHandler>, metrics: Metrics) {
     let store = index.jobs().store();
     let config = watcher::Config::default().page_size(JOBS_PAGE);
-    run("pytorchjobs", api, config, &metrics.clone(), |event| {
+    let failed = || index.jobs().watch_failed();
+    run("pytorchjobs", api, config, &metrics.clone(), failed, |event| {
         let Some(event) = event else { return false };
         if let Event::InitApply(job) | Event::Apply(job) = &event {
             tell_undecodable(job, &metrics);
@@ -93,7 +94,8 @@ pub(crate) async fn children(
     handler: Arc<impl EventHandler>,
     metrics: Metrics,
 ) {
-    run(kind.plural(), api, ours(), &metrics.clone(), |event| {
+    let failed = || index.watch_failed(kind);
+    run(kind.plural(), api, ours(), &metrics.clone(), failed, |event| {
         if event.is_none() && !kind.is_pod_group() {
             return false;
         }
@@ -187,18 +189,23 @@ impl Backoff for WatchBackoff {
 }
 
 /// Runs one watch forever. Its errors end here: the stream backs off and resumes by itself. Where the API server does
-/// not know the kind there is no event, and `on_event` says whether that is as it may be.
+/// not know the kind there is no event, and `on_event` says whether that is as it may be. `failed` is told of each error
+/// before anything else is asked for.
 async fn run<K>(
     kind: &'static str,
     api: Api<K>,
     config: watcher::Config,
     metrics: &Metrics,
+    failed: impl Fn(),
     mut on_event: impl FnMut(Option<Event<K>>) -> bool,
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let mut events = std::pin::pin!(events(kind, api, config));
     while let Some(event) = events.next().await {
+        if event.is_err() {
+            failed();
+        }
         match event {
             Ok(event) => {
                 if matches!(event, Event::InitDone) {

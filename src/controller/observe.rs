@@ -12,6 +12,7 @@ use crate::cache::{ObjectView, StoredJob};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::job_ref::JobRef;
+use crate::planner::finished;
 use crate::platform::logs::with_causes;
 
 /// Objects of one job that are read at once.
@@ -56,12 +57,15 @@ pub(super) async fn read_overdue(context: &Context, job: &JobRef<'_>) {
         .await;
 }
 
-/// Reads the failed pods of the job that were last seen before this replica led: whoever led then may have counted and
-/// replaced them. Returns whether there were any.
-pub(super) async fn read_failed(context: &Context, job: &JobRef<'_>) -> Result<bool, Error> {
-    let failed = context.index.failed_before_leading(&job.id());
-    let any = !failed.is_empty();
-    stream::iter(failed.into_iter().map(Ok))
+/// Reads the pods of the job that have ended, failed in place or were disrupted, and were last seen before this replica
+/// led: whoever led then may have counted and replaced them. Returns whether there were any.
+pub(super) async fn read_ended(context: &Context, job: &JobRef<'_>) -> Result<bool, Error> {
+    if job.object.status.as_ref().is_some_and(finished) {
+        return Ok(false);
+    }
+    let ended = context.index.ended_before_leading(&job.id());
+    let any = !ended.is_empty();
+    stream::iter(ended.into_iter().map(Ok))
         .try_for_each_concurrent(READS, async |(name, uid)| {
             let read = read_child(context, job, ChildKind::Pod, &name, &uid).await;
             read.map(drop).map_err(|source| Error::Read {

@@ -16,7 +16,7 @@ use crate::controller::context::Context;
 use crate::controller::error::{Error, ReconcileError};
 use crate::controller::events;
 use crate::controller::job_ref::JobRef;
-use crate::controller::observe::{read, read_failed, read_overdue};
+use crate::controller::observe::{read, read_ended, read_overdue};
 use crate::controller::pacing::Templates;
 use crate::controller::store_status::store_status;
 use crate::defects::{self, Defect, back};
@@ -92,7 +92,7 @@ async fn one_pass(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration
     };
     read_overdue(context, &job).await;
     let (mut plan, mut owned) = plan(context, &job);
-    if !plan.is_idle() && !back(Defect::StaleStandby) && read_failed(context, &job).await? {
+    if !plan.is_idle() && !back(Defect::StaleStandby) && read_ended(context, &job).await? {
         (plan, owned) = self::plan(context, &job);
     }
     if plan.is_idle() || context.index.jobs().is_certain(&job.key()) {

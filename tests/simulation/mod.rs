@@ -59,7 +59,7 @@ fn every_schedule_obeys_the_laws_and_comes_to_rest() {
 }
 
 /// What is brought back, and a part of how each law is told that it breaks.
-const DEFECTS: [(Defect, &[&str]); 14] = [
+const DEFECTS: [(Defect, &[&str]); 15] = [
     (
         Defect::ForgedChild,
         &["no pod of it has", "a job of another namespace controls it"],
@@ -68,6 +68,7 @@ const DEFECTS: [(Defect, &[&str]); 14] = [
         Defect::Ghosts,
         &["does not run", "again and again for a job that is gone"],
     ),
+    (Defect::LateList, &["was restored to an earlier state"]),
     (Defect::HalfOpenWatch, &["does not run", "was not acted upon"]),
     (Defect::DeletionByName, &["was deleted without its UID"]),
     (Defect::NoTimer, &["has passed unnoticed"]),

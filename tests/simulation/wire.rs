@@ -116,11 +116,15 @@ pub(super) fn answer(reply: Reply, answer: &Answer) {
     let _gone = reply.send(response.body(WireBody::Whole(Some(text.into()))).unwrap());
 }
 
-/// Answers a watch; its events go where this says.
-pub(super) fn begin_watch(reply: Reply) -> Events {
+/// The events of a watch, and what they arrive in.
+pub(super) fn new_watch() -> (Events, WireBody) {
     let (events, body) = unbounded();
-    let _gone = reply.send(Response::new(WireBody::Events(body)));
-    events
+    (events, WireBody::Events(body))
+}
+
+/// Answers a watch; its events follow.
+pub(super) fn begin_watch(reply: Reply, body: WireBody) {
+    let _gone = reply.send(Response::new(body));
 }
 
 /// The body of an answer.

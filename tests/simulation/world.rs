@@ -13,7 +13,7 @@ use super::nodes::{Nodes, backs_off, deleting, uid};
 use super::process::{Millis, Process, wall};
 use super::random::Random;
 use super::schedule::{Fault, Kind, Schedule};
-use super::wire::{self, Events, Outgoing, Reply};
+use super::wire::{self, Events, Outgoing, Reply, WireBody};
 use crate::platform::clock::simulation;
 
 /// When nothing happens any more that a schedule has.
@@ -26,6 +26,8 @@ pub(super) enum Event {
     Arrive(Origin, Request, Option<Reply>, Option<Fault>),
     /// An answer arrives.
     Answer(Origin, Reply, Answer, Option<Refuted>),
+    /// The answer to a watch arrives; its events follow.
+    Begin(Origin, Reply, WireBody),
     /// An event of a watch arrives, and says this of a job.
     Chunk(usize, String, Option<serde_json::Value>),
     Bookmark(usize),
@@ -256,7 +258,9 @@ impl World {
     fn exited(&mut self, replica: usize, now: Millis, ended: &Result<(), String>) {
         self.tell(|| format!("operator {replica} exits: {ended:?}"));
         if let Err(error) = ended
-            && (error.contains("panic") || error.contains("a watch ended"))
+            && (error.contains("panic")
+                || error.contains("a watch ended")
+                || (error.contains("restored") && self.laws.restored.is_none()))
         {
             self.laws
                 .broken
@@ -323,6 +327,7 @@ impl World {
         match event {
             Event::Step(at) => self.step(at),
             Event::Arrive(origin, request, reply, fault) => self.arrive(origin, &request, reply, fault),
+            Event::Begin(origin, reply, body) if self.is_there(origin) => wire::begin_watch(reply, body),
             Event::Answer(origin, reply, answer, refuted) => self.answered(origin, reply, &answer, refuted),
             Event::Chunk(watch, text, job) => self.chunk(watch, text, job),
             Event::Bookmark(watch) => self.bookmark(watch),
@@ -339,7 +344,7 @@ impl World {
             Event::Stop(pod) => self.stop_pod(&pod),
             Event::Remove(pod) => self.remove_pod(&pod),
             Event::Quiet => self.quiet(),
-            Event::Rest => {}
+            Event::Begin(..) | Event::Rest => {}
         }
     }
 
@@ -512,12 +517,20 @@ impl World {
             format!("{} watches {} from {from}", origin.replica, target.key.resource.plural)
         });
         let watch = self.watches.len();
+        let (events, body) = wire::new_watch();
+        let slow = if lists && self.random.once_in(4) {
+            self.random.within(50..1_500)
+        } else {
+            0
+        };
+        let begins = (self.now + self.latency() + slow).max(self.replicas[origin.replica].partitioned);
+        self.at(begins, Event::Begin(origin, reply, body));
         self.watches.push(Watch {
             origin,
             key: target.key,
             selector: request.query("labelSelector").unwrap_or_default().to_owned(),
-            events: Some(wire::begin_watch(reply)),
-            last: self.now,
+            events: Some(events),
+            last: begins,
             deaf: false,
         });
         if lists {
@@ -731,7 +744,7 @@ impl World {
         self.changes();
         // No API server runs meanwhile: connections break, and what is under way in them is lost.
         self.queue
-            .retain(|_, event| !matches!(event, Event::Arrive(..) | Event::Answer(..)));
+            .retain(|_, event| !matches!(event, Event::Arrive(..) | Event::Answer(..) | Event::Begin(..)));
         self.server.store.restore(&earlier.store);
         self.server.compact();
         self.seen = self.server.store.version();

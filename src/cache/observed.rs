@@ -1,0 +1,33 @@
+//! Objects as they are seen or written.
+
+use crate::cache::by_owner::Fact;
+use crate::cache::key::NamespacedName;
+
+/// The job that controls an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    /// UID of the job: a recreated job of the same name is another one.
+    pub uid: String,
+    /// Its name; the namespace is the object's.
+    pub job: String,
+}
+
+/// An object as seen or written.
+#[derive(Clone, Debug)]
+pub(crate) struct Observed<T> {
+    /// Namespace.
+    pub namespace: String,
+    /// resourceVersion, where it is a number.
+    pub version: Option<u64>,
+    /// The job that controls it.
+    pub owner: Option<Owner>,
+    /// What decisions need to know of it.
+    pub fact: T,
+}
+
+impl<T: Fact> Observed<T> {
+    /// Its namespace and name.
+    pub(super) fn key(&self) -> NamespacedName {
+        NamespacedName::new(&self.namespace, self.fact.name())
+    }
+}
