@@ -92,6 +92,42 @@ fn a_replaced_pod_has_the_time_from_its_own_creation() {
 }
 
 #[test]
+fn the_time_that_a_drained_pod_takes_to_end_does_not_count() {
+    let mut scene = job("Fail").policy("gracefulStopSeconds", 10 * SECONDS).running();
+    scene.terminate("job-worker-0");
+    scene.settle();
+    scene.wait(2 * SECONDS);
+    scene.settle();
+    assert_eq!(
+        (scene.says("Failed"), scene.status().starting_since, left(&scene)),
+        (false, None, None)
+    );
+    scene.bury();
+    scene.settle();
+    assert_eq!(left(&scene), Some(600), "what replaces it has all the time");
+    scene.wait(SECONDS);
+    scene.store();
+    assert!(scene.says("Failed=True"), "{:?}", scene.conditions());
+}
+
+#[test]
+fn the_time_goes_on_for_a_pod_that_waits_beside_a_drained_one_and_ends_when_that_is_left_alone() {
+    let mut scene = waiting(job("Fail"));
+    scene.wait(100);
+    scene.terminate("job-worker-0");
+    scene.settle();
+    assert_eq!(left(&scene), Some(500));
+    scene.phase("job-worker-1", Phase::Running);
+    // An operator that was away meanwhile sees it when the time is over.
+    let mut away = scene.clone();
+    away.wait(SECONDS);
+    for scene in [&mut scene, &mut away] {
+        scene.settle();
+        assert_eq!((scene.says("Failed"), scene.status().starting_since), (false, None));
+    }
+}
+
+#[test]
 fn time_without_pods_does_not_count() {
     let mut scene = waiting(job("Fail"));
     scene.wait(SECONDS - 1);
@@ -331,6 +367,7 @@ enum Step {
     Wait(i64),
     Run(usize),
     Exit(usize),
+    Drain(usize),
     Bury,
     Suspend(bool),
     /// The operator stops after it has stored a status.
@@ -342,6 +379,7 @@ fn steps() -> impl Strategy<Value = Step> {
         3 => (1..400_i64).prop_map(Step::Wait),
         3 => (0..3_usize).prop_map(Step::Run),
         1 => (0..3_usize).prop_map(Step::Exit),
+        1 => (0..3_usize).prop_map(Step::Drain),
         2 => Just(Step::Bury),
         1 => any::<bool>().prop_map(Step::Suspend),
         1 => Just(Step::Stop),
@@ -359,10 +397,11 @@ impl Step {
             Self::Wait(seconds) => scene.wait(seconds),
             Self::Run(place) if lives(scene, place) => scene.phase(name(place), Phase::Running),
             Self::Exit(place) if lives(scene, place) => scene.exit(name(place), 137),
+            Self::Drain(place) if lives(scene, place) => scene.terminate(name(place)),
             Self::Bury => scene.bury(),
             Self::Suspend(suspend) => scene.suspend(suspend),
             Self::Stop => drop(scene.store()),
-            Self::Run(_) | Self::Exit(_) => {}
+            Self::Run(_) | Self::Exit(_) | Self::Drain(_) => {}
         }
     }
 }
@@ -372,12 +411,13 @@ proptest! {
     fn no_history_has_a_deadline_early_or_late(whole in any::<bool>(), steps in prop::collection::vec(steps(), 0..60)) {
         let scope = if whole { "Job" } else { "Replica" };
         let mut scene = job("Fail").policy("restartScope", scope).scene();
-        // Since when pods were there that are not yet all running, as somebody sees it who only looks at pods.
+        // Since when pods were there that are to run and do not, as somebody sees it who only looks at pods.
         let mut since = None;
         for step in steps {
             step.take(&mut scene);
             let all_run = scene.pods.iter().filter(|pod| pod.running()).count() == 3;
-            since = since.filter(|_| !all_run && !scene.pods.iter().all(|pod| pod.terminating));
+            let wait = scene.pods.iter().any(|pod| !pod.terminating && !pod.running());
+            since = since.filter(|_| !all_run && wait);
             for _ in 0..20 {
                 let plan = scene.reconcile();
                 if actions(&plan).iter().any(|action| action.starts_with("create pod")) {

@@ -2,7 +2,8 @@
 //! Ours.
 //!
 //! The time counts from the creation of pods, which is stored in `status.startingSince`, and is over when all run that
-//! the training needs. Pods that a gang scheduler holds back hold no resources, so their time does not count.
+//! the training needs. Pods that a gang scheduler holds back hold no resources, so their time does not count. Nor does
+//! that of pods that end, which may be saving a checkpoint: what replaces them has all the time.
 //!
 //! A job that gives up is suspended by its condition alone. The spec stays as it is: it belongs to the user, to what
 //! applies a manifest again and again, and to queue managers, which start a job again that they have not suspended. The
@@ -32,10 +33,16 @@ pub(crate) enum Late<'a> {
     Restart(String, Failures<'a>),
 }
 
-/// What to do, once the time has passed. Nothing if there is no pod that could be started again.
+/// What to do, once the time has passed. Nothing if there is no pod that could be started again, or if those that are
+/// missing are yet to end.
 #[must_use]
 pub(crate) fn late<'a>(world: &World<'a>, status: &JobStatus, completed: &CompletedIndexes) -> Option<Late<'a>> {
-    if remaining(world, status)? != Duration::ZERO || all_run(world, completed) {
+    let awaited = |replica: Replica| {
+        let pod = world.pod(&replica.name(world.name()));
+        !completed.contains(replica) && pod.is_none_or(is_to_run)
+    };
+    let in_time = remaining(world, status)? != Duration::ZERO || all_run(world, completed);
+    if in_time || !world.desired().any(awaited) {
         return None;
     }
     let policy = &world.job.spec.run_policy;
@@ -67,15 +74,17 @@ pub(crate) fn remaining(world: &World<'_>, status: &JobStatus) -> Option<Duratio
 }
 
 /// Begins the time when pods are about to be created, which `creates` says, or when the policy is seen for the first
-/// time, and ends it when all run. Of pods that go it is not the time.
+/// time, and ends it when all run, or will once others have ended and are created again.
 pub(crate) fn track(world: &World<'_>, status: &mut JobStatus, completed: &CompletedIndexes, creates: bool) {
     let seconds = world.job.spec.run_policy.startup_deadline_seconds;
     // A number that the definition refuses counts as unset.
     let has_policy = seconds.is_some_and(|seconds| seconds > 0);
     let ending = world.restarts_as_a_whole() && !status.replaced_pods.is_empty();
-    if !has_policy || ending || all_run(world, completed) {
+    let awaited = |(replica, pod): (Replica, &Pod)| is_to_run(pod) && !completed.contains(replica);
+    let waits = || creates || world.desired_pods().any(awaited);
+    if !has_policy || ending || !waits() || all_run(world, completed) {
         status.starting_since = None;
-    } else if creates || world.desired_pods().any(|(_, pod)| !pod.terminating) {
+    } else {
         status.starting_since.get_or_insert_with(|| stored_time(world.now));
     }
 }
@@ -120,6 +129,10 @@ fn is_missing(world: &World<'_>, completed: &CompletedIndexes, replica: Replica)
 
 fn has_run(pod: &Pod) -> bool {
     pod.running() || pod.succeeded()
+}
+
+fn is_to_run(pod: &Pod) -> bool {
+    !pod.terminating && !has_run(pod)
 }
 
 /// The pods to replace: those that do not run, or one of the others when all start again.
