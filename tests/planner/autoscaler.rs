@@ -56,3 +56,17 @@ fn the_autoscaler_is_there_exactly_while_the_job_may_run() {
     scene.settle();
     assert_eq!(scene.autoscalers().len(), 0, "failed");
 }
+
+#[test]
+fn an_autoscaler_goes_when_the_metrics_that_asked_for_it_are_gone() {
+    for metrics in ["", r#","metrics":[]"#] {
+        let mut scene = master().scene();
+        scene.job = job(METRICS);
+        scene.settle();
+        let wanted = job(metrics).spec;
+        scene.edit(|job| job.spec = wanted);
+        scene.settle();
+        assert_eq!(scene.autoscalers().len(), 0, "{metrics}");
+        assert!(scene.plan().is_idle(), "{metrics}");
+    }
+}

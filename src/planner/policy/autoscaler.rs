@@ -11,10 +11,13 @@ use crate::planner::world::World;
 
 const KIND: ChildKind = ChildKind::HorizontalPodAutoscaler;
 
-/// Creates the autoscaler if the job asks for one, or writes into it what the job asks for now.
+/// Creates the autoscaler if the job asks for one, or writes into it what the job asks for now. Deletes the one of a job
+/// that asks for none.
 #[must_use]
 pub(crate) fn reconcile(world: &World<'_>) -> Option<Action> {
-    let wanted = autoscaler::spec(world.job)?;
+    let Some(wanted) = autoscaler::spec(world.job) else {
+        return delete(world).next();
+    };
     let child = ChildRef::of_job(KIND);
     let Some(existing) = world.others(KIND).next() else {
         return Some(Action::Create(child));
@@ -43,7 +46,7 @@ mod tests {
 
     use super::*;
     use crate::planner::child::AutoscalerSpec;
-    use crate::planner::fixture::{JobBuilder, child, elastic_workers};
+    use crate::planner::fixture::{JobBuilder, child, elastic_workers, workers};
 
     fn with_metrics(metrics: Value) -> JobBuilder {
         elastic_workers(1, 1, 3).spec("/elasticPolicy/metrics", metrics)
@@ -111,10 +114,15 @@ mod tests {
     }
 
     #[test]
-    fn a_terminating_autoscaler_is_not_deleted_again() {
-        let mut scene = elastic_workers(1, 1, 3).scene();
-        scene.others = vec![child(KIND, "job", "h")];
-        scene.others[0].terminating = true;
-        assert_eq!(delete(&scene.world()).count(), 0);
+    fn an_autoscaler_that_nothing_asks_for_is_deleted_once() {
+        for job in [with_metrics(json!([])), elastic_workers(1, 1, 3), workers(1)] {
+            let mut scene = job.clone().scene();
+            scene.others = vec![child(KIND, "job", "h")];
+            let deletion = Action::delete(&scene.others[0]);
+            assert_eq!(reconcile(&scene.world()), Some(deletion), "{job:?}");
+            scene.others[0].terminating = true;
+            assert_eq!(reconcile(&scene.world()), None, "{job:?}");
+            assert_eq!(delete(&scene.world()).count(), 0, "{job:?}");
+        }
     }
 }
