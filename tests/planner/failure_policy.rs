@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::api::{PyTorchJob, ReplicaType};
 use crate::planner::{Count, Phase};
-use crate::support::fixture::{JobBuilder, Scene, actions, master_and_workers, time};
+use crate::support::fixture::{JobBuilder, Scene, actions, master_and_workers, time, workers};
 
 const IMPORT: &str = "ModuleNotFoundError: No module named 'flash_attn'";
 const GPU: &str = "RuntimeError: CUDA error: uncorrectable ECC error encountered";
@@ -148,6 +148,32 @@ fn a_disruption_is_a_failure_where_a_rule_says_so() {
             assert_eq!(after("Restart"), (false, Some(1)), "{phase:?}");
             assert_eq!(after("Ignore"), (false, None), "{phase:?}");
         }
+    }
+}
+
+#[test]
+fn a_disruption_of_what_a_completed_worker_has_left_is_no_failure() {
+    for (action, scope) in [
+        ("FailJob", "Replica"),
+        ("FailJob", "Job"),
+        ("Restart", "Replica"),
+        ("Restart", "Job"),
+    ] {
+        let rule = json!({ "class": "Preempted", "action": action });
+        let mut scene = rules(workers(2), &json!([rule]))
+            .policy("restartScope", scope)
+            .running();
+        scene.phase("job-worker-1", Phase::Succeeded);
+        scene.settle();
+        disrupt(&mut scene, Phase::Succeeded);
+        scene.settle();
+        let status = scene.status();
+        assert_eq!(status.completed_indexes.as_deref(), Some("1"), "{action}, {scope}");
+        assert_eq!(
+            (scene.says("Running=True"), status.restarts, status.first_failure),
+            (true, None, None),
+            "{action}, {scope}"
+        );
     }
 }
 

@@ -12,6 +12,7 @@ use crate::planner::failure::{FailedContainer, Failure};
 use crate::planner::plan::{Action, Event};
 use crate::planner::policy::failure_policy::{self, Verdict};
 use crate::planner::policy::{progress_policy, restart_scope, restart_strategy, restart_window};
+use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::status::stalls;
 use crate::planner::world::World;
 
@@ -29,7 +30,8 @@ pub(crate) struct Failures<'a> {
     pub stalled: usize,
 }
 
-/// Sorts the failed pods of wanted replicas into those that end the job and those to be replaced.
+/// Sorts the failed pods of wanted replicas into those that end the job and those to be replaced. Of a replica that has
+/// completed, nothing fails any more: it does not run again.
 #[must_use]
 pub(crate) fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a> {
     let mut found = Failures::default();
@@ -37,7 +39,8 @@ pub(crate) fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a
         // Whatever fails now, fails by the restart or by the failure that caused it.
         return found;
     }
-    let mut new = failed_replicas(world);
+    let (mut new, completed) = (failed_replicas(world), CompletedIndexes::of(world, status));
+    new.retain(|(replica, _)| !completed.contains(*replica));
     new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid) && !world.is_of_past_attempt(pod));
     for role in ReplicaType::ALL {
         let of_role = new.iter().filter(|(replica, _)| replica.type_ == role);
