@@ -94,6 +94,38 @@ fn each_period_is_added_once_when_it_ends_and_counted_then() {
 }
 
 #[test]
+fn a_job_that_starts_again_before_it_has_run_has_waited_all_the_time() {
+    for scope in ["Replica", "Job"] {
+        let mut scene = job().policy("restartScope", scope).scene();
+        scene.settle();
+        for wait in [900, 30] {
+            scene.wait(wait);
+            scene.exit("job-worker-0", 137);
+            scene.settle();
+            scene.bury();
+            scene.settle();
+            assert_eq!(seconds(&scene).lost, 0, "{scope}");
+        }
+        scene.wait(60);
+        scene.run();
+        let accounting = accounting(&scene);
+        assert_eq!(
+            (
+                accounting.seconds.waiting,
+                accounting.gpu_seconds.waiting,
+                accounting.since
+            ),
+            (990, 24 * 990, None),
+            "{scope}"
+        );
+        scene.wait(10);
+        scene.phase("job-master-0", Phase::Succeeded);
+        scene.settle();
+        assert_eq!((seconds(&scene).running, seconds(&scene).waiting), (10, 990), "{scope}");
+    }
+}
+
+#[test]
 fn what_a_failed_attempt_had_run_is_lost_and_what_ran_until_a_suspension_is_not() {
     for scope in ["Replica", "Job"] {
         let mut scene = gpus(job().policy("restartScope", scope), ReplicaType::Worker, 8).running();

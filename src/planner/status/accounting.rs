@@ -18,13 +18,15 @@ use crate::planner::world::World;
 pub(crate) fn keep(world: &World<'_>, stored: &JobStatus, status: &mut JobStatus, plan: &mut Plan) {
     let (before, after) = (spent_on(stored), spent_on(status));
     let edited = stored.observed_generation != status.observed_generation;
-    if before == after && !(edited && stored.accounting.is_some()) {
+    // The next period would begin with a restart also where a job waits before and after it.
+    let turned = before != after || (before.is_some() && begun(status) != begun(stored));
+    if !(turned || edited && stored.accounting.is_some()) {
         return;
     }
     let known = stored.accounting.as_deref();
     let (mut accounting, gpus) = (known.cloned().unwrap_or_default(), gpus(world));
     let asked = known.map_or(gpus, |known| known.gpus);
-    if before == after && gpus == asked {
+    if !turned && gpus == asked {
         return;
     }
     let Time(now) = stored_time(world.now);
@@ -45,7 +47,7 @@ pub(crate) fn keep(world: &World<'_>, stored: &JobStatus, status: &mut JobStatus
         }
     }
     accounting.gpus = gpus;
-    accounting.since = (before == after).then(|| stored_time(world.now));
+    accounting.since = (!turned).then(|| stored_time(world.now));
     accounting.goodput = share(&accounting.seconds, after.is_none());
     count(known, &accounting, before, plan);
     status.accounting = (accounting != Accounting::default()).then(|| Box::new(accounting));
