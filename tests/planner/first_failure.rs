@@ -3,7 +3,7 @@
 use crate::api::FailureClass;
 use crate::planner::{Phase, Plan};
 use crate::support::fixture::in_place::again;
-use crate::support::fixture::{JobBuilder, Scene, at, master_and_workers, time};
+use crate::support::fixture::{JobBuilder, Scene, at, elastic_workers, master_and_workers, time, workers};
 
 const OOM: &str = "step 7\n[rank2]: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.";
 const PEER: &str = "RuntimeError: [../gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.7]:40312";
@@ -35,6 +35,23 @@ fn it_says_which_rank_failed_what_it_was_and_in_which_words() {
         Some("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.")
     );
     assert_eq!((failure.rank, failure.finished_at), (Some(2), Some(time(7))));
+}
+
+#[test]
+fn the_rank_of_a_worker_counts_the_master_if_there_is_one() {
+    for (job, pod, rank) in [
+        (job(), "job-master-0", 0),
+        (job(), "job-worker-0", 1),
+        (workers(2), "job-worker-0", 0),
+        (workers(2), "job-worker-1", 1),
+        (elastic_workers(3, 1, 3), "job-worker-2", 2),
+    ] {
+        let mut scene = job.running();
+        scene.exit(pod, 1);
+        scene.reconcile();
+        let failure = scene.status().first_failure.unwrap_or_default();
+        assert_eq!((failure.pod.as_str(), failure.rank), (pod, Some(rank)));
+    }
 }
 
 #[test]
