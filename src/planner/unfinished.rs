@@ -216,9 +216,7 @@ impl<'a> Draft<'a> {
     /// Keeps the list of nodes that new pods stay away from.
     fn exclude_nodes(&mut self) {
         let (world, status) = (self.world, &mut self.status);
-        if status.attempt() != self.stored.attempt() {
-            node_exclusion::count_attempt(world, status);
-        }
+        node_exclusion::count_attempts(world, self.stored, status);
         self.plan.events.extend(node_exclusion::refresh(world, status));
         self.plan.events.extend(node_exclusion::relent(world, status));
         let next = node_exclusion::next(world, status);

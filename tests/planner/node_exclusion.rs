@@ -25,7 +25,10 @@ fn job(after: i32, max: i32) -> JobBuilder {
 fn fail(scene: &mut Scene, pod: &str, node: &str, message: &str) {
     let second = scene.now.as_second() - at(0).as_second();
     scene.exit_saying(pod, second, message);
-    let failure = scene.pod(pod).failure.as_mut();
+    let pod = scene.pod(pod);
+    let training = pod.in_place.as_mut().and_then(|training| training.earlier.as_mut());
+    let earlier = training.map(|earlier| &mut earlier.failure);
+    let failure = pod.failure.as_deref_mut().or(earlier);
     failure.expect("it has just failed").node = Some(node.to_owned());
 }
 
@@ -183,6 +186,33 @@ fn of_a_whole_job_only_the_failure_counts_that_caused_the_others_also_when_it_is
 }
 
 #[test]
+fn of_a_job_that_starts_again_in_place_the_cause_replaces_what_was_counted_when_it_is_seen_late() {
+    const NONE: &[&str] = &[];
+    const GOOD: &[&str] = &["good"];
+    const BAD: &[&str] = &["bad"];
+    for (first, counted, late, corrected) in [
+        (PEER, NONE, GPU, BAD),
+        ("", GOOD, GPU, BAD),
+        ("", GOOD, IMPORT, NONE),
+        (GPU, GOOD, PEER, GOOD),
+    ] {
+        let whole = job(1, 4).policy("restartScope", "Job");
+        let mut scene = whole.policy("restartStrategy", "InPlace").running();
+        scene.wait(10);
+        fail(&mut scene, "job-master-0", "good", first);
+        scene.settle();
+        assert_eq!(excluded(&scene), counted, "{first}");
+        // It had ended a second before.
+        scene.wait(-1);
+        fail(&mut scene, "job-worker-1", "bad", late);
+        scene.wait(1);
+        scene.settle();
+        assert_eq!(excluded(&scene), corrected, "{first}, {late}");
+        assert_eq!(scene.status().node_failures.len(), corrected.len(), "{first}, {late}");
+    }
+}
+
+#[test]
 fn a_node_comes_back_in_the_second_in_which_its_failures_are_too_old() {
     let mut scene = job(1, 4).running();
     fail_and_run(&mut scene, "job-worker-0", "bad", GPU);
@@ -205,6 +235,18 @@ fn of_more_nodes_than_the_most_those_stay_excluded_that_failed_last() {
         scene.settle();
     }
     assert_eq!(excluded(&scene), ["b", "c"]);
+}
+
+#[test]
+fn it_is_the_last_failure_of_a_node_that_tells_whether_it_stays_and_the_first_to_come_back_is_first() {
+    for (max, expected) in [(1, &["a"] as &[&str]), (2, &["a", "b"])] {
+        let mut scene = job(2, max).running();
+        for (node, pause) in [("a", 50), ("b", 10), ("b", 40), ("a", 0)] {
+            fail_and_run(&mut scene, "job-worker-0", node, GPU);
+            scene.wait(pause);
+        }
+        assert_eq!(excluded(&scene), expected, "{max}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::api::names::reason;
-use crate::api::{ConditionType, ExcludedNode, FailureClass, JobStatus, NodeExclusion, NodeFailure};
+use crate::api::{Attempt, ConditionType, ExcludedNode, FailureClass, JobStatus, NodeExclusion, NodeFailure};
 use crate::planner::child::{Pod, Trouble};
 use crate::planner::plan::{Action, Event};
 use crate::planner::status::conditions::stored_time;
@@ -45,27 +45,37 @@ pub(crate) fn count(world: &World<'_>, status: &mut JobStatus, failed: &[&Pod]) 
     status.node_failures.extend(failures);
 }
 
-/// Stores the failure that the attempt before the one that begins now ended by, if it counts against its node.
-pub(crate) fn count_attempt(world: &World<'_>, status: &mut JobStatus) {
-    let policy = world.job.spec.run_policy.node_exclusion;
-    let Some(last) = status.attempts.iter().rev().nth(1).filter(|_| policy.is_some()) else {
+/// Stores the failures by which attempts ended that others have followed, as far as they count against their nodes. A
+/// cause that is seen after that takes the place of what was stored.
+pub(crate) fn count_attempts(world: &World<'_>, stored: &JobStatus, status: &mut JobStatus) {
+    if world.job.spec.run_policy.node_exclusion.is_none() {
         return;
+    }
+    let failure = |of: &JobStatus, number: i32| {
+        let attempt = of.attempts.iter().find(|attempt| attempt.number == number);
+        attempt.filter(|_| number < of.attempt()).and_then(of_attempt)
     };
-    let restarted = last.why.as_deref() == Some(ConditionType::Restarting.as_str());
-    let Some(failure) = last.first_failure.as_ref().filter(|_| restarted) else {
-        return;
-    };
+    let numbers: Vec<i32> = status.attempts.iter().map(|attempt| attempt.number).collect();
+    for number in numbers {
+        let (known, now) = (failure(stored, number), failure(status, number));
+        if known != now {
+            status.node_failures.retain(|failure| Some(failure) != known.as_ref());
+            status.node_failures.extend(now);
+        }
+    }
+}
+
+/// The failure that ended the attempt, if the job started again because of it and it counts against its node.
+fn of_attempt(attempt: &Attempt) -> Option<NodeFailure> {
+    let restarted = attempt.why.as_deref() == Some(ConditionType::Restarting.as_str());
+    let failure = attempt.first_failure.as_ref().filter(|_| restarted)?;
     let class = failure.class.as_deref().and_then(FailureClass::parse);
-    let (Some(class), Some(node)) = (class.filter(|class| class.may_be_the_nodes()), &failure.node) else {
-        return;
-    };
-    let time = failure.finished_at.clone().or_else(|| last.ended.clone());
-    status.node_failures.push(NodeFailure {
-        node: node.clone(),
-        time: time.unwrap_or_else(|| stored_time(world.now)),
+    Some(NodeFailure {
+        node: failure.node.clone()?,
+        time: failure.finished_at.clone().or_else(|| attempt.ended.clone())?,
         pod: failure.pod.clone(),
-        class: class.to_string(),
-    });
+        class: class.filter(|class| class.may_be_the_nodes())?.to_string(),
+    })
 }
 
 /// Writes which nodes are excluded now, and forgets what is over. Says what is new.
@@ -96,22 +106,25 @@ fn excluded(policy: NodeExclusion, failures: &[NodeFailure]) -> Vec<ExcludedNode
         by_node.entry(&failure.node).or_default().push(failure);
     }
     let needed = usize::try_from(policy.after_failures).unwrap_or(1).max(1);
-    let mut nodes: Vec<_> = by_node
+    let mut nodes: Vec<(&Time, ExcludedNode)> = by_node
         .into_iter()
         .filter_map(|(name, failures)| {
             // It comes back when so many are no longer within the window.
             let decisive = failures.iter().rev().nth(needed - 1)?;
-            Some(ExcludedNode {
+            let node = ExcludedNode {
                 name: name.to_owned(),
                 until: stored_time(end(policy, &decisive.time)?),
                 because: because(policy, &failures),
-            })
+            };
+            Some((&failures.last()?.time, node))
         })
         .collect();
-    nodes.sort_by(|a, b| (&a.until, &a.name).cmp(&(&b.until, &b.name)));
+    nodes.sort_by(|(a, one), (b, other)| (a, &one.until, &one.name).cmp(&(b, &other.until, &other.name)));
     let max = usize::try_from(policy.max).unwrap_or(0);
-    nodes.drain(..nodes.len().saturating_sub(max));
-    nodes
+    let surplus = nodes.len().saturating_sub(max);
+    let mut kept: Vec<_> = nodes.into_iter().skip(surplus).map(|(_, node)| node).collect();
+    kept.sort_by(|a, b| (&a.until, &a.name).cmp(&(&b.until, &b.name)));
+    kept
 }
 
 fn because(policy: NodeExclusion, failures: &[&NodeFailure]) -> String {
