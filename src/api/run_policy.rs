@@ -78,8 +78,8 @@ pub struct RunPolicy {
     #[schemars(range(min = 0, max = MAX_SECONDS))]
     pub active_deadline_seconds: Option<i64>,
 
-    /// Number of restarts after which the job fails. Counted over the whole life of the job: restarts of containers in
-    /// place and pods that the operator replaced. Unset: no limit. May be edited at any time.
+    /// Number of restarts after which the job fails: pods that the operator replaced, over the whole life of the job,
+    /// and restarts of containers in place, in the pods that are there. Unset: no limit. May be edited at any time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = MAX_RESTARTS))]
     pub backoff_limit: Option<i32>,
