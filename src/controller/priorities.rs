@@ -11,11 +11,11 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use tracing::warn;
 
-use crate::controller::context::Context;
+use crate::controller::queue::JobQueue;
 use crate::platform::logs::with_causes;
 
 /// Watches them for ever. Without the right to, as in an operator of one namespace, pods have no priorities.
-pub(super) async fn watch(client: Client, context: Arc<Context>) {
+pub(super) async fn watch(client: Client, queue: Arc<JobQueue>) {
     let events = watcher(Api::<PriorityClass>::all(client), watcher::Config::default()).default_backoff();
     let mut events = pin!(events);
     let mut classes = BTreeMap::new();
@@ -25,14 +25,14 @@ pub(super) async fn watch(client: Client, context: Arc<Context>) {
             // A list counts when it is complete: half of one would write to every group that the other half is about.
             Ok(Event::Init) => classes.clear(),
             Ok(Event::InitApply(class)) => insert(&mut classes, &class),
-            Ok(Event::InitDone) => context.settings.set_priorities(&classes),
+            Ok(Event::InitDone) => queue.set_priorities(&classes),
             Ok(Event::Apply(class)) => {
                 insert(&mut classes, &class);
-                context.settings.set_priorities(&classes);
+                queue.set_priorities(&classes);
             }
             Ok(Event::Delete(class)) => {
                 classes.remove(&class.name_any());
-                context.settings.set_priorities(&classes);
+                queue.set_priorities(&classes);
             }
             Err(error) if !told => {
                 warn!(

@@ -1,5 +1,6 @@
 //! The queue of jobs to be looked at, and the loop that empties it.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -61,6 +62,19 @@ impl JobQueue {
         let _all = unsynced.wait_for(Vec::is_empty).await;
     }
 
+    /// The priority classes of the cluster: `minResources` of any gang may depend on them.
+    pub(super) fn set_priorities(&self, classes: &BTreeMap<String, i32>) {
+        if self.context.settings.set_priorities(classes) {
+            self.all_changed();
+        }
+    }
+
+    fn all_changed(&self) {
+        for job in self.context.index.jobs().keys() {
+            self.job_changed(job);
+        }
+    }
+
     fn listen(&self) -> Option<UnboundedReceiver<NamespacedName>> {
         let (sender, receiver) = unbounded();
         self.sender.set(sender).ok().map(|()| receiver)
@@ -90,9 +104,7 @@ impl EventHandler for JobQueue {
                 "PodGroups are not served; is the gang scheduler installed?"
             );
         }
-        for job in self.context.index.jobs().keys() {
-            self.job_changed(job);
-        }
+        self.all_changed();
     }
 
     fn job_deleted(&self, uid: &str) {
@@ -246,5 +258,41 @@ fn panic_message(error: tokio::task::JoinError) -> String {
                 .unwrap_or_else(|| "without a message".into())
         }
         Err(error) => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::settings::CurrentSettings;
+    use crate::planner::Settings;
+    use crate::platform::events::EventSink;
+    use crate::platform::health::Health;
+    use crate::platform::metrics::Metrics;
+
+    #[tokio::test]
+    async fn all_jobs_are_looked_at_again_when_the_priority_classes_change() {
+        let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>("nothing is asked for")
+        });
+        let (client, metrics) = (kube::Client::new(nobody, "default"), Metrics::new().unwrap());
+        let (events, _publisher) = EventSink::start(client.clone(), None, metrics.clone());
+        let settings = CurrentSettings::new(Settings::default());
+        let context = Arc::new(Context::new(client, settings, metrics, events, Health::new(&[])));
+        for name in ["a", "b"] {
+            let job = json!({ "metadata": { "name": name, "namespace": "ns" }, "spec": { "pytorchReplicaSpecs": {} } });
+            let job = serde_json::from_str(&job.to_string()).unwrap();
+            context.index.jobs().feed(Event::Apply(job));
+        }
+        let queue = JobQueue::new(context);
+        let mut changed = queue.listen().unwrap();
+        for (value, expected) in [(1, vec!["a", "b"]), (1, vec![]), (2, vec!["a", "b"])] {
+            queue.set_priorities(&BTreeMap::from([("high".to_owned(), value)]));
+            let names: Vec<_> = std::iter::from_fn(|| changed.try_recv().ok().map(|job| job.name)).collect();
+            assert_eq!(names, expected, "{value}");
+        }
     }
 }

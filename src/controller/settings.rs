@@ -30,12 +30,14 @@ impl CurrentSettings {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Records the priority classes.
-    pub(super) fn set_priorities(&self, classes: &BTreeMap<String, i32>) {
+    /// Records the priority classes. Returns whether they are news.
+    pub(super) fn set_priorities(&self, classes: &BTreeMap<String, i32>) -> bool {
         let mut settings = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if settings.priorities != *classes {
+        let news = settings.priorities != *classes;
+        if news {
             Arc::make_mut(&mut settings).priorities.clone_from(classes);
         }
+        news
     }
 
     /// Records whether PodGroups are served. Returns whether that is news.
