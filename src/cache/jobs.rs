@@ -208,9 +208,9 @@ impl Jobs {
         if !listed && kept.zip(job.version()).is_some_and(|(kept, seen)| kept >= seen) {
             return Changed::default();
         }
-        if listed {
+        if listed && state.lists.ends_doubt(&key) {
             state.doubted.remove(&key);
-        } else if is_newer(Some(state.led_from), job.version()) {
+        } else if !listed && is_newer(Some(state.led_from), job.version()) {
             state.doubt(key.clone());
         }
         let replaced = old.filter(|old| old.uid() != job.uid());
@@ -258,7 +258,7 @@ impl State {
     /// The number of the doubt, if the job was not doubted before.
     fn doubt(&mut self, key: NamespacedName) -> Option<u64> {
         self.doubts += 1;
-        self.lists.overtaken(&key);
+        self.lists.doubted(&key);
         let before = self.doubted.insert(key, self.doubts);
         before.is_none().then_some(self.doubts)
     }

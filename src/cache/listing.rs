@@ -20,8 +20,10 @@ pub(super) struct Lists {
 pub(super) struct Listing {
     shown: HashSet<NamespacedName>,
     written: HashSet<NamespacedName>,
-    /// Of what the list may be too old to tell.
+    /// What is kept of them may be newer than the list.
     overtaken: HashSet<NamespacedName>,
+    /// The list may be older than the doubt.
+    doubted: HashSet<NamespacedName>,
     /// Whether it may have been made before this replica led.
     of_before: bool,
 }
@@ -74,11 +76,24 @@ impl Lists {
         self.overtaken(key);
     }
 
-    /// Something else than a list has told of an object, or made what is kept of it doubtful.
+    /// An answer has told of an object.
     pub(super) fn overtaken(&mut self, key: &NamespacedName) {
         for listing in self.open() {
             listing.overtaken.insert(key.clone());
         }
+    }
+
+    /// What is kept of an object is doubted.
+    pub(super) fn doubted(&mut self, key: &NamespacedName) {
+        for listing in self.open() {
+            listing.doubted.insert(key.clone());
+        }
+    }
+
+    /// Whether the list that is under way was asked for after the last doubt of an object.
+    pub(super) fn ends_doubt(&self, key: &NamespacedName) -> bool {
+        let listing = self.current.as_ref();
+        listing.is_some_and(|listing| !listing.doubted.contains(key))
     }
 
     fn open(&mut self) -> impl Iterator<Item = &mut Listing> {

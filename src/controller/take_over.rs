@@ -37,7 +37,7 @@ pub(crate) async fn doubt_what_is_older(options: &Options, context: &Context) {
             None
         }
         Err(_) => {
-            warn!(waited = ?KNOWN_WITHIN, "{UNKNOWN}");
+            warn!(seconds = KNOWN_WITHIN.as_secs(), "{UNKNOWN}");
             None
         }
     };
