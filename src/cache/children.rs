@@ -67,9 +67,9 @@ impl<T: Fact> Children<T> {
         (jobs, self.restored)
     }
 
-    /// The watch has failed.
-    pub(super) fn watch_failed(&mut self) {
-        self.lists.watch_failed();
+    /// The watch is about to ask again after an error.
+    pub(super) fn watch_asks_again(&mut self) {
+        self.lists.watch_asks_again();
     }
 
     /// The watch shows an object. Returns the jobs concerned.
@@ -451,27 +451,14 @@ mod tests {
         let deleted = |children: &mut Children<_>| children.delete_asked(&job, "worker", "1", Instant::now());
         let begins = |children: &mut Children<_>| children.lists.begin();
         let written = |children: &mut Children<_>| children.written(pod("worker", "1", 53, Some("j")), Instant::now());
-        let fails = |children: &mut Children<_>| children.watch_failed();
-        let resumes = |children: &mut Children<_>| {
-            children.feed(Event::Apply(()), |()| pod("other", "2", 51, Some("j")));
-        };
+        let asks = |children: &mut Children<_>| children.watch_asks_again();
         let cases: [(&str, &[Step<'_>], u64, bool); 10] = [
             ("as it was", &[&begins], 50, false),
+            ("written before the watch failed", &[&written, &asks, &begins], 50, true),
+            ("written since the watch failed", &[&asks, &written, &begins], 50, false),
             (
-                "written before the watch failed",
-                &[&written, &fails, &begins],
-                50,
-                true,
-            ),
-            (
-                "written since the watch failed",
-                &[&fails, &written, &begins],
-                50,
-                false,
-            ),
-            (
-                "written before the watch failed for the last time",
-                &[&fails, &written, &resumes, &fails, &begins],
+                "written before the watch asked for the last time",
+                &[&asks, &written, &asks, &begins],
                 50,
                 true,
             ),

@@ -152,11 +152,11 @@ impl Index {
         jobs
     }
 
-    /// The watch of a kind has failed.
-    pub(crate) fn watch_failed(&self, kind: ChildKind) {
+    /// The watch of a kind is about to ask again after an error.
+    pub(crate) fn watch_asks_again(&self, kind: ChildKind) {
         match kind {
-            ChildKind::Pod => self.pods().watch_failed(),
-            kind => self.others(kind).watch_failed(),
+            ChildKind::Pod => self.pods().watch_asks_again(),
+            kind => self.others(kind).watch_asks_again(),
         }
     }
 

@@ -99,9 +99,9 @@ impl Jobs {
         }
     }
 
-    /// The watch has failed.
-    pub(crate) fn watch_failed(&self) {
-        self.state().lists.watch_failed();
+    /// The watch is about to ask again after an error.
+    pub(crate) fn watch_asks_again(&self) {
+        self.state().lists.watch_asks_again();
     }
 
     /// The API server has answered with the job as it is stored, or as good as. A job that the watch has shown gone, or
@@ -462,7 +462,7 @@ mod tests {
         assert_eq!((version(&jobs), jobs.restored().is_cancelled()), (Some(6), false));
 
         // The list is asked for before it begins.
-        jobs.watch_failed();
+        jobs.watch_asks_again();
         jobs.answered(job("u", 7));
         jobs.doubt(&key());
         jobs.feed(Event::Init);

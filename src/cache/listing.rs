@@ -7,8 +7,8 @@ use crate::defects::{Defect, back};
 
 /// The list that is under way, and the one that may come next.
 ///
-/// A list shows what was stored when it was asked for, and begins to arrive later. So what we write counts from the
-/// failure of the watch on: nothing tells when the list after it is asked for.
+/// A list shows what was stored when it was asked for, and begins to arrive later. So what we write counts from when it
+/// is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     current: Option<Listing>,
@@ -29,11 +29,9 @@ pub(super) struct Listing {
 }
 
 impl Lists {
-    /// The watch failed, and a list may follow.
-    pub(super) fn watch_failed(&mut self) {
-        if !back(Defect::LateList) {
-            self.next.get_or_insert_default();
-        }
+    /// The watch is about to ask again after an error, and a list may answer it.
+    pub(super) fn watch_asks_again(&mut self) {
+        self.next = (!back(Defect::LateList)).then(Listing::default);
     }
 
     /// The watch goes on where it was.

@@ -4,9 +4,10 @@ use std::fmt::Debug;
 use std::future::ready;
 use std::mem::replace;
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use kube::Api;
 use kube::api::Resource;
 use kube::runtime::utils::Backoff;
@@ -51,8 +52,8 @@ pub(crate) trait EventHandler: Send + Sync + 'static {
 pub(crate) async fn jobs(api: Api<StoredJob>, index: Arc<Index>, handler: Arc<impl EventHandler>, metrics: Metrics) {
     let store = index.jobs().store();
     let config = watcher::Config::default().page_size(JOBS_PAGE);
-    let failed = || index.jobs().watch_failed();
-    run("pytorchjobs", api, config, &metrics.clone(), failed, |event| {
+    let asks_again = || index.jobs().watch_asks_again();
+    run("pytorchjobs", api, config, &metrics.clone(), asks_again, |event| {
         let Some(event) = event else { return false };
         if let Event::InitApply(job) | Event::Apply(job) = &event {
             tell_undecodable(job, &metrics);
@@ -94,8 +95,8 @@ pub(crate) async fn children(
     handler: Arc<impl EventHandler>,
     metrics: Metrics,
 ) {
-    let failed = || index.watch_failed(kind);
-    run(kind.plural(), api, ours(), &metrics.clone(), failed, |event| {
+    let asks_again = || index.watch_asks_again(kind);
+    run(kind.plural(), api, ours(), &metrics.clone(), asks_again, |event| {
         if event.is_none() && !kind.is_pod_group() {
             return false;
         }
@@ -124,8 +125,14 @@ fn ours() -> watcher::Config {
 }
 
 /// A watch whose lists are streams, which arrive one object at a time and cost the API server least. Where it does not
-/// stream lists, or a stream ends before the list is complete, they go by pages from then on.
-fn events<K>(kind: &'static str, api: Api<K>, config: watcher::Config) -> impl Stream<Item = watcher::Result<Event<K>>>
+/// stream lists, or a stream ends before the list is complete, they go by pages from then on. `asks_again` is called
+/// before each request that follows an error: a list may answer it.
+fn events<K>(
+    kind: &'static str,
+    api: Api<K>,
+    config: watcher::Config,
+    asks_again: impl Fn(),
+) -> impl Stream<Item = watcher::Result<Event<K>>>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -138,16 +145,24 @@ where
     let by_pages = watch(api.clone(), config.clone());
     let streamed = watch(api, config.streaming_lists());
     let mut lists = StreamedLists::default();
-    streamed
-        .take_while(move |event| {
-            let streams = lists.go_on(event);
-            if !streams {
-                info!(kind, "the API server does not stream the list: listing by pages");
-            }
-            ready(streams)
-        })
-        .chain(by_pages)
-        .backoff(WatchBackoff::default())
+    let streamed = streamed.take_while(move |event| {
+        let streams = lists.go_on(event);
+        if !streams {
+            info!(kind, "the API server does not stream the list: listing by pages");
+        }
+        ready(streams)
+    });
+    let (mut events, mut failed) = (Box::pin(streamed.chain(by_pages)), false);
+    let events = stream::poll_fn(move |context| {
+        // The pause is over.
+        if replace(&mut failed, false) {
+            asks_again();
+        }
+        let event = task::ready!(events.as_mut().poll_next(context));
+        failed = matches!(event, Some(Err(_)));
+        Poll::Ready(event)
+    });
+    events.backoff(WatchBackoff::default())
 }
 
 /// Whether the API server streams lists: Kubernetes does since 1.34, and before with the feature gate `WatchList`.
@@ -189,23 +204,19 @@ impl Backoff for WatchBackoff {
 }
 
 /// Runs one watch forever. Its errors end here: the stream backs off and resumes by itself. Where the API server does
-/// not know the kind there is no event, and `on_event` says whether that is as it may be. `failed` is told of each error
-/// before anything else is asked for.
+/// not know the kind there is no event, and `on_event` says whether that is as it may be.
 async fn run<K>(
     kind: &'static str,
     api: Api<K>,
     config: watcher::Config,
     metrics: &Metrics,
-    failed: impl Fn(),
+    asks_again: impl Fn(),
     mut on_event: impl FnMut(Option<Event<K>>) -> bool,
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut events = std::pin::pin!(events(kind, api, config));
+    let mut events = std::pin::pin!(events(kind, api, config, asks_again));
     while let Some(event) = events.next().await {
-        if event.is_err() {
-            failed();
-        }
         match event {
             Ok(event) => {
                 if matches!(event, Event::InitDone) {
@@ -283,7 +294,7 @@ mod tests {
             async move { Ok::<_, std::convert::Infallible>(http::Response::builder().status(code).body(body).unwrap()) }
         });
         let api = Api::<ObjectView>::all_with(kube::Client::new(service, "default"), &ChildKind::Pod);
-        let mut events = std::pin::pin!(events("pods", api, ours()));
+        let mut events = std::pin::pin!(events("pods", api, ours(), || ()));
         let mut shown = Vec::new();
         loop {
             match events.next().await.unwrap() {
