@@ -81,28 +81,6 @@ impl Fact for Pod {
     }
 }
 
-impl Fact for Child {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn uid(&self) -> &str {
-        &self.uid
-    }
-
-    fn terminating(&self) -> bool {
-        self.terminating
-    }
-
-    fn terminate(&mut self) {
-        self.terminating = true;
-    }
-
-    fn inherit(&mut self, earlier: Option<&Self>) {
-        self.terminating |= earlier.is_some_and(|earlier| earlier.terminating);
-    }
-}
-
 impl Index {
     fn pods(&self) -> MutexGuard<'_, Children<Pod>> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)
@@ -128,6 +106,11 @@ impl Index {
     /// Feeds a watch event of a kind. Returns the jobs concerned.
     pub(crate) fn feed(&self, kind: ChildKind, event: Event<ObjectView>) -> Vec<NamespacedName> {
         let gone = match &event {
+            // If etcd was restored, pods are back that a newer version of their job has no use for.
+            Event::Init if kind == ChildKind::Pod => {
+                self.jobs.doubt_all();
+                false
+            }
             Event::Delete(object) => !self.is_deleting(kind, object),
             Event::InitDone => true,
             _ => false,
@@ -202,8 +185,8 @@ impl Index {
     pub(crate) fn ended_before_leading(&self, owner: &JobId) -> Vec<(String, String)> {
         let pods = self.pods();
         let ended = |pod: &&Pod| pod.finished() || pod.failed_in_place() || pod.disrupted;
-        let ended = pods.before_leading(owner).filter(ended);
-        ended.map(|pod| (pod.name.clone(), pod.uid.clone())).collect()
+        let named = |pod: &Pod| (pod.name.clone(), pod.uid.clone());
+        pods.before_leading(owner).filter(ended).map(named).collect()
     }
 
     /// We created an object, or found that we had.
@@ -381,6 +364,21 @@ mod tests {
             assert!(gone.iter().all(|pod| pod.name == "pod"));
             assert_eq!(gone.iter().map(|pod| pod.ours).collect::<Vec<_>>(), stopped);
         }
+    }
+
+    #[test]
+    fn a_new_list_of_pods_may_tell_of_a_restore_before_one_of_jobs_does_so_jobs_are_doubted() {
+        let index = Index::default();
+        let job = serde_json::json!({ "metadata": { "name": "job", "namespace": "ns", "uid": "u", "resourceVersion": "5" },
+            "spec": { "pytorchReplicaSpecs": {} } });
+        index
+            .jobs()
+            .feed(Event::Apply(serde_json::from_str(&job.to_string()).unwrap()));
+        let certain = || index.jobs().is_certain(&NamespacedName::new("ns", "job"));
+        index.feed(ChildKind::Service, Event::Init);
+        assert!(certain());
+        index.feed(ChildKind::Pod, Event::Init);
+        assert!(!certain());
     }
 
     #[test]

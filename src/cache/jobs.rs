@@ -142,6 +142,14 @@ impl Jobs {
         Doubt(self.get(key).and_then(|_| state.doubt(key.clone())))
     }
 
+    /// What is kept of any job may not be what is stored.
+    pub(crate) fn doubt_all(&self) {
+        let mut state = self.state();
+        for job in self.store.state() {
+            state.doubt(job.key());
+        }
+    }
+
     /// There was no reason for this doubt: what is kept of the job is what was stored when it was raised.
     pub(crate) fn trust(&self, key: &NamespacedName, doubt: &Doubt) {
         let mut state = self.state();

@@ -2,6 +2,7 @@
 
 use crate::cache::by_owner::Fact;
 use crate::cache::key::NamespacedName;
+use crate::planner::Child;
 
 /// The job that controls an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,5 +30,27 @@ impl<T: Fact> Observed<T> {
     /// Its namespace and name.
     pub(super) fn key(&self) -> NamespacedName {
         NamespacedName::new(&self.namespace, self.fact.name())
+    }
+}
+
+impl Fact for Child {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    fn terminating(&self) -> bool {
+        self.terminating
+    }
+
+    fn terminate(&mut self) {
+        self.terminating = true;
+    }
+
+    fn inherit(&mut self, earlier: Option<&Self>) {
+        self.terminating |= earlier.is_some_and(|earlier| earlier.terminating);
     }
 }
