@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What the time of a job was spent on, from when the operator first saw it. Written when the job begins to wait, to
-/// run, to stall or to be suspended, when it starts again, and when it ends; what has passed since then is not in it, so
-/// that time alone causes no write. Ours.
+/// run, to stall or to be suspended, when it starts again, and when it ends; what has passed since then is not in it,
+/// so that time alone causes no write. Ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Accounting {

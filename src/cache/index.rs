@@ -180,8 +180,8 @@ impl Index {
         self.jobs.led_from(version);
     }
 
-    /// Name and UID of the pods of the job that have ended, failed in place or were disrupted, and were last seen before
-    /// this replica led.
+    /// Name and UID of the pods of the job that have ended, failed in place or were disrupted, and were last seen
+    /// before this replica led.
     pub(crate) fn ended_before_leading(&self, owner: &JobId) -> Vec<(String, String)> {
         let pods = self.pods();
         let ended = |pod: &&Pod| pod.finished() || pod.failed_in_place() || pod.disrupted;

@@ -58,8 +58,8 @@ impl Lists {
         self.current.take()
     }
 
-    /// A list shows an object, if one is under way. Whether it knows best of it: what was kept of it before is no newer,
-    /// unless etcd was restored.
+    /// A list shows an object, if one is under way. Whether it knows best of it: what was kept of it before is no
+    /// newer, unless etcd was restored.
     pub(super) fn shows(&mut self, key: &NamespacedName) -> bool {
         let Some(listing) = &mut self.current else { return false };
         listing.shown.insert(key.clone());

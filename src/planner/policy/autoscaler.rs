@@ -11,8 +11,8 @@ use crate::planner::world::World;
 
 const KIND: ChildKind = ChildKind::HorizontalPodAutoscaler;
 
-/// Creates the autoscaler if the job asks for one, or writes into it what the job asks for now. Deletes the one of a job
-/// that asks for none.
+/// Creates the autoscaler if the job asks for one, or writes into it what the job asks for now. Deletes the one of a
+/// job that asks for none.
 #[must_use]
 pub(crate) fn reconcile(world: &World<'_>) -> Option<Action> {
     let Some(wanted) = autoscaler::spec(world.job) else {
