@@ -7,7 +7,6 @@ use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
 use crate::api::ChildKind;
-use crate::cache::by_owner::Fact;
 use crate::cache::children::Children;
 use crate::cache::departures::Departures;
 use crate::cache::jobs::Jobs;
@@ -47,38 +46,6 @@ pub(crate) struct Snapshot {
     pub others: Vec<Child>,
     /// Whether the watch has yet to show one of our writes.
     pub unconfirmed: bool,
-}
-
-impl Fact for Pod {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn uid(&self) -> &str {
-        &self.uid
-    }
-
-    fn terminating(&self) -> bool {
-        self.terminating
-    }
-
-    fn terminate(&mut self) {
-        self.terminating = true;
-    }
-
-    // A request with no grace, as the kubelet makes once the containers have ended, hides the time of the first one.
-    // Who saw the pod before knows better.
-    fn inherit(&mut self, earlier: Option<&Self>) {
-        if let Some(progress) = &mut self.progress {
-            progress.inherit(earlier.and_then(|earlier| earlier.progress.as_deref()), clock::now());
-        }
-        let Some(earlier) = earlier else { return };
-        self.terminating |= earlier.terminating;
-        let ended_before = earlier.deletion_requested.is_none() && earlier.succeeded();
-        self.deletion_requested = earlier
-            .deletion_requested
-            .or_else(|| self.deletion_requested.filter(|_| !ended_before));
-    }
 }
 
 impl Index {

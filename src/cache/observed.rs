@@ -2,7 +2,8 @@
 
 use crate::cache::by_owner::Fact;
 use crate::cache::key::NamespacedName;
-use crate::planner::Child;
+use crate::planner::{Child, Pod};
+use crate::platform::clock;
 
 /// The job that controls an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,38 @@ impl<T: Fact> Observed<T> {
     /// Its namespace and name.
     pub(super) fn key(&self) -> NamespacedName {
         NamespacedName::new(&self.namespace, self.fact.name())
+    }
+}
+
+impl Fact for Pod {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    fn terminating(&self) -> bool {
+        self.terminating
+    }
+
+    fn terminate(&mut self) {
+        self.terminating = true;
+    }
+
+    // A request with no grace, as the kubelet makes once the containers have ended, hides the time of the first one.
+    // Who saw the pod before knows better.
+    fn inherit(&mut self, earlier: Option<&Self>) {
+        if let Some(progress) = &mut self.progress {
+            progress.inherit(earlier.and_then(|earlier| earlier.progress.as_deref()), clock::now());
+        }
+        let Some(earlier) = earlier else { return };
+        self.terminating |= earlier.terminating;
+        let ended_before = earlier.deletion_requested.is_none() && earlier.succeeded();
+        self.deletion_requested = earlier
+            .deletion_requested
+            .or_else(|| self.deletion_requested.filter(|_| !ended_before));
     }
 }
 
