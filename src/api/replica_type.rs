@@ -56,6 +56,15 @@ impl Replica {
         Self { type_, index }
     }
 
+    /// Its place among the pods of the job: the Master has rank 0, or without one worker 0.
+    #[must_use]
+    pub const fn rank(self, has_master: bool) -> u32 {
+        match self.type_ {
+            ReplicaType::Worker if has_master => self.index + 1,
+            _ => self.index,
+        }
+    }
+
     /// Name of its pod and of its service in the job of this name.
     #[must_use]
     pub fn name(self, job: &str) -> String {

@@ -48,7 +48,8 @@ fn static_rendezvous(
     port: u64,
 ) -> [(&'static str, String); 7] {
     let address = Replica::new(ReplicaType::Master, 0).name(job);
-    let rank = rank(role, index).to_string();
+    // Of the pod; torchrun multiplies by the processes itself.
+    let rank = Replica::new(role, index).rank(true).to_string();
     let port = port.to_string();
     [
         (env::MASTER_PORT, port.clone()),
@@ -59,16 +60,6 @@ fn static_rendezvous(
         (env::RANK, rank.clone()),
         (env::PET_NODE_RANK, rank),
     ]
-}
-
-/// Rank of the pod among the pods; torchrun multiplies by the processes itself.
-/// `RANK`.
-#[must_use]
-pub(crate) const fn rank(role: ReplicaType, index: u32) -> u32 {
-    match role {
-        ReplicaType::Master => index,
-        ReplicaType::Worker => index + 1,
-    }
 }
 
 /// All pods times the processes of each, where that is a number; auto, cpu and gpu count as one, as in Kubeflow.

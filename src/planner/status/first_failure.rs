@@ -9,8 +9,7 @@ use std::cmp::Reverse;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::api::{FailureClass, FirstFailure, Replica, ReplicaType, Standing, names};
-use crate::planner::build::env;
+use crate::api::{FailureClass, FirstFailure, ReplicaType, Standing, names};
 use crate::planner::child::Pod;
 use crate::planner::failure::Failure;
 use crate::planner::status::conditions::stored_time;
@@ -137,17 +136,10 @@ impl<'a> Ended<'a> {
     }
 }
 
-/// Its place among the pods. Without a Master, workers begin with 0.
-fn rank(world: &World<'_>, replica: Replica) -> u32 {
-    match world.job.spec.replica(ReplicaType::Master) {
-        Some(_) => env::rank(replica.type_, replica.index),
-        None => replica.index,
-    }
-}
-
 fn describe(world: &World<'_>, ended: &Ended<'_>) -> FirstFailure {
     let pod = ended.pod;
     let stall = stalls::cause_of(world, pod);
+    let has_master = world.job.spec.replica(ReplicaType::Master).is_some();
     let failure = ended.failure.cloned().unwrap_or_default();
     let class = stall.as_ref().map(|_| names::STALLED.to_owned());
     let replica = world.replica_of(&pod.name);
@@ -156,7 +148,7 @@ fn describe(world: &World<'_>, ended: &Ended<'_>) -> FirstFailure {
         pod: pod.name.clone(),
         replica_type: replica.map(|replica| replica.type_.key().to_owned()),
         index: replica.and_then(|replica| number(replica.index)),
-        rank: replica.and_then(|replica| number(rank(world, replica))),
+        rank: replica.and_then(|replica| number(replica.rank(has_master))),
         node: failure
             .node
             .or_else(|| pod.node.clone().filter(|_| stall.is_some()))

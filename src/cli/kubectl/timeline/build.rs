@@ -139,16 +139,11 @@ fn replicas(observation: &Observation, job: &PyTorchJob, told: &[Told], known: T
         };
         Row {
             name: format!("{}-{}", replica.type_.label(), replica.index),
-            rank: Some(rank(replica, has_master)),
+            rank: Some(replica.rank(has_master)),
             ..known.row()
         }
     };
     all.into_iter().map(row).collect()
-}
-
-/// The Master has rank 0, or without one worker 0.
-fn rank(replica: Replica, has_master: bool) -> u32 {
-    replica.index + u32::from(has_master && replica.type_ == ReplicaType::Worker)
 }
 
 #[cfg(test)]
