@@ -18,7 +18,7 @@ use crate::api::ConditionType;
 use crate::cache::key::{NamespacedName, is_newer};
 use crate::cache::listing::Lists;
 use crate::cache::stored_job::StoredJob;
-use crate::planner::state;
+use crate::planner::{managed_elsewhere, state};
 
 /// All jobs.
 #[derive(Debug)]
@@ -192,14 +192,18 @@ impl Jobs {
         keys
     }
 
-    /// How many jobs are in each state. One that nobody has looked at is in none.
+    /// How many jobs are in each state. One that nobody has looked at is in none. One that another controller runs
+    /// counts once that one has written a state, and not before: nobody here will look at it.
     pub(crate) fn by_state(&self) -> BTreeMap<&'static str, usize> {
         const NONE: &str = "None";
         let states = ConditionType::ALL.map(ConditionType::as_str).into_iter();
         let mut jobs: BTreeMap<_, _> = states.chain([NONE]).map(|state| (state, 0)).collect();
         for job in self.store.state() {
-            let state = job.status().and_then(state).map_or(NONE, ConditionType::as_str);
-            *jobs.entry(state).or_default() += 1;
+            let state = job.status().and_then(state).map(ConditionType::as_str);
+            let none = || (!is_managed_elsewhere(&job)).then_some(NONE);
+            if let Some(state) = state.or_else(none) {
+                *jobs.entry(state).or_default() += 1;
+            }
         }
         jobs
     }
@@ -277,6 +281,10 @@ impl State {
     }
 }
 
+fn is_managed_elsewhere(job: &StoredJob) -> bool {
+    matches!(job, StoredJob::Decoded(job) if managed_elsewhere(job))
+}
+
 /// The name by which the store knows a job.
 fn reference(job: &NamespacedName) -> ObjectRef<StoredJob> {
     ObjectRef::new(&job.name).within(&job.namespace)
@@ -303,19 +311,29 @@ mod tests {
         jobs.get(&key()).and_then(|job| job.version())
     }
 
+    fn with_conditions(name: &str, conditions: &[(&str, &str)], run_policy: &serde_json::Value) -> StoredJob {
+        let condition = |(type_, status): &(&str, &str)| json!({ "type": type_, "status": status });
+        let conditions: Vec<_> = conditions.iter().map(condition).collect();
+        let job = json!({
+            "metadata": { "name": name, "namespace": "ns", "uid": name, "resourceVersion": "1" },
+            "spec": { "pytorchReplicaSpecs": {}, "runPolicy": run_policy }, "status": { "conditions": conditions },
+        });
+        serde_json::from_str(&job.to_string()).unwrap()
+    }
+
+    fn counted(jobs: impl IntoIterator<Item = StoredJob>) -> Vec<(&'static str, usize)> {
+        let all = Jobs::default();
+        for job in jobs {
+            all.feed(Event::Apply(job));
+        }
+        let counted = all.by_state().into_iter();
+        counted.filter(|(_, jobs)| *jobs > 0).collect()
+    }
+
     #[test]
     fn jobs_are_counted_by_the_state_that_the_column_shows() {
-        let jobs = Jobs::default();
-        let with = |name: &str, conditions: &[(&str, &str)]| -> StoredJob {
-            let condition = |(type_, status): &(&str, &str)| json!({ "type": type_, "status": status });
-            let conditions: Vec<_> = conditions.iter().map(condition).collect();
-            let job = json!({
-                "metadata": { "name": name, "namespace": "ns", "uid": name, "resourceVersion": "1" },
-                "spec": { "pytorchReplicaSpecs": {} }, "status": { "conditions": conditions },
-            });
-            serde_json::from_str(&job.to_string()).unwrap()
-        };
-        for job in [
+        let with = |name: &str, conditions: &[(&str, &str)]| with_conditions(name, conditions, &json!({}));
+        let states = counted([
             with("new", &[]),
             with("running", &[("Created", "True"), ("Running", "True")]),
             with(
@@ -326,12 +344,20 @@ mod tests {
                 "done",
                 &[("Created", "True"), ("Running", "False"), ("Succeeded", "True")],
             ),
-        ] {
-            jobs.feed(Event::Apply(job));
-        }
-        let counted = jobs.by_state();
-        let states: Vec<_> = counted.into_iter().filter(|(_, jobs)| *jobs > 0).collect();
+        ]);
         assert_eq!(states, [("None", 1), ("Running", 2), ("Succeeded", 1)]);
+    }
+
+    #[test]
+    fn a_job_of_another_controller_is_not_one_that_nobody_has_looked_at_and_counts_by_the_state_that_it_is_given() {
+        let of = |manager: &str| json!({ "managedBy": manager });
+        let elsewhere = of("kueue.x-k8s.io/multikueue");
+        let states = counted([
+            with_conditions("dispatched", &[], &elsewhere),
+            with_conditions("reported", &[("Running", "True")], &elsewhere),
+            with_conditions("ours", &[], &of("kubeflow.org/training-operator")),
+        ]);
+        assert_eq!(states, [("None", 1), ("Running", 1)]);
     }
 
     #[test]
