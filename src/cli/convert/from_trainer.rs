@@ -152,10 +152,8 @@ impl Source {
     fn template(&mut self, node: &mut Parts) -> Result<Value, Misfit> {
         let path = node.path("template");
         let mut template = node.take("template").unwrap_or_default();
-        let (index, mut container) = template::take_container(&mut template, NODE).ok_or_else(|| Misfit {
-            field: format!("{path}.spec.containers"),
-            message: format!("none is called {NODE}, so nothing says which one trains"),
-        })?;
+        let taken = template::take_container(&mut template, NODE);
+        let (index, mut container) = taken.ok_or_else(|| template::no_container(&path, NODE))?;
         for (field, name) in [
             ("image", "image"),
             ("command", "command"),

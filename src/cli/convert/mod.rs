@@ -16,20 +16,21 @@ mod to_trainer;
 mod unsupported;
 
 use std::error::Error;
+use std::fmt;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::api::UnknownPodFields;
 use crate::api::structural::{Misfit, schema_of_jobs};
-use crate::cli::convert::names::{API_VERSION, CLUSTER_RUNTIME, RUNTIME, TRAIN_JOB};
+use crate::api::{ConditionType, UnknownPodFields, names as kubeflow};
+use crate::cli::convert::names::{API_VERSION, CLUSTER_RUNTIME, COMPLETE, FAILED, RUNTIME, TRAIN_JOB};
 use crate::cli::convert::parts::Converted;
 use crate::cli::files::{self, Contents, Object};
 use crate::cli::manifest::{Document, decode, is_job, without_nulls};
 use crate::cli::offline::{Format, Report, printed, validate};
 
-/// Converts every PyTorchJob and every `TrainJob`; these need their runtimes beside them. Nothing is printed on
-/// standard output if a job is invalid.
+/// Converts every PyTorchJob and every `TrainJob` that has not finished; these need their runtimes beside them. Nothing
+/// is printed on standard output if a job is invalid.
 pub(super) fn convert(
     paths: &[PathBuf],
     objects: &[Object],
@@ -41,7 +42,10 @@ pub(super) fn convert(
     let mut converted = Vec::new();
     let mut found = false;
     for object in objects {
-        let result = if is_job(&object.value) {
+        let result = if let Some(remark) = finished(object) {
+            report.remarks.push(remark);
+            Vec::new()
+        } else if is_job(&object.value) {
             from_kubeflow(&schema, object, &mut report)?
         } else if is(object, TRAIN_JOB) {
             to_kubeflow(&schema, object, objects, &mut report)?
@@ -70,17 +74,24 @@ pub(super) fn convert(
 /// The objects that a PyTorchJob becomes. Faults and losses go into the report.
 fn from_kubeflow(schema: &Value, object: &Object, report: &mut Report) -> Result<Vec<Value>, Box<dyn Error>> {
     let document = decode(schema, object.origin.as_deref(), &object.place, object.value.clone());
-    let title = document.title.clone();
+    let (title, started) = (document.title.clone(), document.started);
     let job = document.job.clone();
     if !is_valid(document, report)? {
         return Ok(Vec::new());
     }
-    let Some(job) = job else { return Ok(Vec::new()) };
-    Ok(said(
-        &title,
-        to_trainer::convert(&job, without_nulls(&object.value)),
-        report,
-    ))
+    let Some(job) = job else {
+        report.remarks.push(not_converted(&title, "it cannot be read"));
+        return Ok(Vec::new());
+    };
+    match to_trainer::convert(&job, without_nulls(&object.value)) {
+        // It goes on whatever is wrong with it.
+        Err(faults) if started => {
+            let faults = faults.iter().map(|fault| not_converted(&title, fault));
+            report.remarks.extend(faults);
+            Ok(Vec::new())
+        }
+        result => Ok(said(&title, result, report)),
+    }
 }
 
 /// The PyTorchJob that a `TrainJob` becomes.
@@ -139,6 +150,31 @@ fn said(title: &str, result: Result<Converted, Vec<Misfit>>, report: &mut Report
             Vec::new()
         }
     }
+}
+
+/// What is said of a job that has finished: what it becomes would run again.
+fn finished(object: &Object) -> Option<String> {
+    let (kind, outcomes) = if is_job(&object.value) {
+        (
+            kubeflow::KIND,
+            [ConditionType::Succeeded, ConditionType::Failed].map(ConditionType::as_str),
+        )
+    } else if is(object, TRAIN_JOB) {
+        (TRAIN_JOB, [COMPLETE, FAILED])
+    } else {
+        return None;
+    };
+    let conditions = object.value["status"]["conditions"].as_array()?;
+    let is_outcome = |condition: &Value| {
+        condition["status"] == "True" && outcomes.iter().any(|outcome| condition["type"] == *outcome)
+    };
+    let why = "it has finished, and would run again; remove its status to convert it nonetheless";
+    let finished = conditions.iter().any(is_outcome);
+    finished.then(|| not_converted(&object.title(kind), why))
+}
+
+fn not_converted(title: &str, why: impl fmt::Display) -> String {
+    format!("{title}: not converted: {why}")
 }
 
 fn is(object: &Object, kind: &str) -> bool {

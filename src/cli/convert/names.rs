@@ -12,6 +12,10 @@ pub(super) const TRAIN_JOB: &str = "TrainJob";
 pub(super) const RUNTIME: &str = "TrainingRuntime";
 /// The kind of a runtime for all namespaces, which a `TrainJob` means by default.
 pub(super) const CLUSTER_RUNTIME: &str = "ClusterTrainingRuntime";
+/// Type of the condition of a job that has succeeded.
+pub(super) const COMPLETE: &str = "Complete";
+/// Type of the condition of a job that has failed.
+pub(super) const FAILED: &str = "Failed";
 /// `managedBy` of jobs that Trainer itself runs, also the default.
 pub(super) const MANAGED_BY: &str = "trainer.kubeflow.org/trainjob-controller";
 /// Name of the replicated job that trains, and what its training container has to be called.

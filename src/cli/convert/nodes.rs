@@ -32,8 +32,14 @@ pub(super) struct Nodes {
     pub restarts: Restarts,
 }
 
-/// Takes the replicas: their number, and the template of the first role.
+/// Takes the replicas: their number, and the template of the first role. Of none, which only a job has that is stored
+/// already, nothing can be made.
 pub(super) fn taken(job: &PyTorchJob, parts: &mut Parts, losses: &mut Vec<Loss>) -> Result<Nodes, Vec<Misfit>> {
+    let number = job.spec.total_replicas();
+    if number == 0 {
+        let (field, message) = ("spec.pytorchReplicaSpecs".into(), "there are no replicas".into());
+        return Err(vec![Misfit { field, message }]);
+    }
     let mut roles: Vec<(ReplicaType, Parts)> = Vec::new();
     for role in ReplicaType::ALL {
         let path = format!("spec.pytorchReplicaSpecs.{}", role.key());
@@ -61,7 +67,6 @@ pub(super) fn taken(job: &PyTorchJob, parts: &mut Parts, losses: &mut Vec<Loss>)
         losses.extend(different.into_iter().map(unsupported::second_template));
     }
     let trainer = trainer(job, &mut template, &roles[0].1.path("template"), parts, losses);
-    let number = job.spec.total_replicas();
     Ok(Nodes {
         number,
         trainer,
@@ -74,6 +79,9 @@ pub(super) fn taken(job: &PyTorchJob, parts: &mut Parts, losses: &mut Vec<Loss>)
 fn own_template(replica: &mut Parts, losses: &mut Vec<Loss>) -> Result<Value, Misfit> {
     let path = replica.path("template");
     let mut template = replica.take("template").unwrap_or_default();
+    if !template::has_container(&template, CONTAINER) {
+        return Err(template::no_container(&path, CONTAINER));
+    }
     let restart_policy = template["spec"]
         .as_object_mut()
         .and_then(|spec| spec.remove("restartPolicy"));

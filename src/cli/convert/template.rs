@@ -50,6 +50,20 @@ fn containers(template: &mut Value) -> Option<&mut Vec<Value>> {
     template.pointer_mut("/spec/containers")?.as_array_mut()
 }
 
+/// Whether there is a container of this name.
+pub(super) fn has_container(template: &Value, name: &str) -> bool {
+    let containers = template["spec"]["containers"].as_array();
+    containers.is_some_and(|containers| containers.iter().any(|container| container["name"] == name))
+}
+
+/// The fault of a template without the container that trains.
+pub(super) fn no_container(path: &str, name: &str) -> Misfit {
+    Misfit {
+        field: format!("{path}.spec.containers"),
+        message: format!("none is called {name}, so nothing says which one trains"),
+    }
+}
+
 /// Removes the container of this name from the template's list, to be put back by [`insert_container`].
 pub(super) fn take_container(template: &mut Value, name: &str) -> Option<(usize, Value)> {
     let containers = containers(template)?;

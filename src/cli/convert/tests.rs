@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use crate::api::structural::schema_of_jobs;
 use crate::api::{PyTorchJob, ReplicaType, UnknownPodFields};
 use crate::cli::convert::parts::{Converted, Loss, differences};
-use crate::cli::convert::{from_trainer, to_trainer};
+use crate::cli::convert::{convert, from_trainer, to_trainer};
+use crate::cli::files::Object;
 use crate::cli::manifest::decode;
+use crate::cli::offline::{Format, Report};
 use crate::cli::place::Place;
 use crate::planner::problems;
 
@@ -289,4 +291,125 @@ proptest! {
         let again = to_trainer::convert(&valid(result).unwrap(), result.clone()).unwrap();
         prop_assert_eq!(&back_of(&again.objects).objects[0], result);
     }
+}
+
+/// What `convert` says of these objects, and what it prints.
+fn said(objects: &[Value]) -> (Report, Vec<Value>) {
+    let read = objects.iter().map(|value| Object {
+        origin: None,
+        place: Place::default(),
+        value: value.clone(),
+    });
+    let read: Vec<Object> = read.collect();
+    let report = convert(&[], &read, UnknownPodFields::Refused, Format::Json).unwrap();
+    let list: Value = serde_json::from_str(&report.output).unwrap_or_default();
+    let items = list["items"].as_array().cloned().unwrap_or_default();
+    (report, items)
+}
+
+fn job(name: &str) -> Value {
+    let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": "i" }] } });
+    json!({
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "PyTorchJob",
+        "metadata": { "name": name },
+        "spec": { "pytorchReplicaSpecs": { "Master": { "replicas": 1, "template": template } } },
+    })
+}
+
+fn with(mut object: Value, pointer: &str, value: Value) -> Value {
+    set(&mut object, pointer, value);
+    object
+}
+
+/// The names of the jobs among these objects.
+fn names(objects: &[Value]) -> Vec<&str> {
+    let jobs = objects.iter().filter(|object| object["spec"]["mlPolicy"].is_null());
+    jobs.map(|job| job["metadata"]["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_started_job_of_which_nothing_can_be_made_is_named_and_the_others_are_converted() {
+    let replicas = "/spec/pytorchReplicaSpecs";
+    let container = "/spec/pytorchReplicaSpecs/Master/template/spec/containers/0";
+    for (pointer, value, why) in [
+        (replicas, json!({}), "spec.pytorchReplicaSpecs: there are no replicas"),
+        (
+            replicas,
+            json!({ "Launcher": job("a")["spec"]["pytorchReplicaSpecs"]["Master"] }),
+            "spec.pytorchReplicaSpecs: there are no replicas",
+        ),
+        (
+            replicas,
+            json!({ "Worker": { "replicas": 0, "template": {} } }),
+            "spec.pytorchReplicaSpecs: there are no replicas",
+        ),
+        (
+            "/spec/pytorchReplicaSpecs/Master/template",
+            json!("text"),
+            "spec.pytorchReplicaSpecs.Master.template.spec.containers: none is called pytorch",
+        ),
+        (
+            container,
+            json!("text"),
+            "spec.pytorchReplicaSpecs.Master.template.spec.containers: none is called pytorch",
+        ),
+        (
+            container,
+            json!({ "name": "train", "image": "i" }),
+            "spec.pytorchReplicaSpecs.Master.template.spec.containers: none is called pytorch",
+        ),
+        ("/spec", json!({}), "it cannot be read"),
+    ] {
+        let odd = with(job("odd"), "/status/startTime", json!("2026-01-01T00:00:00Z"));
+        let (report, items) = said(&[odd, job("plain")].map(|job| match names(&[job.clone()])[0] {
+            "odd" => with(job, pointer, value.clone()),
+            _ => job,
+        }));
+        assert_eq!((names(&items), report.invalid), (vec!["plain"], false), "{value}");
+        let start = format!("pytorchjob/odd: not converted: {why}");
+        let last = report.remarks.last().unwrap();
+        assert!(last.starts_with(&start), "{:?}", report.remarks);
+    }
+}
+
+#[test]
+fn a_job_that_has_finished_is_named_and_does_not_run_again() {
+    let condition = |type_: &str, status: &str| {
+        json!([
+            { "type": "Created", "status": "True", "reason": "r", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" },
+            { "type": type_, "status": status, "reason": "r", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" },
+        ])
+    };
+    let remark = "has finished, and would run again; remove its status to convert it nonetheless";
+    let (runtime, train_job) = {
+        let mut objects = there(&job("there")).objects;
+        let train_job = objects.pop().unwrap();
+        (objects.pop().unwrap(), train_job)
+    };
+    for (kind, type_, status, finished) in [
+        ("pytorchjob", "Succeeded", "True", true),
+        ("pytorchjob", "Failed", "True", true),
+        ("pytorchjob", "Failed", "False", false),
+        ("pytorchjob", "Running", "True", false),
+        ("trainjob", "Complete", "True", true),
+        ("trainjob", "Failed", "True", true),
+        ("trainjob", "Complete", "False", false),
+        ("trainjob", "Suspended", "True", false),
+    ] {
+        let of_kind = if kind == "trainjob" { &train_job } else { &job("there") };
+        let object = with(of_kind.clone(), "/status/conditions", condition(type_, status));
+        let (report, items) = said(&[runtime.clone(), object, job("plain")]);
+        let expected = if finished {
+            vec!["plain"]
+        } else {
+            vec!["there", "plain"]
+        };
+        assert_eq!((names(&items), report.invalid), (expected, false), "{kind} {type_}");
+        let named = format!("{kind}/there: not converted: it {remark}");
+        assert_eq!(report.remarks.contains(&named), finished, "{:?}", report.remarks);
+    }
+    let finished = with(job("there"), "/status/conditions", condition("Succeeded", "True"));
+    let (report, items) = said(&[finished]);
+    assert_eq!((items, report.invalid), (vec![], false), "nothing is left to convert");
 }
