@@ -4,12 +4,10 @@ use serde_json::{Map, Value, json};
 
 use crate::api::structural::Misfit;
 use crate::api::{ReplicaType, RestartScope, names};
-use crate::cli::convert::names::{JOBS, MANAGED_BY, NODE, OTHER_POLICIES, QUEUE, STEP, TRAINER};
+use crate::cli::convert::names::{JOBS, MANAGED_BY, NODE, OTHER_POLICIES, STEP, TRAINER};
 use crate::cli::convert::parts::{Converted, Loss, Parts};
 use crate::cli::convert::restarts::{self, Restarts};
-use crate::cli::convert::{identity, template};
-
-const NOTHING: &str = "nothing is to be done";
+use crate::cli::convert::{gang, identity, template, unsupported};
 
 /// Both objects, as far as they have not been used.
 struct Source {
@@ -35,8 +33,12 @@ pub(super) fn convert(job: Value, title: &str, runtime: Value) -> Result<Convert
     let mut set = source.part("spec.template.spec");
     let (restarts, inexact) = restarts::taken(&mut node, &mut set);
     source.losses.extend(inexact);
-    let mut spec = source.replicas(&mut node, restarts).map_err(|fault| vec![fault])?;
-    let policy = source.run_policy(&mut set, restarts);
+    let nodes = source.nodes();
+    let template = source.template(&mut node).map_err(|fault| vec![fault])?;
+    let (gang, of_group) = gang::taken(&mut source.runtime, nodes, &template);
+    source.losses.extend(of_group);
+    let mut spec = source.replicas(&mut node, nodes, &template, restarts);
+    let policy = source.run_policy(&mut set, restarts, gang);
     if !policy.is_empty() {
         spec.insert("runPolicy".into(), policy.into());
     }
@@ -52,7 +54,8 @@ impl Source {
         if !faults.is_empty() {
             return Err(faults);
         }
-        self.losses.extend(all.flat_map(Parts::left).map(unsupported));
+        self.losses
+            .extend(all.flat_map(Parts::left).map(unsupported::by_kubeflow));
         Ok(Converted {
             objects: vec![job],
             losses: self.losses,
@@ -107,24 +110,26 @@ impl Source {
             .map(|(label, _)| label)
             .filter(|label| label != STEP);
         let labels = node.path("template.metadata.labels");
-        let lost = others.map(|label| unsupported(format!("{labels}.{label}")));
+        let lost = others.map(|label| unsupported::by_kubeflow(format!("{labels}.{label}")));
         self.losses.extend(lost);
         let spec = node.take("template.spec").unwrap_or_default();
-        self.losses.extend(node.left().into_iter().map(unsupported));
+        self.losses
+            .extend(node.left().into_iter().map(unsupported::by_kubeflow));
         Ok(Parts::within(node.path("template.spec"), spec))
     }
 
-    /// The replicas of a job with as many nodes, all of which have the template of the runtime with what the `TrainJob`
-    /// sets in it.
-    fn replicas(&mut self, node: &mut Parts, restarts: Restarts) -> Result<Map<String, Value>, Misfit> {
+    fn nodes(&mut self) -> u32 {
         let of_runtime: Option<u32> = self.runtime.take_as("spec.mlPolicy.numNodes");
-        let nodes = self.job.take_as("spec.trainer.numNodes").or(of_runtime).unwrap_or(1);
+        self.job.take_as("spec.trainer.numNodes").or(of_runtime).unwrap_or(1)
+    }
+
+    /// The replicas of a job with as many nodes, all of which have this template.
+    fn replicas(&mut self, node: &mut Parts, nodes: u32, template: &Value, restarts: Restarts) -> Map<String, Value> {
         // Trainer sets them to the number of nodes.
         node.take("parallelism");
         node.take("completions");
         node.drop_default("completionMode", &json!("Indexed"));
         self.success(node, nodes);
-        let template = self.template(node)?;
         let replica =
             |number: u32| json!({ "replicas": number, "restartPolicy": restarts.policy, "template": template });
         let mut replicas = json!({ ReplicaType::Master.key(): replica(1) });
@@ -136,7 +141,7 @@ impl Source {
         if let Some(number) = self.job.take_as::<i64>("spec.trainer.numProcPerNode") {
             spec.insert("nprocPerNode".into(), number.to_string().into());
         }
-        Ok(spec)
+        spec
     }
 
     fn success(&mut self, node: &mut Parts, nodes: u32) {
@@ -149,6 +154,7 @@ impl Source {
         }
     }
 
+    /// The template of the runtime with what the `TrainJob` sets in it.
     fn template(&mut self, node: &mut Parts) -> Result<Value, Misfit> {
         let path = node.path("template");
         let mut template = node.take("template").unwrap_or_default();
@@ -173,7 +179,7 @@ impl Source {
         Ok(template)
     }
 
-    fn run_policy(&mut self, set: &mut Parts, restarts: Restarts) -> Map<String, Value> {
+    fn run_policy(&mut self, set: &mut Parts, restarts: Restarts, gang: Option<Value>) -> Map<String, Value> {
         self.job.drop_default("spec.suspend", &json!(false));
         self.job.drop_default("spec.managedBy", &json!(MANAGED_BY));
         let mut policy = Map::new();
@@ -187,7 +193,7 @@ impl Source {
                 "restartScope",
                 (restarts.scope == RestartScope::Job).then(|| json!(restarts.scope)),
             ),
-            ("schedulingPolicy", self.scheduling_policy()),
+            ("schedulingPolicy", gang),
         ];
         policy.extend(
             taken
@@ -196,43 +202,4 @@ impl Source {
         );
         policy
     }
-
-    fn scheduling_policy(&mut self) -> Option<Value> {
-        let seconds = self
-            .runtime
-            .take("spec.podGroupPolicy.coscheduling.scheduleTimeoutSeconds");
-        let annotations = "spec.template.metadata.annotations";
-        let of_set: Option<Map<String, Value>> = self.runtime.take_as(annotations);
-        let mut of_set = of_set.unwrap_or_default();
-        let queue = of_set.remove(QUEUE);
-        let path = self.runtime.path(annotations);
-        self.losses
-            .extend(of_set.keys().map(|name| unsupported(format!("{path}.{name}"))));
-        let fields = [("scheduleTimeoutSeconds", seconds), ("queue", queue)];
-        let policy: Map<String, Value> = fields
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-            .collect();
-        (!policy.is_empty()).then(|| policy.into())
-    }
-}
-
-/// A field that nothing of a PyTorchJob corresponds to.
-fn unsupported(field: String) -> Loss {
-    let (why, remedy) = if field.starts_with("spec.initializer.") {
-        (
-            "a PyTorchJob has no initializers",
-            "fetch model and data in an init container of the template",
-        )
-    } else if field.starts_with("spec.runtimePatches") {
-        ("a PyTorchJob has no patches", "make the changes in its template")
-    } else if field.starts_with("metadata.") {
-        ("it belongs to the object in the cluster", NOTHING)
-    } else {
-        (
-            "a PyTorchJob has no such field",
-            "see whether the job can do without it",
-        )
-    };
-    Loss::new(field, why, remedy)
 }

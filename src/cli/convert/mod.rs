@@ -4,6 +4,7 @@
 //! said: see [`parts`].
 
 mod from_trainer;
+mod gang;
 mod identity;
 mod names;
 mod nodes;

@@ -32,6 +32,8 @@ pub(super) const TORCH: &str = "torch";
 pub(super) const OTHER_POLICIES: [&str; 4] = ["flux", "jax", "mpi", "xgboost"];
 /// Where the Jobs of a runtime are.
 pub(super) const JOBS: &str = "spec.template.spec.replicatedJobs";
+/// Where the first of them has the spec of its pods, as a JSON pointer.
+pub(super) const PODS: &str = "/spec/template/spec/replicatedJobs/0/template/spec/template/spec";
 /// Annotation of a runtime's template: queue of the `PodGroup` for Volcano.
 pub(super) const QUEUE: &str = "scheduling.volcano.sh/queue-name";
 /// Label of a pod, as the path of a field: name of the `JobSet`, which is the name of the `TrainJob`.

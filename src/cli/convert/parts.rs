@@ -82,6 +82,13 @@ impl Parts {
         format!("{}{field}", self.within)
     }
 
+    /// Whether there is a field at a path such as `spec.podGroupPolicy.volcano`, be it empty.
+    pub(super) fn has(&self, path: &str) -> bool {
+        path.split('.')
+            .try_fold(&self.object, |object, step| object.get(step))
+            .is_some()
+    }
+
     /// Takes the field at a path such as `spec.suspend`.
     pub(super) fn take(&mut self, path: &str) -> Option<Value> {
         let (parents, field) = path.rsplit_once('.').unwrap_or(("", path));

@@ -78,6 +78,7 @@ fn places() -> Vec<(&'static str, Vec<Value>)> {
         ),
         ("T/metadata/labels", vec![json!({ "team": "vision" })]),
         ("T/spec/restartPolicy", vec![json!("Always")]),
+        ("T/spec/schedulerName", vec![json!("volcano"), json!("mine")]),
         ("T/spec/nodeSelector", vec![json!({ "gpu": "a100" })]),
         ("T/spec/containers/1", vec![json!({ "name": "logs", "image": "i" })]),
         (
@@ -225,6 +226,15 @@ fn meaning(written: &Value) -> Value {
     policy["restartScope"] = json!(spec.restart_scope());
     policy["suspend"] = json!(spec.suspended());
     policy["managedBy"] = json!(crate::planner::managed_elsewhere(&job));
+    if let Some(gang) = policy.get_mut("schedulingPolicy") {
+        let all = json!(spec.total_replicas());
+        gang["minAvailable"] = gang.get("minAvailable").cloned().unwrap_or(all);
+        let gang = gang.as_object_mut().unwrap();
+        gang.retain(|field, value| field != "queue" || *value != "default");
+        // The operator writes it there for Volcano.
+        let pods = template["spec"].as_object_mut().unwrap();
+        pods.retain(|field, value| field != "schedulerName" || *value != "volcano");
+    }
     let mut elastic = json!(spec.elastic_policy);
     elastic.as_object_mut().map(|elastic| elastic.remove("nProcPerNode"));
     let metadata = &written["metadata"];
@@ -412,4 +422,187 @@ fn a_job_that_has_finished_is_named_and_does_not_run_again() {
     let finished = with(job("there"), "/status/conditions", condition("Succeeded", "True"));
     let (report, items) = said(&[finished]);
     assert_eq!((items, report.invalid), (vec![], false), "nothing is left to convert");
+}
+
+/// Where the pods of a runtime are.
+const PODS: &str = "/spec/template/spec/replicatedJobs/0/template/spec/template/spec";
+
+fn fields(losses: &[Loss]) -> Vec<&str> {
+    losses.iter().map(|loss| loss.field.as_str()).collect()
+}
+
+/// A job of a Master and two workers, with this `schedulingPolicy`, whose pods name this scheduler.
+fn scheduled(policy: Value, scheduler: Option<&str>) -> Value {
+    let mut scheduled = with(job("train"), "/spec/runPolicy/schedulingPolicy", policy);
+    let replica = &mut scheduled["spec"]["pytorchReplicaSpecs"];
+    if let Some(scheduler) = scheduler {
+        replica["Master"]["template"]["spec"]["schedulerName"] = scheduler.into();
+    }
+    replica["Worker"] = with(replica["Master"].clone(), "/replicas", json!(2));
+    scheduled
+}
+
+#[test]
+fn whatever_is_said_of_a_gang_asks_trainer_for_one() {
+    let (coscheduling, volcano) = (json!({ "coscheduling": {} }), json!({ "volcano": {} }));
+    let queue = |name: &str| json!({ "scheduling.volcano.sh/queue-name": name });
+    let plugins = Some("scheduler-plugins-scheduler");
+    let scheduler = "spec.pytorchReplicaSpecs.Master.template.spec.schedulerName";
+    let policy = |field: &str| format!("spec.runPolicy.schedulingPolicy.{field}");
+    for (said, named, group, annotations, pods, lost) in [
+        (
+            json!({ "minAvailable": 3 }),
+            None,
+            &coscheduling,
+            Value::Null,
+            None,
+            vec![scheduler.to_owned()],
+        ),
+        (
+            json!({ "minAvailable": 3 }),
+            plugins,
+            &coscheduling,
+            Value::Null,
+            plugins,
+            vec![],
+        ),
+        (
+            json!({ "minAvailable": 2 }),
+            plugins,
+            &coscheduling,
+            Value::Null,
+            plugins,
+            vec![policy("minAvailable")],
+        ),
+        (
+            json!({ "minResources": { "cpu": "1" } }),
+            plugins,
+            &coscheduling,
+            Value::Null,
+            plugins,
+            vec![policy("minResources")],
+        ),
+        (
+            json!({ "minAvailable": 3 }),
+            Some("volcano"),
+            &volcano,
+            queue("default"),
+            Some("volcano"),
+            vec![],
+        ),
+        (
+            json!({ "minAvailable": 3, "queue": "a" }),
+            None,
+            &volcano,
+            queue("a"),
+            Some("volcano"),
+            vec![],
+        ),
+        (
+            json!({ "queue": "a", "scheduleTimeoutSeconds": 9 }),
+            Some("mine"),
+            &volcano,
+            queue("a"),
+            Some("mine"),
+            vec![policy("scheduleTimeoutSeconds")],
+        ),
+        (
+            json!({ "scheduleTimeoutSeconds": 9, "queue": "" }),
+            plugins,
+            &json!({ "coscheduling": { "scheduleTimeoutSeconds": 9 } }),
+            Value::Null,
+            plugins,
+            vec![],
+        ),
+        (
+            json!({ "priorityClass": "high" }),
+            None,
+            &volcano,
+            queue("default"),
+            Some("volcano"),
+            vec![policy("priorityClass")],
+        ),
+        (json!({ "queue": "" }), None, &Value::Null, Value::Null, None, vec![]),
+        (
+            json!({}),
+            Some("volcano"),
+            &Value::Null,
+            Value::Null,
+            Some("volcano"),
+            vec![],
+        ),
+    ] {
+        let converted = there(&scheduled(said.clone(), named));
+        let spec = &converted.objects[0]["spec"];
+        assert_eq!(&spec["podGroupPolicy"], group, "{said}");
+        assert_eq!(spec["template"]["metadata"]["annotations"], annotations, "{said}");
+        let pods_name = &converted.objects[0].pointer(PODS).unwrap()["schedulerName"];
+        assert_eq!(pods_name.as_str(), pods, "{said}");
+        assert_eq!(fields(&converted.losses), lost, "{said}");
+    }
+}
+
+#[test]
+fn a_gang_of_some_nodes_is_said_to_need_room_for_all() {
+    let policy = json!({ "minAvailable": 2 });
+    let converted = there(&scheduled(policy, Some("volcano")));
+    let lost = "lost: spec.runPolicy.schedulingPolicy.minAvailable: Trainer places all nodes together or none; see that \
+                there is room for all 3";
+    assert_eq!(converted.losses[0].to_string(), lost);
+}
+
+#[test]
+fn a_gang_of_trainer_stays_one() {
+    let with_priority = |runtime: Value| with(runtime, &format!("{PODS}/priorityClassName"), json!("high"));
+    let objects = there(&scheduled(json!({}), None)).objects;
+    for (policy, queue, expected, priority) in [
+        (json!({}), None, Value::Null, Value::Null),
+        (
+            json!({ "coscheduling": {} }),
+            None,
+            json!({ "minAvailable": 3 }),
+            json!({ "minAvailable": 3 }),
+        ),
+        (
+            json!({ "coscheduling": { "scheduleTimeoutSeconds": 60 } }),
+            None,
+            json!({ "scheduleTimeoutSeconds": 60 }),
+            json!({ "scheduleTimeoutSeconds": 60 }),
+        ),
+        (
+            json!({ "volcano": {} }),
+            None,
+            json!({ "queue": "default" }),
+            json!({ "queue": "default", "priorityClass": "high" }),
+        ),
+        (
+            json!({ "volcano": {} }),
+            Some("a"),
+            json!({ "queue": "a" }),
+            json!({ "queue": "a", "priorityClass": "high" }),
+        ),
+    ] {
+        let mut runtime = with(objects[0].clone(), "/spec/podGroupPolicy", policy.clone());
+        if let Some(queue) = queue {
+            runtime["spec"]["template"]["metadata"]["annotations"] =
+                json!({ "scheduling.volcano.sh/queue-name": queue });
+        }
+        for (runtime, expected) in [(runtime.clone(), expected), (with_priority(runtime), priority)] {
+            let back = back_of(&[runtime, objects[1].clone()]);
+            assert_eq!(
+                back.objects[0]["spec"]["runPolicy"]["schedulingPolicy"], expected,
+                "{policy}"
+            );
+            assert_eq!(fields(&back.losses), [""; 0], "{policy}");
+        }
+    }
+    let topology = json!({ "volcano": { "networkTopology": { "mode": "hard" } } });
+    let back = back_of(&[
+        with(objects[0].clone(), "/spec/podGroupPolicy", topology),
+        objects[1].clone(),
+    ]);
+    assert_eq!(
+        fields(&back.losses),
+        ["runtime: spec.podGroupPolicy.volcano.networkTopology.mode"]
+    );
 }

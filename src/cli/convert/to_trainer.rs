@@ -10,11 +10,11 @@ use crate::api::names::{MANAGED_BY_MULTIKUEUE, MANAGED_BY_SELF};
 use crate::api::structural::Misfit;
 use crate::api::{PyTorchJob, ReplicaType};
 use crate::cli::convert::names::{
-    API_VERSION, FRAMEWORK, GROUP, MANAGED_BY, NODE, QUEUE, RUNTIME, STEP, TORCH, TRAIN_JOB, TRAINER,
+    API_VERSION, FRAMEWORK, GROUP, MANAGED_BY, NODE, RUNTIME, STEP, TORCH, TRAIN_JOB, TRAINER,
 };
 use crate::cli::convert::nodes::{self, Nodes};
 use crate::cli::convert::parts::{Converted, Loss, Parts};
-use crate::cli::convert::{identity, unsupported};
+use crate::cli::convert::{gang, identity, unsupported};
 
 /// Converts a job that `validate` has nothing against; `written` is the object as it was written.
 pub(super) fn convert(job: &PyTorchJob, written: Value) -> Result<Converted, Vec<Misfit>> {
@@ -31,7 +31,7 @@ pub(super) fn convert(job: &PyTorchJob, written: Value) -> Result<Converted, Vec
         "spec": { "mlPolicy": { "numNodes": nodes.number, TORCH: {} }, "template": job_set(job, nodes) },
     });
     runtime["metadata"]["labels"] = json!({ FRAMEWORK: TORCH });
-    gang(&mut parts, &mut runtime["spec"], &mut losses);
+    losses.extend(gang::written(job, &mut parts, &mut runtime));
     losses.extend(unsupported::elasticity(job));
     losses.extend(
         job.spec
@@ -115,19 +115,5 @@ fn success(job: &PyTorchJob) -> Option<Value> {
         Some(json!({ "succeededIndexes": "0" }))
     } else {
         job.spec.elastic_policy.as_ref().map(|_| json!({ "succeededCount": 1 }))
-    }
-}
-
-/// The gang scheduler is the operator's choice for a PyTorchJob and the runtime's for a `TrainJob`. A queue is for
-/// Volcano alone and a time-out for the scheduler-plugins alone.
-fn gang(parts: &mut Parts, runtime: &mut Value, losses: &mut Vec<Loss>) {
-    if let Some(queue) = parts.take("spec.runPolicy.schedulingPolicy.queue") {
-        runtime["podGroupPolicy"] = json!({ "volcano": {} });
-        runtime["template"]["metadata"] = json!({ "annotations": { QUEUE: queue } });
-    } else if let Some(seconds) = parts.take("spec.runPolicy.schedulingPolicy.scheduleTimeoutSeconds") {
-        runtime["podGroupPolicy"] = json!({ "coscheduling": { "scheduleTimeoutSeconds": seconds } });
-    }
-    if let Some(policy) = parts.take("spec.runPolicy.schedulingPolicy") {
-        losses.extend(unsupported::scheduling(&policy));
     }
 }

@@ -1,8 +1,6 @@
-//! What Trainer has no words for, and what to do about it.
+//! What one of the two APIs has no words for, and what to do about it.
 
-use serde_json::Value;
-
-use crate::api::{PyTorchJob, RestartPolicy};
+use crate::api::{PyTorchJob, ReplicaType, RestartPolicy};
 use crate::cli::convert::parts::Loss;
 
 const NOTHING: &str = "nothing is to be done";
@@ -18,10 +16,7 @@ pub(super) fn by_trainer(job: &PyTorchJob, field: String) -> Loss {
             "delete the TrainJob when it is not needed any more".into(),
         ),
         ("spec.elasticPolicy", setting) => elastic(job, setting),
-        _ => (
-            "Trainer has no such field",
-            "see whether the job can do without it".into(),
-        ),
+        _ => no_such_field(),
     };
     Loss::new(field, why, remedy)
 }
@@ -98,22 +93,43 @@ pub(super) fn deadline(job: &PyTorchJob) -> Loss {
     )
 }
 
-/// What is left of `schedulingPolicy`.
-pub(super) fn scheduling(policy: &Value) -> Vec<Loss> {
-    let fields = policy.as_object().into_iter().flatten();
-    let losses = fields.map(|(name, _)| {
-        let (why, remedy) = match name.as_str() {
-            "minAvailable" => ("Trainer places all nodes together or none", NOTHING),
-            "minResources" => ("Trainer asks for what the nodes request", NOTHING),
-            "priorityClass" => (
-                "Trainer takes it from the pods",
-                "set priorityClassName in the template of the runtime",
-            ),
-            _ => ("with a queue the job is Volcano's, which has no such time-out", NOTHING),
-        };
-        Loss::new(format!("spec.runPolicy.schedulingPolicy.{name}"), why, remedy)
-    });
-    losses.collect()
+/// A field of `schedulingPolicy`, which stands at this path, of a gang of as many nodes.
+pub(super) fn scheduling(policy: &str, field: &str, nodes: u32) -> Loss {
+    let (why, remedy) = match field {
+        "minAvailable" => (
+            "Trainer places all nodes together or none",
+            format!("see that there is room for all {nodes}"),
+        ),
+        "minResources" => ("Trainer asks for what the nodes request", NOTHING.into()),
+        "priorityClass" => (
+            "Trainer takes it from the pods",
+            "set priorityClassName in the template of the runtime".into(),
+        ),
+        "scheduleTimeoutSeconds" => ("the gang is Volcano's, which has no such time-out", NOTHING.into()),
+        _ => no_such_field(),
+    };
+    Loss::new(format!("{policy}.{field}"), why, remedy)
+}
+
+/// The scheduler of a gang, where neither the job nor Volcano says which one it is.
+pub(super) fn scheduler(job: &PyTorchJob) -> Loss {
+    let first = ReplicaType::ALL
+        .into_iter()
+        .find(|role| job.spec.replica(*role).is_some());
+    let role = first.map_or("", ReplicaType::key);
+    Loss::new(
+        format!("spec.pytorchReplicaSpecs.{role}.template.spec.schedulerName"),
+        "the operator names its gang scheduler there, and Trainer none",
+        "name the one with the coscheduling plugin in the template of the runtime, unless it is the default scheduler; \
+         for Volcano, name that, and in podGroupPolicy too",
+    )
+}
+
+fn no_such_field() -> (&'static str, String) {
+    (
+        "Trainer has no such field",
+        "see whether the job can do without it".into(),
+    )
 }
 
 /// A part of the Worker's template.
@@ -156,4 +172,24 @@ pub(super) fn processes(word: &str) -> Loss {
         format!("a TrainJob has a number or nothing, and not {word}"),
         "nothing is auto: a process for each GPU, or without GPUs for each CPU; set spec.trainer.numProcPerNode otherwise",
     )
+}
+
+/// A field that nothing of a PyTorchJob corresponds to.
+pub(super) fn by_kubeflow(field: String) -> Loss {
+    let (why, remedy) = if field.starts_with("spec.initializer.") {
+        (
+            "a PyTorchJob has no initializers",
+            "fetch model and data in an init container of the template",
+        )
+    } else if field.starts_with("spec.runtimePatches") {
+        ("a PyTorchJob has no patches", "make the changes in its template")
+    } else if field.starts_with("metadata.") {
+        ("it belongs to the object in the cluster", NOTHING)
+    } else {
+        (
+            "a PyTorchJob has no such field",
+            "see whether the job can do without it",
+        )
+    };
+    Loss::new(field, why, remedy)
 }
