@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use pytorchjob_test_cluster::{Options, not_applicable, repository};
+use pytorchjob_test_cluster::{Cluster, Options, not_applicable, repository};
 use serde_json::Value;
 
 use crate::rig::own_cluster;
@@ -22,7 +22,7 @@ fn git(directory: &Path, arguments: &[&str]) {
 }
 
 /// A repository that has the working tree's `config` and `crds`, with the tag `v1`.
-fn published() -> tempfile::TempDir {
+pub fn published() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let copied = Command::new("cp")
         .arg("-a")
@@ -38,21 +38,24 @@ fn published() -> tempfile::TempDir {
     directory
 }
 
-/// The directories of `config` that have a kustomization.
+/// The directories of `config` that have a kustomization of their own, and no component of others.
 fn kustomizations() -> Vec<String> {
     let entries = fs::read_dir(repository().join("config")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let file = |name: &str| repository().join("config").join(name).join("kustomization.yaml");
     let mut names: Vec<String> = names
-        .filter(|name| {
-            repository()
-                .join("config")
-                .join(name)
-                .join("kustomization.yaml")
-                .exists()
-        })
+        .filter(|name| fs::read_to_string(file(name)).is_ok_and(|text| !text.contains("kind: Component")))
         .collect();
     names.sort();
     names
+}
+
+/// What kustomize makes of these lines.
+pub async fn built(cluster: &Cluster, kustomization: &str) -> String {
+    let overlay = tempfile::tempdir().unwrap();
+    fs::write(overlay.path().join("kustomization.yaml"), kustomization).unwrap();
+    let overlay = overlay.path().display().to_string();
+    cluster.kubectl(&["kustomize", &overlay]).await.unwrap()
 }
 
 /// kustomize refuses a base that reads files outside of its own directory, which a checkout does not show.
@@ -70,17 +73,8 @@ async fn every_kustomization_can_be_built_from_a_git_address() {
         let local = repository().join("config").join(&name).display().to_string();
         let address = format!("file://{}//config/{name}?ref=v1", published.path().display());
         // An overlay, as the page shows it.
-        let overlay = tempfile::tempdir().unwrap();
         let image = "images: [{ name: pytorchjob-operator, newName: r.example/o, newTag: v1 }]";
-        fs::write(
-            overlay.path().join("kustomization.yaml"),
-            format!("resources: ['{address}']\n{image}\n"),
-        )
-        .unwrap();
-        let remote = cluster
-            .kubectl(&["kustomize", &overlay.path().display().to_string()])
-            .await
-            .unwrap();
+        let remote = built(cluster, &format!("resources: ['{address}']\n{image}\n")).await;
         let local = cluster.kubectl(&["kustomize", &local]).await.unwrap();
         assert_eq!(
             remote,

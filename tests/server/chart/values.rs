@@ -66,7 +66,20 @@ fn container() -> Vec<Case> {
 /// What the Deployment's pods get besides.
 fn pods() -> Vec<Case> {
     let case = |values: Value, path: &'static str, expected: Value| (values, "Deployment", path, expected);
+    let user = json!({ "runAsNonRoot": false, "runAsUser": 1000, "runAsGroup": 1000,
+        "seccompProfile": { "type": "Unconfined" } });
     vec![
+        case(
+            json!({ "podSecurityContext": user }),
+            "/spec/template/spec/securityContext",
+            user,
+        ),
+        // As on OpenShift.
+        case(
+            json!({ "podSecurityContext": { "runAsUser": null, "runAsGroup": null } }),
+            "/spec/template/spec/securityContext",
+            json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } }),
+        ),
         case(json!({ "replicas": 3 }), "/spec/replicas", json!(3)),
         case(
             json!({ "imagePullSecrets": [{ "name": "s" }] }),
