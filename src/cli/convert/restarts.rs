@@ -93,55 +93,94 @@ impl Restarts {
     }
 }
 
+/// What a runtime says that somebody else has written.
+struct Found {
+    pods: String,
+    backoff_limit: i32,
+    pod_failure_policy: Option<Value>,
+    failure_policy: Option<Value>,
+}
+
 /// Takes what a runtime says: `job` is the spec of the Job that trains, `set` that of the `JobSet`.
 pub(super) fn taken(job: &mut Parts, set: &mut Parts) -> (Restarts, Vec<Loss>) {
     let pods: Option<String> = job.take_as("template.spec.restartPolicy");
-    let pods = pods.unwrap_or_else(|| RestartPolicy::OnFailure.of_pod().to_owned());
-    let backoff_limit = job.take_as("backoffLimit").unwrap_or(DEFAULT_LIMIT);
-    let pod_failure_policy = job.take("podFailurePolicy");
-    let failure_policy = set.take("failurePolicy");
-    let restarts = failure_policy.as_ref().map(|policy| &policy["maxRestarts"]);
-    let restarts = restarts.map(|restarts| restarts.as_i64().and_then(|number| i32::try_from(number).ok()));
-    let limit = restarts.map_or(backoff_limit, Option::unwrap_or_default);
-    let limit = Some(limit).filter(|limit| *limit != UNLIMITED);
-    let is_written = |candidate: &Restarts| {
-        let written = candidate.written();
-        (written.pods, written.backoff_limit) == (pods.as_str(), backoff_limit)
-            && (&written.pod_failure_policy, &written.failure_policy) == (&pod_failure_policy, &failure_policy)
+    let found = Found {
+        pods: pods.unwrap_or_else(|| RestartPolicy::OnFailure.of_pod().to_owned()),
+        backoff_limit: job.take_as("backoffLimit").unwrap_or(DEFAULT_LIMIT),
+        pod_failure_policy: job.take("podFailurePolicy"),
+        failure_policy: set.take("failurePolicy"),
     };
-    if let Some(exact) = candidates(limit).find(is_written) {
+    if let Some(exact) = candidates(found.limit()).find(|candidate| found.is(&candidate.written())) {
         return (exact, Vec::new());
     }
-    let never = pods == RestartPolicy::Never.of_pod();
-    let nearest = match &failure_policy {
-        Some(_) => (RestartPolicy::OnFailure, RestartScope::Job),
-        None if never && backoff_limit == 0 => (RestartPolicy::Never, RestartScope::Replica),
-        None => (RestartPolicy::OnFailure, RestartScope::Replica),
-    };
-    let limit = limit.filter(|_| nearest.0 != RestartPolicy::Never);
-    let mut losses = Vec::new();
-    let mut lost =
-        |field: String, why: &str| losses.push(Loss::new(field, why, "compare restartPolicy of the PyTorchJob"));
-    if pod_failure_policy.is_some() {
-        lost(
-            job.path("podFailurePolicy"),
-            "a PyTorchJob knows of exit codes only what restartPolicy ExitCode says",
-        );
+    let nearest = found.nearest();
+    (nearest, found.losses(nearest, job, set))
+}
+
+impl Found {
+    /// How often what starts again may do so; none is no limit.
+    fn limit(&self) -> Option<i32> {
+        let restarts = self.failure_policy.as_ref().map(|policy| &policy["maxRestarts"]);
+        let restarts = restarts.map(|restarts| restarts.as_i64().and_then(|number| i32::try_from(number).ok()));
+        let limit = restarts.map_or(self.backoff_limit, Option::unwrap_or_default);
+        Some(limit).filter(|limit| *limit != UNLIMITED)
     }
-    if failure_policy.is_some_and(|policy| !policy["rules"].is_null()) {
-        lost(
-            set.path("failurePolicy.rules"),
-            "a PyTorchJob starts again after any failure",
-        );
+
+    fn is(&self, written: &Written) -> bool {
+        (written.pods, written.backoff_limit) == (self.pods.as_str(), self.backoff_limit)
+            && (&written.pod_failure_policy, &written.failure_policy)
+                == (&self.pod_failure_policy, &self.failure_policy)
     }
-    if never && nearest == (RestartPolicy::OnFailure, RestartScope::Replica) {
-        lost(
-            job.path("template.spec.restartPolicy"),
-            "a failed container is restarted in its pod and not in a new one",
-        );
+
+    fn never(&self) -> bool {
+        self.pods == RestartPolicy::Never.of_pod()
     }
-    let (policy, scope) = nearest;
-    (Restarts { policy, scope, limit }, losses)
+
+    fn nearest(&self) -> Restarts {
+        let (policy, scope) = match &self.failure_policy {
+            Some(_) => (RestartPolicy::OnFailure, RestartScope::Job),
+            None if self.never() && self.backoff_limit == 0 => (RestartPolicy::Never, RestartScope::Replica),
+            None => (RestartPolicy::OnFailure, RestartScope::Replica),
+        };
+        let limit = self.limit().filter(|_| policy != RestartPolicy::Never);
+        Restarts { policy, scope, limit }
+    }
+
+    /// What the nearest does not say.
+    fn losses(&self, nearest: Restarts, job: &Parts, set: &Parts) -> Vec<Loss> {
+        let mut losses = Vec::new();
+        let mut lost =
+            |field: String, why: &str| losses.push(Loss::new(field, why, "compare restartPolicy of the PyTorchJob"));
+        if self.pod_failure_policy.is_some() {
+            lost(
+                job.path("podFailurePolicy"),
+                "a PyTorchJob knows of exit codes only what restartPolicy ExitCode says",
+            );
+        }
+        if self
+            .failure_policy
+            .as_ref()
+            .is_some_and(|policy| !policy["rules"].is_null())
+        {
+            lost(
+                set.path("failurePolicy.rules"),
+                "a PyTorchJob starts again after any failure",
+            );
+        }
+        if self.failure_policy.is_some() && self.backoff_limit > 0 {
+            lost(
+                job.path("backoffLimit"),
+                "with restartScope Job no node starts again alone: every failure counts against maxRestarts",
+            );
+        }
+        if self.never() && (nearest.policy, nearest.scope) == (RestartPolicy::OnFailure, RestartScope::Replica) {
+            lost(
+                job.path("template.spec.restartPolicy"),
+                "a failed container is restarted in its pod and not in a new one",
+            );
+        }
+        losses
+    }
 }
 
 /// Every way to restart with this limit; one that always fails has none.
@@ -238,12 +277,18 @@ mod tests {
                 json!({ "podFailurePolicy": { "rules": [] } }),
                 json!({ "failurePolicy": { "maxRestarts": 4, "rules": [{ "name": "a" }] } }),
                 ("OnFailure", "Job", Some(4)),
-                vec!["podFailurePolicy", "failurePolicy.rules"],
+                vec!["podFailurePolicy", "failurePolicy.rules", "backoffLimit"],
             ),
             (
                 json!({}),
                 json!({ "failurePolicy": {} }),
                 ("OnFailure", "Job", Some(0)),
+                vec!["backoffLimit"],
+            ),
+            (
+                json!({ "backoffLimit": 0 }),
+                json!({ "failurePolicy": { "maxRestarts": 2 } }),
+                ("OnFailure", "Job", Some(2)),
                 vec![],
             ),
         ] {
