@@ -42,6 +42,13 @@ impl GangScheduler {
         *self != Self::Kubernetes
     }
 
+    /// Whether it counts a pod that has succeeded as a member of its group, as long as the pod is there. The others do
+    /// not see pods that have ended.
+    #[must_use]
+    pub fn counts_succeeded_pods(&self) -> bool {
+        *self == Self::Volcano
+    }
+
     /// `schedulerName` of its pods; nothing for the scheduler that a pod has anyway.
     #[must_use]
     pub fn scheduler_name(&self) -> Option<&str> {

@@ -209,7 +209,9 @@ impl<'a> Draft<'a> {
         }
         self.exclude_nodes();
         self.plan.actions.extend(autoscaler::reconcile(self.world));
-        self.plan.actions.extend(scheduling_policy::reconcile(self.world));
+        self.plan
+            .actions
+            .extend(scheduling_policy::reconcile(self.world, &self.completed));
         self.plan.actions.extend(template_hash::relabel(self.world));
     }
 

@@ -654,6 +654,179 @@ fn pods_that_are_older_than_the_flag_go_on_and_are_replaced_one_by_one_until_all
     }
 }
 
+/// Reconciles until nothing is left to do, and says how often the PodGroup was written.
+fn writes_of_group(scene: &mut Scene) -> usize {
+    let mut writes = 0;
+    loop {
+        let plan = scene.reconcile();
+        if plan.actions.is_empty() && plan.status.is_none() {
+            return writes;
+        }
+        writes += actions(&plan)
+            .iter()
+            .filter(|action| *action == "update PodGroup")
+            .count();
+    }
+}
+
+fn min_member(scene: &mut Scene) -> Option<i32> {
+    scene
+        .pod_group()
+        .pod_group
+        .as_ref()
+        .expect("a PodGroup")
+        .spec
+        .min_member
+}
+
+/// A gang whose pods all run.
+fn running(job: JobBuilder, scheduler: &GangScheduler) -> Scene {
+    let mut scene = scene(job, scheduler);
+    settle(&mut scene);
+    scene.run();
+    scene
+}
+
+/// Lets workers complete, one after another, and with `drained` their pods go.
+fn complete(scene: &mut Scene, workers: std::ops::Range<u32>, drained: bool) -> usize {
+    let mut writes = 0;
+    for index in workers {
+        let name = format!("job-worker-{index}");
+        scene.phase(&name, Phase::Succeeded);
+        writes += writes_of_group(scene);
+        if drained {
+            scene.remove(&name);
+            writes += writes_of_group(scene);
+        }
+    }
+    writes
+}
+
+#[test]
+fn a_gang_that_has_to_place_a_pod_again_waits_for_no_worker_that_has_completed() {
+    for scheduler in schedulers() {
+        let job = with_requests(workers(2), ReplicaType::Worker, json!({ "requests": { "cpu": "1" } }));
+        let mut scene = running(job, &scheduler);
+        assert_eq!(
+            complete(&mut scene, 0..1, true),
+            0,
+            "{scheduler:?}: none waits to be placed"
+        );
+        assert_eq!(min_member(&mut scene), Some(2));
+        scene.remove("job-worker-1");
+        assert_eq!(writes_of_group(&mut scene), 1, "{scheduler:?}");
+        assert_eq!(scene.pod_names(), ["job-worker-1"]);
+        let group = &scene.pod_group().pod_group.as_ref().expect("a PodGroup").spec;
+        assert_eq!(group.min_member, Some(1));
+        let one = [(
+            "cpu".to_owned(),
+            crate::planner::Amount::parse("1").expect("a quantity"),
+        )];
+        assert_eq!(group.min_resources, scheduler.has_min_resources().then(|| one.into()));
+        scene.everything(Phase::Running);
+        assert_eq!(
+            writes_of_group(&mut scene),
+            0,
+            "{scheduler:?}: what it says does no harm"
+        );
+    }
+}
+
+#[test]
+fn a_group_is_not_written_for_each_worker_that_completes() {
+    for scheduler in schedulers() {
+        for drained in [false, true] {
+            let mut scene = running(workers(8), &scheduler);
+            assert_eq!(complete(&mut scene, 0..7, drained), 0, "{scheduler:?}, {drained}");
+            scene.remove("job-worker-7");
+            let counts = scheduler.counts_succeeded_pods() && !drained;
+            assert_eq!(
+                writes_of_group(&mut scene),
+                usize::from(!counts),
+                "{scheduler:?}, {drained}"
+            );
+            assert_eq!(
+                min_member(&mut scene),
+                Some(if counts { 8 } else { 1 }),
+                "{scheduler:?}, {drained}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_completes_while_another_waits_to_be_placed_is_no_longer_waited_for() {
+    for scheduler in schedulers() {
+        let mut scene = running(workers(3), &scheduler);
+        scene.remove("job-worker-2");
+        assert_eq!(writes_of_group(&mut scene), 0, "{scheduler:?}");
+        for (completed, expected) in [(0..1, 2), (1..2, 1)] {
+            assert_eq!(complete(&mut scene, completed, true), 1, "{scheduler:?}");
+            assert_eq!(min_member(&mut scene), Some(expected), "{scheduler:?}");
+        }
+    }
+}
+
+#[test]
+fn min_available_is_at_most_what_is_left_to_run_and_follows_its_edits() {
+    let available = |pods: i32| json!({ "minAvailable": pods });
+    for (job, completed, expected) in [
+        (workers(4), 1, 3),
+        (workers(4), 3, 1),
+        (workers(4).policy("schedulingPolicy", available(1)), 2, 1),
+        (workers(4).policy("schedulingPolicy", available(3)), 1, 3),
+        (workers(4).policy("schedulingPolicy", available(3)), 2, 2),
+        (workers(4).policy("schedulingPolicy", available(0)), 3, 1),
+    ] {
+        for scheduler in schedulers() {
+            let mut scene = running(job.clone(), &scheduler);
+            assert_eq!(complete(&mut scene, 0..completed, true), 0, "{job:?}");
+            scene.remove("job-worker-3");
+            scene.settle();
+            assert_eq!(min_member(&mut scene), Some(expected), "{job:?}, {scheduler:?}");
+            scene.run();
+            for (pods, expected) in [(1, 1), (4, i32::try_from(4 - completed).expect("few"))] {
+                scene.edit(|job| {
+                    let policy = &mut job.spec.run_policy.scheduling_policy;
+                    policy.get_or_insert_default().min_available = Some(pods);
+                });
+                scene.settle();
+                assert_eq!(min_member(&mut scene), Some(expected), "{job:?}, edited to {pods}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_runs_again_is_waited_for_although_it_had_completed() {
+    for scheduler in schedulers() {
+        let mut scene = running(workers(2).policy("restartScope", "Job"), &scheduler);
+        complete(&mut scene, 0..1, true);
+        scene.remove("job-worker-1");
+        settle(&mut scene);
+        assert_eq!(min_member(&mut scene), Some(1), "{scheduler:?}");
+        scene.run();
+        scene.exit("job-worker-1", 1);
+        settle(&mut scene);
+        scene.bury();
+        settle(&mut scene);
+        assert_eq!(scene.pod_names(), ["job-worker-0", "job-worker-1"], "all start again");
+        assert_eq!(min_member(&mut scene), Some(2), "{scheduler:?}");
+
+        let mut scene = running(master_and_workers(1), &scheduler);
+        scene.phase("job-worker-0", Phase::Succeeded);
+        scene.settle();
+        scene.remove("job-worker-0");
+        settle(&mut scene);
+        assert_eq!(
+            scene.pod_names(),
+            ["job-master-0", "job-worker-0"],
+            "the Master decides"
+        );
+        assert_eq!(min_member(&mut scene), Some(2), "{scheduler:?}");
+    }
+}
+
 #[test]
 fn a_job_that_is_refused_gets_no_group() {
     for scheduler in schedulers() {

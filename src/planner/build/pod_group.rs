@@ -79,7 +79,17 @@ fn whole_spec(job: &PyTorchJob, scheduler: &GangScheduler, priorities: &BTreeMap
 /// The part of the PodGroup that an edit of the job can change.
 #[must_use]
 pub fn spec(job: &PyTorchJob, scheduler: &GangScheduler, priorities: &BTreeMap<String, i32>) -> PodGroupSpec {
-    let members = min_member(job);
+    spec_of(job, scheduler, priorities, min_member(job))
+}
+
+/// The same for so many pods that are placed together.
+#[must_use]
+pub(crate) fn spec_of(
+    job: &PyTorchJob,
+    scheduler: &GangScheduler,
+    priorities: &BTreeMap<String, i32>,
+    members: u32,
+) -> PodGroupSpec {
     PodGroupSpec {
         min_member: Some(i32::try_from(members).unwrap_or(i32::MAX)),
         min_resources: scheduler
@@ -140,7 +150,8 @@ fn policy(job: &PyTorchJob) -> SchedulingPolicy {
 }
 
 /// `minAvailable`, or all replicas. No scheduler has groups of none.
-fn min_member(job: &PyTorchJob) -> u32 {
+#[must_use]
+pub(crate) fn min_member(job: &PyTorchJob) -> u32 {
     let available = policy(job).min_available.and_then(|pods| u32::try_from(pods).ok());
     available.unwrap_or_else(|| fewest_replicas(job)).max(1)
 }

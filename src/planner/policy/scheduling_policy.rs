@@ -4,11 +4,12 @@
 //! not notice that it is gone, and looks at nothing else of the job while Volcano keeps it waiting.
 
 use crate::api::names::reason;
-use crate::api::{ChildKind, ChildRef, PyTorchJob, ReplicaType};
+use crate::api::{ChildKind, ChildRef, PyTorchJob, Replica, ReplicaType};
 use crate::planner::build::{pod_group, template};
-use crate::planner::child::{Child, Pod};
+use crate::planner::child::{Child, Phase, Pod};
 use crate::planner::gang::{Gang, GangScheduler};
 use crate::planner::plan::{Action, Contents, Event};
+use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::world::World;
 
 /// Whose turn it is before pods can be created.
@@ -45,7 +46,7 @@ fn is_pending(group: &Child) -> bool {
 
 /// Creates the PodGroup, or writes into it what the job asks for now.
 #[must_use]
-pub(crate) fn reconcile(world: &World<'_>) -> Option<Action> {
+pub(crate) fn reconcile(world: &World<'_>, completed: &CompletedIndexes) -> Option<Action> {
     let gang = world.settings.gang.as_ref().filter(|gang| gang.served)?;
     let child = ChildRef::of_job(gang.scheduler.kind());
     let Some(group) = group(world) else {
@@ -62,7 +63,8 @@ pub(crate) fn reconcile(world: &World<'_>) -> Option<Action> {
     let spec = if has_pods_without_group(world, gang) {
         pod_group::spec_of_one(&gang.scheduler)
     } else {
-        pod_group::spec(world.job, &gang.scheduler, &world.settings.priorities)
+        let members = members(world, &gang.scheduler, completed, group);
+        pod_group::spec_of(world.job, &gang.scheduler, &world.settings.priorities, members)
     };
     let differs = group.pod_group.as_ref().is_none_or(|group| group.spec != spec);
     (differs && !group.terminating).then(|| Action::Update {
@@ -70,6 +72,31 @@ pub(crate) fn reconcile(world: &World<'_>) -> Option<Action> {
         uid: group.uid.clone(),
         contents: Contents::PodGroup(spec),
     })
+}
+
+/// How many pods are placed together: as many as the job says, but no more than are left once workers have completed,
+/// whose pods do not come again. A scheduler that has to place another pod would wait for theirs forever.
+///
+/// Most jobs end without a replacement, so the group is written while a pod waits to be placed, and not for each worker
+/// that completes. What it says in between does no harm.
+fn members(world: &World<'_>, scheduler: &GangScheduler, completed: &CompletedIndexes, group: &Child) -> u32 {
+    let all = pod_group::min_member(world.job);
+    let pod = |replica: Replica| world.pod(&replica.name(world.name()));
+    let counted = |replica: Replica| scheduler.counts_succeeded_pods() && pod(replica).is_some();
+    let (done, to_run): (Vec<_>, Vec<_>) = world.desired().partition(|replica| completed.contains(*replica));
+    let absent = done.iter().filter(|&&replica| !counted(replica)).count();
+    if absent == 0 {
+        return all;
+    }
+    let left = u32::try_from(done.len() + to_run.len() - absent).unwrap_or(u32::MAX);
+    let fewest = all.min(left).max(1);
+    let stored = group.pod_group.as_ref().and_then(|group| group.spec.min_member);
+    let stored = stored.and_then(|stored| u32::try_from(stored).ok());
+    let waits = |replica: Replica| pod(replica).is_none_or(|pod| pod.phase == Phase::Pending);
+    match stored {
+        Some(stored) if !to_run.into_iter().any(waits) => stored.clamp(fewest, all),
+        _ => fewest,
+    }
 }
 
 /// Whether pods of the job do not belong to its group. The scheduler does not count them, and would wait forever for a

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use pytorchjob_test_cluster::{Options, not_applicable, wait_for};
+use pytorchjob_test_cluster::{Options, PodPhase, not_applicable, wait_for};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -166,6 +166,34 @@ async fn a_pod_of_a_gang_is_replaced_and_a_suspended_gang_comes_back() {
     rig.wait_group_gone::<Kubernetes>("train").await;
     rig.patch("train", &suspend(false)).await;
     wait(&rig, "train", running).await;
+}
+
+#[tokio::test]
+async fn a_worker_is_replaced_after_another_has_completed_whether_that_ones_pod_is_there_or_drained() {
+    let Some(rig) = rig_with_nodes().await else { return };
+    for (name, drained) in [("kept", false), ("drained", true)] {
+        let mut job = trains(&rig, name, 2, false);
+        job["spec"]["pytorchReplicaSpecs"].as_object_mut().unwrap().remove("Master");
+        rig.create(&job).await;
+        wait(&rig, name, |job| job.status["ready"] == "2/2").await;
+        let [completed, other] = [0, 1].map(|index| format!("{name}-worker-{index}"));
+        rig.set_phase(&completed, &PodPhase::Succeeded).await;
+        wait(&rig, name, |job| job.status["completedIndexes"] == "0").await;
+        let delete = async |pod: &str| rig.pods().delete(pod, &DeleteParams::default()).await.unwrap();
+        if drained {
+            delete(&completed).await;
+            rig.wait_pod_names(name, std::slice::from_ref(&other)).await;
+        }
+        let group = rig.wait_group::<Kubernetes>(name, |_| true).await;
+        assert_eq!(group.spec["schedulingPolicy"]["gang"]["minCount"], 2);
+        let old = rig.pods().get(&other).await.unwrap();
+        delete(&other).await;
+        rig.wait_replaced(&old).await;
+        wait_for(&rig.pods(), &other, TIMEOUT, |pod| node_of(pod).is_some())
+            .await
+            .unwrap();
+        rig.jobs().delete(name, &DeleteParams::default()).await.unwrap();
+    }
 }
 
 #[tokio::test]
