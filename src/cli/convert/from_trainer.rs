@@ -4,10 +4,13 @@ use serde_json::{Map, Value, json};
 
 use crate::api::structural::Misfit;
 use crate::api::{ReplicaType, RestartScope, names};
-use crate::cli::convert::names::{JOBS, MANAGED_BY, NODE, OTHER_POLICIES, STEP, TRAINER};
+use crate::cli::convert::names::{AUTO, JOBS, MANAGED_BY, NODE, OTHER_POLICIES, STEP, TRAINER};
 use crate::cli::convert::parts::{Converted, Loss, Parts};
 use crate::cli::convert::restarts::{self, Restarts};
-use crate::cli::convert::{gang, identity, template, unsupported};
+use crate::cli::convert::{environment, gang, identity, references, template, unsupported};
+
+const NUM_NODES: &str = "spec.trainer.numNodes";
+const NUM_NODES_OF_RUNTIME: &str = "spec.mlPolicy.numNodes";
 
 /// Both objects, as far as they have not been used.
 struct Source {
@@ -33,7 +36,9 @@ pub(super) fn convert(job: Value, title: &str, runtime: Value) -> Result<Convert
     let mut set = source.part("spec.template.spec");
     let (restarts, inexact) = restarts::taken(&mut node, &mut set);
     source.losses.extend(inexact);
-    let nodes = source.nodes();
+    let nodes = source.nodes().map_err(|fault| vec![fault])?;
+    let name = metadata.get("name").and_then(Value::as_str).unwrap_or_default();
+    source.references(name, &node);
     let template = source.template(&mut node).map_err(|fault| vec![fault])?;
     let (gang, of_group) = gang::taken(&mut source.runtime, nodes, &template);
     source.losses.extend(of_group);
@@ -43,7 +48,9 @@ pub(super) fn convert(job: Value, title: &str, runtime: Value) -> Result<Convert
         spec.insert("runPolicy".into(), policy.into());
     }
     let mut job = json!({ "apiVersion": names::API_VERSION, "kind": names::KIND, "metadata": metadata, "spec": spec });
-    source.losses.extend(template::without_set(&mut job));
+    source
+        .losses
+        .extend(environment::without_set(&mut job, &node.path("template")));
     source.finish(job, &[node, set])
 }
 
@@ -118,9 +125,37 @@ impl Source {
         Ok(Parts::within(node.path("template.spec"), spec))
     }
 
-    fn nodes(&mut self) -> u32 {
-        let of_runtime: Option<u32> = self.runtime.take_as("spec.mlPolicy.numNodes");
-        self.job.take_as("spec.trainer.numNodes").or(of_runtime).unwrap_or(1)
+    fn nodes(&mut self) -> Result<u32, Misfit> {
+        let of_runtime: Option<u32> = self.runtime.take_as(NUM_NODES_OF_RUNTIME);
+        let of_job: Option<u32> = self.job.take_as(NUM_NODES);
+        match of_job.or(of_runtime) {
+            Some(0) => Err(Misfit {
+                field: of_job.map_or_else(|| self.runtime.path(NUM_NODES_OF_RUNTIME), |_| NUM_NODES.into()),
+                message: "a PyTorchJob has at least one replica".into(),
+            }),
+            nodes => Ok(nodes.unwrap_or(1)),
+        }
+    }
+
+    /// The number of processes of each node. In releases before 2.2 it may be a word, and the runtime may say it.
+    fn processes(&mut self) -> Option<String> {
+        let of_runtime = self.runtime.take("spec.mlPolicy.torch.numProcPerNode");
+        let written = self.job.take("spec.trainer.numProcPerNode").or(of_runtime)?;
+        let word = written.as_str().map_or_else(|| written.to_string(), ToOwned::to_owned);
+        (word != AUTO).then_some(word)
+    }
+
+    /// Looks for what holds of Trainer's pods alone.
+    fn references(&mut self, job: &str, node: &Parts) {
+        let of_job = self
+            .job
+            .get("spec.trainer")
+            .map(|part| references::to_trainer(job, "spec.trainer", part));
+        let pods = "template.spec";
+        let of_runtime = node
+            .get(pods)
+            .map(|part| references::to_trainer(job, &node.path(pods), part));
+        self.losses.extend(of_job.into_iter().chain(of_runtime).flatten());
     }
 
     /// The replicas of a job with as many nodes, all of which have this template.
@@ -138,8 +173,8 @@ impl Source {
         }
         let mut spec = Map::new();
         spec.insert("pytorchReplicaSpecs".into(), replicas);
-        if let Some(number) = self.job.take_as::<i64>("spec.trainer.numProcPerNode") {
-            spec.insert("nprocPerNode".into(), number.to_string().into());
+        if let Some(processes) = self.processes() {
+            spec.insert("nprocPerNode".into(), processes.into());
         }
         spec
     }
@@ -166,13 +201,15 @@ impl Source {
             ("args", "args"),
             ("resourcesPerNode", "resources"),
         ] {
-            if let Some(value) = self.job.take(&format!("spec.trainer.{field}")) {
+            // Amounts of nothing leave those of the runtime.
+            let says = |value: &Value| name != "resources" || value != &json!({});
+            if let Some(value) = self.job.take(&format!("spec.trainer.{field}")).filter(says) {
                 container[name] = value;
             }
         }
         let own: Vec<Value> = self.job.take_as("spec.trainer.env").unwrap_or_default();
         if !own.is_empty() {
-            container["env"] = template::merged(&container["env"], own);
+            container["env"] = environment::merged(&container["env"], own);
         }
         template::insert_container(&mut template, index, container);
         template::rename_container(&mut template, &path, NODE, names::CONTAINER)?;

@@ -22,13 +22,8 @@ pub(super) fn written(job: &PyTorchJob, parts: &mut Parts, runtime: &mut Value) 
     let mut left = left.unwrap_or_default();
     // The unset value of charts.
     left.retain(|_, value| *value != "");
-    let Some(policy) = job
-        .spec
-        .run_policy
-        .scheduling_policy
-        .as_ref()
-        .filter(|_| !left.is_empty())
-    else {
+    let policy = job.spec.run_policy.scheduling_policy.as_ref();
+    let Some(policy) = policy.filter(|_| !left.is_empty()) else {
         return Vec::new();
     };
     let mut losses = Vec::new();
@@ -38,6 +33,9 @@ pub(super) fn written(job: &PyTorchJob, parts: &mut Parts, runtime: &mut Value) 
         if let (None, Some(pods)) = (scheduler, runtime.pointer_mut(PODS)) {
             pods["schedulerName"] = names::VOLCANO.into();
         }
+        // Trainer takes it from the pods.
+        let priority = runtime.pointer(PODS).and_then(|pods| pods.get("priorityClassName"));
+        left.retain(|field, class| field != "priorityClass" || Some(&*class) != priority);
         runtime["spec"]["podGroupPolicy"] = json!({ "volcano": {} });
         runtime["spec"]["template"]["metadata"] = json!({ "annotations": { QUEUE: queue } });
     } else {
@@ -59,8 +57,8 @@ fn scheduler_of(runtime: &Value) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// Whether a gang is Volcano's: queues and priority classes are for it and not for the scheduler-plugins, and a time-out
-/// is for these alone.
+/// Whether a gang is Volcano's: queues and priority classes are for it and not for the scheduler-plugins, and a
+/// time-out is for these alone.
 fn is_of_volcano(policy: &SchedulingPolicy, scheduler: Option<&str>) -> bool {
     let says = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     let with_timeout = policy.schedule_timeout_seconds.is_some();
@@ -69,7 +67,7 @@ fn is_of_volcano(policy: &SchedulingPolicy, scheduler: Option<&str>) -> bool {
 
 /// Takes the gang of a runtime, as `schedulingPolicy` of a PyTorchJob of as many nodes with this template.
 pub(super) fn taken(runtime: &mut Parts, nodes: u32, template: &Value) -> (Option<Value>, Vec<Loss>) {
-    let [coscheduling, volcano] = [COSCHEDULING, VOLCANO].map(|policy| runtime.has(policy));
+    let [coscheduling, volcano] = [COSCHEDULING, VOLCANO].map(|policy| runtime.get(policy).is_some());
     let timeout = runtime.take(&format!("{COSCHEDULING}.{TIMEOUT}"));
     let annotations: Option<Map<String, Value>> = runtime.take_as(ANNOTATIONS);
     let mut annotations = annotations.unwrap_or_default();

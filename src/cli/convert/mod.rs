@@ -3,12 +3,14 @@
 //! Both directions take the object apart and report every field that is left, so that nothing is lost without being
 //! said: see [`parts`].
 
+mod environment;
 mod from_trainer;
 mod gang;
 mod identity;
 mod names;
 mod nodes;
 mod parts;
+mod references;
 mod restarts;
 mod template;
 #[cfg(test)]
@@ -16,6 +18,7 @@ mod tests;
 mod to_trainer;
 mod unsupported;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
@@ -27,8 +30,9 @@ use crate::api::{ConditionType, UnknownPodFields, names as kubeflow};
 use crate::cli::convert::names::{API_VERSION, CLUSTER_RUNTIME, COMPLETE, FAILED, RUNTIME, TRAIN_JOB};
 use crate::cli::convert::parts::Converted;
 use crate::cli::files::{self, Contents, Object};
-use crate::cli::manifest::{Document, decode, is_job, without_nulls};
+use crate::cli::manifest::{Document, decode, is_job, title, without_nulls};
 use crate::cli::offline::{Format, Report, printed, validate};
+use crate::cli::place::Place;
 
 /// Converts every PyTorchJob and every `TrainJob` that has not finished; these need their runtimes beside them. Nothing
 /// is printed on standard output if a job is invalid.
@@ -66,6 +70,9 @@ pub(super) fn convert(
         let paths = paths.to_vec();
         return Err(files::Error::NoJob { kinds, paths }.into());
     }
+    let clashes = clashes(&converted);
+    report.invalid |= !clashes.is_empty();
+    report.remarks.extend(clashes);
     if !report.invalid {
         report.output = printed(&converted, format)?;
     }
@@ -180,6 +187,21 @@ fn not_converted(title: &str, why: impl fmt::Display) -> String {
 
 fn is(object: &Object, kind: &str) -> bool {
     object.value["kind"] == kind && object.value["apiVersion"] == API_VERSION
+}
+
+/// Says which runtimes would overwrite each other: those of a job and of one whose generated name begins with its name.
+fn clashes(converted: &[Value]) -> Vec<String> {
+    let mut seen: BTreeMap<String, &Value> = BTreeMap::new();
+    let mut clashes = Vec::new();
+    for runtime in converted.iter().filter(|object| object["kind"] == RUNTIME) {
+        let title = title(None, &Place::default(), &RUNTIME.to_lowercase(), &runtime["metadata"]);
+        let spec = &runtime["spec"];
+        if seen.insert(title.clone(), spec).is_some_and(|other| other != spec) {
+            let why = "jobs that differ would have it: give one of them another name or prefix";
+            clashes.push(format!("{title}: {why}"));
+        }
+    }
+    clashes
 }
 
 /// Whether a `TrainJob` refers to this object. One of the two may be written without its namespace.

@@ -18,6 +18,8 @@ pub(super) const COMPLETE: &str = "Complete";
 pub(super) const FAILED: &str = "Failed";
 /// `managedBy` of jobs that Trainer itself runs, also the default.
 pub(super) const MANAGED_BY: &str = "trainer.kubeflow.org/trainjob-controller";
+/// The number of processes when none is said, in both APIs.
+pub(super) const AUTO: &str = "auto";
 /// Name of the replicated job that trains, and what its training container has to be called.
 pub(super) const NODE: &str = "node";
 /// Label of the replicated job that trains.
@@ -36,9 +38,13 @@ pub(super) const JOBS: &str = "spec.template.spec.replicatedJobs";
 pub(super) const PODS: &str = "/spec/template/spec/replicatedJobs/0/template/spec/template/spec";
 /// Annotation of a runtime's template: queue of the `PodGroup` for Volcano.
 pub(super) const QUEUE: &str = "scheduling.volcano.sh/queue-name";
-/// Label of a pod, as the path of a field: name of the `JobSet`, which is the name of the `TrainJob`.
+/// Label of a pod: name of the `JobSet`, which is the name of the `TrainJob`.
+pub(super) const NAME_LABEL: &str = "jobset.sigs.k8s.io/jobset-name";
+/// The same as the path of a field.
 pub(super) const NAME_FIELD: &str = "metadata.labels['jobset.sigs.k8s.io/jobset-name']";
-/// Annotation of a pod, as the path of a field: index of the node.
+/// Label and annotation of a pod: index of the node.
+pub(super) const INDEX_LABEL: &str = "batch.kubernetes.io/job-completion-index";
+/// The same annotation as the path of a field.
 pub(super) const INDEX_FIELD: &str = "metadata.annotations['batch.kubernetes.io/job-completion-index']";
 /// Variable that `MASTER_ADDR` is made of.
 pub(super) const NAME_VARIABLE: &str = "TRAINJOB_NAME";

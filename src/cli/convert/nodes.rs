@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 use crate::api::names::CONTAINER;
 use crate::api::structural::Misfit;
 use crate::api::{PyTorchJob, ReplicaType, RestartPolicy, RestartScope};
-use crate::cli::convert::names::{NODE, RESERVED};
+use crate::cli::convert::names::{AUTO, NODE, RESERVED};
 use crate::cli::convert::parts::{Loss, Parts, differences};
 use crate::cli::convert::restarts::Restarts;
-use crate::cli::convert::{template, unsupported};
+use crate::cli::convert::{environment, references, template, unsupported};
 
 /// Most entries of a list in `spec.trainer`.
 const MAX_ITEMS: usize = 128;
@@ -16,8 +16,6 @@ const MAX_ITEMS: usize = 128;
 const MAX_ARGUMENT: usize = 65_536;
 /// Most letters of an image there.
 const MAX_IMAGE: usize = 500;
-/// `nprocPerNode` when unset, and what Trainer makes of no number.
-const AUTO: &str = "auto";
 /// The command that Trainer rewrites when it stands in a `TrainJob`.
 const TORCHTUNE: [&str; 2] = ["tune", "run"];
 
@@ -51,7 +49,7 @@ pub(super) fn taken(job: &PyTorchJob, parts: &mut Parts, losses: &mut Vec<Loss>)
     let mut templates = Vec::new();
     for (_, replica) in &mut roles {
         replica.take("replicas");
-        templates.push(own_template(replica, losses).map_err(|fault| vec![fault])?);
+        templates.push(own_template(job, replica, losses).map_err(|fault| vec![fault])?);
         losses.extend(
             replica
                 .left()
@@ -76,12 +74,14 @@ pub(super) fn taken(job: &PyTorchJob, parts: &mut Parts, losses: &mut Vec<Loss>)
 }
 
 /// Takes the template of a role, with the training container under Trainer's name.
-fn own_template(replica: &mut Parts, losses: &mut Vec<Loss>) -> Result<Value, Misfit> {
+fn own_template(job: &PyTorchJob, replica: &mut Parts, losses: &mut Vec<Loss>) -> Result<Value, Misfit> {
     let path = replica.path("template");
     let mut template = replica.take("template").unwrap_or_default();
     if !template::has_container(&template, CONTAINER) {
         return Err(template::no_container(&path, CONTAINER));
     }
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    losses.extend(references::to_operator(name, &path, &template));
     let restart_policy = template["spec"]
         .as_object_mut()
         .and_then(|spec| spec.remove("restartPolicy"));
@@ -141,28 +141,16 @@ fn trainer(
     parts: &mut Parts,
     losses: &mut Vec<Loss>,
 ) -> Map<String, Value> {
-    let set = template::set_by_operator(job);
+    let set = environment::set_by_operator(job);
     let mut trainer = Map::new();
     trainer.insert("numNodes".into(), job.spec.total_replicas().into());
     processes(job, parts, &mut trainer, losses);
     let mut env: Vec<Value> = Vec::new();
     if let Some((index, mut container)) = template::take_container(template, NODE) {
-        let own = own_environment(
-            &mut container,
-            &set,
-            &format!("{path}.spec.containers[{index}]"),
-            losses,
-        );
-        for (field, name, fits) in MOVED {
-            if let Some(value) = container.as_object_mut().and_then(|fields| fields.remove(field)) {
-                if fits(&value) {
-                    trainer.insert(name.into(), value);
-                } else {
-                    container[field] = value;
-                }
-            }
-        }
-        let mut of_runtime = template::of_runtime(&set);
+        let place = format!("{path}.spec.containers[{index}]");
+        let own = environment::own(&mut container, &set, &RESERVED, &place, losses);
+        move_fields(&mut container, &mut trainer);
+        let mut of_runtime = environment::of_runtime(&set);
         // With the size of the job.
         let all_fit = own.len() < MAX_ITEMS;
         if all_fit {
@@ -173,7 +161,8 @@ fn trainer(
         container["env"] = of_runtime.into();
         template::insert_container(template, index, container);
     }
-    env.extend(template::of_job(&set));
+    env.extend(environment::of_job(&set));
+    environment::tell_others(template, &set, path, losses);
     if !env.is_empty() {
         trainer.insert("env".into(), env.into());
     }
@@ -190,6 +179,18 @@ const MOVED: [(&str, &str, Fits); 4] = [
     ("args", "args", fits),
     ("resources", "resourcesPerNode", has_amounts_alone),
 ];
+
+fn move_fields(container: &mut Value, trainer: &mut Map<String, Value>) {
+    for (field, name, fits) in MOVED {
+        if let Some(value) = container.as_object_mut().and_then(|fields| fields.remove(field)) {
+            if fits(&value) {
+                trainer.insert(name.into(), value);
+            } else {
+                container[field] = value;
+            }
+        }
+    }
+}
 
 fn fits(list: &Value) -> bool {
     let items = list.as_array().map_or(&[][..], Vec::as_slice);
@@ -227,28 +228,4 @@ fn processes(job: &PyTorchJob, parts: &mut Parts, trainer: &mut Map<String, Valu
         }
         _ => {}
     }
-}
-
-/// Takes the user's own variables, but for those that others set anyway.
-fn own_environment(container: &mut Value, set: &[(String, String)], path: &str, losses: &mut Vec<Loss>) -> Vec<Value> {
-    let taken = container.as_object_mut().and_then(|fields| fields.remove("env"));
-    let variables: Vec<Value> = taken.and_then(|env| env.as_array().cloned()).unwrap_or_default();
-    let mut own = Vec::new();
-    for (index, variable) in variables.iter().enumerate() {
-        let name = variable["name"].as_str().unwrap_or_default();
-        let mut lost = |why: &str| {
-            let field = format!("{path}.env[{name}]");
-            losses.push(Loss::new(field, why, "nothing is to be done"));
-        };
-        if set.iter().any(|(other, _)| other == name) {
-            lost("it has no effect in a PyTorchJob: the operator's own value holds");
-        } else if RESERVED.contains(&name) {
-            lost("Trainer sets it itself");
-        } else if variables[index + 1..].iter().any(|other| other["name"] == name) {
-            lost("it has no effect: a later one has the same name");
-        } else {
-            own.push(variable.clone());
-        }
-    }
-    own
 }

@@ -82,11 +82,9 @@ impl Parts {
         format!("{}{field}", self.within)
     }
 
-    /// Whether there is a field at a path such as `spec.podGroupPolicy.volcano`, be it empty.
-    pub(super) fn has(&self, path: &str) -> bool {
-        path.split('.')
-            .try_fold(&self.object, |object, step| object.get(step))
-            .is_some()
+    /// The field at a path such as `spec.podGroupPolicy.volcano`.
+    pub(super) fn get(&self, path: &str) -> Option<&Value> {
+        path.split('.').try_fold(&self.object, |object, step| object.get(step))
     }
 
     /// Takes the field at a path such as `spec.suspend`.

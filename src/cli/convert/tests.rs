@@ -12,7 +12,7 @@ use crate::api::{PyTorchJob, ReplicaType, UnknownPodFields};
 use crate::cli::convert::parts::{Converted, Loss, differences};
 use crate::cli::convert::{convert, from_trainer, to_trainer};
 use crate::cli::files::Object;
-use crate::cli::manifest::decode;
+use crate::cli::manifest::{decode, without_nulls};
 use crate::cli::offline::{Format, Report};
 use crate::cli::place::Place;
 use crate::planner::problems;
@@ -80,7 +80,13 @@ fn places() -> Vec<(&'static str, Vec<Value>)> {
         ("T/spec/restartPolicy", vec![json!("Always")]),
         ("T/spec/schedulerName", vec![json!("volcano"), json!("mine")]),
         ("T/spec/nodeSelector", vec![json!({ "gpu": "a100" })]),
-        ("T/spec/containers/1", vec![json!({ "name": "logs", "image": "i" })]),
+        (
+            "T/spec/containers/1",
+            vec![
+                json!({ "name": "logs", "image": "i" }),
+                json!({ "name": "logs", "image": "i", "env": [{ "name": "RANK", "value": "7" }, { "name": "A", "value": "1" }] }),
+            ],
+        ),
         (
             "T/spec/containers/0/command",
             vec![json!(["tune", "run"]), json!(["python", "train.py"])],
@@ -265,6 +271,8 @@ fn place(loss: &Loss) -> String {
             field = format!("spec.runPolicy.{policy}");
         }
     }
+    let of_runtime = "runtime: spec.template.spec.replicatedJobs[0].template.spec.template.spec";
+    field = field.replace(of_runtime, "spec.template.spec");
     field = field.replace("spec.trainer.env", "spec.template.spec.containers[0].env");
     for role in ["Master.", "Worker."] {
         field = field.replace(&format!("pytorchReplicaSpecs.{role}"), "");
@@ -372,10 +380,7 @@ fn a_started_job_of_which_nothing_can_be_made_is_named_and_the_others_are_conver
         ("/spec", json!({}), "it cannot be read"),
     ] {
         let odd = with(job("odd"), "/status/startTime", json!("2026-01-01T00:00:00Z"));
-        let (report, items) = said(&[odd, job("plain")].map(|job| match names(&[job.clone()])[0] {
-            "odd" => with(job, pointer, value.clone()),
-            _ => job,
-        }));
+        let (report, items) = said(&[with(odd, pointer, value.clone()), job("plain")]);
         assert_eq!((names(&items), report.invalid), (vec!["plain"], false), "{value}");
         let start = format!("pytorchjob/odd: not converted: {why}");
         let last = report.remarks.last().unwrap();
@@ -433,13 +438,13 @@ fn fields(losses: &[Loss]) -> Vec<&str> {
 
 /// A job of a Master and two workers, with this `schedulingPolicy`, whose pods name this scheduler.
 fn scheduled(policy: Value, scheduler: Option<&str>) -> Value {
-    let mut scheduled = with(job("train"), "/spec/runPolicy/schedulingPolicy", policy);
-    let replica = &mut scheduled["spec"]["pytorchReplicaSpecs"];
+    let mut job = with(job("train"), "/spec/runPolicy/schedulingPolicy", policy);
+    let replica = &mut job["spec"]["pytorchReplicaSpecs"];
     if let Some(scheduler) = scheduler {
         replica["Master"]["template"]["spec"]["schedulerName"] = scheduler.into();
     }
     replica["Worker"] = with(replica["Master"].clone(), "/replicas", json!(2));
-    scheduled
+    job
 }
 
 #[test]
@@ -552,6 +557,22 @@ fn a_gang_of_some_nodes_is_said_to_need_room_for_all() {
 }
 
 #[test]
+fn a_gang_of_the_priority_of_its_pods_loses_nothing() {
+    let pods = "/spec/pytorchReplicaSpecs/Master/template/spec/priorityClassName";
+    let policy = json!({ "queue": "a", "priorityClass": "high" });
+    let job = with(job("train"), "/spec/runPolicy/schedulingPolicy", policy.clone());
+    for (of_pods, lost) in [
+        ("high", vec![]),
+        ("low", vec!["spec.runPolicy.schedulingPolicy.priorityClass"]),
+    ] {
+        let converted = there(&with(job.clone(), pods, json!(of_pods)));
+        assert_eq!(fields(&converted.losses), lost, "{of_pods}");
+    }
+    let back = back_of(&there(&with(job, pods, json!("high"))).objects);
+    assert_eq!(back.objects[0]["spec"]["runPolicy"]["schedulingPolicy"], policy);
+}
+
+#[test]
 fn a_gang_of_trainer_stays_one() {
     let with_priority = |runtime: Value| with(runtime, &format!("{PODS}/priorityClassName"), json!("high"));
     let objects = there(&scheduled(json!({}), None)).objects;
@@ -605,4 +626,210 @@ fn a_gang_of_trainer_stays_one() {
         fields(&back.losses),
         ["runtime: spec.podGroupPolicy.volcano.networkTopology.mode"]
     );
+}
+
+#[test]
+fn containers_beside_the_training_one_keep_what_the_operator_tells_them() {
+    let beside = |env: Value| json!({ "name": "logs", "image": "i", "env": env });
+    let place = "/spec/pytorchReplicaSpecs/Master/template/spec/containers/1";
+    let variable = |name: &str, value: &str| json!({ "name": name, "value": value });
+    let said = with(
+        job("train"),
+        place,
+        beside(json!([variable("RANK", "7"), variable("A", "$(RANK)")])),
+    );
+    let converted = there(&said);
+    assert_eq!(
+        fields(&converted.losses),
+        ["spec.pytorchReplicaSpecs.Master.template.spec.containers[1].env[RANK]"]
+    );
+    let containers = &converted.objects[0].pointer(PODS).unwrap()["containers"];
+    let names = |index: usize| -> Vec<&str> {
+        let variables = containers[index]["env"].as_array().unwrap().iter();
+        variables.map(|variable| variable["name"].as_str().unwrap()).collect()
+    };
+    let of_operator = [
+        "PYTHONUNBUFFERED",
+        "MASTER_PORT",
+        "TRAINJOB_NAME",
+        "MASTER_ADDR",
+        "RANK",
+    ];
+    assert_eq!(
+        (names(0), names(1)),
+        (of_operator.to_vec(), [&of_operator[..], &["WORLD_SIZE", "A"]].concat())
+    );
+
+    let back = back_of(&converted.objects);
+    let own = with(said, place, beside(json!([variable("A", "$(RANK)")])));
+    assert_eq!((meaning(&back.objects[0]), back.losses), (meaning(&own), Vec::new()));
+
+    let other = with(
+        converted.objects[0].clone(),
+        &format!("{PODS}/containers/1/env/4"),
+        variable("RANK", "7"),
+    );
+    let back = back_of(&[other, converted.objects[1].clone()]);
+    let node = "runtime: spec.template.spec.replicatedJobs[0].template.spec.template.spec";
+    assert_eq!(fields(&back.losses), [format!("{node}.containers[1].env[RANK]")]);
+}
+
+#[test]
+fn a_template_that_speaks_of_its_own_pods_is_said_to_need_other_names() {
+    let args = |text: &str| {
+        (
+            "containers/0/args",
+            json!(["--join", text]),
+            "containers[0].args[1]".to_owned(),
+        )
+    };
+    let spread = |label: &str| {
+        let selector = json!({ "matchLabels": { label: "train" } });
+        let constraint = json!({ "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": selector });
+        let path = format!("topologySpreadConstraints[0].labelSelector.matchLabels.{label}");
+        ("topologySpreadConstraints", json!([constraint]), path)
+    };
+    let objects = there(&job("train")).objects;
+    for ((place, value, path), there_too, back_too) in [
+        (args("tcp://train-master-0:29400"), true, false),
+        (args("train-worker-1.team.svc"), true, false),
+        (args("train-node-0-1.train"), false, true),
+        (args("pretrain-master-0 train-master no-train-node-0-1"), false, false),
+        (spread("training.kubeflow.org/job-name"), true, false),
+        (spread("jobset.sigs.k8s.io/jobset-name"), false, true),
+        (spread("example.com/job-name"), false, false),
+    ] {
+        let expected =
+            |said: bool, pods: &str| -> Vec<String> { said.then(|| format!("{pods}.{path}")).into_iter().collect() };
+        let pods = "/spec/pytorchReplicaSpecs/Master/template/spec";
+        let losses = there(&with(job("train"), &format!("{pods}/{place}"), value.clone())).losses;
+        let of_master = "spec.pytorchReplicaSpecs.Master.template.spec";
+        assert_eq!(fields(&losses), expected(there_too, of_master), "{value}");
+
+        let runtime = with(objects[0].clone(), &format!("{PODS}/{place}"), value.clone());
+        let losses = back_of(&[runtime, objects[1].clone()]).losses;
+        let of_node = "runtime: spec.template.spec.replicatedJobs[0].template.spec.template.spec";
+        assert_eq!(fields(&losses), expected(back_too, of_node), "{value}");
+    }
+    let of_job = with(
+        objects[1].clone(),
+        "/spec/trainer/args",
+        json!(["train-node-0-1.train"]),
+    );
+    assert_eq!(
+        fields(&back_of(&[objects[0].clone(), of_job]).losses),
+        ["spec.trainer.args[0]"]
+    );
+}
+
+#[test]
+fn a_name_that_is_too_long_for_the_pods_of_a_jobset_is_said() {
+    let workers = |name: &str, workers: u32| {
+        let mut job = job(name);
+        let replicas = &mut job["spec"]["pytorchReplicaSpecs"];
+        replicas["Worker"] = with(replicas["Master"].clone(), "/replicas", json!(workers));
+        job
+    };
+    for (letters, nodes, said) in [(48, 10, false), (49, 10, true), (48, 11, true), (47, 11, false)] {
+        let losses = there(&workers(&"a".repeat(letters), nodes - 1)).losses;
+        let expected = if said { vec!["metadata.name"] } else { vec![] };
+        assert_eq!(fields(&losses), expected, "{letters} letters, {nodes} nodes");
+    }
+    let long = there(&workers(&"a".repeat(49), 9)).losses;
+    assert_eq!(
+        long[0].to_string(),
+        "lost: metadata.name: a JobSet refuses it, whose pods would have names of more than 63 letters; give the \
+         TrainJob one of at most 48"
+    );
+}
+
+#[test]
+fn what_a_trainjob_says_of_its_nodes_holds_as_in_trainer() {
+    let resources = json!({ "limits": { "nvidia.com/gpu": 8 } });
+    let runtime = with(
+        there(&job("train")).objects[0].clone(),
+        &format!("{PODS}/containers/0/resources"),
+        resources.clone(),
+    );
+    let train_job = with(there(&job("train")).objects[1].clone(), "/spec/trainer/env", json!([]));
+    for (of_job, of_runtime, expected) in [
+        (Value::Null, Value::Null, Value::Null),
+        (json!(8), Value::Null, json!("8")),
+        (json!("gpu"), json!(2), json!("gpu")),
+        (json!("auto"), json!(2), Value::Null),
+        (Value::Null, json!(2), json!("2")),
+        (Value::Null, json!("auto"), Value::Null),
+    ] {
+        let mut objects = [runtime.clone(), train_job.clone()];
+        objects[0]["spec"]["mlPolicy"]["torch"]["numProcPerNode"] = of_runtime.clone();
+        objects[1]["spec"]["trainer"]["numProcPerNode"] = of_job.clone();
+        let objects = objects.map(|object| without_nulls(&object));
+        let back = back_of(&objects);
+        let spec = &back.objects[0]["spec"];
+        assert_eq!(spec["nprocPerNode"], expected, "{of_job} {of_runtime}");
+        assert_eq!(fields(&back.losses), [""; 0], "{of_job} {of_runtime}");
+    }
+    for (of_job, expected) in [
+        (json!({}), &resources),
+        (
+            json!({ "requests": { "cpu": 1 } }),
+            &json!({ "requests": { "cpu": 1 } }),
+        ),
+    ] {
+        let train_job = with(train_job.clone(), "/spec/trainer/resourcesPerNode", of_job);
+        let back = back_of(&[runtime.clone(), train_job]);
+        let template = &back.objects[0]["spec"]["pytorchReplicaSpecs"]["Master"]["template"];
+        assert_eq!(&template["spec"]["containers"][0]["resources"], expected);
+    }
+    let none = with(train_job, "/spec/trainer/numNodes", json!(0));
+    let faults = from_trainer::convert(none, "runtime", runtime).unwrap_err();
+    assert_eq!(
+        faults[0].to_string(),
+        "spec.trainer.numNodes: a PyTorchJob has at least one replica"
+    );
+}
+
+#[test]
+fn a_runtime_that_would_overwrite_that_of_another_job_is_refused() {
+    let generated = |image: &str| {
+        let mut job = job("train");
+        job["metadata"] = json!({ "generateName": "train-" });
+        set(
+            &mut job,
+            "/spec/pytorchReplicaSpecs/Master/template/spec/nodeSelector/gpu",
+            json!(image),
+        );
+        job
+    };
+    let elsewhere = with(generated("b"), "/metadata/namespace", json!("team"));
+    for (jobs, clash) in [
+        ([generated("a"), generated("a")], false),
+        ([generated("a"), elsewhere], false),
+        ([generated("a"), generated("b")], true),
+        ([generated("a"), job("train")], true),
+    ] {
+        let (report, items) = said(&jobs);
+        let remark = "trainingruntime/train: jobs that differ would have it: give one of them another name or prefix";
+        let expected = if clash { vec![remark] } else { vec![] };
+        assert_eq!(
+            (report.remarks, report.invalid),
+            (expected.into_iter().map(Into::into).collect(), clash)
+        );
+        assert_eq!(items.len(), if clash { 0 } else { 4 });
+    }
+}
+
+#[test]
+fn patches_are_said_to_be_patches_under_their_older_name_too() {
+    let objects = there(&job("train")).objects;
+    for name in ["runtimePatches", "podTemplateOverrides"] {
+        let patched = with(
+            objects[1].clone(),
+            &format!("/spec/{name}"),
+            json!([{ "manager": "me" }]),
+        );
+        let losses = back_of(&[objects[0].clone(), patched]).losses;
+        let why = "a PyTorchJob has no patches; make the changes in its template";
+        assert_eq!(losses[0].to_string(), format!("lost: spec.{name}: {why}"));
+    }
 }

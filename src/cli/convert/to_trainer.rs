@@ -32,6 +32,7 @@ pub(super) fn convert(job: &PyTorchJob, written: Value) -> Result<Converted, Vec
     });
     runtime["metadata"]["labels"] = json!({ FRAMEWORK: TORCH });
     losses.extend(gang::written(job, &mut parts, &mut runtime));
+    losses.extend(unsupported::name(job));
     losses.extend(unsupported::elasticity(job));
     losses.extend(
         job.spec

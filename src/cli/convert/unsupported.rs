@@ -1,6 +1,8 @@
 //! What one of the two APIs has no words for, and what to do about it.
 
+use crate::api::bounds::MAX_NAME;
 use crate::api::{PyTorchJob, ReplicaType, RestartPolicy};
+use crate::cli::convert::names::NODE;
 use crate::cli::convert::parts::Loss;
 
 const NOTHING: &str = "nothing is to be done";
@@ -26,6 +28,18 @@ pub(super) fn elasticity(job: &PyTorchJob) -> Option<Loss> {
     job.spec.elastic_policy.as_ref().filter(|policy| !policy.is_bounded())?;
     let (why, remedy) = elastic(job, "maxReplicas");
     Some(Loss::new("spec.elasticPolicy", why, remedy))
+}
+
+/// A name of which the pods of a `JobSet` have names that are too long.
+pub(super) fn name(job: &PyTorchJob) -> Option<Loss> {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    let last = job.spec.total_replicas().saturating_sub(1);
+    // The API server appends five letters and a hyphen.
+    let of_pod = format!("{name}-{NODE}-0-{last}-xxxxx").len();
+    let room = (MAX_NAME + name.len()).saturating_sub(of_pod);
+    let why = format!("a JobSet refuses it, whose pods would have names of more than {MAX_NAME} letters");
+    let remedy = format!("give the TrainJob one of at most {room}");
+    (of_pod > MAX_NAME).then(|| Loss::new("metadata.name", why, remedy))
 }
 
 /// A job without Master.
@@ -181,7 +195,7 @@ pub(super) fn by_kubeflow(field: String) -> Loss {
             "a PyTorchJob has no initializers",
             "fetch model and data in an init container of the template",
         )
-    } else if field.starts_with("spec.runtimePatches") {
+    } else if ["spec.runtimePatches", "spec.podTemplateOverrides"].contains(&field.as_str()) {
         ("a PyTorchJob has no patches", "make the changes in its template")
     } else if field.starts_with("metadata.") {
         ("it belongs to the object in the cluster", NOTHING)
