@@ -99,6 +99,8 @@ fn rewrite(root: &mut Value, unknown: UnknownPodFields) {
     replicas["minProperties"] = json!(1);
     replicas["maxProperties"] = json!(2);
     let replica = &mut replicas["additionalProperties"]["properties"];
+    // What an absent number means. The scale subresource of a job without one is an error, and no autoscaler can work.
+    replica["replicas"]["default"] = json!(1);
     // Typed Go clients write an unset restart policy as an empty one.
     if let Some(policies) = replica["restartPolicy"]["enum"].as_array_mut() {
         policies.push(json!(""));

@@ -11,7 +11,7 @@ use kube_cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::{Map, Value, json};
 
 use crate::api::structural::{misfits, schema_of_jobs};
-use crate::api::{RULES, ReplicaType, UnknownPodFields, crd_yaml, definition, names};
+use crate::api::{PyTorchJob, RULES, ReplicaType, UnknownPodFields, crd_yaml, definition, names};
 use crate::planner::problems;
 use crate::support::bad_jobs::{Bad, bad_jobs};
 use crate::support::fixture::{JobBuilder, elastic_workers, master, master_and_workers, workers};
@@ -154,6 +154,19 @@ fn w17_run_policy_is_always_there() {
 }
 
 #[test]
+fn an_absent_number_of_replicas_is_stored_as_what_it_means_so_that_it_can_be_scaled() {
+    let schema = schema();
+    let replica = &spec(&schema)["properties"]["pytorchReplicaSpecs"]["additionalProperties"];
+    let absent = json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": { "name": "job" },
+        "spec": { "pytorchReplicaSpecs": { "Worker": { "template": {} } } } });
+    let job: PyTorchJob = serde_json::from_str(&absent.to_string()).unwrap();
+    assert_eq!(
+        replica["properties"]["replicas"]["default"],
+        job.spec.replicas(ReplicaType::Worker)
+    );
+}
+
+#[test]
 fn nothing_else_of_our_own_has_a_default() {
     let mut defaults = BTreeSet::new();
     walk("", &schema(), &mut |path, object| {
@@ -163,7 +176,11 @@ fn nothing_else_of_our_own_has_a_default() {
     });
     assert_eq!(
         defaults.into_iter().collect::<Vec<_>>(),
-        [".spec.runPolicy", ".spec.runPolicy.suspend"]
+        [
+            ".spec.pytorchReplicaSpecs[].replicas",
+            ".spec.runPolicy",
+            ".spec.runPolicy.suspend"
+        ]
     );
 }
 

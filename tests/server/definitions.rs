@@ -3,6 +3,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
 use pytorchjob_operator::api::{crd, names};
 use pytorchjob_test_cluster::{AuditFilter, Options, not_applicable};
 use serde_json::{Value, json};
@@ -133,4 +134,54 @@ async fn running_pods_outlive_a_definition_that_prunes_a_field_of_their_template
     let after = rig.wait_pods("elastic", |pods| pods.len() == 3).await;
     assert_eq!(uids(&after)[..2], uids(&before));
     assert!(rig.get("elastic").await.condition("Suspended").is_none());
+}
+
+#[tokio::test]
+async fn a_running_job_that_was_stored_without_a_number_of_workers_can_be_scaled_under_ours_and_is_not_edited_by_it() {
+    let options = Options {
+        crds: Vec::new(),
+        ..Options::default()
+    };
+    let cluster = own_cluster(options).await;
+    if !cluster.is_ours() {
+        return not_applicable("replaces the definition");
+    }
+    let shipped = serde_json::to_value(crd()).unwrap();
+    // Kubeflow's has no default.
+    let mut without = shipped.clone();
+    let replicas = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/pytorchReplicaSpecs\
+        /additionalProperties/properties/replicas";
+    let replicas = without.pointer_mut(replicas).unwrap().as_object_mut().unwrap();
+    assert!(replicas.remove("default").is_some());
+    cluster.install_crd(&without.to_string()).await.unwrap();
+    let rig = Rig::start_on(cluster, install_identity(cluster).await).await;
+    let unnamed = json!({ "spec": {
+        "pytorchReplicaSpecs": { "Master": null, "Worker": { "replicas": null } },
+        "elasticPolicy": { "minReplicas": 1, "maxReplicas": 3 },
+    } });
+    rig.running(&with(job("unnamed", 1), &unnamed)).await;
+    let before = rig.wait_pods("unnamed", |pods| pods.len() == 1).await;
+    assert!(rig.jobs().get_scale("unnamed").await.is_err());
+
+    cluster.install_crd(&shipped.to_string()).await.unwrap();
+    // The API server serves the new definition a moment after it has stored it.
+    let scale = loop {
+        if let Ok(scale) = rig.jobs().get_scale("unnamed").await {
+            break scale;
+        }
+    };
+    assert_eq!(scale.spec.unwrap().replicas, Some(1));
+    let edited = rig
+        .patch("unnamed", &json!({ "metadata": { "labels": { "seen": "yes" } } }))
+        .await;
+    assert_eq!(edited.metadata.generation, Some(1));
+    rig.succeeded(&job("fence", 1)).await;
+    let after = rig.wait_pods("unnamed", |pods| pods.len() == 1).await;
+    assert_eq!(uids(&after), uids(&before));
+    let three = json!({ "spec": { "replicas": 3 } });
+    rig.jobs()
+        .patch_scale("unnamed", &PatchParams::default(), &Patch::Merge(&three))
+        .await
+        .unwrap();
+    rig.wait_pods("unnamed", |pods| pods.len() == 3).await;
 }

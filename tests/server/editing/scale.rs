@@ -4,7 +4,7 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Resource as _, ResourceExt as _};
-use pytorchjob_operator::api::ConditionType;
+use pytorchjob_operator::api::{ConditionType, ReplicaType};
 use pytorchjob_test_cluster::{bind_pod, wait_for_all};
 use serde_json::{Value, json};
 
@@ -199,4 +199,33 @@ fn workers(replicas: &Value) -> Value {
 fn variable(pod: &Pod, name: &str) -> Option<String> {
     let environment = pod.spec.as_ref()?.containers[0].env.as_ref()?;
     environment.iter().find(|variable| variable.name == name)?.value.clone()
+}
+
+#[tokio::test]
+async fn an_elastic_job_that_names_no_number_of_workers_can_be_scaled_and_whoever_applies_it_leaves_the_number_alone() {
+    let (rig, _operator) = Rig::with_operator("unnamed").await;
+    let mut applied = json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": { "name": "job" },
+        "spec": elastic(1, 1, 5) });
+    let worker = &mut applied["spec"]["pytorchReplicaSpecs"]["Worker"];
+    worker.as_object_mut().unwrap().remove("replicas").unwrap();
+    let apply = async |job: &Value| {
+        let parameters = PatchParams::apply("somebody");
+        rig.jobs.patch("job", &parameters, &Patch::Apply(job)).await.unwrap()
+    };
+    let created = apply(&applied).await;
+    rig.run("job", &["worker-0"]).await;
+    let read = rig.jobs.get_scale("job").await.unwrap();
+    assert_eq!(read.spec.unwrap().replicas, Some(1));
+
+    scale(&rig, 3).await.unwrap();
+    rig.until_pods("job", &["worker-0", "worker-1", "worker-2"]).await;
+    applied["spec"]["runPolicy"] = json!({ "backoffLimit": 3 });
+    let edited = apply(&applied).await;
+    assert_eq!(edited.spec.replicas(ReplicaType::Worker), 3);
+    let generations = [created, edited].map(|job| job.metadata.generation);
+    assert_eq!(
+        generations,
+        [Some(1), Some(3)],
+        "each of the two edits, and nothing else"
+    );
 }
