@@ -96,7 +96,8 @@ pub struct RunPolicy {
 
     /// Seconds that a pod has to end by itself after SIGTERM, to save a checkpoint for example: when the job is
     /// suspended, starts again as a whole, is scaled down or has ended. The grace period of the pods, in place of the
-    /// template's, and five less for what torchrun waits for its processes. Immutable.
+    /// template's, and five less for what torchrun waits for its processes, which it can be told since PyTorch 2.12.
+    /// Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = MAX_SECONDS_OF_A_POD))]
     pub graceful_stop_seconds: Option<i32>,

@@ -106,6 +106,7 @@ fn the_defaults_that_are_stored_are_the_ones_marked_so() {
             }
             if !FOREIGN.contains(&name.as_str()) {
                 stored(field, &path, rows);
+                stored(&field["additionalProperties"], &format!("{path}.*"), rows);
             }
         }
     }

@@ -61,6 +61,24 @@ fn every_test_that_a_page_names_exists() {
     }
 }
 
+/// The first version of PyTorch whose torchrun reads `TORCH_ELASTIC_SHUTDOWN_TIMEOUT`.
+const LISTENS_SINCE: &str = "PyTorch 2.12";
+
+#[test]
+fn every_section_about_how_long_torchrun_waits_says_since_which_version_it_can_be_told() {
+    let mut sections = 0;
+    for page in pages() {
+        let limit = ["torchrun", "30 s", "gracefulStopSeconds"];
+        let told = |section: &&str| limit.iter().all(|word| section.contains(word));
+        for section in page.text.split("\n#").filter(told) {
+            let plain = section.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(plain.contains(LISTENS_SINCE), "{}: {section}", page.path);
+            sections += 1;
+        }
+    }
+    assert!(sections >= 4, "{sections}");
+}
+
 #[test]
 fn every_claim_to_be_better_names_a_test() {
     for row in page("README.md").table("## Better than the Go operator") {

@@ -173,7 +173,10 @@ async fn a_worker_is_replaced_after_another_has_completed_whether_that_ones_pod_
     let Some(rig) = rig_with_nodes().await else { return };
     for (name, drained) in [("kept", false), ("drained", true)] {
         let mut job = trains(&rig, name, 2, false);
-        job["spec"]["pytorchReplicaSpecs"].as_object_mut().unwrap().remove("Master");
+        job["spec"]["pytorchReplicaSpecs"]
+            .as_object_mut()
+            .unwrap()
+            .remove("Master");
         rig.create(&job).await;
         wait(&rig, name, |job| job.status["ready"] == "2/2").await;
         let [completed, other] = [0, 1].map(|index| format!("{name}-worker-{index}"));
