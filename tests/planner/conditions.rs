@@ -200,7 +200,14 @@ fn a_template_restart_policy_is_warned_about_once() {
     let mut scene = master()
         .template(ReplicaType::Master, "/spec/restartPolicy", json!("Always"))
         .scene();
-    assert_eq!(events(&scene.reconcile()), [(reason::TEMPLATE_RESTART_POLICY, true)]);
+    let plan = scene.reconcile();
+    assert_eq!(events(&plan), [(reason::TEMPLATE_RESTART_POLICY, true)]);
+    // Kubeflow's sentence, and what it leaves out.
+    assert_eq!(
+        plan.events[0].message,
+        "Restart policy in pod template will be overwritten by restart policy in replica spec: \
+         template.spec.restartPolicy of Master is Always, and restartPolicy, which applies, is OnFailure"
+    );
     assert_eq!(events(&scene.reconcile()), []);
 }
 

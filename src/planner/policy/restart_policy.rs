@@ -118,7 +118,8 @@ pub(crate) fn ignored(job: &PyTorchJob) -> Option<Event> {
             warning: true,
             reason: reason::TEMPLATE_RESTART_POLICY,
             message: format!(
-                "template.spec.restartPolicy ({ignored}) of {role} is ignored; restartPolicy ({applies:?}) applies"
+                "Restart policy in pod template will be overwritten by restart policy in replica spec: \
+                 template.spec.restartPolicy of {role} is {ignored}, and restartPolicy, which applies, is {applies:?}"
             ),
         })
     })

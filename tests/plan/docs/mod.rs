@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod api;
+mod differences;
 mod examples;
 mod fields;
 mod flags;
