@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kube::api::{Patch, PatchParams};
 use kube::client::Body;
 use pytorchjob_test_cluster::repository;
 use serde_json::{Value, json};
@@ -11,6 +12,8 @@ use crate::job::with;
 
 const DEPRECATED: &str = "spec.elasticPolicy.nProcPerNode is deprecated: create jobs with spec.nprocPerNode instead";
 const OVERWRITTEN: &str = "template.spec.restartPolicy of Worker will be overwritten by the restartPolicy of the replica type (OnFailure where it has none): set that one, and leave the template's out";
+
+const TOO_LONG: &str = "metadata.name is too long for elasticPolicy.maxReplicas: NAME-worker-INDEX must fit in 63 characters, the limit of service names, and scaling beyond that will be refused: take a shorter name";
 
 /// Creates a job and returns the warnings of the answer.
 async fn warnings(rig: &Rig, name: &str, spec: &Value, dry_run: bool) -> Vec<String> {
@@ -63,7 +66,24 @@ async fn the_optional_policy_warns_of_what_is_deprecated_or_overwritten_and_refu
         assert_eq!((expected, said.is_empty()), (warned, !warned), "{name}: {said:?}");
         rig.job(name).await;
     }
+    names_that_cannot_hold_all_workers(&rig).await;
     kubectl_prints_them(&rig).await;
+}
+
+/// With 54 characters ten workers fit, of which the last is number 9.
+async fn names_that_cannot_hold_all_workers(rig: &Rig) {
+    for (length, max, warned) in [(54, 10, false), (54, 11, true), (53, 11, false), (53, 101, true)] {
+        let name = format!("{}-{max}", "a".repeat(length - max.to_string().len() - 1));
+        let said = warnings(rig, &name, &elastic(2, 1, max), false).await;
+        let expected = said.len() == 1 && said[0].contains(TOO_LONG);
+        assert_eq!((expected, said.is_empty()), (warned, !warned), "{name}: {said:?}");
+        let scale = json!({ "spec": { "replicas": max } });
+        let scaled = rig
+            .jobs
+            .patch_scale(&name, &PatchParams::default(), &Patch::Merge(&scale))
+            .await;
+        assert_eq!(scaled.is_err(), warned, "{name}");
+    }
 }
 
 async fn kubectl_prints_them(rig: &Rig) {
