@@ -29,6 +29,7 @@ use crate::cli::kubectl::target::Target;
 use crate::cli::offline::{Format, Report};
 use crate::cli::{self, files, print};
 use crate::platform::clock;
+use crate::platform::logs::with_causes;
 
 /// The name under which kubectl finds this program.
 const PLUGIN: &str = "kubectl-pytorchjob";
@@ -112,7 +113,7 @@ impl Plugin {
             .map_err(Box::<dyn Error>::from)
             .and_then(|runtime| runtime.block_on(self.run()));
         result.and_then(|report| print(&report)).unwrap_or_else(|error| {
-            eprintln!("{error}");
+            eprintln!("{}", with_causes(error.as_ref()));
             failed
         })
     }

@@ -5,12 +5,14 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIGroup;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::core::Status;
 use kube::{Api, Client, Resource};
 use serde_json::{Value, json};
 
 use crate::api::{ChildKind, PyTorchJob, Replica, names};
 use crate::cache::ObjectView;
 use crate::cli::kubectl::observation::{Observation, kind_of, owns};
+use crate::platform::logs::with_causes;
 
 /// Reads the job of this name. What else cannot be read, because it is not permitted or not there, is said in
 /// [`Observation::unread`].
@@ -24,7 +26,7 @@ pub(super) async fn observe(
     let job = jobs
         .get(name)
         .await
-        .map_err(|error| format!("cannot get PyTorchJob {namespace}/{name}: {error}"))?;
+        .map_err(|error| format!("cannot get PyTorchJob {namespace}/{name}: {}", said_of_jobs(&error)))?;
     let mut observation = Observation::new(json(&job), time);
     observation.read_children(client, namespace, name).await;
     observation.read_quotas(client, namespace).await;
@@ -144,12 +146,26 @@ async fn version_of(client: &Client, group: &str) -> Result<Option<String>, kube
     }
 }
 
-/// What the API server says of an error.
+/// What the API server says of an error, or why it could not be asked.
 pub(super) fn said(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        error => error.to_string(),
+        error => with_causes(error),
     }
+}
+
+/// The same where jobs were asked for. A server without their definition says no more than that it has no such page.
+pub(super) fn said_of_jobs(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 404 && !names_an_object(status) => {
+            "the cluster has no definition of PyTorchJobs".to_owned()
+        }
+        error => said(error),
+    }
+}
+
+fn names_an_object(status: &Status) -> bool {
+    status.details.as_ref().is_some_and(|details| !details.name.is_empty())
 }
 
 /// What is read of a quota.
@@ -177,4 +193,44 @@ fn with_kind(mut object: Value, kind: ChildKind) -> Value {
 
 fn json(object: &DynamicObject) -> Value {
     serde_json::to_value(object).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::kubectl::tests::{client, not_found, unreachable};
+
+    fn api(status: &Value) -> kube::Error {
+        kube::Error::Api(serde_json::from_value(status.clone()).unwrap())
+    }
+
+    #[test]
+    fn an_error_is_told_in_the_words_of_the_api_server_or_with_what_is_behind_it() {
+        for (error, said_of_any, of_jobs) in [
+            (api(&not_found("x not found", "x")), "x not found", "x not found"),
+            (
+                api(&not_found("404 page not found", "")),
+                "404 page not found",
+                "the cluster has no definition of PyTorchJobs",
+            ),
+            (
+                unreachable(),
+                "ServiceError: cannot connect: refused",
+                "ServiceError: cannot connect: refused",
+            ),
+        ] {
+            assert_eq!([said(&error), said_of_jobs(&error)], [said_of_any, of_jobs]);
+        }
+    }
+
+    async fn observed(answer: impl Fn(&str) -> Value + Send + Sync + 'static) -> Result<Observation, String> {
+        observe(&client(answer), "team", "train", Timestamp::UNIX_EPOCH).await
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_not_there_is_no_dump() {
+        let error = observed(|_| not_found("pytorchjobs \"train\" not found", "train")).await;
+        let expected = "cannot get PyTorchJob team/train: pytorchjobs \"train\" not found";
+        assert_eq!(error.unwrap_err(), expected);
+    }
 }

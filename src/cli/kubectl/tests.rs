@@ -1,5 +1,11 @@
 //! Jobs and pods that the tests of subcommands are about.
 
+use std::convert::Infallible;
+use std::io;
+
+use http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
 use serde_json::{Value, json};
 
 use crate::cli::kubectl::observation::{Facts, Observation};
@@ -17,6 +23,34 @@ pub(super) fn job(spec: &Value, status: &Value) -> Value {
         .iter()
         .for_each(|(field, value)| job["spec"][field] = value.clone());
     job
+}
+
+/// What an API server says of an object that is not there.
+pub(super) fn not_found(message: &str, name: &str) -> Value {
+    json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": "NotFound",
+        "code": 404, "details": { "name": name } })
+}
+
+/// Why an API server does not answer: `ServiceError: cannot connect: refused`.
+pub(super) fn unreachable() -> kube::Error {
+    kube::Error::Service(Box::new(Unreachable(io::Error::other("refused"))))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect")]
+struct Unreachable(#[source] io::Error);
+
+/// A client of an API server that gives this answer of each path.
+pub(super) fn client(answer: impl Fn(&str) -> Value + Send + Sync + 'static) -> Client {
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let answer = answer(request.uri().path());
+        let code = answer["code"].as_u64().map_or(200, |code| u16::try_from(code).unwrap());
+        let response = Response::builder()
+            .status(code)
+            .body(Body::from(answer.to_string().into_bytes()));
+        std::future::ready(Ok::<_, Infallible>(response.unwrap()))
+    });
+    Client::new(service, "team")
 }
 
 /// Its pod.

@@ -11,7 +11,7 @@ use crate::cli::kubectl::get::board::Board;
 use crate::cli::kubectl::get::job_now::Columns;
 use crate::cli::kubectl::get::objects::{Format, printed};
 use crate::cli::kubectl::get::table::Table;
-use crate::cli::kubectl::read::said;
+use crate::cli::kubectl::read::{said, said_of_jobs};
 use crate::cli::offline::Report;
 
 /// Objects of one request of a list, as kubectl asks for them.
@@ -92,14 +92,14 @@ impl Scope {
         if self.jobs.is_empty() {
             let selected = ListParams::default().labels(self.selector.as_deref().unwrap_or_default());
             let jobs = list(&api, &selected).await;
-            let jobs = jobs.map_err(|error| format!("cannot list PyTorchJobs: {}", said(&error)))?;
+            let jobs = jobs.map_err(|error| format!("cannot list PyTorchJobs: {}", said_of_jobs(&error)))?;
             return Ok((jobs.into_iter().map(with_kind).collect(), Vec::new()));
         }
         let (mut jobs, mut missing) = (Vec::new(), Vec::new());
         for name in &self.jobs {
             match api.get(name).await {
                 Ok(job) => jobs.push(job),
-                Err(error) => missing.push(format!("cannot get PyTorchJob {name}: {}", said(&error))),
+                Err(error) => missing.push(format!("cannot get PyTorchJob {name}: {}", said_of_jobs(&error))),
             }
         }
         Ok((jobs, missing))

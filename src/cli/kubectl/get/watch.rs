@@ -18,10 +18,11 @@ use crate::cli::kubectl::get::job_now::Columns;
 use crate::cli::kubectl::get::objects::{Format, printed};
 use crate::cli::kubectl::get::read::{Scope, no_pods, with_kind};
 use crate::cli::kubectl::get::table::Table;
-use crate::cli::kubectl::read::said;
+use crate::cli::kubectl::read::said_of_jobs;
 use crate::cli::kubectl::terminal::Terminal;
 use crate::cli::offline::Report;
 use crate::platform::clock;
+use crate::platform::logs::with_causes;
 
 /// How often a table is drawn again at most, and at least every fifth time: ages grow.
 const FRAME: Duration = Duration::from_millis(200);
@@ -135,9 +136,9 @@ fn lost(error: &watcher::Error) -> (String, bool) {
         watcher::Error::InitialListFailed(error) => {
             let refused =
                 matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429);
-            (format!("cannot list: {}", said(error)), refused)
+            (format!("cannot list: {}", said_of_jobs(error)), refused)
         }
-        error => (format!("{error}; trying again"), false),
+        error => (format!("{}; trying again", with_causes(error)), false),
     }
 }
 
@@ -238,6 +239,7 @@ impl Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::kubectl::tests::unreachable;
 
     const TERMINAL: Terminal = Terminal {
         columns: 30,
@@ -283,6 +285,12 @@ mod tests {
         );
         let later = lines(screen.next(rows(&[("a", "Running", "3s")])));
         assert_eq!(later, ["b Deleted 1/1 0 10s", "a Running 1/1 0 3s"]);
+    }
+
+    #[test]
+    fn a_watch_that_breaks_off_is_told_with_what_is_behind_it() {
+        let (told, for_good) = lost(&watcher::Error::WatchStartFailed(unreachable()));
+        assert!(told.ends_with(": refused; trying again") && !for_good, "{told}");
     }
 
     #[test]
