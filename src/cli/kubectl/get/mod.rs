@@ -66,6 +66,17 @@ impl Get {
             namespace: self.all_namespaces,
             why: self.output == Some(Output::Wide),
         };
+        if self.watch {
+            // What is not there would be waited for without a word.
+            let missing = scope.missing().await?;
+            if !missing.is_empty() {
+                return Ok(Report {
+                    remarks: missing,
+                    invalid: true,
+                    ..Report::default()
+                });
+            }
+        }
         match (self.format(), self.watch) {
             (Some(format), false) => scope.objects(format).await,
             (Some(format), true) => watch::objects(&scope, format).await,
@@ -80,6 +91,36 @@ impl Get {
             Output::Name => Some(Format::Name),
             Output::Json => Some(Format::Json),
             Output::Yaml => Some(Format::Yaml),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cli::kubectl::tests::{client, not_found};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_is_not_there_is_not_watched_for() {
+        let client = client(|path| match path {
+            path if path.ends_with("/nothing") => not_found("pytorchjobs \"nothing\" not found", "nothing"),
+            _ => serde_json::json!({ "metadata": {}, "items": [] }),
+        });
+        for output in [None, Some(Output::Name)] {
+            let get = Get {
+                jobs: vec!["nothing".to_owned()],
+                all_namespaces: false,
+                selector: None,
+                watch: true,
+                output,
+                no_headers: false,
+            };
+            let report = tokio::time::timeout(Duration::from_mins(1), get.run(&client, "team")).await;
+            let report = report.expect("it ends").unwrap();
+            let said = "cannot get PyTorchJob nothing: pytorchjobs \"nothing\" not found";
+            assert_eq!((report.remarks, report.invalid), (vec![said.to_owned()], true));
         }
     }
 }

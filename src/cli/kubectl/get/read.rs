@@ -40,6 +40,14 @@ impl Scope {
         })
     }
 
+    /// What is wrong with those that were asked for by name and are not there.
+    pub(super) async fn missing(&self) -> Result<Vec<String>, String> {
+        if self.jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.jobs().await?.1)
+    }
+
     /// The table.
     pub(super) async fn table(&self, columns: Columns, headings: bool, now: Timestamp) -> Result<Report, String> {
         let (jobs, missing) = self.jobs().await?;
