@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use axum::body::Body;
+use futures::{StreamExt, stream};
 use http::{Request, Response};
 use kube::Client;
-use kube::client::Body;
 use serde_json::{Value, json};
 
 /// What the API server says until the job is read again.
@@ -21,6 +23,10 @@ pub(super) struct Moment {
 
 pub(super) const UNREADABLE: &str = "500";
 pub(super) const REFUSED: &str = "403";
+
+/// A log to which the Master adds a last line after [`LATE`], and the workers nothing: it does not end before they do.
+pub(super) const ENDLESS: &str = "2026-01-01T00:00:01Z step 1\n";
+const LATE: Duration = Duration::from_secs(5);
 
 fn at(second: u32) -> String {
     format!("2026-01-01T00:00:{second:02}Z")
@@ -58,34 +64,60 @@ pub(super) fn job(condition: &str, has_failed: bool) -> Value {
 /// there.
 pub(super) fn client(moments: &[Moment], asked: Arc<Mutex<Vec<String>>>) -> Client {
     let moments = Mutex::new((VecDeque::from(moments.to_vec()), None::<Moment>));
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let mut refused = 403;
+    let service = tower::service_fn(move |request: Request<kube::client::Body>| {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         let mut moments = moments.lock().unwrap();
-        let body = if path.ends_with("/namespaces/team/pytorchjobs/train") {
+        let refused = || {
+            (
+                403,
+                Body::from(json!({ "kind": "Status", "code": 403, "message": "forbidden" }).to_string()),
+            )
+        };
+        let (code, body) = if path.ends_with("/namespaces/team/pytorchjobs/train") {
             moments.1 = moments.0.pop_front().or_else(|| moments.1.clone());
-            moments.1.clone().unwrap().job.map(|job| job.to_string())
+            let job = moments.1.clone().unwrap().job;
+            job.map_or_else(refused, |job| of_job(&job))
         } else if path == "/api/v1/namespaces/team/pods" {
             let pods = moments.1.clone().unwrap().pods;
-            Some(json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods }).to_string())
+            let list = json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods });
+            (200, Body::from(list.to_string()))
         } else if path.ends_with("/log") {
             asked.lock().unwrap().push(query.replace("&container=pytorch", ""));
             let previous = usize::from(query.contains("previous=true"));
-            let log = moments.1.clone().unwrap().logs[previous];
-            refused = log.parse().unwrap_or(refused);
-            Some(log.to_owned()).filter(|log| log.parse::<u16>().is_err())
+            of_log(moments.1.clone().unwrap().logs[previous], path, query)
         } else {
-            None
+            refused()
         };
-        let (code, body) = body.map_or_else(
-            || {
-                let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": refused });
-                (refused, status.to_string())
-            },
-            |body| (200, body),
-        );
-        let response = Response::builder().status(code).body(Body::from(body.into_bytes()));
+        let response = Response::builder().status(code).body(body);
         std::future::ready(Ok::<_, Infallible>(response.unwrap()))
     });
     Client::new(service, "team")
+}
+
+/// A job; or, in its place, what is said of one that is not there: a Status, or mere text.
+fn of_job(job: &Value) -> (u16, Body) {
+    match job {
+        Value::String(text) => (404, text.clone().into()),
+        job if job["kind"] == "Status" => (404, job.to_string().into()),
+        job => (200, job.to_string().into()),
+    }
+}
+
+fn of_log(log: &'static str, path: &str, query: &str) -> (u16, Body) {
+    if let Ok(code) = log.parse() {
+        return (code, json!({ "kind": "Status", "code": code }).to_string().into());
+    }
+    if log != ENDLESS || !query.contains("follow=true") {
+        return (200, log.into());
+    }
+    let is_master = path.contains("master");
+    let end = async move {
+        if !is_master {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(LATE).await;
+        Ok::<_, Infallible>("2026-01-01T00:00:06Z the end\n")
+    };
+    let lines = stream::once(async move { Ok(log) }).chain(stream::once(end));
+    (200, Body::from_stream(lines))
 }

@@ -13,16 +13,14 @@ use futures::stream::SelectAll;
 use kube::Client;
 
 use crate::cli::files::complain;
-use crate::cli::kubectl::logs::copy::{Copy, Known};
+use crate::cli::kubectl::logs::copy::{Asks, Copy, Known};
 use crate::cli::kubectl::logs::printer::Printer;
 use crate::cli::kubectl::logs::source::{Look, Source, is_refusal};
+use crate::cli::kubectl::read::said;
 use crate::cli::kubectl::terminal::Terminal;
 
 /// How often pods are looked for that were started meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-
-/// How often what broke off is asked for again at once, when nothing comes after it.
-const TRIES: u32 = 3;
 
 /// What `logs` is asked for.
 #[derive(Debug, clap::Args)]
@@ -58,6 +56,7 @@ impl Logs {
             source,
             printer,
             follow: self.follow,
+            tail: self.first_lines(),
             known: Known::default(),
             lines: SelectAll::new(),
         };
@@ -72,7 +71,7 @@ impl Logs {
                 }
                 Err(error) => {
                     let name = format!("{}/{}", source.namespace, self.job);
-                    let why = format!("cannot list the pods of PyTorchJob {name}: {error}");
+                    let why = format!("cannot list the pods of PyTorchJob {name}: {}", said(&error));
                     if copy.known.is_empty() || is_refusal(&error) {
                         return Err(Stop::Failed(why));
                     }
@@ -103,19 +102,13 @@ impl Logs {
         };
         if look.pods.is_empty() && first && last {
             copy.printer.tell()?;
-            return failed("no pods");
+            let gone = look.gone.clone().map(|why| Err(Stop::Failed(why)));
+            return gone.unwrap_or_else(|| failed("no pods"));
         }
-        // Of what starts while we follow, everything is printed.
-        copy.open(look, self.first_lines().filter(|_| first), false);
         if last {
-            copy.drain().await?;
-            // What broke off, or ended before its run had, is read on.
-            for _ in 0..if self.follow { TRIES } else { 0 } {
-                if !copy.open(look, None, true) {
-                    break;
-                }
-                copy.drain().await?;
-            }
+            copy.finish(look).await?;
+        } else {
+            copy.open(look, Asks::Follow);
         }
         copy.printer.tell()?;
         if copy.known.is_silent(!last) {

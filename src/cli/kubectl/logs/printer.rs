@@ -44,6 +44,11 @@ impl<W: Write> Printer<W> {
         self.open.push(Rc::clone(run));
     }
 
+    /// The runs of which lines may come.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Run> {
+        self.open.iter().map(Rc::as_ref)
+    }
+
     /// A line of a run.
     pub(super) fn line(&mut self, run: &Run, line: &str) -> io::Result<()> {
         let prefix = prefix(&self.job, &run.pod);

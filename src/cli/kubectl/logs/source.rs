@@ -13,7 +13,9 @@ use kube::{Api, Client};
 use crate::api::{FirstFailure, PyTorchJob, names};
 use crate::cli::kubectl::logs::run::Run;
 use crate::cli::kubectl::pod::{self, Pod};
+use crate::cli::kubectl::read::{said, said_of_jobs};
 use crate::planner::finished;
+use crate::platform::logs::with_causes;
 
 /// What a run says.
 pub(super) enum Said {
@@ -37,7 +39,7 @@ impl From<kube::Error> for Broken {
     fn from(error: kube::Error) -> Self {
         Self {
             refused: matches!(&error, kube::Error::Api(status) if matches!(status.code, 401 | 403)),
-            why: error.to_string(),
+            why: said(&error),
         }
     }
 }
@@ -45,7 +47,7 @@ impl From<kube::Error> for Broken {
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
         Self {
-            why: error.to_string(),
+            why: with_causes(&error),
             refused: false,
         }
     }
@@ -68,6 +70,8 @@ pub(super) struct Reading {
 pub(super) struct Look {
     /// Whether no pod comes after these: the job has finished or is gone.
     pub over: bool,
+    /// What the API server says of a job that is not there.
+    pub gone: Option<String>,
     /// Whether these have ended, and nobody will say whether the job has.
     pub ended: bool,
     /// What failed first.
@@ -100,25 +104,34 @@ impl Source {
     /// Reads the job, and then the pods: those of a job that has finished are all there. A job that cannot be read may
     /// go on.
     pub(super) async fn look(&self, name: &str) -> Result<Look, kube::Error> {
-        let job = self.jobs.get_opt(name).await;
-        let gone = matches!(job, Ok(None));
+        let job = self.jobs.get(name).await;
         let error = job.as_ref().err();
         let unreadable = error.is_some_and(|error| is_refusal(error) || matches!(error, kube::Error::SerdeError(_)));
-        let trouble = error.map(|error| format!("cannot read PyTorchJob {}/{name}: {error}", self.namespace));
-        let status = job.ok().flatten().and_then(|job| job.status);
+        let why = error.map(|error| {
+            format!(
+                "cannot get PyTorchJob {}/{name}: {}",
+                self.namespace,
+                said_of_jobs(error)
+            )
+        });
+        let is_gone = matches!(error, Some(kube::Error::Api(status)) if status.code == 404);
+        let (gone, trouble) = if is_gone { (why, None) } else { (None, why) };
+        let status = job.ok().and_then(|job| job.status);
         let of_job = ListParams::default().labels(&format!("{}={name}", names::LABEL_JOB_NAME));
         let pods = self.pods.list(&of_job).await?.items;
         Ok(Look {
-            over: gone || status.as_ref().is_some_and(finished),
+            over: is_gone || status.as_ref().is_some_and(finished),
             ended: unreadable && pods.iter().all(has_ended),
+            gone,
             failure: status.and_then(|status| status.first_failure),
             pods,
             trouble,
         })
     }
 
-    /// The lines of the runs of a pod, one run after the other.
-    pub(super) fn lines(&self, runs: Vec<Reading>, follow: bool) -> Lines {
+    /// The lines of the runs of a pod, one run after the other; with `follow` those to come too, of the last. With
+    /// `timed` it is known when each was written.
+    pub(super) fn lines(&self, runs: Vec<Reading>, follow: bool, timed: bool) -> Lines {
         let logs = self.logs.clone();
         let lines_of = move |Reading { run, tail, after }: Reading| {
             let parameters = LogParams {
@@ -128,7 +141,7 @@ impl Source {
                 // It is sent in whole seconds, rounded.
                 since_time: after.map(|after| after.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(after)),
                 tail_lines: tail,
-                timestamps: follow,
+                timestamps: timed,
                 ..LogParams::default()
             };
             let (logs, pod) = (logs.clone(), run.pod.clone());
@@ -136,15 +149,11 @@ impl Source {
                 let opened = logs.log_stream(&pod, &parameters).await;
                 Ok::<_, Broken>(text_lines(Box::pin(opened?)).err_into())
             };
-            let timed = move |line| {
-                if follow {
-                    with_time(line)
-                } else {
-                    Said::Line(None, line)
-                }
+            let of_line = move |line| {
+                if timed { with_time(line) } else { Said::Line(None, line) }
             };
             let lines = log.try_flatten_stream();
-            let said = lines.map(move |line| line.map_or_else(Said::Broken, timed));
+            let said = lines.map(move |line| line.map_or_else(Said::Broken, of_line));
             let said = said.filter(move |said| std::future::ready(!is_old(said, after)));
             let said = said.chain(stream::once(async { Said::End }));
             said.map(move |said| (Rc::clone(&run), said))

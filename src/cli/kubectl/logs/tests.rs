@@ -3,9 +3,10 @@ use std::sync::{Arc, Mutex};
 use futures::StreamExt;
 use serde_json::Value;
 
-use super::fake::{Moment, REFUSED, UNREADABLE, client, ended, job, pod, running};
-use super::source::text_lines;
+use super::fake::{ENDLESS, Moment, REFUSED, UNREADABLE, client, ended, job, pod, running};
+use super::source::{Broken, text_lines};
 use super::*;
+use crate::cli::kubectl::tests::not_found;
 
 const STEP: &str = "2026-01-01T00:00:02Z step 1\n";
 
@@ -28,7 +29,9 @@ async fn printed(moments: &[Moment], follow: bool, colours: bool) -> Printed {
         follow,
         tail: 50,
     };
-    let result = match logs.copy(&source, Printer::new("train", colours, &mut output)).await {
+    let copied = logs.copy(&source, Printer::new("train", colours, &mut output));
+    let in_time = tokio::time::timeout(Duration::from_mins(10), copied).await;
+    let result = match in_time.expect("it ends") {
         Ok(()) => Ok(()),
         Err(Stop::Failed(error)) => Err(error),
         Err(Stop::Closed) => panic!("the output is read to the end"),
@@ -80,7 +83,7 @@ async fn following_goes_on_with_the_container_that_is_started_again_and_says_bet
         "follow=true&tailLines=50&timestamps=true",
         "previous=true&sinceTime=2026-01-01T00%3A00%3A04Z&timestamps=true",
         "follow=true&timestamps=true",
-        "follow=true&sinceTime=2026-01-01T00%3A00%3A07Z&timestamps=true",
+        "sinceTime=2026-01-01T00%3A00%3A07Z&timestamps=true",
     ];
     assert_eq!(
         printed
@@ -164,7 +167,7 @@ async fn a_log_that_a_proxy_closes_is_read_on_from_the_last_line_and_once_more_w
         [
             "&follow=true&tailLines=50&timestamps=true",
             "&follow=true&sinceTime=2026-01-01T00%3A00%3A01Z&timestamps=true",
-            "&follow=true&sinceTime=2026-01-01T00%3A00%3A02Z&timestamps=true",
+            "&sinceTime=2026-01-01T00%3A00%3A02Z&timestamps=true",
         ]
     );
 }
@@ -212,6 +215,102 @@ async fn who_may_not_read_jobs_follows_until_all_pods_have_ended() {
     assert_eq!(
         (printed.lines, printed.result),
         (vec!["[master-0] step 1".to_owned()], Ok(()))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn following_ends_with_the_job_after_the_last_line_of_a_pod_that_has_ended_and_before_one_that_runs_on() {
+    let none = Value::Null;
+    let moment = |condition, master: &Value| Moment {
+        job: Some(job(condition, false)),
+        pods: vec![
+            pod("train-master-0", 0, master, &none),
+            pod("train-worker-0", 0, &running(1), &none),
+        ],
+        logs: [ENDLESS, ""],
+    };
+    let moments = [moment("Running", &running(1)), moment("Succeeded", &ended(1, 6, 0))];
+    let printed = printed(&moments, true, false).await;
+    assert_eq!(printed.result, Ok(()));
+    assert_eq!(
+        printed.lines,
+        ["[master-0] step 1", "[worker-0] step 1", "[master-0] the end"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_job_that_has_finished_the_pods_that_run_on_are_asked_for_what_they_have_by_now() {
+    let moment = Moment {
+        job: Some(job("Succeeded", false)),
+        pods: vec![pod("train-worker-0", 0, &running(1), &Value::Null)],
+        logs: [ENDLESS, ""],
+    };
+    let printed = printed(&[moment], true, false).await;
+    assert_eq!(
+        (printed.result, printed.lines),
+        (Ok(()), vec!["[worker-0] step 1".to_owned()])
+    );
+    assert_eq!(printed.asked, ["&tailLines=50&timestamps=true"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_container_that_starts_while_it_is_waited_for_every_line_is_asked_for() {
+    let waits = serde_json::json!({ "waiting": { "reason": "ContainerCreating" } });
+    let moment = |condition, state: &Value| Moment {
+        job: Some(job(condition, false)),
+        pods: vec![pod("train-worker-0", 0, state, &Value::Null)],
+        logs: [STEP, ""],
+    };
+    let moments = [
+        moment("Created", &waits),
+        moment("Running", &running(1)),
+        moment("Succeeded", &ended(1, 9, 0)),
+    ];
+    let printed = printed(&moments, true, false).await;
+    assert_eq!(printed.lines, ["[worker-0] step 1"]);
+    assert_eq!(printed.asked[0], "&follow=true&timestamps=true");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_job_that_is_not_there_it_is_said_that_it_is_not() {
+    let not_found = not_found("pytorchjobs.kubeflow.org \"train\" not found", "train");
+    let left = || vec![pod("train-master-0", 0, &ended(1, 6, 0), &Value::Null)];
+    for (job, pods, lines, error) in [
+        (
+            not_found.clone(),
+            vec![],
+            vec![],
+            Some("cannot get PyTorchJob team/train: pytorchjobs.kubeflow.org \"train\" not found"),
+        ),
+        (
+            "404 page not found".into(),
+            vec![],
+            vec![],
+            Some("cannot get PyTorchJob team/train: the cluster has no definition of PyTorchJobs"),
+        ),
+        (not_found, left(), vec!["[master-0] step 1"], None),
+    ] {
+        for follow in [false, true] {
+            let moment = Moment {
+                job: Some(job.clone()),
+                pods: pods.clone(),
+                logs: [if follow { STEP } else { "step 1\n" }, ""],
+            };
+            let printed = printed(&[moment], follow, false).await;
+            assert_eq!(printed.lines, lines);
+            assert_eq!(printed.result.err().as_deref(), error);
+        }
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_read_is_told_in_the_words_of_the_api_server() {
+    let status = not_found("pods \"train-master-0\" not found", "train-master-0");
+    let error = kube::Error::Api(serde_json::from_value(status).unwrap());
+    let broken = Broken::from(error);
+    assert_eq!(
+        (broken.why.as_str(), broken.refused),
+        ("pods \"train-master-0\" not found", false)
     );
 }
 
