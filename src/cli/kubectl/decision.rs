@@ -7,9 +7,9 @@ use crate::cli::kubectl::observation::Facts;
 use crate::planner::{Action, Builder, Event, StatusWrite, ask_again, patch, resize};
 
 /// The whole plan: the requests in their order, the status, the events, what is counted, and when it looks again.
-/// What there is nothing of is absent.
-pub(super) fn decision(facts: &Facts) -> Value {
-    let plan = facts.plan();
+/// What there is nothing of is absent. An error where nobody knows what an operator would do.
+pub(super) fn decision(facts: &Facts) -> Result<Value, String> {
+    let plan = facts.plan()?;
     let builder = Builder::new(&facts.job, &facts.settings);
     let requests = plan.actions.iter().flat_map(|action| requests(facts, &builder, action));
     let status = plan.status.map(|StatusWrite { status, urgency }| {
@@ -29,7 +29,7 @@ pub(super) fn decision(facts: &Facts) -> Value {
     let parts = parts
         .into_iter()
         .filter_map(|(name, part)| Some((name.to_owned(), part?)));
-    Value::Object(parts.collect::<Map<_, _>>())
+    Ok(Value::Object(parts.collect::<Map<_, _>>()))
 }
 
 fn list(items: impl Iterator<Item = Value>) -> Option<Value> {

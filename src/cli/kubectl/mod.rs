@@ -141,7 +141,7 @@ impl Plugin {
                 file,
                 output: Some(format),
             } => {
-                let decision = decision::decision(&recorded(file)?.facts()?);
+                let decision = decision::decision(&recorded(file)?.facts()?)?;
                 Ok(match format {
                     Format::Json => format!("{decision:#}\n"),
                     Format::Yaml => serde_saphyr::to_string(&decision)?,

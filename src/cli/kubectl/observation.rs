@@ -12,6 +12,13 @@ use crate::planner::{Child, Gang, GangScheduler, Plan, Pod, Settings, World, pla
 /// What stands in the place of what may be secret.
 const BLANK: &str = "…";
 
+/// What stands in the message of a condition before something that the job waits for.
+const WAITING: &str = " Waiting: ";
+/// The same before what is not as it should be, and what the job does not wait for.
+const WARNING: &str = " Warning: ";
+/// How the operator begins to say that a creation was refused.
+const REFUSAL: &str = "cannot create ";
+
 /// Annotations of pods that decisions are made from, and in which there is nothing of the user.
 const KEPT: [&str; 5] = [
     names::ANNOTATION_ATTEMPT,
@@ -105,7 +112,7 @@ impl Observation {
         let mut others: Vec<Child> = others.map(|(kind, view)| view.observe(kind).fact).collect();
         others.sort_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));
         Ok(Facts {
-            settings: settings(&others),
+            settings: settings(&job, &others),
             job,
             pods,
             others,
@@ -135,9 +142,28 @@ impl Observation {
 }
 
 impl Facts {
-    /// What an operator would decide now.
-    pub(super) fn plan(&self) -> Plan {
-        plan(&self.world())
+    /// What an operator would decide now; or, where something that it decides by could not be read, that nobody knows.
+    pub(super) fn plan(&self) -> Result<Plan, String> {
+        let autoscaled = self.job.spec.elastic_policy.is_some();
+        let matters = |kind: &ChildKind| *kind != ChildKind::HorizontalPodAutoscaler || autoscaled;
+        let unread = ChildKind::ALL.into_iter().filter(matters);
+        let unread = unread.filter(|kind| self.is_unread(kind.plural()));
+        let mut unread: Vec<String> = unread.map(|kind| format!("{}s", kind.kind())).collect();
+        // All kinds of PodGroups have one name.
+        unread.dedup();
+        match unread.as_slice() {
+            [] => Ok(plan(&self.world())),
+            unread => Err(format!(
+                "What happens next is not known without its {}.",
+                unread.join(" and ")
+            )),
+        }
+    }
+
+    /// Whether objects of this plural could not be read: that there are none here says nothing of the cluster.
+    pub(super) fn is_unread(&self, plural: &str) -> bool {
+        let mut unread = self.unread.iter().filter_map(|unread| unread.split(':').next());
+        unread.any(|unread| unread == plural)
     }
 
     pub(super) fn world(&self) -> World<'_> {
@@ -145,7 +171,8 @@ impl Facts {
             job: &self.job,
             pods: &self.pods,
             others: &self.others,
-            refusal: None,
+            // As long as it is true, the status tells of it.
+            refusal: waits(&self.job).find(|wait| wait.starts_with(REFUSAL)),
             definition_may_differ: true,
             compared_generation: None,
             settings: &self.settings,
@@ -172,20 +199,29 @@ pub(super) fn kind_of(object: &Value) -> Option<ChildKind> {
     ChildKind::ALL.into_iter().find(is)
 }
 
-/// What the operator was started with can be told from what it made.
-fn settings(others: &[Child]) -> Settings {
+/// What the stored status says that the job waits for, or that it does not get.
+pub(super) fn waits(job: &PyTorchJob) -> impl Iterator<Item = &str> {
+    let conditions = job.status.iter().flat_map(|status| &status.conditions);
+    let messages = conditions.filter_map(|condition| condition.message.as_deref());
+    messages.flat_map(|message| message.split(WAITING).flat_map(|part| part.split(WARNING)).skip(1))
+}
+
+/// What the operator was started with can be told from what it made, and from what it says that it cannot make.
+fn settings(job: &PyTorchJob, others: &[Child]) -> Settings {
     let schedulers = [
         GangScheduler::Volcano,
         GangScheduler::SchedulerPlugins(String::new()),
         GangScheduler::Kubernetes,
     ];
-    let has_group = |scheduler: &GangScheduler| others.iter().any(|child| child.kind == scheduler.kind());
-    let gang = schedulers.into_iter().find(has_group);
+    let has_group = |kind: ChildKind| others.iter().any(|child| child.kind == kind);
+    let lacks = |kind: ChildKind| format!("cluster has no PodGroups of {}", kind.api_version());
+    let lacks_group = |kind: ChildKind| waits(job).any(|wait| wait.contains(&lacks(kind)));
+    let mut gangs = schedulers.into_iter().map(|scheduler| Gang {
+        served: has_group(scheduler.kind()),
+        scheduler,
+    });
     Settings {
-        gang: gang.map(|scheduler| Gang {
-            scheduler,
-            served: true,
-        }),
+        gang: gangs.find(|gang| gang.served || lacks_group(gang.scheduler.kind())),
         ..Settings::default()
     }
 }

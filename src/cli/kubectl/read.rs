@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::api::{ChildKind, PyTorchJob, Replica, names};
 use crate::cache::ObjectView;
-use crate::cli::kubectl::observation::{Observation, kind_of, owns};
+use crate::cli::kubectl::observation::{Observation, kind_of, owns, waits};
 use crate::platform::logs::with_causes;
 
 /// Reads the job of this name. What else cannot be read, because it is not permitted or not there, is said in
@@ -61,10 +61,14 @@ impl Observation {
         }
     }
 
-    /// Whether the job is to have a PodGroup and none was found.
+    /// Whether the job is to have a PodGroup, or is said to wait for one, and none was found.
     fn is_gang_unseen(&self) -> bool {
         let mut kinds = self.others.iter().filter_map(kind_of);
-        !self.job["spec"]["runPolicy"]["schedulingPolicy"].is_null() && !kinds.any(ChildKind::is_pod_group)
+        let asks = !self.job["spec"]["runPolicy"]["schedulingPolicy"].is_null();
+        let waits = self
+            .job()
+            .is_ok_and(|job| waits(&job).any(|wait| wait.starts_with("PodGroup ")));
+        (asks || waits) && !kinds.any(ChildKind::is_pod_group)
     }
 
     /// Any quota of the namespace may keep pods out of it.
@@ -198,7 +202,7 @@ fn json(object: &DynamicObject) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::kubectl::tests::{client, not_found, unreachable};
+    use crate::cli::kubectl::tests::{client, job, not_found, unreachable};
 
     fn api(status: &Value) -> kube::Error {
         kube::Error::Api(serde_json::from_value(status.clone()).unwrap())
@@ -232,5 +236,34 @@ mod tests {
         let error = observed(|_| not_found("pytorchjobs \"train\" not found", "train")).await;
         let expected = "cannot get PyTorchJob team/train: pytorchjobs \"train\" not found";
         assert_eq!(error.unwrap_err(), expected);
+    }
+
+    #[tokio::test]
+    async fn pod_groups_that_may_not_be_read_are_missed_where_the_job_asks_for_one_or_waits_for_it() {
+        let policy = json!({ "runPolicy": { "schedulingPolicy": { "minAvailable": 2 } } });
+        let told =
+            |message: &str| json!({ "conditions": [{ "type": "Created", "status": "True", "message": message }] });
+        for (spec, status, missed) in [
+            (json!({}), told("It is created."), false),
+            (policy, told("It is created."), true),
+            (
+                json!({}),
+                told("It is created. Waiting: PodGroup train: Pending. Volcano has not admitted it."),
+                true,
+            ),
+        ] {
+            let job = job(&spec, &status);
+            let observation = observed(move |path| match path {
+                path if path.ends_with("pytorchjobs/train") => job.clone(),
+                path if path.ends_with("podgroups") => json!({ "kind": "Status", "code": 403, "message": "forbidden" }),
+                _ => json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": [] }),
+            });
+            let unread = observation.await.unwrap().unread;
+            assert_eq!(
+                unread.contains(&"podgroups: forbidden".to_owned()),
+                missed,
+                "{unread:?}"
+            );
+        }
     }
 }

@@ -19,13 +19,13 @@ const STEPS: usize = 10;
 /// Requests of a step that are shown one by one.
 const REQUESTS: usize = 32;
 
-/// The steps, until nothing is left to do; nothing where nothing is to be done.
+/// The steps, until nothing is left to do; nothing where nothing is to be done, or nobody knows what, as `why` says.
 pub(super) fn steps(observation: &Observation) -> Result<String, String> {
     let mut world = observation.clone();
     let mut text = String::new();
     for number in 1..=STEPS {
         let facts = world.facts()?;
-        let plan = facts.plan();
+        let Ok(plan) = facts.plan() else { return Ok(text) };
         if plan.is_idle() {
             return Ok(text + &rest(&facts, &plan, number - 1));
         }

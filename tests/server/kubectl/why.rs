@@ -23,6 +23,10 @@ async fn why_says_which_quota_is_used_up_and_by_how_much_with_no_right_but_to_vi
     assert!(succeeds, "{errors}");
     let quota = "Quota:\n  ResourceQuota pods: pods: 1 of 1 used, 1 more asked for.\n    To do: wait until";
     assert!(said.contains(quota), "{said}");
+    assert!(
+        said.contains(" Waiting: cannot create pod ") && !said.contains("Then it is"),
+        "{said}"
+    );
 }
 
 /// A Workload of a job, as Kueue makes it.

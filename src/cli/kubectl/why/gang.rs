@@ -17,7 +17,7 @@ const REMEDY: &str = "install a gang scheduler, and start the operator with --ga
 /// A line for the PodGroup; of a job that is to have one and has none, that.
 pub(super) fn lines(facts: &Facts) -> Vec<String> {
     let policy = &facts.job.spec.run_policy.scheduling_policy;
-    let unread = facts.unread.iter().any(|unread| unread.starts_with(PODGROUPS));
+    let unread = facts.is_unread(PODGROUPS);
     if facts.groups.is_empty() && policy.is_some() && !unread && wants_pods(&facts.job) && !facts.pods.is_empty() {
         let line = "It has a schedulingPolicy and no PodGroup, so its pods are placed one by one.";
         return vec![with_remedy(line, REMEDY)];

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::names::reason;
-use crate::api::{FirstFailure, JobStatus, Replica};
+use crate::api::{ChildKind, FirstFailure, JobStatus, Replica};
 use crate::cli::kubectl::age::age;
 use crate::cli::kubectl::observation::Facts;
 pub(super) use crate::cli::kubectl::why::next::described;
@@ -121,6 +121,9 @@ fn limits(facts: &Facts, status: &JobStatus) -> String {
     let counted = status.restarts.unwrap_or(0);
     let in_place = restarts_in_place(&facts.pods, status);
     let restarts = match in_place {
+        _ if facts.is_unread(ChildKind::Pod.plural()) => {
+            format!("{counted} and those in its pods, which are not known,")
+        }
         0 => counted.to_string(),
         _ => format!("{in_place} in the pods that are there and {counted} counted before"),
     };
@@ -163,8 +166,11 @@ fn told(failure: &FirstFailure) -> String {
     said.concat() + &last
 }
 
-/// Every pod that is asked for, and what keeps it.
+/// Every pod that is asked for, and what keeps it, as far as pods could be read.
 fn pods(facts: &Facts) -> String {
+    if facts.is_unread(ChildKind::Pod.plural()) {
+        return String::new();
+    }
     let world = facts.world();
     let mut text = String::new();
     let shown: Vec<Replica> = world.desired().take(PODS).collect();
@@ -253,7 +259,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cli::kubectl::tests::{facts_of, job, pod};
+    use crate::cli::kubectl::tests::{facts_of, job, pod, world_of};
+    use crate::cli::kubectl::{decision, replay};
+    use crate::planner::{Gang, GangScheduler, Settings, World, plan};
 
     fn condition(type_: &str, message: &str) -> Value {
         json!([{ "type": type_, "status": "True", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z" }])
@@ -263,7 +271,7 @@ mod tests {
         explain(&facts_of(job, |world| {
             world.pods = pods.to_vec();
             world.events = vec![json!({ "type": "Warning", "reason": "FailedScheduling", "note": "0/3 nodes" })];
-            world.unread = vec!["services: forbidden".to_owned()];
+            world.unread = vec!["resourcequotas: forbidden".to_owned()];
         }))
     }
 
@@ -280,7 +288,7 @@ mod tests {
                 vec![],
                 vec![
                     "team/train has no status yet. No operator has looked at it",
-                    "Not read: services: forbidden",
+                    "Not read: resourcequotas: forbidden",
                 ],
             ),
             (
@@ -335,6 +343,121 @@ mod tests {
             for part in parts {
                 assert!(text.contains(part), "{part:?} is not in:\n{text}");
             }
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_said_to_be_missing_and_nothing_is_predicted_without_it() {
+        let start = json!("2026-01-01T00:00:00Z");
+        let running = json!({ "conditions": condition("Running", "It runs."), "startTime": start,
+            "observedGeneration": 1, "restarts": 1 });
+        let gang = json!({ "schedulingPolicy": { "minAvailable": 1 } });
+        let elastic = json!({ "minReplicas": 1, "maxReplicas": 2 });
+        let limit = "It fails by activeDeadlineSeconds, in 50m";
+        let pods = "Pods:\n  train-master-0: ";
+        for (unread, spec, said, not_said) in [
+            (
+                "services",
+                json!({}),
+                vec!["not known without its Services.", pods, limit],
+                vec!["Next:"],
+            ),
+            (
+                "pods",
+                json!({}),
+                vec![
+                    "not known without its Pods.",
+                    "Restarts: 1 and those in its pods, which are not known",
+                    limit,
+                ],
+                vec!["Next:", "none", "Pods:"],
+            ),
+            (
+                "podgroups",
+                json!({ "runPolicy": gang }),
+                vec!["without its PodGroups.", pods],
+                vec!["Next:", "no PodGroup"],
+            ),
+            (
+                "horizontalpodautoscalers",
+                json!({}),
+                vec!["Next: create service"],
+                vec!["not known"],
+            ),
+            (
+                "horizontalpodautoscalers",
+                json!({ "elasticPolicy": elastic }),
+                vec!["not known without its HorizontalPodAutoscalers."],
+                vec!["Next:"],
+            ),
+        ] {
+            let mut job = job(&json!({ "activeDeadlineSeconds": 3600 }), &running);
+            json_patch::merge(&mut job["spec"], &spec);
+            let observation = world_of(job, |world| {
+                world
+                    .pods
+                    .extend((unread != "pods").then(|| pod(&json!({ "phase": "Running" }))));
+                world.unread.push(format!("{unread}: forbidden"));
+            });
+            let facts = observation.facts().unwrap();
+            let text = explain(&facts);
+            for part in said {
+                assert!(text.contains(part), "{part:?} is not in:\n{text}");
+            }
+            let is_known = not_said.contains(&"not known");
+            for part in not_said {
+                assert!(!text.contains(part), "{part:?} is in:\n{text}");
+            }
+            assert_eq!(replay::steps(&observation).unwrap().is_empty(), !is_known, "{unread}");
+            assert_eq!(decision::decision(&facts).is_ok(), is_known, "{unread}");
+        }
+    }
+
+    #[test]
+    fn what_the_operator_waits_for_is_not_predicted_to_be_there() {
+        let refusal = "cannot create pod team/train-master-0: pods \"train-master-0\" is forbidden: exceeded quota: q";
+        let lacks = |scheduler| {
+            Some(Gang {
+                scheduler,
+                served: false,
+            })
+        };
+        for (refusal, gang, told, creates) in [
+            (Some(refusal), None, " Waiting: cannot create pod", true),
+            (
+                None,
+                lacks(GangScheduler::Volcano),
+                " Waiting: the cluster has no PodGroups",
+                false,
+            ),
+            (
+                None,
+                lacks(GangScheduler::SchedulerPlugins("s".to_owned())),
+                " Waiting: the cluster has no PodGroups",
+                false,
+            ),
+            (
+                Some(refusal),
+                lacks(GangScheduler::Kubernetes),
+                " Warning: no gang is in force: this cluster has no PodGroups",
+                true,
+            ),
+        ] {
+            let mut job = job(&json!({}), &json!({}));
+            let new = facts_of(job.clone(), |_| ());
+            let settings = Settings {
+                gang,
+                ..Settings::default()
+            };
+            let stored = plan(&World {
+                refusal,
+                settings: &settings,
+                ..new.world()
+            });
+            job["status"] = json!(stored.status.unwrap().status);
+            let text = explain(&facts_of(job, |_| ()));
+            assert!(text.contains(told) && !text.contains("Then it is"), "{text}");
+            assert_eq!(text.contains("create service train-master-0"), creates, "{text}");
         }
     }
 

@@ -7,16 +7,27 @@ use k8s_openapi::jiff::SignedDuration;
 use crate::api::{ConditionType, JobCondition, JobStatus, RunPolicy, StartupDeadlineAction};
 use crate::cli::kubectl::age::{age, time};
 use crate::cli::kubectl::observation::Facts;
-use crate::planner::{Action, Timer, finished, managed_elsewhere, state};
+use crate::planner::{Action, Plan, Timer, finished, managed_elsewhere, plan, state};
+
+/// What comes at its time whatever the job owns.
+const OF_TIME: [Timer; 2] = [Timer::ActiveDeadline, Timer::TtlAfterFinished];
 
 /// What the operator does now, and when it looks again by itself.
 pub(super) fn next(facts: &Facts, status: &JobStatus) -> String {
-    let plan = facts.plan();
+    if managed_elsewhere(&facts.job) {
+        return String::new();
+    }
+    let plan = match facts.plan() {
+        Ok(plan) => plan,
+        Err(unknown) => {
+            let limit = plan(&facts.world());
+            let of_time = limit.timer.is_some_and(|timer| OF_TIME.contains(&timer));
+            let due = due(facts, &limit).filter(|_| of_time);
+            return format!("{unknown}\n{}", due.unwrap_or_default());
+        }
+    };
     let name = facts.world().name().to_owned();
     let mut text = String::new();
-    if managed_elsewhere(&facts.job) {
-        return text;
-    }
     let actions: Vec<String> = plan.actions.iter().map(|action| described(action, &name)).collect();
     if !actions.is_empty() {
         let _ = writeln!(text, "Next: {}.", actions.join(", "));
@@ -24,12 +35,8 @@ pub(super) fn next(facts: &Facts, status: &JobStatus) -> String {
     if let Some(told) = plan.status.as_ref().and_then(|write| news(status, &write.status)) {
         let _ = writeln!(text, "{told}");
     }
-    if let (Some(after), Some(timer)) = (plan.requeue, plan.timer) {
-        let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
-        let at = facts.now.checked_add(after).ok();
-        let at = at.map(|at| format!(", at {}", time(at))).unwrap_or_default();
-        let what = at_the_time(timer, &facts.job.spec.run_policy);
-        let _ = writeln!(text, "{what}, in {}{at}.", age(after));
+    if let Some(due) = due(facts, &plan) {
+        text += &due;
     } else if actions.is_empty() && plan.status.is_none() {
         let waits = if finished(status) {
             "Nothing is left to do, and without ttlSecondsAfterFinished it stays."
@@ -39,6 +46,15 @@ pub(super) fn next(facts: &Facts, status: &JobStatus) -> String {
         let _ = writeln!(text, "{waits}");
     }
     text
+}
+
+/// When the plan looks again, and what for.
+fn due(facts: &Facts, plan: &Plan) -> Option<String> {
+    let after = SignedDuration::try_from(plan.requeue?).unwrap_or(SignedDuration::MAX);
+    let at = facts.now.checked_add(after).ok();
+    let at = at.map(|at| format!(", at {}", time(at))).unwrap_or_default();
+    let what = at_the_time(plan.timer?, &facts.job.spec.run_policy);
+    Some(format!("{what}, in {}{at}.\n", age(after)))
 }
 
 /// The state of a job, and the condition that says so.

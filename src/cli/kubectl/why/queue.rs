@@ -21,8 +21,7 @@ pub(super) fn lines(facts: &Facts) -> Vec<String> {
     else {
         return Vec::new();
     };
-    let unread = facts.unread.iter().any(|unread| unread.starts_with(WORKLOADS));
-    if facts.workloads.is_empty() && !unread {
+    if facts.workloads.is_empty() && !facts.is_unread(WORKLOADS) {
         let line = format!("It is for queue {queue}, and Kueue has made no Workload of it.");
         let remedy = "see whether Kueue runs, and whether its configuration names kubeflow.org/pytorchjob";
         return vec![with_remedy(&line, remedy)];
