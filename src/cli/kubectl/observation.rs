@@ -160,6 +160,11 @@ impl Facts {
         }
     }
 
+    /// Whether somebody has asked for the deletion of the job.
+    pub(super) fn is_being_deleted(&self) -> bool {
+        self.job.metadata.deletion_timestamp.is_some()
+    }
+
     /// Whether objects of this plural could not be read: that there are none here says nothing of the cluster.
     pub(super) fn is_unread(&self, plural: &str) -> bool {
         let mut unread = self.unread.iter().filter_map(|unread| unread.split(':').next());

@@ -7,6 +7,7 @@ mod quota;
 
 use std::fmt::Write;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::names::reason;
@@ -55,9 +56,11 @@ pub(super) fn explain(facts: &Facts) -> String {
     let mut text = headline(facts, &status);
     // Writing to a text does not fail.
     let _ = write!(text, "{}{}", limits(facts, &status), next(facts, &status));
-    text += &section("Queue", &queue::lines(facts));
-    text += &section("Gang", &gang::lines(facts));
-    text += &section("Quota", &quota::lines(facts));
+    if !facts.is_being_deleted() {
+        text += &section("Queue", &queue::lines(facts));
+        text += &section("Gang", &gang::lines(facts));
+        text += &section("Quota", &quota::lines(facts));
+    }
     text += &pods(facts);
     text += &warnings(facts);
     for unread in &facts.unread {
@@ -83,9 +86,10 @@ fn with_remedy(line: &str, remedy: &str) -> String {
 fn headline(facts: &Facts, status: &JobStatus) -> String {
     let world = facts.world();
     let (namespace, name) = (world.namespace(), world.name());
+    let deletion = deletion(facts);
     let Some((condition, entry)) = of_state(status) else {
-        let manager = &facts.job.spec.run_policy.managed_by;
-        let why = match manager {
+        let why = match &facts.job.spec.run_policy.managed_by {
+            _ if deletion.is_some() => deletion.unwrap_or_default(),
             Some(manager) if managed_elsewhere(&facts.job) => format!("It is managed by {manager}."),
             _ => "No operator has looked at it: is one running, and does its --namespace include this one?".to_owned(),
         };
@@ -101,6 +105,10 @@ fn headline(facts: &Facts, status: &JobStatus) -> String {
         since.unwrap_or_default(),
         ready.unwrap_or_default()
     );
+    if let Some(deletion) = deletion {
+        // No operator acts on it any more, also not because it was edited or resumed.
+        return text + &format!("  {deletion}\n");
+    }
     if facts.job.spec.suspended() && !finished(status) {
         let _ = writeln!(
             text,
@@ -112,6 +120,19 @@ fn headline(facts: &Facts, status: &JobStatus) -> String {
         text += "  The newest edit has not been acted on yet.\n";
     }
     text
+}
+
+/// When the deletion of the job was asked for, if it was, and what holds it.
+fn deletion(facts: &Facts) -> Option<String> {
+    let metadata = &facts.job.metadata;
+    let Time(asked) = metadata.deletion_timestamp.as_ref()?;
+    let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
+    let held = match finalizers {
+        [] => String::new(),
+        finalizers => format!(" Its finalizers hold it: {}.", finalizers.join(", ")),
+    };
+    let ago = age(facts.now.duration_since(*asked));
+    Some(format!("It is being deleted, which was asked for {ago} ago.{held}"))
 }
 
 /// What the job may still use up.
@@ -458,6 +479,45 @@ mod tests {
             let text = explain(&facts_of(job, |_| ()));
             assert!(text.contains(told) && !text.contains("Then it is"), "{text}");
             assert_eq!(text.contains("create service train-master-0"), creates, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_being_deleted_says_so_and_what_holds_it() {
+        let running = json!({ "conditions": condition("Running", "It runs."), "observedGeneration": 1 });
+        let suspended = json!({ "runPolicy": { "suspend": true, "schedulingPolicy": { "minAvailable": 1 } } });
+        for (spec, status, finalizers, said) in [
+            (
+                json!({ "runPolicy": {} }),
+                running.clone(),
+                json!(["foregroundDeletion", "example.com/hold"]),
+                "team/train is Running for 10m.\n  It runs.\n  It is being deleted, which was asked for 5m ago. \
+                 Its finalizers hold it: foregroundDeletion, example.com/hold.\nPods:\n  train-master-0: none\n",
+            ),
+            (
+                suspended,
+                running,
+                json!(null),
+                "team/train is Running for 10m.\n  It runs.\n  It is being deleted, which was asked for 5m ago.\n\
+                 Pods:\n  train-master-0: none\n",
+            ),
+            (
+                json!({}),
+                json!({}),
+                json!(["example.com/hold"]),
+                "team/train has no status yet. It is being deleted, which was asked for 5m ago. Its finalizers hold \
+                 it: example.com/hold.\nPods:\n  train-master-0: none\n",
+            ),
+        ] {
+            let mut job = job(&spec, &status);
+            job["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:05:00Z");
+            job["metadata"]["finalizers"] = finalizers;
+            // The API server counts a deletion as an edit.
+            job["metadata"]["generation"] = json!(2);
+            let quota = json!({ "metadata": { "name": "q" }, "spec": {},
+                "status": { "used": { "pods": "1" }, "hard": { "pods": "1" } } });
+            let text = explain(&facts_of(job, |world| world.quotas.push(quota)));
+            assert_eq!(text, said);
         }
     }
 

@@ -12,9 +12,9 @@ use crate::planner::{Action, Plan, Timer, finished, managed_elsewhere, plan, sta
 /// What comes at its time whatever the job owns.
 const OF_TIME: [Timer; 2] = [Timer::ActiveDeadline, Timer::TtlAfterFinished];
 
-/// What the operator does now, and when it looks again by itself.
+/// What the operator does now, and when it looks again by itself. It does nothing about a job that is being deleted.
 pub(super) fn next(facts: &Facts, status: &JobStatus) -> String {
-    if managed_elsewhere(&facts.job) {
+    if managed_elsewhere(&facts.job) || facts.is_being_deleted() {
         return String::new();
     }
     let plan = match facts.plan() {
