@@ -1,18 +1,23 @@
 //! Which quota of the namespace keeps pods of a job out.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
 
 use crate::api::names::reason;
+use crate::api::{ChildKind, PyTorchJob};
 use crate::cli::kubectl::observation::Facts;
 use crate::cli::kubectl::why::with_remedy;
 use crate::planner::{Amount, wants_pods};
 
 /// How the API server begins to say that a quota is too small, before its name.
 const EXCEEDED: &str = "exceeded quota: ";
-/// What pods use up. Quotas of other things keep none out.
-const OF_PODS: [&str; 4] = ["pods", "count/pods", "cpu", "memory"];
-/// The same, with the name of the resource after it.
-const OF_RESOURCES: [&str; 2] = ["requests.", "limits."];
+/// The number of pods, as quotas call it.
+const PODS: [&str; 2] = ["pods", "count/pods"];
+/// What any pod uses up, and what defaults of the namespace may have it ask for.
+const OF_ANY_POD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+/// What a quota may say before the name of a resource.
+const SIDES: [&str; 2] = ["requests.", "limits."];
 
 /// A line for each quota that is too small for what is missing of the job: the one that the API server named, or else
 /// those that are used up.
@@ -23,7 +28,32 @@ pub(super) fn lines(facts: &Facts) -> Vec<String> {
         return Vec::new();
     }
     let refusing = refusal(facts).and_then(|refusal| of_refusal(&facts.quotas, &refusal));
-    refusing.map_or_else(|| facts.quotas.iter().filter_map(used_up).collect(), |line| vec![line])
+    match refusing {
+        Some(line) => vec![line],
+        // Nobody knows whether any is missing.
+        None if facts.is_unread(ChildKind::Pod.plural()) => Vec::new(),
+        None => {
+            let asked = asked(&facts.job);
+            let used_up = |quota| used_up(quota, &asked);
+            facts.quotas.iter().filter_map(used_up).collect()
+        }
+    }
+}
+
+/// The resources that pods of the job name, besides those of any pod.
+fn asked(job: &PyTorchJob) -> BTreeSet<String> {
+    let templates = job.spec.pytorch_replica_specs.values();
+    let pods = templates.filter_map(|replica| replica.template.parse::<Value>().ok());
+    let mut asked = BTreeSet::new();
+    for pod in pods {
+        let containers = ["containers", "initContainers"].map(|list| pod["spec"][list].as_array());
+        let containers = containers.into_iter().flatten().flatten();
+        for part in containers.chain([&pod["spec"]]) {
+            let amounts = ["requests", "limits"].map(|side| part["resources"][side].as_object());
+            asked.extend(amounts.into_iter().flatten().flat_map(Map::keys).cloned());
+        }
+    }
+    asked
 }
 
 /// What the API server said last of a quota: in the status as long as it is true, in an event before that is written.
@@ -73,8 +103,8 @@ fn of_refusal(quotas: &[Value], refusal: &str) -> Option<String> {
 
 const REMEDY: &str = "wait until others have ended, have the quota raised, or ask for less";
 
-/// About a quota of which a resource of pods is used up. One for some pods only may be another's.
-fn used_up(quota: &Value) -> Option<String> {
+/// About a quota of which a resource is used up that the pods ask for. One for some pods only may be another's.
+fn used_up(quota: &Value, asked: &BTreeSet<String>) -> Option<String> {
     let spec = &quota["spec"];
     if !spec["scopes"].is_null() || !spec["scopeSelector"].is_null() {
         return None;
@@ -82,7 +112,9 @@ fn used_up(quota: &Value) -> Option<String> {
     let name = quota["metadata"]["name"].as_str()?;
     let resources = quota["status"]["hard"].as_object()?.keys();
     let of_pods = |resource: &&String| {
-        OF_PODS.contains(&resource.as_str()) || OF_RESOURCES.iter().any(|start| resource.starts_with(start))
+        let mut sides = SIDES.iter().filter_map(|side| resource.strip_prefix(side));
+        let name = sides.next().unwrap_or(resource);
+        PODS.contains(&resource.as_str()) || OF_ANY_POD.contains(&name) || asked.contains(name)
     };
     let used_up = resources.filter(of_pods).filter_map(|resource| {
         let [used, hard] = of(quota, resource)?;
@@ -165,7 +197,17 @@ mod tests {
                 one("limits.memory", "1Gi", "1024Mi"),
                 Some("limits.memory: 1Gi of 1Gi used"),
             ),
+            (
+                one("ephemeral-storage", "1Gi", "1Gi"),
+                Some("ephemeral-storage: 1Gi of 1Gi used"),
+            ),
             (one("secrets", "1", "1"), None),
+            (one("requests.storage", "1Gi", "1Gi"), None),
+            (
+                one("fast.storageclass.storage.k8s.io/requests.storage", "1Gi", "1Gi"),
+                None,
+            ),
+            (one("requests.nvidia.com/gpu", "8", "8"), None),
             (one("requests.nvidia.com/gpu", "0", "0"), None),
             (json!({ "metadata": { "name": "new" }, "spec": {} }), None),
         ] {
@@ -179,7 +221,41 @@ mod tests {
             assert_eq!(lines(&facts), expected, "{quota}");
             let mut scoped = quota.clone();
             scoped["spec"]["scopes"] = json!(["BestEffort"]);
-            assert_eq!(used_up(&scoped), None);
+            assert_eq!(used_up(&scoped, &BTreeSet::new()), None);
+        }
+    }
+
+    #[test]
+    fn a_quota_of_devices_is_said_to_those_alone_whose_containers_name_them() {
+        let quota = quota(
+            "gpus",
+            &json!({ "requests.nvidia.com/gpu": "8", "requests.amd.com/gpu": "8", "hugepages-2Mi": "1Gi" }),
+            &json!({ "requests.nvidia.com/gpu": "8", "requests.amd.com/gpu": "8", "hugepages-2Mi": "1Gi" }),
+        );
+        let gpu = json!({ "limits": { "nvidia.com/gpu": 1 } });
+        for (spec, said) in [
+            (json!({ "containers": [{ "name": "pytorch" }] }), None),
+            (
+                json!({ "containers": [{ "name": "pytorch" }, { "name": "other", "resources": gpu }] }),
+                Some("requests.nvidia.com/gpu: 8 of 8 used"),
+            ),
+            (
+                json!({ "containers": [{ "name": "pytorch" }], "initContainers": [{ "name": "i", "resources": gpu }] }),
+                Some("requests.nvidia.com/gpu: 8 of 8 used"),
+            ),
+            (
+                json!({ "containers": [{ "name": "pytorch" }], "resources": { "requests": { "hugepages-2Mi": "1Gi" } } }),
+                Some("hugepages-2Mi: 1Gi of 1Gi used"),
+            ),
+        ] {
+            let mut job = job(&json!({}), &json!({}));
+            job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"] = spec;
+            let expected: Vec<String> = said
+                .map(|said| format!("ResourceQuota gpus is used up: {said}.{TO_DO}"))
+                .into_iter()
+                .collect();
+            let facts = facts_of(job, |world| world.quotas.push(quota.clone()));
+            assert_eq!(lines(&facts), expected);
         }
     }
 
@@ -192,6 +268,11 @@ mod tests {
             world.pods.push(pod);
         });
         assert_eq!(lines(&complete), [""; 0]);
+        let unread = facts_of(job(&json!({}), &json!({})), |world| {
+            world.quotas.push(full());
+            world.unread.push("pods: forbidden".to_owned());
+        });
+        assert_eq!(lines(&unread), [""; 0], "it may have them");
         let suspended = job(&json!({ "runPolicy": { "suspend": true } }), &json!({}));
         assert_eq!(lines(&facts_of(suspended, |world| world.quotas.push(full()))), [""; 0]);
         let failed = json!({ "conditions": [{ "type": "Failed", "status": "True" }] });
