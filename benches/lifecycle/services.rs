@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use kube::Resource;
+use kube::api::DeleteParams;
+use pytorchjob_operator::api::PyTorchJob;
+
 use crate::Result;
-use crate::jobs::Job;
+use crate::jobs::{Job, delete};
 use crate::rig::{self, Rig};
 use crate::table::{Table, seconds};
 
@@ -46,6 +50,7 @@ pub async fn measure(rig: &Rig, table: &mut Table) -> Result<()> {
                     ..Job::of_four(&namespace, &name)
                 };
                 let cost = run(rig, &job, pods).await?;
+                remove(rig, &job).await?;
                 sum.running += cost.running / rounds;
                 sum.api_server_cpu += cost.api_server_cpu / rounds;
                 sum.writes += cost.writes / f64::from(rounds);
@@ -77,4 +82,14 @@ async fn run(rig: &Rig, job: &Job<'_>, pods: u32) -> Result<Cost> {
         api_server_cpu: rig.api_server_cpu().saturating_sub(cpu),
         writes: rig::per_job(&rig::requests(&audit)?, false, 1),
     })
+}
+
+/// Makes room for the next job: the node is not large enough for all of them, and what goes is not to be in its cost.
+async fn remove(rig: &Rig, job: &Job<'_>) -> Result<()> {
+    let url = PyTorchJob::url_path(&(), Some(job.namespace));
+    delete(&rig.admin, &url, job.name, &DeleteParams::background()).await?;
+    rig.recorder
+        .wait(job.namespace, job.name, |seen| seen.pods.is_empty())
+        .await?;
+    rig.settled().await
 }
