@@ -27,9 +27,10 @@ pub(super) async fn act(context: &Context, job: &JobRef<'_>, actions: &[Action])
     restart(context, job, actions, budget, &mut applied).await;
     if applied.error.is_none() && !applied.interrupted {
         create(context, job, actions, budget, &mut applied).await;
+        let refusal = applied.error.as_ref().and_then(Error::refusal);
+        let outage = applied.error.as_ref().is_some_and(Error::is_outage);
         // Without an answer the last one still stands.
-        if !applied.interrupted && !applied.error.as_ref().is_some_and(Error::is_outage) {
-            let refusal = applied.error.as_ref().and_then(Error::refusal);
+        if refusal.is_some() || !(applied.interrupted || outage) {
             context.pacing.attempted(job.uid, refusal);
         }
     }

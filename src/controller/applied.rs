@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::api::{ChildKind, ChildRef};
 use crate::controller::error::Error;
 use crate::defects::{Defect, back};
+use crate::platform::client::{Unanswered, Waited, until};
 
 /// Requests of one job under way at once.
 pub(super) const JOB_CONCURRENCY: usize = 32;
@@ -14,8 +15,9 @@ pub(super) const JOB_CONCURRENCY: usize = 32;
 const BUDGET: Duration = Duration::from_secs(5);
 /// No budget.
 const LONG: Duration = Duration::from_hours(1);
-/// How much longer the answers to what was begun are waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How much longer the answers to what was begun are waited for. By default an admission webhook has ten seconds, and
+/// what the API server says of one that has not answered is to be heard.
+const PATIENCE: Duration = Duration::from_secs(7);
 
 /// What came of the changes of one plan.
 #[derive(Debug, Default)]
@@ -75,12 +77,21 @@ impl<'a> Budget<'a> {
         Self { until, outdated }
     }
 
-    /// The result of a request; nothing when no more may be begun, or when its answer does not come in time.
-    pub(super) async fn run<T>(self, request: impl Future<Output = T>) -> Option<T> {
+    /// The result of a request; nothing when none may be begun any more, or when it has not left in time. One that the API
+    /// server does not answer in time goes on, and has `failed` for this pass.
+    pub(super) async fn run<T>(
+        self,
+        request: impl Future<Output = Result<T, Error>>,
+        failed: impl FnOnce(Box<kube::Error>) -> Error,
+    ) -> Option<Result<T, Error>> {
         let outdated = (self.outdated)() && !back(Defect::LongPass);
         if Instant::now() >= self.until || outdated {
             return None;
         }
-        tokio::time::timeout_at(self.until + PATIENCE, request).await.ok()
+        match until(self.until + PATIENCE, request).await {
+            Waited::Answered(result) => Some(result),
+            Waited::Unanswered => Some(Err(failed(Box::new(kube::Error::Service(Unanswered.into()))))),
+            Waited::NotSent => None,
+        }
     }
 }

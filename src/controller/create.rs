@@ -45,13 +45,13 @@ pub(super) async fn create(
     } else {
         FIRST_BATCH
     };
-    let make = |child| create_child(context, job, &builder, child);
+    let make = |child| {
+        let failed = move |source| job.not_created(child, source);
+        budget.run(create_child(context, job, &builder, child), failed)
+    };
     let beside = [first, &per_job].concat();
-    let (pods, beside) = tokio::join!(
-        slow_start(batch, budget, &pods, make),
-        slow_start(batch, budget, &beside, make)
-    );
-    let services = slow_start(batch, budget, services, make).await;
+    let (pods, beside) = tokio::join!(slow_start(batch, &pods, make), slow_start(batch, &beside, make));
+    let services = slow_start(batch, services, make).await;
     for wave in [pods, beside, services] {
         applied.created.extend(wave.created);
         applied.interrupted |= wave.interrupted;
@@ -61,19 +61,14 @@ pub(super) async fn create(
 
 /// Creates in batches, each twice as large as the one before, and stops after the batch in which one failed: a quota
 /// that is used up then costs a few refused requests, not a thousand.
-async fn slow_start<F>(
-    mut batch: usize,
-    budget: Budget<'_>,
-    children: &[ChildRef],
-    make: impl Fn(ChildRef) -> F,
-) -> Applied
+async fn slow_start<F>(mut batch: usize, children: &[ChildRef], make: impl Fn(ChildRef) -> F) -> Applied
 where
-    F: Future<Output = Result<bool, Error>>,
+    F: Future<Output = Option<Result<bool, Error>>>,
 {
     let (mut wave, mut rest) = (Applied::default(), children);
     while !rest.is_empty() && wave.error.is_none() && !wave.interrupted {
         let (now, later) = rest.split_at(batch.min(rest.len()));
-        let answers = join_all(now.iter().map(|&child| budget.run(make(child)))).await;
+        let answers = join_all(now.iter().map(|&child| make(child))).await;
         for (child, answer) in now.iter().zip(answers) {
             if wave.take(answer) == Some(true) {
                 wave.created.push(*child);
@@ -107,13 +102,7 @@ async fn create_child(
 /// knows it. False when the job's own object of that name existed already: a request whose answer was lost, or a watch
 /// that is late.
 async fn post(context: &Context, job: &JobRef<'_>, builder: &Builder<'_>, child: ChildRef) -> Result<bool, Error> {
-    let name = child.name(job.name);
-    let failed = |source: kube::Error| Error::Create {
-        kind: child.kind,
-        namespace: job.namespace.to_owned(),
-        name: name.clone(),
-        source: Box::new(source),
-    };
+    let failed = |source| job.not_created(child, Box::new(source));
     // Before the object is built: a thousand that wait for their turn would take the memory of a thousand.
     let _permit = context.permit(job.namespace).await;
     let Some(body) = builder.build(child).map(|object| serde_json::to_vec(&object)) else {
@@ -126,9 +115,7 @@ async fn post(context: &Context, job: &JobRef<'_>, builder: &Builder<'_>, child:
         .map_err(|error| failed(kube::Error::BuildRequest(error)))?;
     let (object, created) = match context.client.request::<ObjectView>(request).await {
         Ok(created) => (created, true),
-        Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            (adopt(context, job, child, &failed).await?, false)
-        }
+        Err(kube::Error::Api(status)) if status.is_already_exists() => (adopt(context, job, child).await?, false),
         Err(source) => return Err(failed(source)),
     };
     context.index.created(child.kind, object, Instant::now());
@@ -138,12 +125,12 @@ async fn post(context: &Context, job: &JobRef<'_>, builder: &Builder<'_>, child:
 /// The job's own object that has the name already. One that another operator made for this job may lack our labels, as
 /// Kubeflow's autoscalers and whatever the legacy pytorch-operator made do, and would stay unseen by our watch: it gets
 /// them.
-async fn adopt(
-    context: &Context,
-    job: &JobRef<'_>,
-    child: ChildRef,
-    failed: &impl Fn(kube::Error) -> Error,
-) -> Result<ObjectView, Error> {
+async fn adopt(context: &Context, job: &JobRef<'_>, child: ChildRef) -> Result<ObjectView, Error> {
+    // Whoever has the name goes, or has gone, meanwhile: the next pass asks again.
+    let failed = |source| match source {
+        kube::Error::Api(status) if status.is_not_found() || status.is_conflict() => job.conflict(),
+        source => job.not_created(child, Box::new(source)),
+    };
     let name = child.name(job.name);
     let api = Api::<ObjectView>::namespaced_with(context.client.clone(), job.namespace, &child.kind);
     let existing = api.get(&name).await.map_err(failed)?;
@@ -154,7 +141,8 @@ async fn adopt(
     if operator.is_some_and(|operator| operator == names::CONTROLLER_NAME) {
         return Ok(existing);
     }
-    let labels = Patch::Merge(json!({ "metadata": { "labels": child_labels(job.name, child) } }));
+    let labels = json!({ "metadata": { "uid": existing.uid(), "labels": child_labels(job.name, child) } });
+    let labels = Patch::Merge(labels);
     api.patch(&name, &PatchParams::default(), &labels).await.map_err(failed)
 }
 
@@ -189,10 +177,10 @@ mod tests {
             (4, 5, 12, 5),
         ] {
             let asks = std::cell::Cell::new(0);
-            let wave = slow_start(batch, Budget::begin(&|| false), &pods, |child| {
+            let wave = slow_start(batch, &pods, |child| {
                 asks.set(asks.get() + 1);
                 let refused = child.replica.unwrap().index >= refused_from;
-                async move { if refused { Err(error("full")) } else { Ok(true) } }
+                async move { Some(if refused { Err(error("full")) } else { Ok(true) }) }
             })
             .await;
             assert_eq!(
@@ -207,8 +195,8 @@ mod tests {
     #[tokio::test]
     async fn what_existed_already_is_not_told_as_created() {
         let pods = workers(10);
-        let wave = slow_start(1, Budget::begin(&|| false), &pods, |child| async move {
-            Ok(child.replica.unwrap().index % 3 == 0)
+        let wave = slow_start(1, &pods, |child| async move {
+            Some(Ok(child.replica.unwrap().index % 3 == 0))
         })
         .await;
         let created = wave.created.iter().map(|child| child.replica.unwrap().index);
@@ -220,11 +208,15 @@ mod tests {
     async fn a_request_without_an_answer_ends_the_pass_in_time() {
         let pods = workers(100);
         let begun = Instant::now();
-        let wave = slow_start(4, Budget::begin(&|| false), &pods, |child| async move {
-            if child.replica.unwrap().index == 5 {
-                std::future::pending::<()>().await;
-            }
-            Ok(true)
+        let budget = Budget::begin(&|| false);
+        let wave = slow_start(4, &pods, |child| {
+            let request = async move {
+                if child.replica.unwrap().index == 5 {
+                    std::future::pending::<()>().await;
+                }
+                Ok(true)
+            };
+            budget.run(request, |_| error("not sent"))
         })
         .await;
         assert!(wave.interrupted && wave.error.is_none());
@@ -233,7 +225,7 @@ mod tests {
             4 + 7,
             "what was answered in the same batch is known"
         );
-        assert!(begun.elapsed().as_secs() <= 10, "{:?}", begun.elapsed());
+        assert!(begun.elapsed().as_secs() <= 12, "{:?}", begun.elapsed());
     }
 
     #[tokio::test]
@@ -241,10 +233,11 @@ mod tests {
         let pods = workers(100);
         let edited = std::sync::atomic::AtomicBool::new(false);
         let outdated = || edited.load(std::sync::atomic::Ordering::Relaxed);
-        let wave = slow_start(4, Budget::begin(&outdated), &pods, |child| {
+        let budget = Budget::begin(&outdated);
+        let wave = slow_start(4, &pods, |child| {
             let last = child.replica.unwrap().index == 5;
             edited.fetch_or(last, std::sync::atomic::Ordering::Relaxed);
-            async { Ok(true) }
+            budget.run(async { Ok(true) }, |_| error("not sent"))
         })
         .await;
         assert!(wave.interrupted && wave.error.is_none());
@@ -257,9 +250,13 @@ mod tests {
             .map(|index| ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Worker, index)))
             .collect();
         let begun = Instant::now();
-        let wave = slow_start(4, Budget::begin(&|| false), &pods, |_| async {
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-            Ok(true)
+        let budget = Budget::begin(&|| false);
+        let wave = slow_start(4, &pods, |_| {
+            let request = async {
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                Ok(true)
+            };
+            budget.run(request, |_| error("not sent"))
         })
         .await;
         assert!(

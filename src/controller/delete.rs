@@ -36,7 +36,11 @@ pub(super) async fn delete(
         .collect();
     let requests: Vec<_> = deletions
         .iter()
-        .map(|action| budget.run(delete_one(context, job, action)))
+        .map(|action| {
+            budget.run(delete_one(context, job, action), |source| {
+                not_deleted(job, action, source)
+            })
+        })
         .collect();
     let results: Vec<_> = stream::iter(requests).buffered(JOB_CONCURRENCY).collect().await;
     for (action, result) in deletions.into_iter().zip(results) {
@@ -48,6 +52,14 @@ pub(super) async fn delete(
             (Some(true), Action::ForceDelete { told, .. }) => applied.forced.push(told.clone()),
             _ => {}
         }
+    }
+}
+
+fn not_deleted(job: &JobRef<'_>, action: &Action, source: Box<kube::Error>) -> Error {
+    match action {
+        Action::Delete { kind, name, .. } => job.not_deleted(*kind, name, source),
+        Action::ForceDelete { name, .. } => job.not_deleted(ChildKind::Pod, name, source),
+        _ => job.not_deleted_itself(source),
     }
 }
 
@@ -66,19 +78,16 @@ async fn delete_one(context: &Context, job: &JobRef<'_>, action: &Action) -> Res
 /// The resourceVersion is a precondition too: an edit that came meanwhile, such as a longer TTL, must not be overrun.
 async fn delete_job(context: &Context, job: &JobRef<'_>) -> Result<bool, Error> {
     let api = Api::<PyTorchJob>::namespaced(context.client.clone(), job.namespace);
-    let failed = |source| Error::DeleteJob {
-        namespace: job.namespace.to_owned(),
-        name: job.name.to_owned(),
-        source,
-    };
     let target = Target {
         name: job.name,
         uid: job.uid,
         version: Some(job.version),
         grace: None,
     };
-    let deleted = delete_object(context, job, &api, target, failed).await?;
-    context.metrics.job(JobStep::Deleted, job.namespace);
+    let deleted = delete_object(context, job, &api, target, |source| job.not_deleted_itself(source)).await?;
+    if deleted {
+        context.metrics.job(JobStep::Deleted, job.namespace);
+    }
     Ok(deleted)
 }
 
@@ -87,18 +96,13 @@ async fn delete_job(context: &Context, job: &JobRef<'_>) -> Result<bool, Error> 
 async fn force_delete(context: &Context, job: &JobRef<'_>, name: &str, uid: &str) -> Result<bool, Error> {
     let kind = ChildKind::Pod;
     let api = Api::<ObjectView>::namespaced_with(context.client.clone(), job.namespace, &kind);
-    let failed = |source| Error::Delete {
-        kind,
-        namespace: job.namespace.to_owned(),
-        name: name.to_owned(),
-        source,
-    };
     let target = Target {
         name,
         uid,
         version: None,
         grace: Some(0),
     };
+    let failed = |source| job.not_deleted(kind, name, source);
     let deleted = delete_object(context, job, &api, target, failed).await?;
     context.index.not_found(kind, &job.id(), name, uid);
     if deleted {
@@ -116,12 +120,6 @@ pub(super) async fn delete_child(
     uid: &str,
 ) -> Result<bool, Error> {
     let api = Api::<ObjectView>::namespaced_with(context.client.clone(), job.namespace, &kind);
-    let failed = |source| Error::Delete {
-        kind,
-        namespace: job.namespace.to_owned(),
-        name: name.to_owned(),
-        source,
-    };
     let (index, owner) = (&context.index, job.id());
     // The watch may be faster than the answer.
     index.set_deleting(kind, &owner, name, uid, true);
@@ -131,22 +129,26 @@ pub(super) async fn delete_child(
         version: None,
         grace: None,
     };
+    let failed = |source| job.not_deleted(kind, name, source);
     let deleted = delete_object(context, job, &api, target, failed).await;
     match &deleted {
-        Ok(true) => index.deletion_requested(kind, &owner, name, uid, Instant::now()),
+        Ok(true) => {
+            index.deletion_requested(kind, &owner, name, uid, Instant::now());
+            count(context, kind);
+        }
         // In a conflict another object has the name by now.
         Ok(false) | Err(Error::Conflict { .. }) => index.not_found(kind, &owner, name, uid),
-        Err(_) => {
-            index.set_deleting(kind, &owner, name, uid, false);
-            return deleted;
-        }
+        Err(_) => index.set_deleting(kind, &owner, name, uid, false),
     }
+    deleted
+}
+
+fn count(context: &Context, kind: ChildKind) {
     match kind {
         ChildKind::Pod => context.metrics.pod_deleted(),
         kind if kind.is_pod_group() => context.metrics.pod_group_deleted(),
         _ => {}
     }
-    deleted
 }
 
 /// What a deletion is about.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use kube::core::response::{StatusCause, StatusDetails};
 
 use crate::api::{ChildKind, shortened};
-use crate::platform::client::is_fenced;
+use crate::platform::client::{Unanswered, is_fenced};
+use crate::platform::logs::with_causes;
 
 /// The most that a status says of a refusal.
 const REFUSAL_BYTES: usize = 1024;
@@ -175,14 +176,14 @@ impl Error {
     #[must_use]
     pub(super) fn refusal(&self) -> Option<String> {
         let refused = match self {
-            Self::Create { source, .. } => is_answer(source) && !self.is_benign(),
+            Self::Create { source, .. } => is_told(source) && !self.is_benign(),
             Self::NameTaken { .. } => true,
             _ => false,
         };
         refused.then(|| shortened(self.to_string(), REFUSAL_BYTES))
     }
 
-    /// Whether the API server did not answer, or could not because of a fault of its own.
+    /// Whether the API server did not answer, or could not because of a fault or the load of its own.
     #[must_use]
     pub(super) fn is_outage(&self) -> bool {
         match self {
@@ -191,7 +192,7 @@ impl Error {
             | Self::Update { source, .. }
             | Self::DeleteJob { source, .. }
             | Self::Read { source, .. }
-            | Self::Status { source, .. } => !is_answer(source),
+            | Self::Status { source, .. } => !is_answer(source) || is_throttled(source),
             Self::Deadline(_) => true,
             Self::Conflict { .. } | Self::Gone { .. } | Self::NameTaken { .. } | Self::Panicked(_) => false,
         }
@@ -218,6 +219,21 @@ pub(super) fn is_answer(error: &kube::Error) -> bool {
     is_fenced(error) || matches!(error, kube::Error::Api(status) if status.code < 500)
 }
 
+/// Whether the API server has too much to do.
+fn is_throttled(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 429)
+}
+
+/// Whether the owner of a job is told why something is not there: somebody is against it, or an admission webhook says
+/// nothing. The API server then answers with a fault of its own, or not yet.
+fn is_told(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Service(cause) => cause.is::<Unanswered>(),
+        kube::Error::Api(status) if status.message.contains("failed calling webhook") => true,
+        other => is_answer(other) && !is_throttled(other),
+    }
+}
+
 /// Whether the API server refuses to create anything more in the namespace, or has none of that name any more.
 fn is_of_ending_namespace(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
@@ -227,22 +243,25 @@ fn is_of_ending_namespace(error: &kube::Error) -> bool {
         || (status.is_not_found() && details.is_some_and(|details| details.kind == "namespaces"))
 }
 
-/// Whether the API server refused a creation because of the object: by validation, a quota or an admission plugin. A
-/// missing right of the operator is another matter: it is found before the object is read, so the answer names the
-/// resource alone.
+/// Whether the API server refused a change because of the object: by validation, a quota or an admission plugin. A
+/// missing right of the operator is another matter: it is found before the object is read, so the answer to a creation
+/// names the resource alone, and any answer the user who lacks it.
 fn is_refusal(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     let names_resource_alone = |details: &StatusDetails| details.name.is_empty() && !details.kind.is_empty();
+    let of_right = status.message.contains(" is forbidden: User \"");
     match status.code {
-        403 => !status.details.as_ref().is_some_and(names_resource_alone),
+        403 => !of_right && !status.details.as_ref().is_some_and(names_resource_alone),
         code => matches!(code, 400 | 413 | 422),
     }
 }
 
-/// What the API server said. kube's own text repeats it as the dump of a structure, and events are read by people.
+/// What the API server said, or why it did not. kube's own text repeats it as the dump of a structure, or names the first
+/// of several causes alone, and events are read by people.
 pub(super) fn api_message(source: &kube::Error) -> String {
     match source {
         kube::Error::Api(status) => status.message.clone(),
+        kube::Error::Service(cause) => with_causes(cause.as_ref()),
         other => other.to_string(),
     }
 }
@@ -285,5 +304,55 @@ mod tests {
             )),
         };
         assert_eq!(error.to_string(), format!("cannot create pod ns/job-master-0: {quota}"));
+    }
+
+    fn not_created(source: kube::Error) -> Error {
+        Error::Create {
+            kind: ChildKind::Pod,
+            namespace: "ns".into(),
+            name: "job-master-0".into(),
+            source: Box::new(source),
+        }
+    }
+
+    fn answer(code: u16, message: &str) -> kube::Error {
+        let details = serde_json::json!({ "name": "job-master-0", "kind": "pods" });
+        let details = serde_json::from_value(details).unwrap();
+        let status = Status::failure(message, "").with_code(code).with_details(details);
+        kube::Error::Api(status.boxed())
+    }
+
+    #[test]
+    fn the_owner_is_told_what_is_against_a_pod_and_not_that_the_api_server_is_busy() {
+        let quota = "pods \"job-master-0\" is forbidden: exceeded quota: none";
+        let right = "pods \"job-master-0\" is forbidden: User \"operator\" cannot patch resource \"pods\"";
+        let webhook = "Internal error occurred: failed calling webhook \"policy.example\": context deadline exceeded";
+        let silence = kube::Error::Service(Unanswered.into());
+        for (source, told, of_user, outage) in [
+            (answer(403, quota), true, true, false),
+            (answer(403, right), true, false, false),
+            (answer(422, "Pod \"job-master-0\" is invalid"), true, true, false),
+            (answer(429, "Too many requests"), false, false, true),
+            (answer(500, webhook), true, false, true),
+            (answer(503, "the server is currently unable"), false, false, true),
+            (silence, true, false, true),
+            (kube::Error::Service("connection refused".into()), false, false, true),
+        ] {
+            let error = not_created(source);
+            let is = (error.refusal().is_some(), error.is_of_user(), error.is_outage());
+            assert_eq!(is, (told, of_user, outage), "told, of the user, outage: {error}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_an_error_of_the_connection_is_named() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("client error (Connect)")]
+        struct Connect(#[source] std::io::Error);
+        let error = not_created(kube::Error::Service(
+            Connect(std::io::Error::other("connection refused")).into(),
+        ));
+        let expected = "cannot create pod ns/job-master-0: client error (Connect): connection refused";
+        assert_eq!(error.to_string(), expected);
     }
 }

@@ -63,14 +63,46 @@ impl<'a> JobRef<'a> {
         }
     }
 
+    /// The error of an object of the job that could not be created.
+    #[must_use]
+    pub(super) fn not_created(&self, child: ChildRef, source: Box<kube::Error>) -> Error {
+        Error::Create {
+            kind: child.kind,
+            namespace: self.namespace.to_owned(),
+            name: child.name(self.name),
+            source,
+        }
+    }
+
     /// The error of an object of the job that could not be changed.
     #[must_use]
-    pub(super) fn not_updated(&self, child: ChildRef, source: kube::Error) -> Error {
+    pub(super) fn not_updated(&self, child: ChildRef, source: Box<kube::Error>) -> Error {
         Error::Update {
             kind: child.kind,
             namespace: self.namespace.to_owned(),
             name: child.name(self.name),
-            source: Box::new(source),
+            source,
+        }
+    }
+
+    /// The error of an object of the job that could not be deleted.
+    #[must_use]
+    pub(super) fn not_deleted(&self, kind: ChildKind, name: &str, source: Box<kube::Error>) -> Error {
+        Error::Delete {
+            kind,
+            namespace: self.namespace.to_owned(),
+            name: name.to_owned(),
+            source,
+        }
+    }
+
+    /// The error of the job itself when it could not be deleted.
+    #[must_use]
+    pub(super) fn not_deleted_itself(&self, source: Box<kube::Error>) -> Error {
+        Error::DeleteJob {
+            namespace: self.namespace.to_owned(),
+            name: self.name.to_owned(),
+            source,
         }
     }
 

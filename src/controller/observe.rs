@@ -311,8 +311,15 @@ mod tests {
         let context = server.knows(&late);
         assert_eq!(pass(&server, &context).await, [STATUS]);
         assert_eq!(server.job.lock().unwrap()["status"]["conditions"][1]["type"], "Failed");
+        let failed = || {
+            let metrics = context.metrics.encode().unwrap();
+            let mut lines = metrics.lines().map(ToOwned::to_owned);
+            lines.find(|line| line.starts_with("training_operator_jobs_failed_total{"))
+        };
+        assert_eq!(failed(), None, "whether it is stored is not known");
         // Without reading, the end would be decided once more, at another time.
         assert_eq!(pass(&server, &context).await, [READ]);
+        assert!(failed().unwrap().ends_with(" 1"), "{:?}", failed());
         assert_eq!(pass(&server, &context).await, [""; 0], "it is known now");
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::api::PyTorchJob;
-use crate::planner::Urgency;
+use crate::api::{JobStatus, PyTorchJob};
+use crate::planner::{Count, Event, Urgency};
 use crate::platform::clock::jittered;
 
 /// How long a changed condition waits for the rest of its burst.
@@ -42,6 +42,18 @@ struct Job {
     refusal: Option<String>,
     /// What the pods of the job have been compared with.
     compared: Option<Templates>,
+    /// A status that may have been stored.
+    unanswered: Option<Unanswered>,
+    /// What has been said of an object that cannot be decoded.
+    undecodable: Option<String>,
+}
+
+/// A write of the status that was not answered, with what is told and counted when it has been stored.
+#[derive(Clone, Debug)]
+pub(super) struct Unanswered {
+    pub status: JobStatus,
+    pub events: Vec<Event>,
+    pub counts: Vec<Count>,
 }
 
 /// The templates of a job, as this process has seen them.
@@ -117,6 +129,32 @@ impl Pacing {
         if let Some(job) = self.jobs().get_mut(job) {
             job.compared = Some(templates);
         }
+    }
+
+    /// The status may have been stored.
+    pub(super) fn unanswered(&self, job: &str, write: Unanswered) {
+        if let Some(job) = self.jobs().get_mut(job) {
+            job.unanswered = Some(write);
+        }
+    }
+
+    /// The last write of the status, if it was not answered and is what turns out to be stored. It is asked for once.
+    pub(super) fn turned_out(&self, job: &str, stored: Option<&JobStatus>) -> Option<Unanswered> {
+        let write = self.jobs().get_mut(job)?.unanswered.take()?;
+        (stored == Some(&write.status)).then_some(write)
+    }
+
+    /// Whether this is the first that is heard of the object not being decodable for that cause.
+    pub(super) fn is_news(&self, job: &str, cause: &str) -> bool {
+        let mut jobs = self.jobs();
+        let Some(job) = jobs
+            .get_mut(job)
+            .filter(|job| job.undecodable.as_deref() != Some(cause))
+        else {
+            return false;
+        };
+        job.undecodable = Some(cause.to_owned());
+        true
     }
 
     /// A reconcile failed: how long to pause. `outage` says that the API server did not refuse anything, it did not
@@ -250,5 +288,28 @@ mod tests {
         pacing.failed("j", false, now);
         pacing.attempted("j", Some("no".into()));
         assert!(pacing.jobs().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_comes_with_a_status_is_kept_until_it_is_known_whether_it_is_stored() {
+        let status = |generation| JobStatus {
+            observed_generation: Some(generation),
+            ..JobStatus::default()
+        };
+        let pacing = Pacing::default();
+        pacing.begin("j");
+        assert!(pacing.turned_out("j", Some(&status(1))).is_none());
+        for (stored, told) in [(Some(status(1)), true), (Some(status(2)), false), (None, false)] {
+            pacing.unanswered(
+                "j",
+                Unanswered {
+                    status: status(1),
+                    events: Vec::new(),
+                    counts: Vec::new(),
+                },
+            );
+            assert_eq!(pacing.turned_out("j", stored.as_ref()).is_some(), told, "{stored:?}");
+            assert!(pacing.turned_out("j", Some(&status(1))).is_none(), "once");
+        }
     }
 }

@@ -17,10 +17,10 @@ use crate::controller::error::{Error, ReconcileError};
 use crate::controller::events;
 use crate::controller::job_ref::JobRef;
 use crate::controller::observe::{read, read_ended, read_overdue};
-use crate::controller::pacing::Templates;
+use crate::controller::pacing::{Templates, Unanswered};
 use crate::controller::store_status::store_status;
 use crate::defects::{self, Defect, back};
-use crate::planner::{self, Count, Event, Plan, StatusWrite, World};
+use crate::planner::{self, Count, Event, Plan, StatusWrite, Urgency, World};
 use crate::platform::clock;
 use crate::platform::logs::with_causes;
 
@@ -77,9 +77,10 @@ async fn passes(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration, 
         if !back(Defect::RefutedJob) {
             context.index.jobs().doubt(&stored.key());
         }
-        // What is gone, or another by now, is not what was planned for.
+        // What is gone, or another by now, is not what was planned for. What cannot be decoded is not read again.
         let kept = context.index.jobs().get(&stored.key());
-        if tries == 0 || kept.is_none_or(|kept| kept.uid() != stored.uid()) {
+        let decoded = matches!(stored.as_ref(), StoredJob::Decoded(_));
+        if tries == 0 || !decoded || kept.is_none_or(|kept| kept.uid() != stored.uid()) {
             return result;
         }
     }
@@ -131,25 +132,46 @@ async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot
         // The operator ends, see [`RunError::Restored`](super::run::RunError::Restored).
         return Ok(RESYNC);
     }
-    let (applied, wait) = carry_out(context, job, plan).await;
+    let planned = Instant::now();
     let reference = job.object.object_ref(&());
+    tell_late(context, job, &reference);
+    let (applied, wait) = carry_out(context, job, plan).await;
     publish(context, &reference, events::of_changes(&applied, job.name));
     publish(context, &reference, of_departures(context, job, owned));
     // A status that waits for the end of its burst does not wait for the end of a pause as well.
     let waiting = wait.as_ref().ok().copied().flatten().filter(|wait| !wait.is_zero());
+    let timer = plan.requeue.map(|after| after.saturating_sub(planned.elapsed()));
     let failed = |error| ReconcileError {
         error,
-        retry_by: plan.requeue.into_iter().chain(waiting).min(),
+        retry_by: timer.into_iter().chain(waiting).min(),
     };
     let (wait, refused) = wait.map_or_else(|error| (None, Some(error)), |wait| (wait, None));
     if let Some(error) = Error::most_severe(applied.error.into_iter().chain(refused)) {
         return Err(failed(error));
     }
     if applied.interrupted || applied.gone {
-        return Ok(next(plan, owned, Some(Duration::ZERO)));
+        return Ok(Duration::ZERO);
     }
     context.pacing.record_comparison(job.uid, Templates::of(job.object));
-    Ok(next(plan, owned, wait))
+    Ok(next(timer, owned, wait))
+}
+
+/// Tells and counts what comes with a status whose write was not answered, now that it turns out to be stored.
+fn tell_late(context: &Context, job: &JobRef<'_>, reference: &ObjectReference) {
+    if !context.index.jobs().is_certain(&job.key()) {
+        return;
+    }
+    if let Some(write) = context.pacing.turned_out(job.uid, job.object.status.as_ref()) {
+        tell(context, job, reference, &write.counts, write.events);
+    }
+}
+
+/// Says what happened, once the status that shows it is stored.
+fn tell(context: &Context, job: &JobRef<'_>, reference: &ObjectReference, counts: &[Count], events: Vec<Event>) {
+    for count in counts {
+        count_transition(context, job.namespace, *count);
+    }
+    publish(context, reference, events);
 }
 
 /// What is told of pods that went since the last pass.
@@ -171,7 +193,21 @@ async fn carry_out(context: &Context, job: &JobRef<'_>, plan: &Plan) -> (Applied
     if let Ok(applied) = tokio::time::timeout(STATUS_WAITS, &mut acting).await {
         return (applied, store_status_when_due(context, job, plan).await);
     }
-    tokio::join!(acting, store_status_when_due(context, job, plan))
+    tokio::join!(acting, store_status_in_time(context, job, plan))
+}
+
+/// The same as [`store_status_when_due`], but for a condition that waits for the rest of its burst: what is under way
+/// may take longer than that.
+async fn store_status_in_time(context: &Context, job: &JobRef<'_>, plan: &Plan) -> Result<Option<Duration>, Error> {
+    let wait = store_status_when_due(context, job, plan).await?;
+    let is_condition = plan.status.as_ref().is_some_and(|write| write.urgency == Urgency::Condition);
+    match wait.filter(|wait| is_condition && !wait.is_zero()) {
+        None => Ok(wait),
+        Some(wait) => {
+            tokio::time::sleep(wait).await;
+            store_status_when_due(context, job, plan).await
+        }
+    }
 }
 
 /// Stores the status of the plan if it is due, and then says what happened. Returns how long it has to wait, zero when
@@ -184,25 +220,34 @@ async fn store_status_when_due(context: &Context, job: &JobRef<'_>, plan: &Plan)
     if let Some(wait) = context.pacing.status_wait(job.uid, *urgency, Instant::now()) {
         return Ok(Some(wait));
     }
-    let stored = store_status(context, &job.object.metadata, status.clone()).await;
-    if stored.as_ref().is_err_and(Error::is_invalid) {
+    let reference = job.object.object_ref(&());
+    match store_status(context, &job.object.metadata, status.clone()).await {
+        Ok(()) => {}
         // An object that breaks the rules of the CRD may not even take a status: its owner learns of it by the event.
-        publish(context, &job.object.object_ref(&()), plan.events.clone());
+        Err(invalid) if invalid.is_invalid() => {
+            publish(context, &reference, plan.events.clone());
+            return Err(invalid);
+        }
+        Err(error) => {
+            if error.is_outage() {
+                let (status, events, counts) = (status.clone(), plan.events.clone(), plan.counts.clone());
+                context
+                    .pacing
+                    .unanswered(job.uid, Unanswered { status, events, counts });
+            }
+            return Err(error);
+        }
     }
-    stored?;
     context.pacing.status_settled(job.uid);
-    plan.counts
-        .iter()
-        .for_each(|count| count_transition(context, job.namespace, *count));
-    publish(context, &job.object.object_ref(&()), plan.events.clone());
+    tell(context, job, &reference, &plan.counts, plan.events.clone());
     Ok(Some(Duration::ZERO))
 }
 
 /// The nearest of what the plan, the waiting status and the watches call for.
-fn next(plan: &Plan, owned: &Snapshot, status: Option<Duration>) -> Duration {
+fn next(timer: Option<Duration>, owned: &Snapshot, status: Option<Duration>) -> Duration {
     let unconfirmed = owned.unconfirmed.then_some(CONFIRMED_WITHIN);
     let resync = clock::jittered(RESYNC, RESYNC_JITTER);
-    let timer = plan.requeue.filter(|_| !back(Defect::NoTimer));
+    let timer = timer.filter(|_| !back(Defect::NoTimer));
     [timer, status, unconfirmed]
         .into_iter()
         .flatten()
@@ -216,9 +261,12 @@ async fn report_undecodable(
     regarding: ObjectReference,
 ) -> Result<Duration, ReconcileError> {
     let name = object.metadata.name.as_deref().unwrap_or_default();
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
     if let Some((status, event)) = planner::undecodable(name, object.status.as_ref(), &object.cause, clock::now()) {
         // First the event: of an object so broken the API server may refuse to store even a status.
-        publish(context, &regarding, vec![event]);
+        if context.pacing.is_news(uid, &object.cause) {
+            publish(context, &regarding, vec![event]);
+        }
         if let Some(status) = status {
             store_status(context, &object.metadata, status).await?;
             let namespace = object.metadata.namespace.as_deref().unwrap_or_default();

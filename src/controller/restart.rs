@@ -38,14 +38,18 @@ pub(super) async fn restart(
     applied: &mut Applied,
 ) {
     let pods = actions.iter().filter_map(|action| match action {
-        Action::RestartInPlace { child, .. } | Action::Recreate { child, .. } => Some((action, child.name(job.name))),
+        Action::RestartInPlace { child, .. } | Action::Recreate { child, .. } => Some((action, *child)),
         _ => None,
     });
-    let (actions, names): (Vec<_>, Vec<_>) = pods.unzip();
-    let requests = actions
-        .into_iter()
-        .map(|action| budget.run(carry_out(context, job, action)));
-    let requests: Vec<_> = requests.collect();
+    let (requests, names): (Vec<_>, Vec<_>) = pods
+        .map(|(action, child)| {
+            let failed = move |source| job.not_updated(child, source);
+            (
+                budget.run(carry_out(context, job, action), failed),
+                child.name(job.name),
+            )
+        })
+        .unzip();
     let results: Vec<_> = stream::iter(requests).buffered(JOB_CONCURRENCY).collect().await;
     for (name, result) in names.into_iter().zip(results) {
         match applied.take(result) {
@@ -81,7 +85,7 @@ async fn restart_one(
     restart: &Restart,
 ) -> Result<Done, Error> {
     let name = child.name(job.name);
-    let failed = |source| job.not_updated(child, source);
+    let failed = |source| job.not_updated(child, Box::new(source));
     if restart.annotate && !back(Defect::NoNote) {
         let version = context.index.version(child.kind, &job.id(), &name, uid);
         match patch_child(context, job, child, "", &note(restart, uid, version)).await {

@@ -12,6 +12,7 @@ use crate::controller::applied::{Applied, Budget};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::job_ref::JobRef;
+use crate::controller::observe::read_child;
 use crate::planner::{Action, patch};
 
 /// Carries out the updates among `actions`.
@@ -25,20 +26,44 @@ pub(super) async fn update(
     let updates = actions.iter().filter_map(|action| match action {
         Action::Update { child, uid, contents } => {
             let patch = patch(contents, child.kind, uid);
-            Some(budget.run(update_child(context, job, *child, patch)))
+            let failed = |source| job.not_updated(*child, source);
+            Some(budget.run(update_child(context, job, *child, uid, patch), failed))
         }
         _ => None,
     });
     for result in join_all(updates).await {
-        applied.take(result);
+        applied.gone |= applied.take(result) == Some(false);
     }
 }
 
-/// Patches an object of the job and records it, so that the next plan does not ask for it again.
-async fn update_child(context: &Context, job: &JobRef<'_>, child: ChildRef, patch: Value) -> Result<(), Error> {
-    patch_child(context, job, child, "", &patch)
-        .await
-        .map_err(|source| job.not_updated(child, source))
+/// Patches an object of the job and records it, so that the next plan does not ask for it again. False when it is gone,
+/// or is not as the plan had it.
+async fn update_child(
+    context: &Context,
+    job: &JobRef<'_>,
+    child: ChildRef,
+    uid: &str,
+    patch: Value,
+) -> Result<bool, Error> {
+    let failed = |source| job.not_updated(child, Box::new(source));
+    let name = child.name(job.name);
+    match patch_child(context, job, child, "", &patch).await {
+        Ok(()) => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_not_found() => {
+            context.index.not_found(child.kind, &job.id(), &name, uid);
+            Ok(false)
+        }
+        // The UID is compared by the patch itself, and the answer is that of a change that is not valid.
+        Err(refused) if matches!(&refused, kube::Error::Api(status) if status.is_invalid()) => {
+            let found = read_child(context, job, child.kind, &name, uid).await.map_err(failed)?;
+            if found.is_some() {
+                Err(failed(refused))
+            } else {
+                Ok(false)
+            }
+        }
+        Err(source) => Err(failed(source)),
+    }
 }
 
 /// Sends a JSON patch to an object of the job, or to a subresource of it such as `/resize`, and records the answer.

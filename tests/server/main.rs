@@ -11,6 +11,7 @@
 use pytorchjob_operator::{api, planner};
 
 mod accounting;
+mod admission_webhook;
 mod apply;
 mod bad_input;
 mod browser;

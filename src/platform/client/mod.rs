@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `retry` | repeats a request that was answered 429, a few times, after the pause the server asked for |
 //! | `limit` | makes mutating requests wait for their turn, when a rate is set |
+//! | `unbroken` | sees a change through to its answer when whoever asked for it gives up |
 //! | `transport` | holds back mutating requests of a replica that leads no longer, gives up on silence, counts |
 //! | `streaming_list` | has a streaming list begin with what is stored |
 //! | kube's own | address, credentials, headers, TLS |
@@ -18,6 +19,7 @@ mod limit;
 mod retry;
 mod streaming_list;
 mod transport;
+mod unbroken;
 
 use std::path::Path;
 use std::time::Duration;
@@ -37,6 +39,8 @@ use self::limit::Limited;
 pub(crate) use self::limit::RateLimit;
 use self::retry::TooManyRequests;
 use self::transport::Transport;
+use self::unbroken::Unbroken;
+pub(crate) use self::unbroken::{Unanswered, Waited, until};
 use crate::platform::lease::{Fence, Fenced};
 use crate::platform::metrics::Metrics;
 
@@ -124,7 +128,7 @@ where
 {
     let transport = Transport::new(inner, fence.clone(), metrics.clone());
     // What lies above sends one request several times or later, so it needs a service that can be cloned.
-    let shared = Buffer::new(transport, QUEUE);
+    let shared = Buffer::new(Unbroken(transport), QUEUE);
     Retry::new(TooManyRequests::default(), Limited::new(shared, limit))
 }
 

@@ -258,3 +258,73 @@ async fn a_kubeconfig_that_cannot_be_read_is_named() {
         "{error}"
     );
 }
+
+/// Takes requests, and answers none before it is released.
+#[derive(Clone, Default)]
+struct Slow {
+    arrived: Arc<tokio::sync::Notify>,
+    released: Arc<tokio::sync::Notify>,
+    carried_out: Arc<Mutex<Vec<Method>>>,
+}
+
+impl Slow {
+    fn client(&self, limit: Option<RateLimit>) -> Client {
+        let server = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let server = server.clone();
+            async move {
+                server.arrived.notify_one();
+                server.released.notified().await;
+                server.carried_out.lock().unwrap().push(request.method().clone());
+                Ok::<_, BoxError>(Response::new(Body::empty()))
+            }
+        });
+        Client::new(stack(service, &metrics(), &Fence::open(), limit), "default")
+    }
+
+    /// Gives up a request that has arrived.
+    async fn give_up(&self, client: &Client, method: Method) {
+        tokio::select! {
+            answer = client.send(request(method)) => panic!("{answer:?}"),
+            () = self.arrived.notified() => {}
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_goes_on_when_its_sender_gives_up_and_a_read_does_not() {
+    let server = Slow::default();
+    let client = server.client(None);
+    for method in [Method::GET, Method::POST, Method::DELETE] {
+        server.give_up(&client, method).await;
+    }
+    tokio::task::yield_now().await;
+    server.released.notify_waiters();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(*server.carried_out.lock().unwrap(), [Method::POST, Method::DELETE]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_learns_whether_the_api_server_has_the_request() {
+    let (one, server) = (NonZeroU32::MIN, Slow::default());
+    let client = server.client(Some(RateLimit { qps: one, burst: one }));
+    let give_up = |method| {
+        until(
+            Instant::now() + Duration::from_millis(400),
+            client.send(request(method)),
+        )
+    };
+    let read = give_up(Method::GET).await;
+    assert!(matches!(read, Waited::Unanswered), "{read:?}");
+    let first = give_up(Method::POST).await;
+    assert!(matches!(first, Waited::Unanswered), "{first:?}");
+    let second = give_up(Method::POST).await;
+    assert!(matches!(second, Waited::NotSent), "it waits for its turn: {second:?}");
+    let client = Server::default().client(&metrics(), &Fence::open(), None);
+    let answered = until(
+        Instant::now() + Duration::from_secs(1),
+        client.send(request(Method::POST)),
+    )
+    .await;
+    assert!(matches!(answered, Waited::Answered(Ok(_))), "{answered:?}");
+}

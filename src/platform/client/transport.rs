@@ -13,7 +13,7 @@ use crate::platform::lease::Fence;
 use crate::platform::metrics::Metrics;
 
 /// Longest wait for the head of a response; the body, which for a watch never ends, may take its time. An admission
-/// webhook may hold a write for 30 s, and giving up earlier would cancel it.
+/// webhook may hold a write for 30 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// The API server took a request and said nothing. Whether it was carried out is unknown.
