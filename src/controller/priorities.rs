@@ -19,13 +19,17 @@ pub(super) async fn watch(client: Client, queue: Arc<JobQueue>) {
     let events = watcher(Api::<PriorityClass>::all(client), watcher::Config::default()).default_backoff();
     let mut events = pin!(events);
     let mut classes = BTreeMap::new();
-    let mut told = false;
+    let (mut known, mut told) = (false, false);
     while let Some(event) = events.next().await {
         match event {
             // A list counts when it is complete: half of one would write to every group that the other half is about.
             Ok(Event::Init) => classes.clear(),
             Ok(Event::InitApply(class)) => insert(&mut classes, &class),
-            Ok(Event::InitDone) => queue.set_priorities(&classes),
+            Ok(Event::InitDone) => {
+                queue.set_priorities(&classes);
+                queue.asked_for_priorities();
+                known = true;
+            }
             Ok(Event::Apply(class)) => {
                 insert(&mut classes, &class);
                 queue.set_priorities(&classes);
@@ -34,14 +38,16 @@ pub(super) async fn watch(client: Client, queue: Arc<JobQueue>) {
                 classes.remove(&class.name_any());
                 queue.set_priorities(&classes);
             }
-            Err(error) if !told => {
+            // Those that were listed once are still known.
+            Err(_) if known || told => {}
+            Err(error) => {
                 warn!(
                     error = with_causes(&error),
                     "cannot watch priority classes; minResources of gangs counts the Master first"
                 );
                 told = true;
+                queue.asked_for_priorities();
             }
-            Err(_) => {}
         }
     }
 }

@@ -28,6 +28,8 @@ use crate::platform::metrics::Outcome;
 
 /// The kind that is always watched. What jobs own depends on the settings.
 pub(super) const JOBS: &str = "pytorchjobs";
+/// What gangs are measured by besides.
+const PRIORITIES: &str = "priorityclasses";
 /// A reconcile is given up after this long, so that one that hangs does not keep its job forever.
 const DEADLINE: Duration = Duration::from_mins(1);
 /// How long running reconciles may take to end on shutdown.
@@ -55,11 +57,30 @@ impl JobQueue {
         }
     }
 
-    /// Returns when every kind has been listed once.
+    /// Returns when every kind has been listed once, and the priority classes have been asked for.
     pub(super) async fn synced(&self) {
         let mut unsynced = self.unsynced.subscribe();
         // The sender lives as long as `self`, so waiting cannot fail.
         let _all = unsynced.wait_for(Vec::is_empty).await;
+    }
+
+    /// The priority classes too have to be asked for before a job is looked at: a group that was made without them would
+    /// be written again when they come.
+    pub(super) fn expect_priorities(&self) {
+        self.unsynced.send_modify(|unsynced| unsynced.push(PRIORITIES));
+    }
+
+    /// The priority classes are known, or cannot be had.
+    pub(super) fn asked_for_priorities(&self) {
+        self.asked_for(PRIORITIES);
+    }
+
+    fn asked_for(&self, kind: &str) {
+        self.unsynced.send_if_modified(|unsynced| {
+            let before = unsynced.len();
+            unsynced.retain(|other| *other != kind);
+            unsynced.len() != before
+        });
     }
 
     /// The priority classes of the cluster: `minResources` of any gang may depend on them.
@@ -113,11 +134,7 @@ impl EventHandler for JobQueue {
 
     fn listed(&self, kind: &'static str) {
         self.context.health.synced(kind);
-        self.unsynced.send_if_modified(|unsynced| {
-            let before = unsynced.len();
-            unsynced.retain(|other| *other != kind);
-            unsynced.len() != before
-        });
+        self.asked_for(kind);
     }
 }
 
@@ -273,8 +290,8 @@ mod tests {
     use crate::platform::health::Health;
     use crate::platform::metrics::Metrics;
 
-    #[tokio::test]
-    async fn all_jobs_are_looked_at_again_when_the_priority_classes_change() {
+    /// A queue of jobs of these names, with nobody to ask.
+    fn queue(jobs: &[&str]) -> JobQueue {
         let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| async {
             Err::<http::Response<kube::client::Body>, _>("nothing is asked for")
         });
@@ -282,17 +299,35 @@ mod tests {
         let (events, _publisher) = EventSink::start(client.clone(), None, metrics.clone());
         let settings = CurrentSettings::new(Settings::default());
         let context = Arc::new(Context::new(client, settings, metrics, events, Health::new(&[])));
-        for name in ["a", "b"] {
+        for name in jobs {
             let job = json!({ "metadata": { "name": name, "namespace": "ns" }, "spec": { "pytorchReplicaSpecs": {} } });
             let job = serde_json::from_str(&job.to_string()).unwrap();
             context.index.jobs().feed(Event::Apply(job));
         }
-        let queue = JobQueue::new(context);
+        JobQueue::new(context)
+    }
+
+    #[tokio::test]
+    async fn all_jobs_are_looked_at_again_when_the_priority_classes_change() {
+        let queue = queue(&["a", "b"]);
         let mut changed = queue.listen().unwrap();
         for (value, expected) in [(1, vec!["a", "b"]), (1, vec![]), (2, vec!["a", "b"])] {
             queue.set_priorities(&BTreeMap::from([("high".to_owned(), value)]));
             let names: Vec<_> = std::iter::from_fn(|| changed.try_recv().ok().map(|job| job.name)).collect();
             assert_eq!(names, expected, "{value}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_caches_are_not_complete_before_the_priority_classes_have_been_asked_for() {
+        let queue = queue(&[]);
+        queue.expect_priorities();
+        let kinds = queue.unsynced.borrow().clone();
+        for kind in kinds.into_iter().filter(|kind| *kind != PRIORITIES) {
+            queue.listed(kind);
+        }
+        assert!(queue.synced().now_or_never().is_none());
+        queue.asked_for_priorities();
+        assert!(queue.synced().now_or_never().is_some());
     }
 }

@@ -145,6 +145,7 @@ fn start_watches(tasks: &mut JoinSet<()>, options: &Options, context: &Arc<Conte
         .as_ref()
         .is_some_and(|gang| gang.scheduler.has_min_resources())
     {
+        queue.expect_priorities();
         tasks.spawn(priorities::watch(client.clone(), queue.clone()));
     }
     for kind in settings.kinds() {
