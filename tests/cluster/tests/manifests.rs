@@ -107,7 +107,7 @@ async fn the_operator_may_do_what_it_does_and_nothing_else() {
         ("podgroups.scheduling.volcano.sh", POD_GROUPS),
         ("podgroups.scheduling.x-k8s.io", POD_GROUPS),
         ("podgroups.scheduling.k8s.io", POD_GROUPS),
-        ("priorityclasses.scheduling.k8s.io", &["get", "list", "watch"]),
+        ("priorityclasses.scheduling.k8s.io", &["list", "watch"]),
         ("events.events.k8s.io", &["create", "patch"]),
     ];
     let everywhere = expected(everywhere);
