@@ -20,7 +20,7 @@ const ANNOTATIONS: &str = "spec.template.metadata.annotations";
 pub(super) fn written(job: &PyTorchJob, parts: &mut Parts, runtime: &mut Value) -> Vec<Loss> {
     let left: Option<Map<String, Value>> = parts.take_as(POLICY);
     let mut left = left.unwrap_or_default();
-    // The unset value of charts.
+    // Charts write an unset field as an empty string.
     left.retain(|_, value| *value != "");
     let policy = job.spec.run_policy.scheduling_policy.as_ref();
     let Some(policy) = policy.filter(|_| !left.is_empty()) else {

@@ -68,10 +68,10 @@ impl Get {
         };
         if self.watch {
             // What is not there would be waited for without a word.
-            let missing = scope.missing().await?;
-            if !missing.is_empty() {
+            let absent = scope.absent().await;
+            if !absent.is_empty() {
                 return Ok(Report {
-                    remarks: missing,
+                    remarks: absent,
                     invalid: true,
                     ..Report::default()
                 });

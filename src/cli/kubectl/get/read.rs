@@ -28,6 +28,10 @@ pub(super) struct Scope {
     pub selector: Option<String>,
 }
 
+fn not_got(name: &str, error: &kube::Error) -> String {
+    format!("cannot get PyTorchJob {name}: {}", said_of_jobs(error))
+}
+
 impl Scope {
     /// Jobs as they are stored.
     pub(super) async fn objects(&self, format: Format) -> Result<Report, String> {
@@ -40,12 +44,19 @@ impl Scope {
         })
     }
 
-    /// What is wrong with those that were asked for by name and are not there.
-    pub(super) async fn missing(&self) -> Result<Vec<String>, String> {
-        if self.jobs.is_empty() {
-            return Ok(Vec::new());
+    /// What is said of the jobs that were asked for by name when none of them is there. Of one that cannot be asked for a
+    /// watch may tell all the same.
+    pub(super) async fn absent(&self) -> Vec<String> {
+        let (api, mut absent) = (self.job_api(), Vec::new());
+        for name in &self.jobs {
+            match api.get(name).await {
+                Err(error) if matches!(&error, kube::Error::Api(status) if status.is_not_found()) => {
+                    absent.push(not_got(name, &error));
+                }
+                _ => return Vec::new(),
+            }
         }
-        Ok(self.jobs().await?.1)
+        absent
     }
 
     /// The table.
@@ -107,7 +118,7 @@ impl Scope {
         for name in &self.jobs {
             match api.get(name).await {
                 Ok(job) => jobs.push(job),
-                Err(error) => missing.push(format!("cannot get PyTorchJob {name}: {}", said_of_jobs(&error))),
+                Err(error) => missing.push(not_got(name, &error)),
             }
         }
         Ok((jobs, missing))

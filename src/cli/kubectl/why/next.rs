@@ -10,7 +10,7 @@ use crate::cli::kubectl::observation::Facts;
 use crate::planner::{Action, Plan, Timer, finished, managed_elsewhere, plan, state};
 
 /// What comes at its time whatever the job owns.
-const OF_TIME: [Timer; 2] = [Timer::ActiveDeadline, Timer::TtlAfterFinished];
+const INDEPENDENT_OF_CHILDREN: [Timer; 2] = [Timer::ActiveDeadline, Timer::TtlAfterFinished];
 
 /// What the operator does now, and when it looks again by itself. It does nothing about a job that is being deleted.
 pub(super) fn next(facts: &Facts, status: &JobStatus) -> String {
@@ -21,7 +21,9 @@ pub(super) fn next(facts: &Facts, status: &JobStatus) -> String {
         Ok(plan) => plan,
         Err(unknown) => {
             let limit = plan(&facts.world());
-            let of_time = limit.timer.is_some_and(|timer| OF_TIME.contains(&timer));
+            let of_time = limit
+                .timer
+                .is_some_and(|timer| INDEPENDENT_OF_CHILDREN.contains(&timer));
             let due = due(facts, &limit).filter(|_| of_time);
             return format!("{unknown}\n{}", due.unwrap_or_default());
         }
