@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use futures::{StreamExt, stream};
 use kube::Resource;
 use kube::api::{Api, DeleteParams, Preconditions};
+use scopeguard::{ScopeGuard, guard};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -121,8 +122,9 @@ pub(super) async fn delete_child(
 ) -> Result<bool, Error> {
     let api = Api::<ObjectView>::namespaced_with(context.client.clone(), job.namespace, &kind);
     let (index, owner) = (&context.index, job.id());
-    // The watch may be faster than the answer.
+    // The watch may be faster than the answer. Whoever gives up leaves nothing behind.
     index.set_deleting(kind, &owner, name, uid, true);
+    let unmark = guard((), |()| index.set_deleting(kind, &owner, name, uid, false));
     let target = Target {
         name,
         uid,
@@ -133,12 +135,13 @@ pub(super) async fn delete_child(
     let deleted = delete_object(context, job, &api, target, failed).await;
     match &deleted {
         Ok(true) => {
+            ScopeGuard::into_inner(unmark);
             index.deletion_requested(kind, &owner, name, uid, Instant::now());
             count(context, kind);
         }
         // In a conflict another object has the name by now.
         Ok(false) | Err(Error::Conflict { .. }) => index.not_found(kind, &owner, name, uid),
-        Err(_) => index.set_deleting(kind, &owner, name, uid, false),
+        Err(_) => {}
     }
     deleted
 }
