@@ -15,7 +15,8 @@ use crate::platform::events::EventSink;
 use crate::platform::health::Health;
 use crate::platform::metrics::{Metrics, Workqueue};
 
-/// Requests under way at once, over all jobs. kube opens a connection for each.
+/// Requests at once, over all jobs, that a pass waits for. kube opens a connection for each; those that are given up
+/// keep theirs until they are answered, for 35 s at most.
 const MAX_IN_FLIGHT: usize = 64;
 /// Action of every event: what the controller was doing.
 const EVENT_ACTION: &str = "Reconcile";

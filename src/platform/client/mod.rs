@@ -13,7 +13,7 @@
 //! | `streaming_list` | has a streaming list begin with what is stored |
 //! | kube's own | address, credentials, headers, TLS |
 //!
-//! kube's own retry layer is off: it repeats a POST for minutes, long after its sender lost interest or the lease.
+//! kube's own retry layer is off: it repeats a POST for minutes, also after the lease is lost.
 
 mod limit;
 mod retry;
@@ -128,7 +128,7 @@ where
 {
     let transport = Transport::new(inner, fence.clone(), metrics.clone());
     // What lies above sends one request several times or later, so it needs a service that can be cloned.
-    let shared = Buffer::new(Unbroken(transport), QUEUE);
+    let shared = Buffer::new(Unbroken::new(transport, fence.clone()), QUEUE);
     Retry::new(TooManyRequests::default(), Limited::new(shared, limit))
 }
 

@@ -15,6 +15,8 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 use tower::Service;
 
+use crate::platform::lease::Fence;
+
 tokio::task_local! {
     /// Whether a request of [`until`] is with the API server.
     static SENT: Cell<bool>;
@@ -48,14 +50,23 @@ pub(crate) async fn until<F: Future>(deadline: Instant, request: F) -> Waited<F:
     SENT.scope(Cell::new(false), waiting).await
 }
 
-/// Nobody may wait with [`until`].
+/// Outside of [`until`] there is nothing to note.
 fn note_sent(sent: bool) {
     let _waits = SENT.try_with(|cell| cell.set(sent));
 }
 
-/// Sees what changes something through to its answer.
+/// Sees what changes something through to its answer, while this replica leads.
 #[derive(Debug)]
-pub(super) struct Unbroken<S>(pub S);
+pub(super) struct Unbroken<S> {
+    inner: S,
+    fence: Fence,
+}
+
+impl<S> Unbroken<S> {
+    pub(super) fn new(inner: S, fence: Fence) -> Self {
+        Self { inner, fence }
+    }
+}
 
 impl<S> Service<Request<Body>> for Unbroken<S>
 where
@@ -69,14 +80,15 @@ where
     type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(context)
+        self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let changes = !request.method().is_safe();
-        let exchange = self.0.call(request).boxed();
+        let exchange = self.inner.call(request).boxed();
         let exchange = Exchange {
             rest: Some(exchange),
+            fence: self.fence.clone(),
             changes,
             sent: false,
         };
@@ -94,6 +106,7 @@ where
 struct Exchange<T: Send + 'static> {
     /// What is left of it.
     rest: Option<BoxFuture<'static, T>>,
+    fence: Fence,
     changes: bool,
     sent: bool,
 }
@@ -119,7 +132,13 @@ impl<T: Send + 'static> Drop for Exchange<T> {
         let rest = self.rest.take().filter(|_| self.changes && self.sent);
         // Without a runtime the process ends.
         if let (Some(rest), Ok(runtime)) = (rest, Handle::try_current()) {
-            runtime.spawn(rest);
+            let fence = self.fence.clone();
+            runtime.spawn(async move {
+                tokio::select! {
+                    _answer = rest => {}
+                    () = fence.closed() => {}
+                }
+            });
         }
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::platform::clock::{self, Clock};
 
 /// A fence that is open forever: 584 years of uptime.
@@ -26,6 +28,7 @@ pub(crate) struct Fence {
     /// Nanoseconds since boot.
     open_until: Arc<AtomicU64>,
     clock: Clock,
+    closed: CancellationToken,
 }
 
 impl Fence {
@@ -35,6 +38,7 @@ impl Fence {
         Self {
             open_until: Arc::new(AtomicU64::new(ALWAYS)),
             clock: Arc::new(clock::boottime),
+            closed: CancellationToken::new(),
         }
     }
 
@@ -51,6 +55,7 @@ impl Fence {
         Self {
             open_until: Arc::new(AtomicU64::new(NEVER)),
             clock,
+            closed: CancellationToken::new(),
         }
     }
 
@@ -75,9 +80,15 @@ impl Fence {
             .store(nanoseconds(until).min(ALWAYS - 1), Ordering::Release);
     }
 
-    /// Shuts the fence at once.
-    pub(super) fn close(&self) {
+    /// Shuts the fence at once, and lets go of what it let through and nobody waits for.
+    pub(crate) fn close(&self) {
         self.open_until.store(NEVER, Ordering::Release);
+        self.closed.cancel();
+    }
+
+    /// Returns when the fence has been shut by [`Fence::close`], not when its time is over.
+    pub(crate) async fn closed(&self) {
+        self.closed.cancelled().await;
     }
 }
 
