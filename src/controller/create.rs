@@ -143,7 +143,19 @@ async fn adopt(context: &Context, job: &JobRef<'_>, child: ChildRef) -> Result<O
     }
     let labels = json!({ "metadata": { "uid": existing.uid(), "labels": child_labels(job.name, child) } });
     let labels = Patch::Merge(labels);
-    api.patch(&name, &PatchParams::default(), &labels).await.map_err(failed)
+    match api.patch(&name, &PatchParams::default(), &labels).await {
+        // Of another UID the API server says that it cannot be changed.
+        Err(kube::Error::Api(status)) if status.is_invalid() => {
+            let now = api.get(&name).await.map_err(failed)?;
+            let is_it = now.uid() == existing.uid();
+            Err(if is_it {
+                failed(kube::Error::Api(status))
+            } else {
+                job.conflict()
+            })
+        }
+        answer => answer.map_err(failed),
+    }
 }
 
 #[cfg(test)]

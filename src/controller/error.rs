@@ -198,6 +198,18 @@ impl Error {
         }
     }
 
+    /// Whether the API server has not answered yet.
+    #[must_use]
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(self, Self::Create { source, .. } if is_awaited(source))
+    }
+
+    /// Whether what was asked for may have been done all the same.
+    #[must_use]
+    pub(super) fn may_be_done(&self) -> bool {
+        matches!(self, Self::Status { source, .. } if !is_answer(source))
+    }
+
     /// The one of several to tell of and to back off from: the first that is not benign, or else the first.
     #[must_use]
     pub(super) fn most_severe(errors: impl IntoIterator<Item = Self>) -> Option<Self> {
@@ -228,10 +240,13 @@ fn is_throttled(error: &kube::Error) -> bool {
 /// nothing. The API server then answers with a fault of its own, or not yet.
 fn is_told(error: &kube::Error) -> bool {
     match error {
-        kube::Error::Service(cause) => cause.is::<Unanswered>(),
         kube::Error::Api(status) if status.message.contains("failed calling webhook") => true,
-        other => is_answer(other) && !is_throttled(other),
+        other => is_awaited(other) || (is_answer(other) && !is_throttled(other)),
     }
+}
+
+fn is_awaited(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Service(cause) if cause.is::<Unanswered>())
 }
 
 /// Whether the API server refuses to create anything more in the namespace, or has none of that name any more.

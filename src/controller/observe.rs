@@ -114,16 +114,19 @@ mod tests {
     use kube::runtime::watcher::Event;
 
     use super::*;
-    use crate::api::{ChildKind, PyTorchJob};
+    use crate::api::{ChildKind, ChildRef, PyTorchJob, Replica, ReplicaType, names};
     use crate::cache::{CONFIRMED_WITHIN, NamespacedName};
+    use crate::controller::act::act;
     use crate::controller::reconcile::reconcile;
     use crate::controller::settings::CurrentSettings;
-    use crate::planner::Settings;
+    use crate::planner::{Action, Contents, Settings};
     use crate::platform::events::EventSink;
     use crate::platform::health::Health;
     use crate::platform::metrics::Metrics;
 
     type Happening = Box<dyn FnOnce() + Send>;
+    /// Verb and path of a request, and code and reason of the answer.
+    type Failure = (&'static str, u16, &'static str);
 
     /// An API server with one job at most.
     #[derive(Clone, Default)]
@@ -136,6 +139,8 @@ mod tests {
         has_the_pods: bool,
         /// Whether no pod is let in.
         refuses_pods: bool,
+        /// What is answered to the next request that ends so, such as `POST pods`, in this order.
+        failures: Arc<Mutex<Vec<Failure>>>,
         /// What happens before the answer to a status that is refused.
         meanwhile: Arc<Mutex<Option<Happening>>>,
         requests: Arc<Mutex<Vec<String>>>,
@@ -148,6 +153,17 @@ mod tests {
                 .lock()
                 .unwrap()
                 .push(format!("{} {url}", request.method()));
+            let asked = format!(
+                "{} {}",
+                request.method(),
+                url.rsplit_once("/ns/").map_or("", |(_, path)| path)
+            );
+            let mut failures = self.failures.lock().unwrap();
+            if let Some(next) = failures.iter().position(|(request, ..)| *request == asked) {
+                let (_, code, reason) = failures.remove(next);
+                return failure(code, reason);
+            }
+            drop(failures);
             let mut job = self.job.lock().unwrap();
             match *request.method() {
                 Method::PATCH if url.ends_with("/status") => {
@@ -162,7 +178,8 @@ mod tests {
                         return failure(409, "Conflict");
                     }
                     job["status"] = patch[1]["value"].clone();
-                    job["metadata"]["resourceVersion"] = json!("20");
+                    let version: u64 = job["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+                    job["metadata"]["resourceVersion"] = json!((version + 10).max(20).to_string());
                     if self.loses_answers {
                         return failure(504, "Timeout");
                     }
@@ -429,5 +446,110 @@ mod tests {
             !requests.iter().any(|request| request.starts_with("POST")),
             "nor are services: {requests:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_status_whose_answer_was_lost_is_told_and_counted_when_the_watch_shows_it() {
+        let server = Server {
+            loses_answers: true,
+            ..Server::default()
+        };
+        let mut late = job("1", &json!({ "activeDeadlineSeconds": 0 }));
+        late["status"] = json!({ "observedGeneration": 1, "startTime": "2026-01-01T00:00:00Z" });
+        let context = server.knows(&late);
+        assert_eq!(pass(&server, &context).await, [STATUS]);
+        let shown = server.job.lock().unwrap().clone();
+        context.index.jobs().feed(Event::Apply(stored(&shown)));
+        pass(&server, &context).await;
+        let counted = "training_operator_jobs_failed_total{framework=\"pytorch\",job_namespace=\"ns\"} 1";
+        let metrics = context.metrics.encode().unwrap();
+        assert!(metrics.contains(counted), "{metrics}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_freed_or_given_to_another_meanwhile_is_asked_for_again() {
+        let (get, patch) = ("GET pods/job-master-0", "PATCH pods/job-master-0");
+        let exists = ("POST pods", 409, "AlreadyExists");
+        for (has_the_pods, failures, last) in [
+            (false, vec![exists, (get, 404, "NotFound")], "POST pods"),
+            (true, vec![(patch, 404, "NotFound")], patch),
+            (true, vec![(patch, 409, "Conflict")], patch),
+        ] {
+            let server = Server {
+                has_the_pods,
+                ..Server::default()
+            };
+            let context = server.knows(&job("1", &json!({})));
+            assert_eq!(pass(&server, &context).await, [STATUS]);
+            *server.failures.lock().unwrap() = failures;
+            let requests = pass(&server, &context).await;
+            assert_eq!(requests.last().map(String::as_str), Some(last), "{requests:?}");
+            assert!(requests.contains(&READ.to_owned()), "{requests:?}");
+            let pods = context.index.owned_by(&crate::cache::JobId::new("ns", "u")).pods;
+            assert_eq!(pods.len(), 1, "{requests:?}");
+            assert_eq!(pass(&server, &context).await, [""; 0]);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_before_it_is_updated_or_deleted_is_no_error_and_not_counted() {
+        let server = Server {
+            has_the_pods: true,
+            ..Server::default()
+        };
+        let context = server.knows(&job("1", &json!({})));
+        let object = serde_json::from_str(&job("1", &json!({})).to_string()).unwrap();
+        let job = JobRef::of(&object);
+        let child = ChildRef::of_replica(ChildKind::Pod, Replica::new(ReplicaType::Master, 0));
+        let update = |uid: &str| Action::Update {
+            child,
+            uid: uid.to_owned(),
+            contents: Contents::TemplateHash("0-1".to_owned()),
+        };
+        let patch = "PATCH pods/job-master-0";
+        let delete = "DELETE pytorchjobs/job";
+        for (failure, action, gone, failed) in [
+            ((patch, 404, "NotFound"), update("job-master-0"), true, false),
+            ((patch, 422, "Invalid"), update("another"), true, false),
+            ((patch, 422, "Invalid"), update("job-master-0"), false, true),
+            ((delete, 404, "NotFound"), Action::DeleteJob, false, false),
+        ] {
+            *server.failures.lock().unwrap() = vec![failure];
+            let applied = act(&context, &job, std::slice::from_ref(&action)).await;
+            assert_eq!((applied.gone, applied.error.is_some()), (gone, failed), "{action:?}");
+        }
+        let metrics = context.metrics.encode().unwrap();
+        assert!(!metrics.contains("training_operator_jobs_deleted_total{"), "{metrics}");
+    }
+
+    #[tokio::test]
+    async fn a_pod_of_a_creation_that_was_given_up_before_an_edit_does_not_pass_for_one_of_today() {
+        let server = Server {
+            refuses_pods: true,
+            ..Server::default()
+        };
+        let context = server.knows(&job("1", &json!({})));
+        assert_eq!(pass(&server, &context).await, [STATUS]);
+        let mut edited = server.job.lock().unwrap().clone();
+        edited["metadata"]["resourceVersion"] = json!("30");
+        edited["metadata"]["generation"] = json!(2);
+        edited["status"]["observedGeneration"] = json!(2);
+        edited["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]["image"] = json!("new");
+        *server.job.lock().unwrap() = edited.clone();
+        context.index.jobs().feed(Event::Apply(stored(&edited)));
+        assert_eq!(pass(&server, &context).await[0], "POST pods");
+        let mut late = pod("job-master-0");
+        late["metadata"]["labels"] = json!({
+            names::LABEL_OPERATOR_NAME: names::CONTROLLER_NAME,
+            names::LABEL_JOB_NAME: "job",
+            names::LABEL_REPLICA_TYPE: "master",
+            names::LABEL_REPLICA_INDEX: "0",
+            names::LABEL_POD_TEMPLATE_HASH: "0000000000000001-1",
+        });
+        let late = serde_json::from_value(late).unwrap();
+        context.index.feed(ChildKind::Pod, Event::Apply(late));
+        let mut requests = pass(&server, &context).await;
+        requests.extend(pass(&server, &context).await);
+        assert_eq!(requests, [STATUS, "DELETE pods/job-master-0"]);
     }
 }

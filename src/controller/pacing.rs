@@ -38,19 +38,21 @@ struct Job {
     unwritten_since: Option<Instant>,
     /// Since when that is true of a condition.
     condition_since: Option<Instant>,
-    /// Why the last attempt to create something was refused.
+    /// Why the last attempt to create something was refused, or has no answer yet.
     refusal: Option<String>,
+    /// Whether it has no answer yet.
+    awaited: bool,
     /// What the pods of the job have been compared with.
     compared: Option<Templates>,
     /// A status that may have been stored.
-    unanswered: Option<Unanswered>,
+    unanswered: Option<UnansweredStatus>,
     /// What has been said of an object that cannot be decoded.
     undecodable: Option<String>,
 }
 
 /// A write of the status that was not answered, with what is told and counted when it has been stored.
 #[derive(Clone, Debug)]
-pub(super) struct Unanswered {
+pub(super) struct UnansweredStatus {
     pub status: JobStatus,
     pub events: Vec<Event>,
     pub counts: Vec<Count>,
@@ -107,10 +109,10 @@ impl Pacing {
         }
     }
 
-    /// What was missing has been created, or why it was refused.
-    pub(super) fn attempted(&self, job: &str, refusal: Option<String>) {
+    /// What was missing has been created, or why it was refused or, if that is `awaited`, has no answer yet.
+    pub(super) fn attempted(&self, job: &str, refusal: Option<String>, awaited: bool) {
         if let Some(job) = self.jobs().get_mut(job) {
-            job.refusal = refusal;
+            (job.refusal, job.awaited) = (refusal, awaited);
         }
     }
 
@@ -132,16 +134,20 @@ impl Pacing {
     }
 
     /// The status may have been stored.
-    pub(super) fn unanswered(&self, job: &str, write: Unanswered) {
+    pub(super) fn unanswered(&self, job: &str, write: UnansweredStatus) {
         if let Some(job) = self.jobs().get_mut(job) {
             job.unanswered = Some(write);
         }
     }
 
-    /// The last write of the status, if it was not answered and is what turns out to be stored. It is asked for once.
-    pub(super) fn turned_out(&self, job: &str, stored: Option<&JobStatus>) -> Option<Unanswered> {
-        let write = self.jobs().get_mut(job)?.unanswered.take()?;
-        (stored == Some(&write.status)).then_some(write)
+    /// The last write of the status, if it was not answered and is what turns out to be stored; once. Of a job whose
+    /// status is `certain` another one means that it was not stored.
+    pub(super) fn turned_out(&self, job: &str, kept: Option<&JobStatus>, certain: bool) -> Option<UnansweredStatus> {
+        let mut jobs = self.jobs();
+        let unanswered = &mut jobs.get_mut(job)?.unanswered;
+        let stored = kept == Some(&unanswered.as_ref()?.status);
+        let write = if stored || certain { unanswered.take() } else { None };
+        write.filter(|_| stored)
     }
 
     /// Whether this is the first that is heard of the object not being decodable for that cause.
@@ -180,9 +186,9 @@ impl Pacing {
             .map_or(FIRST_BACKOFF, |retry| retry.saturating_duration_since(now))
     }
 
-    /// Whether the last reconcile failed.
+    /// Whether the last reconcile failed, and not because an answer is awaited.
     pub(super) fn failing(&self, job: &str) -> bool {
-        self.jobs().get(job).is_some_and(|job| job.failures > 0)
+        self.jobs().get(job).is_some_and(|job| job.failures > 0 && !job.awaited)
     }
 
     /// A reconcile succeeded.
@@ -286,7 +292,7 @@ mod tests {
         pacing.forget("j");
         pacing.status_wait("j", Urgency::Counts, now);
         pacing.failed("j", false, now);
-        pacing.attempted("j", Some("no".into()));
+        pacing.attempted("j", Some("no".into()), false);
         assert!(pacing.jobs().is_empty());
     }
 
@@ -298,18 +304,33 @@ mod tests {
         };
         let pacing = Pacing::default();
         pacing.begin("j");
-        assert!(pacing.turned_out("j", Some(&status(1))).is_none());
-        for (stored, told) in [(Some(status(1)), true), (Some(status(2)), false), (None, false)] {
-            pacing.unanswered(
-                "j",
-                Unanswered {
-                    status: status(1),
-                    events: Vec::new(),
-                    counts: Vec::new(),
-                },
-            );
-            assert_eq!(pacing.turned_out("j", stored.as_ref()).is_some(), told, "{stored:?}");
-            assert!(pacing.turned_out("j", Some(&status(1))).is_none(), "once");
+        let turned_out = |kept: Option<JobStatus>, certain| pacing.turned_out("j", kept.as_ref(), certain).is_some();
+        assert!(!turned_out(Some(status(1)), true));
+        for (kept, certain, told, later) in [
+            (Some(status(1)), true, true, false),
+            (Some(status(1)), false, true, false),
+            (Some(status(2)), true, false, false),
+            (None, true, false, false),
+            (Some(status(2)), false, false, true),
+            (None, false, false, true),
+        ] {
+            let (events, counts) = (Vec::new(), Vec::new());
+            let write = UnansweredStatus {
+                status: status(1),
+                events,
+                counts,
+            };
+            pacing.unanswered("j", write);
+            assert_eq!(turned_out(kept.clone(), certain), told, "{kept:?}, certain: {certain}");
+            assert_eq!(turned_out(Some(status(1)), true), later, "{kept:?}, certain: {certain}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_decoded_is_news_once_for_each_cause() {
+        let pacing = Pacing::default();
+        pacing.begin("j");
+        let news = ["a", "a", "b", "b", "a"].map(|cause| pacing.is_news("j", cause));
+        assert_eq!(news, [true, false, true, false, true]);
     }
 }

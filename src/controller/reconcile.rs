@@ -17,7 +17,7 @@ use crate::controller::error::{Error, ReconcileError};
 use crate::controller::events;
 use crate::controller::job_ref::JobRef;
 use crate::controller::observe::{read, read_ended, read_overdue};
-use crate::controller::pacing::{Templates, Unanswered};
+use crate::controller::pacing::{Templates, UnansweredStatus};
 use crate::controller::store_status::store_status;
 use crate::defects::{self, Defect, back};
 use crate::planner::{self, Count, Event, Plan, StatusWrite, Urgency, World};
@@ -136,6 +136,10 @@ async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot
     let reference = job.object.object_ref(&());
     tell_late(context, job, &reference);
     let (applied, wait) = carry_out(context, job, plan).await;
+    // Also after a failure: what a creation makes that was given up, and comes late, is older than this plan.
+    if !plan.relabels() || (applied.error.is_none() && !applied.interrupted) {
+        context.pacing.record_comparison(job.uid, Templates::of(job.object));
+    }
     publish(context, &reference, events::of_changes(&applied, job.name));
     publish(context, &reference, of_departures(context, job, owned));
     // A status that waits for the end of its burst does not wait for the end of a pause as well.
@@ -152,16 +156,13 @@ async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot
     if applied.interrupted || applied.gone {
         return Ok(Duration::ZERO);
     }
-    context.pacing.record_comparison(job.uid, Templates::of(job.object));
     Ok(next(timer, owned, wait))
 }
 
 /// Tells and counts what comes with a status whose write was not answered, now that it turns out to be stored.
 fn tell_late(context: &Context, job: &JobRef<'_>, reference: &ObjectReference) {
-    if !context.index.jobs().is_certain(&job.key()) {
-        return;
-    }
-    if let Some(write) = context.pacing.turned_out(job.uid, job.object.status.as_ref()) {
+    let certain = context.index.jobs().is_certain(&job.key());
+    if let Some(write) = context.pacing.turned_out(job.uid, job.object.status.as_ref(), certain) {
         tell(context, job, reference, &write.counts, write.events);
     }
 }
@@ -200,7 +201,10 @@ async fn carry_out(context: &Context, job: &JobRef<'_>, plan: &Plan) -> (Applied
 /// may take longer than that.
 async fn store_status_in_time(context: &Context, job: &JobRef<'_>, plan: &Plan) -> Result<Option<Duration>, Error> {
     let wait = store_status_when_due(context, job, plan).await?;
-    let is_condition = plan.status.as_ref().is_some_and(|write| write.urgency == Urgency::Condition);
+    let is_condition = plan
+        .status
+        .as_ref()
+        .is_some_and(|write| write.urgency == Urgency::Condition);
     match wait.filter(|wait| is_condition && !wait.is_zero()) {
         None => Ok(wait),
         Some(wait) => {
@@ -229,11 +233,10 @@ async fn store_status_when_due(context: &Context, job: &JobRef<'_>, plan: &Plan)
             return Err(invalid);
         }
         Err(error) => {
-            if error.is_outage() {
+            if error.may_be_done() {
                 let (status, events, counts) = (status.clone(), plan.events.clone(), plan.counts.clone());
-                context
-                    .pacing
-                    .unanswered(job.uid, Unanswered { status, events, counts });
+                let write = UnansweredStatus { status, events, counts };
+                context.pacing.unanswered(job.uid, write);
             }
             return Err(error);
         }

@@ -53,6 +53,21 @@ impl Plan {
         }
     }
 
+    /// Whether it gives pods the label of today because the definition has changed.
+    #[must_use]
+    pub fn relabels(&self) -> bool {
+        let relabels = |action: &Action| {
+            matches!(
+                action,
+                Action::Update {
+                    contents: Contents::TemplateHash(_),
+                    ..
+                }
+            )
+        };
+        self.actions.iter().any(relabels)
+    }
+
     /// Whether it changes nothing.
     #[must_use]
     pub const fn is_idle(&self) -> bool {

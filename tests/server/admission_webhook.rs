@@ -90,15 +90,19 @@ async fn pods_get_past_a_webhook_that_says_nothing_for_longer_than_a_pass_and_th
         return not_applicable("needs to be reached by the API server");
     }
     let webhook = Silent::register(&rig, "Ignore", 15).await;
-    rig.create(&job("late", 1)).await;
+    // Two more than are asked for at once.
+    rig.create(&job("late", 5)).await;
     let note = rig.wait_event("late", "Warning", "FailedCreatePod").await;
     assert!(note.contains("an admission webhook may be slow or away"), "{note}");
     rig.wait("late", |job| {
         told(job).contains("an admission webhook may be slow or away")
     })
     .await;
-    rig.wait_pod_names("late", &replica_names("late", &["master-0", "worker-0"]))
-        .await;
+    let workers: Vec<_> = (0..5).map(|index| format!("worker-{index}")).collect();
+    let replicas: Vec<_> = std::iter::once("master-0")
+        .chain(workers.iter().map(String::as_str))
+        .collect();
+    rig.wait_pod_names("late", &replica_names("late", &replicas)).await;
     webhook.unregister().await;
     rig.wait("late", |job| !told(job).contains("webhook")).await;
 }
