@@ -192,8 +192,8 @@ impl Jobs {
         keys
     }
 
-    /// How many jobs are in each state. One that nobody has looked at counts as `None`. One that another controller runs
-    /// counts once that one has written a state, and not before: nobody here will look at it.
+    /// How many jobs are in each state. One that nobody has looked at counts as `None`. One that another controller
+    /// runs counts once that one has written a state, and not before: nobody here will look at it.
     pub(crate) fn by_state(&self) -> BTreeMap<&'static str, usize> {
         const NONE: &str = "None";
         let states = ConditionType::ALL.map(ConditionType::as_str).into_iter();

@@ -20,7 +20,8 @@ const FIRST_BATCH: usize = 4;
 
 /// Carries out the creations among `actions`: first the pods, whose start takes the longest, and beside them the
 /// service of the first replica, which the others look up to find each other, and what there is one of per job; then
-/// the other services. Each of these has a slow start, the slower when the last pass has failed.
+/// the other services, which go first where no pod is to be created. Each of these has a slow start, the slower when
+/// the last pass has failed.
 pub(super) async fn create(
     context: &Context,
     job: &JobRef<'_>,
@@ -37,7 +38,8 @@ pub(super) async fn create(
         return;
     }
     let (services, per_job): (Vec<_>, Vec<_>) = others.into_iter().partition(|child| child.replica.is_some());
-    let (first, services) = services.split_at(services.len().min(1));
+    let beside_pods = if pods.is_empty() { services.len() } else { 1 };
+    let (first, services) = services.split_at(services.len().min(beside_pods));
     let settings = context.settings.get();
     let builder = Builder::new(job.object, &settings);
     let batch = if context.pacing.failing(job.uid) {
