@@ -77,8 +77,8 @@ impl<'a> Budget<'a> {
         Self { until, outdated }
     }
 
-    /// The result of a request; nothing when none may be begun any more, or when it has not left in time. One that the API
-    /// server does not answer in time goes on, and has `failed` for this pass.
+    /// The result of a request; nothing when none may be begun any more, or when it has not left in time. One that the
+    /// API server does not answer in time goes on, and has `failed` for this pass.
     pub(super) async fn run<T>(
         self,
         request: impl Future<Output = Result<T, Error>>,

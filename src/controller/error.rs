@@ -271,8 +271,8 @@ fn is_refusal(error: &kube::Error) -> bool {
     }
 }
 
-/// What the API server said, or why it did not. kube's own text repeats it as the dump of a structure, or names the first
-/// of several causes alone, and events are read by people.
+/// What the API server said, or why it did not. kube's own text repeats it as the dump of a structure, or names the
+/// first of several causes alone, and events are read by people.
 pub(super) fn api_message(source: &kube::Error) -> String {
     match source {
         kube::Error::Api(status) => status.message.clone(),

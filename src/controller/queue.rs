@@ -64,8 +64,8 @@ impl JobQueue {
         let _all = unsynced.wait_for(Vec::is_empty).await;
     }
 
-    /// The priority classes too have to be asked for before a job is looked at: a group that was made without them would
-    /// be written again when they come.
+    /// The priority classes too have to be asked for before a job is looked at: a group that was made without them
+    /// would be written again when they come.
     pub(super) fn expect_priorities(&self) {
         self.unsynced.send_modify(|unsynced| unsynced.push(PRIORITIES));
     }

@@ -63,8 +63,8 @@ enum Command {
         /// Name of the job.
         job: String,
     },
-    /// Say `why` of a record, and what an operator does about it, step by step, as long as nothing else happens. Needs no
-    /// cluster.
+    /// Say `why` of a record, and what an operator does about it, step by step, as long as nothing else happens. Needs
+    /// no cluster.
     Replay {
         /// What `record` printed; `-` reads standard input.
         file: PathBuf,
