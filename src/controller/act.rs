@@ -4,6 +4,8 @@
 //! deletion of a job also the resourceVersion that was decided on. So a pass may also give a request up whose answer
 //! does not come.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use kube::Resource;
 
 use crate::cache::NamespacedName;
@@ -17,8 +19,9 @@ use crate::controller::restart::restart;
 use crate::controller::update::update;
 use crate::planner::Action;
 
-/// Carries out `actions`: deletions first, then updates, then restarts, then creations.
-pub(super) async fn act(context: &Context, job: &JobRef<'_>, actions: &[Action]) -> Applied {
+/// Carries out `actions`: deletions first, then updates, then restarts, then creations, of which no batch is begun any
+/// more when a new plan is `due`.
+pub(super) async fn act(context: &Context, job: &JobRef<'_>, actions: &[Action], due: &AtomicBool) -> Applied {
     let key = job.key();
     let outdated = || is_outdated(context, job, &key);
     let (mut applied, budget) = (Applied::default(), Budget::begin(&outdated));
@@ -26,7 +29,8 @@ pub(super) async fn act(context: &Context, job: &JobRef<'_>, actions: &[Action])
     update(context, job, actions, budget, &mut applied).await;
     restart(context, job, actions, budget, &mut applied).await;
     if applied.error.is_none() && !applied.interrupted {
-        create(context, job, actions, budget, &mut applied).await;
+        let outdated = || due.load(Ordering::Relaxed) || is_outdated(context, job, &key);
+        create(context, job, actions, budget.ends_when(&outdated), &mut applied).await;
         let refusal = applied.error.as_ref().and_then(Error::refusal);
         let outage = applied.error.as_ref().is_some_and(Error::is_outage);
         // Without an answer the last one still stands.

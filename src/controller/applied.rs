@@ -77,6 +77,11 @@ impl<'a> Budget<'a> {
         Self { until, outdated }
     }
 
+    /// The same budget for what ends early when this is so.
+    pub(super) fn ends_when(self, outdated: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        Self { outdated, ..self }
+    }
+
     /// The result of a request; nothing when none may be begun any more, or when it has not left in time. One that the
     /// API server does not answer in time goes on, and has `failed` for this pass.
     pub(super) async fn run<T>(

@@ -105,6 +105,7 @@ pub(super) async fn read_child(
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::atomic::AtomicBool;
     use std::sync::{Arc, Mutex};
 
     use http::{Method, Request, Response, StatusCode};
@@ -515,7 +516,7 @@ mod tests {
             ((delete, 404, "NotFound"), Action::DeleteJob, false, false),
         ] {
             *server.failures.lock().unwrap() = vec![failure];
-            let applied = act(&context, &job, std::slice::from_ref(&action)).await;
+            let applied = act(&context, &job, std::slice::from_ref(&action), &AtomicBool::new(false)).await;
             assert_eq!((applied.gone, applied.error.is_some()), (gone, failed), "{action:?}");
         }
         let metrics = context.metrics.encode().unwrap();
@@ -551,5 +552,22 @@ mod tests {
         let mut requests = pass(&server, &context).await;
         requests.extend(pass(&server, &context).await);
         assert_eq!(requests, [STATUS, "DELETE pods/job-master-0"]);
+    }
+
+    #[tokio::test]
+    async fn the_pods_of_a_new_job_wait_for_its_status_and_not_for_all_its_services() {
+        let mut large = job("1", &json!({}));
+        let template = large["spec"]["pytorchReplicaSpecs"]["Master"]["template"].clone();
+        large["spec"]["pytorchReplicaSpecs"]["Worker"] = json!({ "replicas": 100, "template": template });
+        let server = Server::default();
+        let context = server.knows(&large);
+        let services = || {
+            let requests = server.requests.lock().unwrap();
+            requests.iter().filter(|request| request.ends_with("/services")).count()
+        };
+        assert_eq!(pass(&server, &context).await, [STATUS]);
+        assert!((1..50).contains(&services()), "{}", services());
+        assert_eq!(pass(&server, &context).await, ["POST pods"; 101]);
+        assert!(services() > 50, "{}", services());
     }
 }

@@ -1,6 +1,7 @@
 //! One pass over one job: observe, plan, act, store.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -188,12 +189,18 @@ fn of_departures(context: &Context, job: &JobRef<'_>, owned: &Snapshot) -> Vec<E
 
 /// Makes the changes and stores the status, also when a change failed: the status says what was observed, so the user
 /// sees the truth while the cause lasts. Nothing in a plan that has both depends on their order: a status that is
-/// urgent goes beside the changes, since the pods of a new job wait for it, and any other after them, unless they take
-/// long.
+/// urgent goes beside the changes, since the pods of a new job wait for it and not for its services, and any other after
+/// them, unless they take long.
 async fn carry_out(context: &Context, job: &JobRef<'_>, plan: &Plan) -> (Applied, Result<Option<Duration>, Error>) {
-    let mut acting = std::pin::pin!(act(context, job, &plan.actions));
+    let stored = AtomicBool::new(false);
+    let mut acting = std::pin::pin!(act(context, job, &plan.actions, &stored));
     if plan.status.as_ref().is_some_and(|write| write.urgency == Urgency::Now) {
-        return tokio::join!(acting, store_status_when_due(context, job, plan));
+        let storing = async {
+            let result = store_status_when_due(context, job, plan).await;
+            stored.store(result.is_ok(), Ordering::Relaxed);
+            result
+        };
+        return tokio::join!(acting, storing);
     }
     if let Ok(applied) = tokio::time::timeout(STATUS_WAITS, &mut acting).await {
         return (applied, store_status_when_due(context, job, plan).await);
