@@ -27,6 +27,7 @@ mod run;
 mod settings;
 mod store_status;
 mod take_over;
+mod tell;
 mod turns;
 mod update;
 

@@ -20,8 +20,9 @@ use crate::controller::job_ref::JobRef;
 use crate::controller::observe::{read, read_ended, read_overdue};
 use crate::controller::pacing::{Templates, UnansweredStatus};
 use crate::controller::store_status::store_status;
+use crate::controller::tell::{count_transition, of_departures, publish, tell, tell_late};
 use crate::defects::{self, Defect, back};
-use crate::planner::{self, Count, Event, Plan, StatusWrite, Urgency, World};
+use crate::planner::{self, Count, Plan, StatusWrite, Urgency, World};
 use crate::platform::clock;
 use crate::platform::logs::with_causes;
 
@@ -160,33 +161,6 @@ async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot
     Ok(next(timer, owned, wait))
 }
 
-/// Tells and counts what comes with a status whose write was not answered, now that it turns out to be stored.
-fn tell_late(context: &Context, job: &JobRef<'_>, reference: &ObjectReference) {
-    let certain = context.index.jobs().is_certain(&job.key());
-    if let Some(write) = context.pacing.turned_out(job.uid, job.object.status.as_ref(), certain) {
-        tell(context, job, reference, &write.counts, write.events);
-    }
-}
-
-/// Says what happened, once the status that shows it is stored.
-fn tell(context: &Context, job: &JobRef<'_>, reference: &ObjectReference, counts: &[Count], events: Vec<Event>) {
-    for count in counts {
-        count_transition(context, job.namespace, *count);
-    }
-    publish(context, reference, events);
-}
-
-/// What is told of pods that went since the last pass.
-fn of_departures(context: &Context, job: &JobRef<'_>, owned: &Snapshot) -> Vec<Event> {
-    let departures = context.index.departures();
-    let lost = departures.disrupted.take(&job.id());
-    let waits = planner::scales_down(job.object, &owned.pods);
-    let stopped = departures.stopped.take_if(&job.id(), |pod| !(waits && pod.ours));
-    let lost = events::of_departures(job.object, &lost);
-    let stopped = planner::stops(job.object, &stopped);
-    lost.into_iter().chain(stopped).collect()
-}
-
 /// Makes the changes and stores the status, also when a change failed: the status says what was observed, so the user
 /// sees the truth while the cause lasts. Nothing in a plan that has both depends on their order: a status that is
 /// urgent goes beside the changes, since the pods of a new job wait for it and not for its services, and any other after
@@ -288,25 +262,4 @@ async fn report_undecodable(
         }
     }
     Ok(clock::jittered(RESYNC, RESYNC_JITTER))
-}
-
-fn publish(context: &Context, regarding: &ObjectReference, events: Vec<Event>) {
-    for event in events {
-        context.publish(regarding, event);
-    }
-}
-
-fn count_transition(context: &Context, namespace: &str, count: Count) {
-    match count {
-        Count::Job(step) => context.metrics.job(step, namespace),
-        Count::Ran(after) => context.metrics.job_ran(after),
-        Count::DeadlineExceeded(by) => context.metrics.deadline_exceeded(by),
-        Count::Spent {
-            on,
-            seconds,
-            gpu_seconds,
-        } => context.metrics.job_spent(on.as_str(), seconds, gpu_seconds),
-        Count::Lost { seconds, gpu_seconds } => context.metrics.job_lost(seconds, gpu_seconds),
-        Count::PodsFailed(pods) => (0..pods).for_each(|_| context.metrics.pod_failed()),
-    }
 }
