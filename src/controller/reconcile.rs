@@ -163,8 +163,8 @@ async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot
 
 /// Makes the changes and stores the status, also when a change failed: the status says what was observed, so the user
 /// sees the truth while the cause lasts. Nothing in a plan that has both depends on their order: a status that is
-/// urgent goes beside the changes, since the pods of a new job wait for it and not for its services, and any other after
-/// them, unless they take long.
+/// urgent goes beside the changes, since the pods of a new job wait for it and not for its services, and any other
+/// after them, unless they take long.
 async fn carry_out(context: &Context, job: &JobRef<'_>, plan: &Plan) -> (Applied, Result<Option<Duration>, Error>) {
     let stored = AtomicBool::new(false);
     let mut acting = std::pin::pin!(act(context, job, &plan.actions, &stored));
