@@ -51,7 +51,7 @@ pub(super) async fn create(
         let failed = move |source| job.not_created(child, source);
         budget.run(create_child(context, job, &builder, child), failed)
     };
-    let beside = [first, &per_job].concat();
+    let beside = [&per_job, first].concat();
     let (pods, beside) = tokio::join!(slow_start(batch, &pods, make), slow_start(batch, &beside, make));
     let services = slow_start(batch, services, make).await;
     for wave in [pods, beside, services] {

@@ -139,7 +139,8 @@ async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot
     tell_late(context, job, &reference);
     let (applied, wait) = carry_out(context, job, plan).await;
     // Also after a failure: what a creation makes that was given up, and comes late, is older than this plan.
-    if !plan.relabels() || (applied.error.is_none() && !applied.interrupted) {
+    let carried_out = applied.error.is_none() && !applied.interrupted;
+    if wait.is_ok() && (carried_out || !plan.relabels()) {
         context.pacing.record_comparison(job.uid, Templates::of(job.object));
     }
     publish(context, &reference, events::of_changes(&applied, job.name));

@@ -271,7 +271,14 @@ impl<'a> Draft<'a> {
     fn finish(mut self) -> Plan {
         waiting::tell(self.world, &mut self.status, &mut self.plan, self.held);
         if !conditions::finished(&self.status) {
-            self.plan.actions.extend(unreachable_seconds::deletions(self.world));
+            let deletions = unreachable_seconds::deletions(self.world).into_iter();
+            // What a deletion would hide is counted first.
+            let (new, old) = (&self.status.replaced_pods, &self.stored.replaced_pods);
+            let counts = |action: &Action| match action {
+                Action::ForceDelete { uid, .. } => new.contains(uid) && !old.contains(uid),
+                _ => false,
+            };
+            self.plan.actions.extend(deletions.filter(|action| !counts(action)));
             let next = unreachable_seconds::next(self.world);
             self.plan.look_again(next, Timer::Unreachable);
         }

@@ -1,5 +1,7 @@
 //! `runPolicy.unreachableSeconds`: how long a pod is waited for that its node should have ended.
 
+use serde_json::json;
+
 use crate::planner::{Phase, Plan};
 use crate::support::fixture::{JobBuilder, Scene, actions, master_and_workers};
 
@@ -178,4 +180,19 @@ fn without_a_lost_pod_the_field_changes_nothing() {
         scene.wait(10_000);
     }
     assert_eq!((with.plan(), with.status()), (Plan::default(), without.status()));
+}
+
+#[test]
+fn a_disruption_that_a_rule_counts_is_counted_before_its_pod_is_deleted_by_force() {
+    let rule = json!({ "class": "Preempted", "action": "Restart" });
+    let job = job().policy("failurePolicy", json!({ "rules": [rule] }));
+    let mut scene = job.running();
+    // All of it happens while the operator is away.
+    scene.terminate_on("job-worker-1", "gone");
+    scene.pod("job-worker-1").disrupted = true;
+    scene.wait(GRACE + 61);
+    assert!(forced(&scene).is_empty(), "{:?}", actions(&scene.plan()));
+    scene.store();
+    assert_eq!(scene.status().restarts, Some(1));
+    assert_eq!(forced(&scene), ["force pod worker-1"]);
 }

@@ -20,8 +20,8 @@ use super::policies::{
 use super::process::{Millis, wall};
 use crate::api::names;
 
-/// The longest that requests of one plan are sent: five seconds for the last to begin, five to wait for its turn.
-const PASS: Millis = 10_500;
+/// The longest that requests of one plan are sent: five seconds for the last to begin, seven to wait for its turn.
+const PASS: Millis = 12_500;
 /// How often an object may be created again for a job that is gone before the operator has to ask itself why it goes.
 const FOR_A_GHOST: u32 = 2;
 /// A leader sends nothing later than this after it sent its last renewal.
