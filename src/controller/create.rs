@@ -70,7 +70,7 @@ where
     let (mut wave, mut rest) = (Applied::default(), children);
     while !rest.is_empty() && wave.error.is_none() && !wave.interrupted {
         let (now, later) = rest.split_at(batch.min(rest.len()));
-        let answers = join_all(now.iter().map(|&child| make(child))).await;
+        let answers = join_all(now.iter().copied().map(&make)).await;
         for (child, answer) in now.iter().zip(answers) {
             if wave.take(answer) == Some(true) {
                 wave.created.push(*child);

@@ -318,8 +318,8 @@ mod tests {
         json!({ "runPolicy": { "suspend": true } })
     }
 
-    #[tokio::test]
-    async fn after_a_status_write_without_answer_the_job_is_read_before_it_is_planned_again() {
+    /// A job that is past its deadline, after the write of its outcome has been carried out and not answered.
+    async fn failed_without_answer() -> (Server, Arc<Context>) {
         let server = Server {
             loses_answers: true,
             ..Server::default()
@@ -328,6 +328,12 @@ mod tests {
         late["status"] = json!({ "observedGeneration": 1, "startTime": "2026-01-01T00:00:00Z" });
         let context = server.knows(&late);
         assert_eq!(pass(&server, &context).await, [STATUS]);
+        (server, context)
+    }
+
+    #[tokio::test]
+    async fn after_a_status_write_without_answer_the_job_is_read_before_it_is_planned_again() {
+        let (server, context) = failed_without_answer().await;
         assert_eq!(server.job.lock().unwrap()["status"]["conditions"][1]["type"], "Failed");
         let failed = || {
             let metrics = context.metrics.encode().unwrap();
@@ -451,14 +457,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_status_whose_answer_was_lost_is_told_and_counted_when_the_watch_shows_it() {
-        let server = Server {
-            loses_answers: true,
-            ..Server::default()
-        };
-        let mut late = job("1", &json!({ "activeDeadlineSeconds": 0 }));
-        late["status"] = json!({ "observedGeneration": 1, "startTime": "2026-01-01T00:00:00Z" });
-        let context = server.knows(&late);
-        assert_eq!(pass(&server, &context).await, [STATUS]);
+        let (server, context) = failed_without_answer().await;
         let shown = server.job.lock().unwrap().clone();
         context.index.jobs().feed(Event::Apply(stored(&shown)));
         pass(&server, &context).await;
