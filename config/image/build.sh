@@ -2,7 +2,8 @@
 # Builds the container image: config/image/build.sh [IMAGE]
 #
 # A static binary in an image from scratch, by buildah: no Docker daemon is needed. Two builds of one commit have one
-# digest, wherever they are made. Installs the musl target of the toolchain, and musl-tools and buildah where apt-get is.
+# digest, in whatever directory, as long as buildah, gcc and musl-tools are of the same versions: these are not pinned. Installs the musl
+# target of the toolchain, and musl-tools and buildah where apt-get is.
 #
 # Leaves in target: image, the root of the image; image.tar, an OCI archive of it, which `skopeo copy`, `podman load` and
 # `ctr images import` take; and the image itself in buildah's storage, for `buildah push`.
