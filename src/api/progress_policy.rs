@@ -20,15 +20,15 @@ pub struct ProgressPolicy {
     #[schemars(with = "StallAction")]
     pub action: Option<Word<StallAction>>,
 
-    /// Seconds that a replica may run without writing to the file. The kubelet looks ten times in that time, at least
-    /// every 30 s, has to find the same three times in a row, and then once more, so a stall is told up to 30 s and
-    /// four tenths of it, of which no more than 120 s count, later. Never earlier.
+    /// Seconds that a replica may run without writing to the file. The kubelet probes ten times in that time, at least
+    /// every 30 s, and the probe has to fail three times in a row, and then once more, so a stall is reported at most
+    /// 30 s + min(0.4 times deadlineSeconds, 120 s) later. Never earlier.
     #[schemars(range(min = 10, max = MAX_SECONDS_OF_A_POD))]
     pub deadline_seconds: i32,
 
     /// Path, in the container pytorch, of a file that each replica writes while it trains, or of a folder, of which the
     /// newest file below it counts. Replicas that share a folder hide each other's stalls. The image needs sh, find,
-    /// stat, sort and tail.
+    /// stat, sort, tail and date.
     #[schemars(length(min = 2, max = 4096), regex(pattern = r"^/"))]
     pub file: String,
 

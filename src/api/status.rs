@@ -146,7 +146,8 @@ impl ConditionType {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobCondition {
-    /// Created, Running, Restarting, Succeeded, Suspended or Failed.
+    /// Created, Running, Restarting, Succeeded, Suspended or Failed, the states of the job; or Stalled, which is none and
+    /// never the last entry, with `runPolicy.progressPolicy` alone.
     #[serde(rename = "type")]
     pub type_: String,
     /// True or False.
@@ -211,7 +212,7 @@ pub struct FirstFailure {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Message given by the kubelet or by the container itself, which is the end of its log unless it or the template
-    /// says otherwise. Without its middle beyond 1,024 bytes.
+    /// says otherwise. Without its middle beyond 1,024 bytes. Always absent in `attempts`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// What the failure was, in one word, such as `CudaOutOfMemory`; `Unknown` when nothing tells.
