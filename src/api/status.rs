@@ -146,8 +146,8 @@ impl ConditionType {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobCondition {
-    /// Created, Running, Restarting, Succeeded, Suspended or Failed, the states of the job; or Stalled, which is none and
-    /// never the last entry, with `runPolicy.progressPolicy` alone.
+    /// Created, Running, Restarting, Succeeded, Suspended or Failed, the states of the job; or Stalled, which is none
+    /// and never the last entry, with `runPolicy.progressPolicy` alone.
     #[serde(rename = "type")]
     pub type_: String,
     /// True or False.

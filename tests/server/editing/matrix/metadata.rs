@@ -9,7 +9,8 @@ use super::{Cell, Group, Row};
 pub const METADATA: Group = Group {
     title: "Metadata",
     about: "Labels, annotations and finalizers are the user's, and the operator writes none of them. It reads the \
-            annotations alone: a PodGroup of a [gang scheduler](gang-scheduling.md) gets a copy of them when it is created.",
+            annotations alone: a PodGroup of a [gang scheduler](gang-scheduling.md) gets a copy of them when it is \
+            created.",
     rows: &[
         Row::new(
             "metadata.labels",
