@@ -768,6 +768,30 @@ fn a_worker_that_completes_while_another_waits_to_be_placed_is_no_longer_waited_
 }
 
 #[test]
+fn a_gang_with_a_master_waits_for_no_worker_whose_pod_has_succeeded_while_that_pod_is_there() {
+    for (scheduler, expected) in [
+        (GangScheduler::Volcano, 3),
+        (coscheduling(), 2),
+        (GangScheduler::Kubernetes, 2),
+    ] {
+        let mut scene = running(master_and_workers(2), &scheduler);
+        assert_eq!(complete(&mut scene, 0..1, false), 0, "{scheduler:?}");
+        scene.remove("job-worker-1");
+        scene.settle();
+        assert_eq!(min_member(&mut scene), Some(expected), "{scheduler:?}");
+        scene.terminate("job-worker-0");
+        scene.settle();
+        assert_eq!(min_member(&mut scene), Some(3), "{scheduler:?}: it runs again");
+    }
+    let job = master_and_workers(2).policy("restartScope", "Job");
+    let mut scene = running(job, &coscheduling());
+    complete(&mut scene, 0..1, false);
+    scene.exit("job-worker-1", 1);
+    assert_eq!(writes_of_group(&mut scene), 0, "all start again");
+    assert_eq!(min_member(&mut scene), Some(3));
+}
+
+#[test]
 fn min_available_is_at_most_what_is_left_to_run_and_follows_its_edits() {
     let available = |pods: i32| json!({ "minAvailable": pods });
     for (job, completed, expected) in [

@@ -3,6 +3,8 @@
 //! The PodGroup exists exactly while the job may run, and before its pods do. Kubeflow writes it in every pass, does
 //! not notice that it is gone, and looks at nothing else of the job while Volcano keeps it waiting.
 
+use std::collections::BTreeSet;
+
 use crate::api::names::reason;
 use crate::api::{ChildKind, ChildRef, PyTorchJob, Replica, ReplicaType};
 use crate::planner::build::{pod_group, template};
@@ -74,16 +76,18 @@ pub(crate) fn reconcile(world: &World<'_>, completed: &CompletedIndexes) -> Opti
     })
 }
 
-/// How many pods are placed together: as many as the job says, but no more than are left once workers have completed,
-/// whose pods do not come again. A scheduler that has to place another pod would wait for theirs forever.
+/// How many pods are placed together: as many as the job says, but no more than are left once workers are done, whose
+/// pods do not come again. A scheduler that has to place another pod would wait for theirs forever.
 ///
 /// Most jobs end without a replacement, so the group is written while a pod waits to be placed, and not for each worker
-/// that completes. What it says in between does no harm.
+/// that is done. What it says in between does no harm.
 fn members(world: &World<'_>, scheduler: &GangScheduler, completed: &CompletedIndexes, group: &Child) -> u32 {
     let all = pod_group::min_member(world.job);
     let pod = |replica: Replica| world.pod(&replica.name(world.name()));
     let counted = |replica: Replica| scheduler.counts_succeeded_pods() && pod(replica).is_some();
-    let (done, to_run): (Vec<_>, Vec<_>) = world.desired().partition(|replica| completed.contains(*replica));
+    let kept = kept_successes(world);
+    let is_done = |replica: &Replica| completed.contains(*replica) || kept.contains(replica);
+    let (done, to_run): (Vec<_>, Vec<_>) = world.desired().partition(is_done);
     let absent = done.iter().filter(|&&replica| !counted(replica)).count();
     if absent == 0 {
         return all;
@@ -97,6 +101,17 @@ fn members(world: &World<'_>, scheduler: &GangScheduler, completed: &CompletedIn
         Some(stored) if !to_run.into_iter().any(waits) => stored.clamp(fewest, all),
         _ => fewest,
     }
+}
+
+/// Replicas whose pods have succeeded and stay. A worker of a job with a Master is done for as long as its pod is
+/// there.
+fn kept_successes(world: &World<'_>) -> BTreeSet<Replica> {
+    if world.is_restarting_as_a_whole() {
+        return BTreeSet::new();
+    }
+    let stays = |pod: &Pod| pod.succeeded() && !pod.terminating && !world.is_of_past_attempt(pod);
+    let kept = world.desired_pods().filter(|(_, pod)| stays(pod));
+    kept.map(|(replica, _)| replica).collect()
 }
 
 /// Whether pods of the job do not belong to its group. The scheduler does not count them, and would wait forever for a
