@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -22,6 +23,7 @@ pub(super) struct SpecView {
     pub node_name: Option<String>,
     pub containers: Option<Vec<ContainerView>>,
     pub termination_grace_period_seconds: Option<i64>,
+    pub restart_policy: Option<String>,
     pub scheduling_group: Option<IgnoredAny>,
     min_member: Option<i32>,
     min_resources: Option<BTreeMap<String, Value>>,
@@ -164,6 +166,13 @@ impl SpecView {
     }
 }
 
+impl ContainerStatusView {
+    fn ended(&self) -> Option<Timestamp> {
+        let Time(end) = self.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref()?;
+        Some(*end)
+    }
+}
+
 impl StatusView {
     /// The condition of this type that has this status.
     pub(super) fn condition(&self, type_: &str, status: &str) -> Option<&ConditionView> {
@@ -175,6 +184,22 @@ impl StatusView {
     pub(super) fn containers(&self) -> impl Iterator<Item = &ContainerStatusView> {
         let init = self.init_container_statuses.iter().flatten();
         init.chain(self.container_statuses.iter().flatten())
+    }
+
+    /// The end of the container that trains: one beside it may end later, by the deletion of the pod. Init containers
+    /// do not count, among which is a sidecar of Kubernetes' own kind, which always ends after the others. A job of
+    /// Kubeflow may have pods without a container of that name; of these, all containers have to end.
+    pub(super) fn training_ended(&self) -> Option<Timestamp> {
+        let containers = self.container_statuses.iter().flatten();
+        let ends = containers.filter_map(|status| Some((status.name == names::CONTAINER, status.ended()?)));
+        ends.max().map(|(_, end)| end)
+    }
+
+    /// When the last container ended, if all have. Init containers do not count.
+    pub(super) fn all_ended(&self) -> Option<Timestamp> {
+        let containers = self.container_statuses.iter().flatten();
+        let ends: Option<Vec<_>> = containers.map(ContainerStatusView::ended).collect();
+        ends?.into_iter().max()
     }
 
     /// Restarts of containers; those of one that starts again in place are restarts of the job, and counted there.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::api::{ChildKind, names};
 use crate::cache::observed::{Observed, Owner};
-use crate::cache::parts::{self, SpecView, StatusView, TerminatedView};
+use crate::cache::parts::{self, ConditionView, SpecView, StatusView, TerminatedView};
 use crate::cache::{failure, in_place, metadata, trouble};
 use crate::planner::{Child, Deletion, Phase, Pod, Progress, Trouble, template_hash};
 
@@ -79,7 +79,7 @@ impl ObjectView {
             deletion_requested: self.deletion_requested(),
             deletion: self.deletion(),
             disrupted: self.disrupted(),
-            finished_at: finished_at.flatten().or_else(|| self.finished_at()),
+            finished_at: finished_at.flatten().or_else(|| self.status.training_ended()),
             restarts: self.status.restarts(in_place.is_some()),
             attempt: self.attempt(),
             node: self.node(),
@@ -122,7 +122,7 @@ impl ObjectView {
     fn deletion_requested(&self) -> Option<Timestamp> {
         let Time(ends) = self.metadata.deletion_timestamp.as_ref()?;
         match self.metadata.deletion_grace_period_seconds.unwrap_or(0) {
-            0 => Some(self.finished_at().map_or(*ends, |finished| finished.min(*ends))),
+            0 => Some(self.status.training_ended().into_iter().fold(*ends, Timestamp::min)),
             grace => ends.checked_sub(SignedDuration::from_secs(grace)).ok(),
         }
     }
@@ -141,7 +141,26 @@ impl ObjectView {
     }
 
     fn disrupted(&self) -> bool {
-        self.status.condition(names::DISRUPTION_TARGET, "True").is_some()
+        let disruption = self.disruption();
+        disruption.is_some_and(|disruption| !self.ended_before(disruption))
+    }
+
+    fn disruption(&self) -> Option<&ConditionView> {
+        self.status.condition(names::DISRUPTION_TARGET, "True")
+    }
+
+    /// Whether the pod had ended by itself when it was marked: who drains a node marks each pod there, whatever its
+    /// phase. In the same second the mark counts as the cause, and so does the deletion of a failed pod. Of a pod whose
+    /// containers start again, one that had ended was between two starts.
+    fn ended_before(&self, disruption: &ConditionView) -> bool {
+        let starts_again = self.spec.restart_policy.as_deref() != Some("Never");
+        let ended = match self.phase() {
+            Phase::Succeeded => self.status.training_ended(),
+            Phase::Failed if !starts_again && self.metadata.deletion_timestamp.is_none() => self.status.all_ended(),
+            _ => None,
+        };
+        let marked = disruption.last_transition_time.as_ref();
+        ended.zip(marked).is_some_and(|(ended, Time(marked))| ended < *marked)
     }
 
     /// Whether somebody takes the pod away, as far as the pod itself shows it.
@@ -154,7 +173,7 @@ impl ObjectView {
         let name = self.metadata.name.as_deref().unwrap_or_default();
         let node = self.spec.node_name.as_deref();
         let node = node.map(|node| format!(" on node {node}")).unwrap_or_default();
-        let Some(condition) = self.status.condition(names::DISRUPTION_TARGET, "True") else {
+        let Some(condition) = self.disruption() else {
             return format!("Pod {name}{node} was deleted by someone else.");
         };
         let why = condition.reason.iter().chain(&condition.message).map(String::as_str);
@@ -196,18 +215,6 @@ impl ObjectView {
             state.running.as_ref()?.started_at.as_ref()
         });
         times.map(|Time(time)| *time).max()
-    }
-
-    /// The end of the container that trains: one beside it may end later, by the deletion of the pod. Init containers
-    /// do not count, among which is a sidecar of Kubernetes' own kind, which always ends after the others. A job of
-    /// Kubeflow may have pods without a container of that name; of these, all containers have to end.
-    fn finished_at(&self) -> Option<Timestamp> {
-        let containers = self.status.container_statuses.iter().flatten();
-        let ends = containers.filter_map(|status| {
-            let terminated = status.state.as_ref()?.terminated.as_ref()?;
-            Some((status.name == names::CONTAINER, terminated.finished_at.as_ref()?.0))
-        });
-        ends.max().map(|(_, end)| end)
     }
 
     fn group(&self) -> Option<ChildKind> {
@@ -620,6 +627,61 @@ mod tests {
                 .observe_pod()
                 .fact;
             assert_eq!(fact.succeeded(), succeeded, "{pod}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_had_ended_before_it_was_marked_as_disrupted_was_not_ended_by_that() {
+        let ended = |name: &str, second: u32| {
+            let end = json!({ "exitCode": 0, "finishedAt": format!("2026-01-01T00:00:{second}Z") });
+            json!({ "name": name, "state": { "terminated": end } })
+        };
+        let runs = || json!({ "name": "side", "state": { "running": {} } });
+        // It was marked at 20.
+        for (phase, restarts, containers, deleted, disrupted) in [
+            ("Succeeded", "OnFailure", vec![ended("pytorch", 19)], false, false),
+            ("Succeeded", "OnFailure", vec![ended("pytorch", 19)], true, false),
+            ("Succeeded", "Never", vec![ended("pytorch", 20)], false, true),
+            (
+                "Succeeded",
+                "Never",
+                vec![ended("pytorch", 19), ended("side", 25)],
+                false,
+                false,
+            ),
+            ("Failed", "Never", vec![ended("pytorch", 19)], false, false),
+            ("Failed", "Never", vec![ended("pytorch", 20)], false, true),
+            // The deletion counts as what ended it.
+            ("Failed", "Never", vec![ended("pytorch", 19)], true, true),
+            // Its container would have been started again.
+            ("Failed", "OnFailure", vec![ended("pytorch", 19)], false, true),
+            // Another container ended by it, or was never seen to end.
+            (
+                "Failed",
+                "Never",
+                vec![ended("pytorch", 19), ended("side", 25)],
+                false,
+                true,
+            ),
+            ("Failed", "Never", vec![ended("pytorch", 19), runs()], false, true),
+            ("Failed", "Never", vec![], false, true),
+            ("Running", "Never", vec![ended("pytorch", 19), runs()], false, true),
+        ] {
+            let mark = json!({ "type": "DisruptionTarget", "status": "True",
+                "lastTransitionTime": "2026-01-01T00:00:20Z" });
+            let deletion = deleted.then_some("2026-01-01T00:00:50Z");
+            let pod = json!({
+                "metadata": { "name": "p", "deletionTimestamp": deletion, "deletionGracePeriodSeconds": 30 },
+                "spec": { "restartPolicy": restarts },
+                "status": { "phase": phase, "conditions": [mark], "containerStatuses": containers },
+            });
+            let fact = serde_json::from_value::<ObjectView>(pod.clone())
+                .unwrap()
+                .observe_pod()
+                .fact;
+            assert_eq!(fact.disrupted, disrupted, "{pod}");
+            assert_eq!(fact.succeeded(), phase == "Succeeded" && !disrupted, "{pod}");
+            assert_eq!(fact.failed(), phase == "Failed" && !disrupted, "{pod}");
         }
     }
 

@@ -41,8 +41,8 @@ pub struct Pod {
     pub deletion_requested: Option<Timestamp>,
     /// Its deletion, once that has begun.
     pub deletion: Option<Box<Deletion>>,
-    /// Whether the condition `DisruptionTarget` is True: preempted, evicted by a taint or through the API, its node
-    /// shut down or gone.
+    /// Whether the condition `DisruptionTarget` is True and the pod had not ended by itself before: preempted, evicted
+    /// by a taint or through the API, its node shut down or gone.
     pub disrupted: bool,
     /// When its container pytorch ended, or the last one of a pod without such a container.
     pub finished_at: Option<Timestamp>,
