@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{names, shortened};
+use crate::api::{FailureClass, names, shortened};
 use crate::cache::in_place;
 use crate::cache::parts::{ContainerStatusView, StatusView, TerminatedView};
 use crate::planner::{EarlierFailure, End, FailedContainer, Failure, InPlace, Phase, classify};
@@ -66,9 +66,18 @@ fn classified(failure: Failure, status: &StatusView, node: Option<&str>) -> Fail
         reason: failure.reason.as_deref(),
         message: failure.message.as_deref(),
     });
+    // The container that waits for the Master gives up without a word, on a node that has nothing to do with it.
+    let waited = failure
+        .container
+        .as_ref()
+        .is_some_and(|container| container.name == names::INIT_CONTAINER);
+    let class = match cause.class {
+        FailureClass::Unknown if waited => FailureClass::Rendezvous,
+        class => class,
+    };
     Failure {
         message: failure.message.map(|message| shortened(message, MESSAGE_BYTES)),
-        class: cause.class,
+        class,
         excerpt: cause.excerpt,
         conditions: conditions(status),
         node: node.map(ToOwned::to_owned),
@@ -131,7 +140,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::FailureClass;
 
     #[test]
     fn what_the_whole_message_says_is_known_and_little_of_it_is_kept() {
@@ -160,6 +168,26 @@ mod tests {
             failure.conditions,
             kept.map(|(type_, status)| (type_.to_owned(), status.to_owned()))
         );
+    }
+
+    #[test]
+    fn a_worker_that_gives_up_waiting_for_its_master_has_not_found_it_and_its_node_is_not_to_blame() {
+        let of_init = |name: &str, code: i32, reason: &str| {
+            let end = json!({ "exitCode": code, "reason": reason, "message": "waiting for master" });
+            let status = json!({ "phase": "Failed",
+                "initContainerStatuses": [{ "name": name, "state": { "terminated": end } }],
+                "containerStatuses": [{ "name": "pytorch", "state": { "waiting": {} } }] });
+            of(&serde_json::from_value(status).unwrap(), Some("n")).class
+        };
+        let gave_up = of_init(names::INIT_CONTAINER, 1, "Error");
+        assert_eq!(gave_up, FailureClass::Rendezvous);
+        assert!(!gave_up.may_be_the_nodes());
+        assert_eq!(
+            of_init(names::INIT_CONTAINER, 137, "OOMKilled"),
+            FailureClass::OOMKilled
+        );
+        assert_eq!(of_init(names::INIT_CONTAINER, 127, "Error"), FailureClass::StartError);
+        assert_eq!(of_init("data", 1, "Error"), FailureClass::Unknown);
     }
 
     #[test]

@@ -202,11 +202,11 @@ impl StatusView {
         ends?.into_iter().max()
     }
 
-    /// Restarts of containers; those of one that starts again in place are restarts of the job, and counted there.
+    /// Restarts of containers, without those of the one that waits for the Master, which says no more than that the
+    /// Master is late. Those of one that starts again in place are restarts of the job, and counted there.
     pub(super) fn restarts(&self, in_place: bool) -> i32 {
-        let counted = self
-            .containers()
-            .filter(|status| !in_place || status.name != names::CONTAINER);
+        let is_left_out = |name: &str| name == names::INIT_CONTAINER || (in_place && name == names::CONTAINER);
+        let counted = self.containers().filter(|status| !is_left_out(&status.name));
         counted.map(|status| status.restart_count).fold(0, i32::saturating_add)
     }
 

@@ -340,9 +340,10 @@ mod tests {
     }
 
     #[test]
-    fn restarts_are_summed_over_init_and_regular_containers() {
-        let fact = pod(&serde_json::json!({ "phase": "Running",
-            "initContainerStatuses": [{ "name": "init-pytorch", "restartCount": 2 }],
+    fn restarts_are_summed_over_init_and_regular_containers_but_for_the_one_that_waits_for_the_master() {
+        let init = |name: &str, restarts: i32| json!({ "name": name, "restartCount": restarts });
+        let fact = pod(&json!({ "phase": "Running",
+            "initContainerStatuses": [init("data", 2), init(names::INIT_CONTAINER, 7)],
             "containerStatuses": [{ "name": "pytorch", "restartCount": 3 }, { "name": "side", "restartCount": 1 }] }));
         assert_eq!((fact.phase, fact.restarts), (Phase::Running, 6));
     }
