@@ -30,6 +30,7 @@ mod init_container;
 mod plan;
 pub(crate) mod policy;
 mod refusal;
+mod replaced_pods;
 pub(crate) mod status;
 mod unfinished;
 pub(crate) mod validate;

@@ -10,6 +10,7 @@ use crate::planner::policy::{
     active_deadline_seconds, autoscaler, clean_pod_policy, node_exclusion, progress_policy, replicas, restart_policy,
     restart_strategy, startup_deadline_seconds, success, suspend, unreachable_seconds,
 };
+use crate::planner::replaced_pods::{self, ReplacedPods};
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::status::conditions::{self, find, is_true, stored_time};
 use crate::planner::status::replica_statuses::{self, claims_more};
@@ -51,8 +52,7 @@ impl<'a> Draft<'a> {
     fn new(world: &'a World<'a>, stored: &'a JobStatus) -> Self {
         let mut status = stored.clone();
         status.observed_generation = world.job.metadata.generation;
-        let exists = |uid: &String| world.pods.iter().any(|pod| pod.uid == *uid);
-        status.replaced_pods.retain(exists);
+        replaced_pods::forget_gone(world.pods, &mut status);
         Self {
             world,
             stored,
@@ -273,9 +273,9 @@ impl<'a> Draft<'a> {
         if !conditions::finished(&self.status) {
             let deletions = unreachable_seconds::deletions(self.world).into_iter();
             // What a deletion would hide is counted first.
-            let (new, old) = (&self.status.replaced_pods, &self.stored.replaced_pods);
+            let (new, old) = (ReplacedPods::of(&self.status), ReplacedPods::of(self.stored));
             let counts = |action: &Action| match action {
-                Action::ForceDelete { uid, .. } => new.contains(uid) && !old.contains(uid),
+                Action::ForceDelete { uid, .. } => new.contains_uid(uid) && !old.contains_uid(uid),
                 _ => false,
             };
             self.plan.actions.extend(deletions.filter(|action| !counts(action)));

@@ -11,6 +11,7 @@ use crate::planner::child::{Deletion, Pod};
 use crate::planner::gang::GangScheduler;
 use crate::planner::plan::{Action, Event, Plan, Timer};
 use crate::planner::policy::{graceful_stop_seconds, scheduling_policy, startup_deadline_seconds, unreachable_seconds};
+use crate::planner::replaced_pods::ReplacedPods;
 use crate::planner::status::conditions::{TRUE, stored_time};
 use crate::planner::world::World;
 
@@ -154,7 +155,8 @@ fn refusal(world: &World<'_>, plan: &Plan) -> Option<Cause> {
 /// The first pod, Master before Worker, whose containers the scheduler or the kubelet cannot start, and whether it is
 /// alone.
 fn trouble(world: &World<'_>, status: &JobStatus, told: &[&str]) -> Option<Cause> {
-    let stays = |pod: &Pod| !pod.terminating && !status.replaced_pods.contains(&pod.uid);
+    let counted = ReplacedPods::of(status);
+    let stays = |pod: &Pod| !pod.terminating && !counted.contains(pod);
     let pods = world.desired_pods().filter(|(_, pod)| stays(pod));
     // The scheduler says of a gang as a whole why it does not fit.
     let of_gang = scheduling_policy::unschedulable(world).is_some();

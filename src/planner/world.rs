@@ -8,6 +8,7 @@ use crate::api::{ChildKind, ChildRef, ConditionType, JobStatus, PyTorchJob, Repl
 use crate::planner::child::{Child, Pod};
 use crate::planner::gang::Gang;
 use crate::planner::init_container::InitContainer;
+use crate::planner::replaced_pods::ReplacedPods;
 
 /// A snapshot of one job and what it owns, and the time.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +107,8 @@ impl<'a> World<'a> {
     #[must_use]
     pub fn is_restarting_as_a_whole(&self) -> bool {
         let recreates = self.restarts_as_a_whole() && !self.job.spec.restarts_in_place();
-        recreates && self.pods.iter().any(|pod| self.is_counted(pod))
+        let counted = self.counted();
+        recreates && self.pods.iter().any(|pod| counted.contains(pod))
     }
 
     /// Whether the pod is of an attempt that is over and goes on in the newest one, in place or in a new pod.
@@ -137,11 +139,11 @@ impl<'a> World<'a> {
         self.is_of_earlier_attempt(pod) || self.is_of_ended_attempt(pod)
     }
 
-    /// Whether the status has counted the failure of this pod.
+    /// The pods whose failure the stored status has counted.
     #[must_use]
-    pub fn is_counted(&self, pod: &Pod) -> bool {
+    pub(crate) fn counted(&self) -> ReplacedPods<'a> {
         let status = self.job.status.as_ref();
-        status.is_some_and(|status| status.replaced_pods.contains(&pod.uid))
+        status.map(ReplacedPods::of).unwrap_or_default()
     }
 
     /// Every replica the spec asks for, Master first, then by index.

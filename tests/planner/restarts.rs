@@ -1,5 +1,7 @@
 //! `restartPolicy`: every policy, every way to fail, and the two steps in which a failed replica is replaced.
 
+use std::time::{Duration, Instant};
+
 use crate::api::names::reason;
 use crate::api::{FailureClass, FirstFailure, JobStep, ReplicaType};
 use crate::planner::{Count, Failure, Phase, Plan, Urgency};
@@ -185,6 +187,38 @@ fn failures_seen_together_are_one_restart_event_and_as_many_restarts() {
         actions(&scene.reconcile()),
         ["delete pod worker-0", "delete pod worker-2"]
     );
+}
+
+/// The shortest time of three that a plan takes.
+fn time_to_plan(scene: &Scene) -> Duration {
+    let times = (0..3).map(|_| {
+        let begin = Instant::now();
+        drop(scene.plan());
+        begin.elapsed()
+    });
+    times.min().unwrap_or_default()
+}
+
+#[test]
+fn to_replace_all_pods_of_a_large_job_is_planned_in_little_more_time_than_to_leave_them_alone() {
+    for scope in ["Replica", "Job"] {
+        let mut scene = workers(8_000).policy("restartScope", scope).scene();
+        for index in 0..8_000 {
+            scene.add_pod(&format!("job-worker-{index}")).phase = Phase::Running;
+        }
+        scene.store();
+        let alone = time_to_plan(&scene);
+        for pod in &mut scene.pods {
+            pod.phase = Phase::Failed;
+        }
+        scene.store();
+        assert_eq!(scene.status().replaced_pods.len(), 8_000);
+        let replaced = time_to_plan(&scene);
+        assert!(
+            replaced < alone * 6,
+            "{scope}: {replaced:?}, and {alone:?} to leave them alone"
+        );
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use crate::api::JobStatus;
 use crate::planner::child::Pod;
 use crate::planner::policy::restart_window;
+use crate::planner::replaced_pods::ReplacedPods;
 use crate::planner::world::World;
 
 /// The number of restarts, if the job has had all it may have.
@@ -27,7 +28,8 @@ fn exceeded(limit: i32, counted: i32, in_place: i32) -> Option<i32> {
 /// Restarts of containers in the pods that are there and whose failure is not counted in `status.restarts`.
 #[must_use]
 pub fn in_place(pods: &[Pod], status: &JobStatus) -> i32 {
-    let living = pods.iter().filter(|pod| !status.replaced_pods.contains(&pod.uid));
+    let counted = ReplacedPods::of(status);
+    let living = pods.iter().filter(|pod| !counted.contains(pod));
     living.map(|pod| pod.restarts).fold(0, i32::saturating_add)
 }
 

@@ -181,7 +181,8 @@ pub(crate) fn outdated(world: &World<'_>) -> Vec<Action> {
     let stored = world.job.status.as_ref();
     let is_over = |node: &String| stored.is_none_or(|status| !excludes(status, node));
     let pods = unschedulable(world).filter(|(_, trouble)| trouble.excludes.iter().any(is_over));
-    let pods = pods.filter(|(pod, _)| !world.is_counted(pod) && !world.is_of_ended_attempt(pod));
+    let counted = world.counted();
+    let pods = pods.filter(|(pod, _)| !counted.contains(pod) && !world.is_of_ended_attempt(pod));
     pods.map(|(pod, _)| Action::delete_pod(pod)).collect()
 }
 

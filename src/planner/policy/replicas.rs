@@ -75,10 +75,11 @@ pub(crate) fn left_over<'a>(world: &'a World<'_>) -> impl Iterator<Item = Action
 /// Deletes the remnants of disruptions, so that their replicas can run again. They are replaced and not counted as
 /// restarts.
 fn disrupted(world: &World<'_>, completed: &CompletedIndexes) -> Vec<Action> {
+    let counted = world.counted();
     let mut remnants: Vec<_> = world
         .desired_pods()
         .filter(|(replica, pod)| pod.is_disrupted_remnant() && !completed.contains(*replica))
-        .filter(|(_, pod)| !world.is_counted(pod) && !failure_policy::is_failure(world.job, pod))
+        .filter(|(_, pod)| !counted.contains(pod) && !failure_policy::is_failure(world.job, pod))
         .collect();
     remnants.sort_by_key(|(replica, _)| *replica);
     remnants.into_iter().map(|(_, pod)| Action::delete_pod(pod)).collect()

@@ -12,6 +12,7 @@ use crate::planner::failure::{FailedContainer, Failure};
 use crate::planner::plan::{Action, Event};
 use crate::planner::policy::failure_policy::{self, Verdict};
 use crate::planner::policy::{progress_policy, restart_scope, restart_strategy, restart_window};
+use crate::planner::replaced_pods::ReplacedPods;
 use crate::planner::status::completed_indexes::CompletedIndexes;
 use crate::planner::status::stalls;
 use crate::planner::world::World;
@@ -41,7 +42,8 @@ pub(crate) fn failures<'a>(world: &World<'a>, status: &JobStatus) -> Failures<'a
     }
     let (mut new, completed) = (failed_replicas(world), CompletedIndexes::of(world, status));
     new.retain(|(replica, _)| !completed.contains(*replica));
-    new.retain(|(_, pod)| !status.replaced_pods.contains(&pod.uid) && !world.is_of_past_attempt(pod));
+    let counted = ReplacedPods::of(status);
+    new.retain(|(_, pod)| !counted.contains(pod) && !world.is_of_past_attempt(pod));
     for role in ReplicaType::ALL {
         let of_role = new.iter().filter(|(replica, _)| replica.type_ == role);
         let judged = of_role.map(|(_, pod)| (failure_policy::verdict(world.job, pod), *pod));
@@ -156,7 +158,8 @@ pub(crate) fn replacements(world: &World<'_>) -> Vec<Action> {
             && has_failed(world, pod)
             && says(failure_policy::verdict(world.job, pod), FailureAction::Ignore)
     };
-    let goes = |pod: &Pod| !pod.terminating && (world.is_counted(pod) || ignored(pod));
+    let counted = world.counted();
+    let goes = |pod: &Pod| !pod.terminating && (counted.contains(pod) || ignored(pod));
     in_order(world, goes)
         .into_iter()
         .map(|(_, pod)| Action::delete_pod(pod))

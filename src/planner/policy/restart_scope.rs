@@ -25,11 +25,12 @@ pub(crate) fn further_mark<'a>(world: &World<'a>, marks: &[&Pod]) -> Option<&'a 
 /// The deletions of a restart of the whole job: the pods that mark it when no other is left to be asked to go.
 #[must_use]
 pub(crate) fn deletions(world: &World<'_>) -> Vec<Action> {
+    let counted = world.counted();
     let (marks, others): (Vec<_>, Vec<_>) = world
         .pods
         .iter()
         .filter(|pod| world.replica_of(&pod.name).is_some() && !pod.terminating)
-        .partition(|pod| world.is_counted(pod));
+        .partition(|pod| counted.contains(pod));
     let next = if others.is_empty() { marks } else { others };
     next.into_iter().map(Action::delete_pod).collect()
 }

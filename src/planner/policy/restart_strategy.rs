@@ -140,9 +140,10 @@ fn steps<'a>(world: &World<'a>) -> Vec<(Replica, &'a Pod, Step)> {
         (of_restart && world.now >= failed_for_sure && *all_ended).then_some(training)
     };
     // What the status has counted is replaced, as it is without this strategy.
+    let counted = world.counted();
     let pods = world
         .desired_pods()
-        .filter(|(_, pod)| !pod.terminating && !world.is_counted(pod));
+        .filter(|(_, pod)| !pod.terminating && !counted.contains(pod));
     let mut steps: Vec<_> = pods
         .map(|(replica, pod)| {
             let step = match (restart, once_more(pod)) {
