@@ -1,10 +1,9 @@
 //! The plan for a job that has not finished.
 
-use crate::api::names::reason;
 use crate::api::{ChildKind, CleanPodPolicy, ConditionType, JobStatus};
 use crate::planner::build::template_hash;
 use crate::planner::decision::{self, Decision};
-use crate::planner::plan::{Action, Count, Event, Plan, StatusWrite, Timer};
+use crate::planner::plan::{Action, Count, Plan, StatusWrite, Timer};
 use crate::planner::policy::scheduling_policy::{self, Turn};
 use crate::planner::policy::{
     active_deadline_seconds, autoscaler, clean_pod_policy, node_exclusion, progress_policy, replicas, restart_policy,
@@ -18,14 +17,14 @@ use crate::planner::status::transition::Transition;
 use crate::planner::status::urgency::urgency;
 use crate::planner::status::{accounting, attempts, stalls};
 use crate::planner::world::World;
-use crate::planner::{refusal, validate, waiting};
+use crate::planner::{refusal, waiting};
 
 /// Decides about a job that has not finished: refuse it, keep it suspended, or work on it.
 #[must_use]
 pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     let mut draft = Draft::new(world, stored);
     draft.first_sight();
-    if let Some(problems) = draft.refusal() {
+    if let Some(problems) = refusal::of(world, stored, &mut draft.plan) {
         draft.carry_out(Decision::Refuse(problems));
     } else if world.job.spec.suspended() || suspend::goes_on(world, stored) {
         let ended = decision::ended_before_suspension(world, stored, &draft.completed);
@@ -73,27 +72,6 @@ impl<'a> Draft<'a> {
             self.plan.events.extend(restart_policy::ignored(job));
             self.plan.events.extend(scheduling_policy::template_event(job, gang));
         }
-    }
-
-    /// Why the job cannot run as written. Looked at once for each generation: only an edit can change the answer.
-    fn refusal(&mut self) -> Option<String> {
-        let seen = self.stored.observed_generation;
-        if seen.is_some() && seen == self.status.observed_generation {
-            return None;
-        }
-        // Whoever started the job found that it can run: it goes on, whatever this operator would have said first.
-        let started = self.stored.start_time.is_some() || !self.world.pods.is_empty();
-        let (fatal, tolerable): (Vec<_>, Vec<_>) = validate::problems(self.world.job)
-            .into_iter()
-            .partition(|problem| problem.fatal && !started);
-        let warnings = tolerable.iter().map(|problem| Event {
-            warning: true,
-            reason: reason::INVALID,
-            message: problem.to_string(),
-        });
-        self.plan.events.extend(warnings);
-        let causes = fatal.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        (!fatal.is_empty()).then(|| refusal::message(self.world.name(), &causes))
     }
 
     fn working(&mut self) {
