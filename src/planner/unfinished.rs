@@ -43,6 +43,7 @@ struct Draft<'a> {
     status: JobStatus,
     completed: CompletedIndexes,
     plan: Plan,
+    whose_turn: Turn,
     /// Whether pods or services wait for the gang scheduler.
     held: bool,
 }
@@ -58,6 +59,7 @@ impl<'a> Draft<'a> {
             status,
             completed: CompletedIndexes::of(world, stored),
             plan: Plan::default(),
+            whose_turn: scheduling_policy::turn(world),
             held: false,
         }
     }
@@ -131,12 +133,11 @@ impl<'a> Draft<'a> {
                 self.work();
             }
         }
-        let turn = scheduling_policy::turn(self.world);
-        self.count_pods(works && turn != Turn::Scheduler);
+        self.count_pods(works && self.whose_turn != Turn::Scheduler);
         if works {
-            self.watch_start(turn);
+            self.watch_start();
         }
-        self.hold_back(turn);
+        self.hold_back();
     }
 
     fn run(&mut self, message: &str) {
@@ -182,7 +183,7 @@ impl<'a> Draft<'a> {
             self.plan.look_again(after, timer);
         }
         self.plan.actions = replicas::reconcile(self.world, &self.completed);
-        if self.plan.actions.iter().any(|action| action.creates(ChildKind::Pod)) {
+        if self.creates_pods() {
             attempts::begin(self.world, &mut self.status);
         }
         self.exclude_nodes();
@@ -207,16 +208,22 @@ impl<'a> Draft<'a> {
     }
 
     /// Keeps the time by which all pods have to run.
-    fn watch_start(&mut self, turn: Turn) {
-        let (world, creates) = (self.world, |action: &Action| action.creates(ChildKind::Pod));
-        let creates = turn != Turn::Scheduler && self.plan.actions.iter().any(creates);
+    fn watch_start(&mut self) {
+        let (world, creates) = (self.world, self.creates_pods());
         startup_deadline_seconds::track(world, &mut self.status, &self.completed, creates);
         let remaining = startup_deadline_seconds::remaining(world, &self.status).filter(|left| !left.is_zero());
         self.plan.look_again(remaining, Timer::StartupDeadline);
     }
 
+    /// Whether pods are about to be created.
+    fn creates_pods(&self) -> bool {
+        let creates = |action: &Action| action.creates(ChildKind::Pod);
+        self.whose_turn != Turn::Scheduler && self.plan.actions.iter().any(creates)
+    }
+
     /// Leaves out the actions that have to wait until the status is stored, or for a gang scheduler.
-    fn hold_back(&mut self, turn: Turn) {
+    fn hold_back(&mut self) {
+        let turn = self.whose_turn;
         let actions = &mut self.plan.actions;
         if turn == Turn::Scheduler {
             let all = actions.len();

@@ -1,7 +1,7 @@
 //! `status.attempts`: what became of each attempt of a job that starts again as a whole.
 
 use crate::api::{Attempt, JobStatus};
-use crate::planner::{Phase, Plan};
+use crate::planner::{GangScheduler, Phase, Plan};
 use crate::support::fixture::{JobBuilder, Scene, actions, at, master_and_workers, time};
 
 fn whole() -> JobBuilder {
@@ -149,4 +149,18 @@ fn a_job_whose_replicas_start_again_one_by_one_has_no_attempts() {
     scene.run();
     assert_eq!(scene.status().attempts, []);
     assert_eq!(scene.status().start_time, Some(time(0)));
+}
+
+#[test]
+fn an_attempt_starts_when_its_pods_may_be_created_and_not_while_the_gang_scheduler_holds_them_back() {
+    let mut scene = whole().scene().with_gang(GangScheduler::Volcano);
+    scene.settle();
+    assert!(scene.status().attempts.is_empty(), "{:?}", told(&scene.status()));
+    scene.wait(60);
+    scene.pod_group().pod_group.as_mut().unwrap().pending = false;
+    scene.settle();
+    assert_eq!(told(&scene.status()), ["1: 60 - - -"]);
+    scene.wait(5);
+    scene.run();
+    assert_eq!(told(&scene.status()), ["1: 60 65 - -"]);
 }
