@@ -61,20 +61,21 @@ pub(super) fn decide<'a>(
     }
 }
 
-/// What the end of its pods decided about a job before it was suspended. Nobody was there to see it, and the job must
-/// not train again.
+/// What the end of its pods decided about a job before it was suspended, and those that failed. Nobody was there to see
+/// it, and the job must not train again.
 #[must_use]
 pub(super) fn ended_before_suspension<'a>(
-    world: &World<'_>,
+    world: &World<'a>,
     stored: &JobStatus,
     completed: &CompletedIndexes,
-) -> Option<Decision<'a>> {
+) -> Option<(Decision<'a>, Failures<'a>)> {
     if !world.job.spec.suspended() || is_true(stored, ConditionType::Suspended) {
         return None;
     }
+    let failures = restart_policy::failures(world, stored);
     let succeeded = success::succeeded(world, completed).map(Decision::Succeed);
-    let failed = || restart_policy::failures(world, stored).fatal.map(Decision::Fail);
-    succeeded.or_else(failed)
+    let failed = || failures.fatal.clone().map(Decision::Fail);
+    Some((succeeded.or_else(failed)?, failures))
 }
 
 /// What remains until `activeDeadlineSeconds` have passed.

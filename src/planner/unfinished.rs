@@ -4,6 +4,7 @@ use crate::api::{ChildKind, CleanPodPolicy, ConditionType, JobStatus};
 use crate::planner::build::template_hash;
 use crate::planner::decision::{self, Decision};
 use crate::planner::plan::{Action, Count, Plan, StatusWrite, Timer};
+use crate::planner::policy::restart_policy::Failures;
 use crate::planner::policy::scheduling_policy::{self, Turn};
 use crate::planner::policy::{
     active_deadline_seconds, autoscaler, clean_pod_policy, node_exclusion, progress_policy, replicas, restart_policy,
@@ -27,9 +28,7 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     if let Some(problems) = refusal::of(world, stored, &mut draft.plan) {
         draft.carry_out(Decision::Refuse(problems));
     } else if world.job.spec.suspended() || suspend::goes_on(world, stored) {
-        let ended = decision::ended_before_suspension(world, stored, &draft.completed);
-        let decision = ended.unwrap_or(Decision::Suspend);
-        draft.carry_out(decision);
+        draft.suspending();
     } else {
         draft.working();
     }
@@ -76,6 +75,24 @@ impl<'a> Draft<'a> {
         }
     }
 
+    fn suspending(&mut self) {
+        let ended = decision::ended_before_suspension(self.world, self.stored, &self.completed);
+        if let Some((_, failures)) = &ended {
+            self.remember(failures);
+        }
+        self.carry_out(ended.map_or(Decision::Suspend, |(decision, _)| decision));
+    }
+
+    /// Counts the pods that have failed, and remembers the first.
+    fn remember(&mut self, failures: &Failures<'_>) {
+        let failed = failures.pods();
+        let counted = failed.len() - failures.stalled;
+        self.plan
+            .counts
+            .extend((counted > 0).then_some(Count::PodsFailed(counted)));
+        attempts::remember(self.world, &mut self.status, &failed);
+    }
+
     fn working(&mut self) {
         if is_true(self.stored, ConditionType::Suspended) {
             self.turn(
@@ -89,13 +106,8 @@ impl<'a> Draft<'a> {
         self.status.completed_indexes = self.completed.to_status();
 
         let failures = restart_policy::failures(self.world, &self.status);
-        let failed: Vec<_> = failures.replace.iter().map(|(_, pod)| *pod).collect();
-        if failed.len() > failures.stalled {
-            self.plan
-                .counts
-                .push(Count::PodsFailed(failed.len() - failures.stalled));
-        }
-        attempts::remember(self.world, &mut self.status, &failed);
+        let failed = failures.pods();
+        self.remember(&failures);
         progress_policy::begin(self.world, &mut self.status, &mut self.plan);
         let decision = decision::decide(self.world, &self.status, &self.completed, failures);
         if let Decision::Restart(_, replaced) = &decision {

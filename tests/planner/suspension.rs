@@ -1,8 +1,8 @@
 //! `runPolicy.suspend` and `runPolicy.managedBy`.
 
-use crate::api::ReplicaType;
 use crate::api::names::reason;
-use crate::planner::{Phase, Plan, Urgency};
+use crate::api::{JobStep, ReplicaType};
+use crate::planner::{Count, Phase, Plan, Urgency};
 use crate::support::fixture::{RESUMED, actions, master, master_and_workers, time};
 
 #[test]
@@ -246,6 +246,22 @@ fn what_ended_before_the_suspension_decides() {
         scene.settle();
         let last = scene.conditions().pop().unwrap();
         assert!(last.starts_with(expected), "{phase:?} under {policy}: {last}");
+    }
+}
+
+#[test]
+fn a_failure_that_ended_the_job_before_its_suspension_was_seen_is_counted_and_remembered() {
+    let mut scene = master_and_workers(1)
+        .restart(ReplicaType::Worker, "Never")
+        .policy("restartScope", "Job")
+        .running();
+    scene.exit("job-worker-0", 1);
+    scene.suspend(true);
+    let plan = scene.reconcile();
+    assert_eq!(plan.counts, [Count::PodsFailed(1), Count::Job(JobStep::Failed)]);
+    let (attempt, status) = (scene.status().attempts.pop().unwrap(), scene.status());
+    for failure in [status.first_failure, attempt.first_failure] {
+        assert_eq!(failure.map(|failure| failure.pod).as_deref(), Some("job-worker-0"));
     }
 }
 

@@ -31,6 +31,14 @@ pub(crate) struct Failures<'a> {
     pub stalled: usize,
 }
 
+impl<'a> Failures<'a> {
+    /// The pods alone.
+    #[must_use]
+    pub(crate) fn pods(&self) -> Vec<&'a Pod> {
+        self.replace.iter().map(|(_, pod)| *pod).collect()
+    }
+}
+
 /// Sorts the failed pods of wanted replicas into those that end the job and those to be replaced. Of a replica that has
 /// completed, nothing fails any more: it does not run again.
 #[must_use]
