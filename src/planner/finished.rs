@@ -8,6 +8,7 @@ use crate::planner::plan::{Action, Plan, StatusWrite, Timer, Urgency};
 use crate::planner::policy::{
     autoscaler, clean_pod_policy, graceful_stop_seconds, replicas, scheduling_policy, ttl_seconds_after_finished,
 };
+use crate::planner::replaced_pods;
 use crate::planner::status::conditions::is_true;
 use crate::planner::status::{attempts, replica_statuses};
 use crate::planner::world::World;
@@ -29,6 +30,26 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     let policy = clean_pod_policy::effective(spec.clean_pod_policy(), failed);
     let keeps = ours && policy == CleanPodPolicy::None;
     let left_over = keeps.then(|| replicas::left_over(world)).into_iter().flatten();
+    let (status, urgency) = follow(world, stored, ours);
+    let asked = ours && policy != CleanPodPolicy::None;
+    let stopped = asked.then(|| graceful_stop_seconds::told(world, &status)).flatten();
+    let mut plan = Plan {
+        actions: clean_pod_policy::clean_up(world, policy)
+            .into_iter()
+            .chain(left_over)
+            .chain(autoscaler::delete(world))
+            .chain(scheduling_policy::delete(world))
+            .collect(),
+        status: urgency.map(|urgency| StatusWrite { status, urgency }),
+        events: stopped.into_iter().collect(),
+        ..Plan::default()
+    };
+    plan.look_again(expires, Timer::TtlAfterFinished);
+    plan
+}
+
+/// The status as of now, and how soon it has to be stored if it is worth a write.
+fn follow(world: &World<'_>, stored: &JobStatus, ours: bool) -> (JobStatus, Option<Urgency>) {
     let mut status = stored.clone();
     status.replica_statuses = replica_statuses::final_counts(world, &stored.replica_statuses);
     if ours {
@@ -41,20 +62,9 @@ pub(super) fn plan(world: &World<'_>, stored: &JobStatus) -> Plan {
     // because their list came after the outcome, hold what quota gives.
     let settled = status.replica_statuses.values().all(|counts| counts.active.is_none());
     let counted = settled || ours && replica_statuses::rises(world, stored, &status);
-    let asked = ours && policy != CleanPodPolicy::None;
-    let stopped = asked.then(|| graceful_stop_seconds::told(world, &status)).flatten();
     let urgency = if acted_on { Urgency::Condition } else { Urgency::Counts };
-    let mut plan = Plan {
-        actions: clean_pod_policy::clean_up(world, policy)
-            .into_iter()
-            .chain(left_over)
-            .chain(autoscaler::delete(world))
-            .chain(scheduling_policy::delete(world))
-            .collect(),
-        status: (status != *stored && (counted || acted_on || corrected)).then_some(StatusWrite { status, urgency }),
-        events: stopped.into_iter().collect(),
-        ..Plan::default()
-    };
-    plan.look_again(expires, Timer::TtlAfterFinished);
-    plan
+    let is_news = status != *stored && (counted || acted_on || corrected);
+    // That a pod is gone is not worth a write of its own.
+    replaced_pods::forget_gone(world.pods, &mut status);
+    (status, is_news.then_some(urgency))
 }

@@ -187,3 +187,25 @@ fn a_terminating_pod_at_the_outcome_is_waited_for_and_not_deleted_again() {
     assert!(scene.services().is_empty());
     assert_eq!(scene.status().replica_statuses["Master"].active, None);
 }
+
+#[test]
+fn a_replaced_pod_that_is_gone_is_forgotten_with_the_last_count_and_by_no_write_of_its_own() {
+    for (gone_first, expected) in [(true, 0), (false, 1)] {
+        let mut scene = master_and_workers(2).policy("cleanPodPolicy", "Running").running();
+        scene.exit("job-worker-0", 1);
+        scene.store();
+        scene.phase("job-master-0", Phase::Succeeded);
+        scene.reconcile();
+        assert_eq!(scene.status().replaced_pods.len(), 1);
+        scene.settle();
+        if gone_first {
+            scene.remove("job-worker-0");
+            assert_eq!(scene.plan().status, None, "a write of its own");
+        }
+        scene.bury();
+        scene.settle();
+        assert_eq!(scene.status().replaced_pods.len(), expected);
+        scene.remove("job-worker-0");
+        assert_eq!(scene.plan().status, None, "a write of its own");
+    }
+}
