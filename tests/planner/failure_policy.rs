@@ -152,6 +152,23 @@ fn a_disruption_is_a_failure_where_a_rule_says_so() {
 }
 
 #[test]
+fn a_rule_about_exit_codes_fits_a_disrupted_pod_unless_one_before_it_ignores_disruptions() {
+    let fails = json!({ "exitCodes": { "operator": "In", "values": [1] }, "action": "FailJob" });
+    let ignores = json!({ "class": "Preempted", "action": "Ignore" });
+    for (list, expected) in [
+        (json!([fails]), "Failed"),
+        (json!([fails, ignores]), "Failed"),
+        (json!([ignores, fails]), "Running"),
+    ] {
+        let (state, ..) = after(rules(master_and_workers(2), &list), |scene| {
+            scene.exit("job-worker-1", 1);
+            disrupt(scene, Phase::Failed);
+        });
+        assert_eq!(state, expected, "{list}");
+    }
+}
+
+#[test]
 fn a_disruption_of_what_a_completed_worker_has_left_is_no_failure() {
     for (action, scope) in [
         ("FailJob", "Replica"),
