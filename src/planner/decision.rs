@@ -69,7 +69,7 @@ pub(super) fn ended_before_suspension<'a>(
     stored: &JobStatus,
     completed: &CompletedIndexes,
 ) -> Option<(Decision<'a>, Failures<'a>)> {
-    if !world.job.spec.suspended() || is_true(stored, ConditionType::Suspended) {
+    if is_true(stored, ConditionType::Suspended) {
         return None;
     }
     let failures = restart_policy::failures(world, stored);

@@ -178,6 +178,22 @@ fn a_suspension_that_nobody_saw_is_made_up_for_when_the_pods_are_older_than_the_
 }
 
 #[test]
+fn what_ended_before_a_suspension_that_nobody_saw_decides_although_the_templates_have_changed() {
+    for (phase, policy, expected) in [
+        (Phase::Succeeded, "Never", "Succeeded=True"),
+        (Phase::Failed, "Never", "Failed=True"),
+        (Phase::Failed, "OnFailure", "Suspended=True"),
+    ] {
+        let mut scene = master().restart(ReplicaType::Master, policy).running();
+        scene.phase("job-master-0", phase);
+        scene.edit(|job| job.spec.nproc_per_node = Some("2".into()));
+        scene.store();
+        let last = scene.conditions().pop().unwrap();
+        assert!(last.starts_with(expected), "{phase:?} under {policy}: {last}");
+    }
+}
+
+#[test]
 fn pods_of_kubeflows_operator_are_not_held_to_be_older_than_the_templates() {
     let mut scene = master_and_workers(1).running();
     scene.pods.iter_mut().for_each(|pod| pod.template_hash = None);
