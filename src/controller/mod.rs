@@ -18,6 +18,7 @@ mod job_ref;
 mod observe;
 mod options;
 mod pacing;
+mod passes;
 mod permits;
 mod priorities;
 mod queue;
@@ -28,7 +29,6 @@ mod settings;
 mod store_status;
 mod take_over;
 mod tell;
-mod turns;
 mod update;
 
 pub(crate) use options::{Election, Options};

@@ -230,7 +230,14 @@ mod tests {
             let (events, publisher) = EventSink::start(self.client(), None, metrics.clone());
             drop(publisher);
             let settings = CurrentSettings::new(Settings::default());
-            Arc::new(Context::new(self.client(), settings, metrics, events, Health::new(&[])))
+            Arc::new(Context::new(
+                self.client(),
+                settings,
+                metrics,
+                events,
+                Health::new(&[]),
+                None,
+            ))
         }
 
         /// The same where this job is stored, and known.

@@ -21,8 +21,8 @@ use crate::cache::watch::EventHandler;
 use crate::cache::{NamespacedName, StoredJob};
 use crate::controller::context::Context;
 use crate::controller::error::{Error, ReconcileError};
+use crate::controller::passes::Passes;
 use crate::controller::reconcile::reconcile;
-use crate::controller::turns::Passes;
 use crate::platform::logs::with_causes;
 use crate::platform::metrics::Outcome;
 
@@ -298,7 +298,7 @@ mod tests {
         let (client, metrics) = (kube::Client::new(nobody, "default"), Metrics::new().unwrap());
         let (events, _publisher) = EventSink::start(client.clone(), None, metrics.clone());
         let settings = CurrentSettings::new(Settings::default());
-        let context = Arc::new(Context::new(client, settings, metrics, events, Health::new(&[])));
+        let context = Arc::new(Context::new(client, settings, metrics, events, Health::new(&[]), None));
         for name in jobs {
             let job = json!({ "metadata": { "name": name, "namespace": "ns" }, "spec": { "pytorchReplicaSpecs": {} } });
             let job = serde_json::from_str(&job.to_string()).unwrap();

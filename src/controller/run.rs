@@ -25,8 +25,10 @@ use crate::platform::lease::{self, Elector, Fence};
 use crate::platform::logs::with_causes;
 use crate::platform::metrics::Metrics;
 
-/// Time for events, and again for requests of probes and metrics, to end on shutdown.
+/// Time for requests of probes and metrics to end on shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// The same for events. Nobody leads meanwhile.
+const EVENTS_GRACE: Duration = Duration::from_secs(2);
 
 /// Why the operator ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +97,7 @@ pub(crate) async fn operate(
         () = shutdown.cancelled() => return Ok(()),
     };
     let (events, publisher) = EventSink::start(client.clone(), options.pod_name.clone(), metrics.clone());
-    let context = Arc::new(Context::new(client, settings, metrics, events, health));
+    let context = Arc::new(Context::new(client, settings, metrics, events, health, options.limit));
     let index = context.index.clone();
     context.metrics.count_jobs(move || index.jobs().by_state())?;
     let mut watches = JoinSet::new();
@@ -107,7 +109,7 @@ pub(crate) async fn operate(
         () = context.index.jobs().restored().cancelled() => Err(RunError::Restored),
         _ = watches.join_next() => Err(RunError::WatchEnded),
     };
-    publisher.drain(SHUTDOWN_GRACE).await;
+    publisher.drain(EVENTS_GRACE).await;
     if let Some(elector) = elector
         && let Err(error) = elector.release().await
     {

@@ -3,13 +3,17 @@
 //! They are worth less than the work they tell of: callers never wait for them, and one that cannot be delivered is
 //! logged, counted and forgotten.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::mpsc::error::SendError;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -17,10 +21,16 @@ use tokio_util::sync::CancellationToken;
 use crate::api::names::CONTROLLER_NAME;
 use crate::platform::logs::with_causes;
 use crate::platform::metrics::{EventFate, Metrics};
+use crate::platform::turns::Turns;
 
-/// Events that wait to be published: the transitions of some hundred jobs.
+/// Events of one namespace that wait to be published: the transitions of some hundred jobs.
 const QUEUE: usize = 1024;
-/// One event may take so long; the ones behind it wait.
+/// The same of all namespaces.
+const QUEUES: usize = 4 * QUEUE;
+/// Namespaces whose events are published at once, of each one at a time: where an admission webhook or a limit of events
+/// holds up those of one, those of the others go on.
+const AT_ONCE: usize = 4;
+/// One event may take so long; the ones of its namespace behind it wait.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Limit of the API server for `note`, in bytes.
 const NOTE_BYTES: usize = 1024;
@@ -32,11 +42,53 @@ struct Item {
     about: ObjectReference,
 }
 
-/// Where events are handed in. Clones feed one queue.
+impl Item {
+    fn namespace(&self) -> String {
+        self.about.namespace.clone().unwrap_or_default()
+    }
+}
+
+/// Where events are handed in. Clones feed one publisher.
 #[derive(Clone)]
 pub(crate) struct EventSink {
-    queue: Sender<Item>,
+    queue: UnboundedSender<Item>,
+    pending: Pending,
     metrics: Metrics,
+}
+
+/// How many events of each namespace wait or are being published.
+#[derive(Clone, Debug, Default)]
+struct Pending(Arc<Mutex<HashMap<String, usize>>>);
+
+impl Pending {
+    /// One more, if there is room.
+    fn add(&self, namespace: &str) -> bool {
+        let mut pending = self.lock();
+        let room = pending.values().sum::<usize>() < QUEUES && pending.get(namespace).is_none_or(|some| *some < QUEUE);
+        if room {
+            *pending.entry(namespace.to_owned()).or_default() += 1;
+        }
+        room
+    }
+
+    /// One less.
+    fn remove(&self, namespace: &str) {
+        let mut pending = self.lock();
+        if let Some(some) = pending.get_mut(namespace) {
+            *some -= 1;
+            if *some == 0 {
+                pending.remove(namespace);
+            }
+        }
+    }
+
+    fn total(&self) -> usize {
+        self.lock().values().sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The task that publishes. To be [drained](Self::drain) on shutdown; dropping it stops it.
@@ -52,34 +104,42 @@ impl EventSink {
     pub(crate) fn start(client: Client, instance: Option<String>, metrics: Metrics) -> (Self, Publisher) {
         let mut reporter = Reporter::from(CONTROLLER_NAME);
         reporter.instance = instance.or(reporter.instance);
-        let (queue, items) = mpsc::channel(QUEUE);
-        let stop = CancellationToken::new();
+        let (queue, items) = mpsc::unbounded_channel();
+        let (stop, pending) = (CancellationToken::new(), Pending::default());
+        let sink = Self {
+            queue,
+            pending,
+            metrics,
+        };
         let task = tokio::spawn(publish_all(
             items,
             Recorders::new(client, reporter),
             stop.clone(),
-            metrics.clone(),
+            sink.clone(),
         ));
-        let sink = Self { queue, metrics };
         (sink.clone(), Publisher { task, stop, sink })
     }
 
-    /// Hands in an event about an object. Never waits: when the queue is full the event is dropped and counted. Texts
-    /// longer than the API server takes are cut.
+    /// Hands in an event about an object. Never waits: when too many of its namespace wait already, or in all, the event
+    /// is dropped and counted. Texts longer than the API server takes are cut.
     pub(crate) fn publish(&self, mut event: Event, about: ObjectReference) {
         event.reason = cut(event.reason, REASON_BYTES);
         event.action = cut(event.action, REASON_BYTES);
         event.note = event.note.map(|note| cut(note, NOTE_BYTES));
-        if let Err(refused) = self.queue.try_send(Item { event, about }) {
-            let (mpsc::error::TrySendError::Full(item) | mpsc::error::TrySendError::Closed(item)) = refused;
-            tracing::debug!(
-                reason = item.event.reason,
-                namespace = item.about.namespace,
-                name = item.about.name,
-                "event dropped"
-            );
-            self.metrics.events(EventFate::Dropped, 1);
+        let (item, stopped) = (Item { event, about }, self.queue.is_closed());
+        if stopped || !self.pending.add(&item.namespace()) {
+            return self.dropped(&item);
         }
+        if let Err(SendError(item)) = self.queue.send(item) {
+            self.pending.remove(&item.namespace());
+            self.dropped(&item);
+        }
+    }
+
+    fn dropped(&self, Item { event, about }: &Item) {
+        let (reason, namespace, name) = (&event.reason, &about.namespace, &about.name);
+        tracing::debug!(reason, namespace, name, "event dropped");
+        self.metrics.events(EventFate::Dropped, 1);
     }
 }
 
@@ -89,13 +149,14 @@ const REMEMBERED: Duration = Duration::from_mins(6);
 
 /// A recorder remembers what it has published, in order to count repetitions. It takes an event about the same object
 /// with the same reason for one, whatever it says, and then keeps the first text; so each text has a recorder of its
-/// own, lest a second cause be told as the first. Only warnings repeat. A normal event tells of a transition, and a
+/// own, lest a second cause be told as the first, and in each namespace, since it publishes one event at a time. Only
+/// warnings repeat. A normal event tells of a transition, and a
 /// later one with the same reason tells of another, about other pods.
 struct Recorders {
     client: Client,
     reporter: Reporter,
-    /// By text, with the time of the last use.
-    warnings: HashMap<String, (Recorder, Instant)>,
+    /// By namespace and text, with the time of the last use.
+    warnings: HashMap<(String, String), (Recorder, Instant)>,
 }
 
 impl Recorders {
@@ -107,15 +168,18 @@ impl Recorders {
         }
     }
 
-    fn recorder_for(&mut self, event: &Event, now: Instant) -> Recorder {
+    fn recorder_for(&mut self, item: &Item, now: Instant) -> Recorder {
         let new = || Recorder::new(self.client.clone(), self.reporter.clone());
-        if event.type_ == EventType::Normal {
+        if item.event.type_ == EventType::Normal {
             return new();
         }
         self.warnings
             .retain(|_, (_, used)| now.duration_since(*used) < REMEMBERED);
-        let text = event.note.clone().unwrap_or_default();
-        let (recorder, used) = self.warnings.entry(text).or_insert_with(|| (new(), now));
+        let text = item.event.note.clone().unwrap_or_default();
+        let (recorder, used) = self
+            .warnings
+            .entry((item.namespace(), text))
+            .or_insert_with(|| (new(), now));
         *used = now;
         recorder.clone()
     }
@@ -126,9 +190,7 @@ impl Publisher {
     pub(crate) async fn drain(mut self, within: Duration) {
         self.stop.cancel();
         if timeout(within, &mut self.task).await.is_err() {
-            let queue = &self.sink.queue;
-            // And the one that is being published.
-            let left = queue.max_capacity() - queue.capacity() + 1;
+            let left = self.sink.pending.total();
             tracing::warn!(events = left, "not published before the operator stopped");
             self.sink.metrics.events(EventFate::Dropped, left);
         }
@@ -141,15 +203,36 @@ impl Drop for Publisher {
     }
 }
 
-async fn publish_all(mut items: Receiver<Item>, mut recorders: Recorders, stop: CancellationToken, metrics: Metrics) {
+async fn publish_all(
+    mut items: UnboundedReceiver<Item>,
+    mut recorders: Recorders,
+    stop: CancellationToken,
+    EventSink { pending, metrics, .. }: EventSink,
+) {
+    let (mut waiting, mut busy) = (Turns::<Item>::default(), HashSet::new());
+    let mut publishing = FuturesUnordered::new();
     loop {
+        while publishing.len() < AT_ONCE
+            && let Some((namespace, item)) = waiting.pop_where(|namespace| !busy.contains(namespace))
+        {
+            busy.insert(namespace.clone());
+            let recorder = recorders.recorder_for(&item, Instant::now());
+            let metrics = &metrics;
+            publishing.push(async move {
+                publish(&recorder, &item, metrics).await;
+                namespace
+            });
+        }
         tokio::select! {
             biased;
             () = stop.cancelled(), if !items.is_closed() => items.close(),
-            item = items.recv() => match item {
-                Some(item) => publish(&recorders.recorder_for(&item.event, Instant::now()), &item, &metrics).await,
-                None => return,
-            },
+            Some(namespace) = publishing.next() => {
+                busy.remove(&namespace);
+                pending.remove(&namespace);
+            }
+            Some(item) = items.recv() => waiting.push(&item.namespace(), item),
+            // All have been published, and none can be handed in any more.
+            else => return,
         }
     }
 }
@@ -309,11 +392,16 @@ mod tests {
         let server = Server::new(0, StatusCode::CREATED);
         let mut recorders = Recorders::new(server.client(), Reporter::from("test"));
         let start = Instant::now();
-        recorders.recorder_for(&event("Reason", "once"), start);
-        recorders.recorder_for(&event("Reason", "again"), start);
-        recorders.recorder_for(&event("Reason", "again"), start + REMEMBERED / 2);
-        recorders.recorder_for(&event("Reason", "later"), start + REMEMBERED);
-        let mut left: Vec<&str> = recorders.warnings.keys().map(String::as_str).collect();
+        for (text, after) in [
+            ("once", Duration::ZERO),
+            ("again", Duration::ZERO),
+            ("again", REMEMBERED / 2),
+            ("later", REMEMBERED),
+        ] {
+            let (event, about) = (event("Reason", text), job(0));
+            recorders.recorder_for(&Item { event, about }, start + after);
+        }
+        let mut left: Vec<&str> = recorders.warnings.keys().map(|(_, text)| text.as_str()).collect();
         left.sort_unstable();
         assert_eq!(left, ["again", "later"]);
     }
@@ -335,15 +423,47 @@ mod tests {
         assert_eq!(count(&metrics, "published") + count(&metrics, "dropped"), 0);
     }
 
+    fn of_namespace(namespace: &str) -> ObjectReference {
+        ObjectReference {
+            namespace: Some(namespace.to_owned()),
+            ..job(0)
+        }
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_full_queue_drops_and_counts_and_never_waits() {
+    async fn a_full_queue_drops_and_counts_and_never_waits_and_leaves_room_for_other_namespaces() {
         let (server, metrics) = (Server::new(0, StatusCode::CREATED), Metrics::new().unwrap());
         let (sink, publisher) = EventSink::start(server.client(), None, metrics.clone());
         (0..QUEUE + 5).for_each(|n| sink.publish(event("Flood", ""), job(n)));
         assert_eq!(count(&metrics, "dropped"), 5);
-        publisher.drain(Duration::from_secs(1)).await;
+        (0..QUEUES).for_each(|n| sink.publish(event("Other", ""), of_namespace(&format!("team-{n}"))));
         assert_eq!(count(&metrics, "dropped"), 5 + QUEUE);
+        publisher.drain(Duration::from_secs(1)).await;
+        assert_eq!(count(&metrics, "dropped"), 5 + QUEUE + QUEUES);
         assert!(server.stored.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_a_namespace_takes_no_events_those_of_another_are_published_in_their_order() {
+        let (server, metrics) = (Server::new(2, StatusCode::CREATED), Metrics::new().unwrap());
+        let client = server.client();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let client = client.clone();
+            async move {
+                if request.uri().path().contains("/silent/") {
+                    std::future::pending::<()>().await;
+                }
+                client.send(request).await
+            }
+        });
+        let (sink, publisher) = EventSink::start(Client::new(service, "default"), None, metrics.clone());
+        (0..9).for_each(|n| sink.publish(event("Unheard", &n.to_string()), of_namespace("silent")));
+        (0..2).for_each(|n| sink.publish(event("Heard", &n.to_string()), job(n)));
+        publisher.drain(PUBLISH_TIMEOUT / 2).await;
+        let stored = server.stored.lock().unwrap().clone();
+        let notes: Vec<_> = stored.iter().filter_map(|event| event.note.as_deref()).collect();
+        assert_eq!(notes, ["0", "1"]);
+        assert_eq!(count(&metrics, "dropped"), 9);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,67 +1,9 @@
-//! Whose turn it is. Namespaces are served one after the other, so that a tenant who brings a thousand jobs at once
-//! delays the job of another tenant by one of them and not by all.
+//! The jobs that are due, and the passes over them.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::cache::NamespacedName;
-
-/// What waits, served round-robin by namespace, and within a namespace in the order of arrival.
-#[derive(Debug)]
-pub(super) struct Turns<T> {
-    /// The namespaces in which something waits, the next one first.
-    order: VecDeque<String>,
-    waiting: HashMap<String, VecDeque<T>>,
-}
-
-impl<T> Default for Turns<T> {
-    fn default() -> Self {
-        Self {
-            order: VecDeque::new(),
-            waiting: HashMap::new(),
-        }
-    }
-}
-
-impl<T> Turns<T> {
-    /// The last of its namespace. A namespace in which nothing waited comes after all others.
-    pub(super) fn push(&mut self, namespace: &str, item: T) {
-        if let Some(waiting) = self.waiting.get_mut(namespace) {
-            waiting.push_back(item);
-            return;
-        }
-        self.waiting.insert(namespace.to_owned(), VecDeque::from([item]));
-        self.order.push_back(namespace.to_owned());
-    }
-
-    /// The next one.
-    pub(super) fn pop(&mut self) -> Option<T> {
-        let namespace = self.order.pop_front()?;
-        self.take(namespace)
-    }
-
-    /// The next one of a namespace, out of turn.
-    fn pop_of(&mut self, namespace: &str) -> Option<T> {
-        let place = self.order.iter().position(|other| other == namespace)?;
-        let namespace = self.order.remove(place)?;
-        self.take(namespace)
-    }
-
-    /// The first of a namespace, which then comes after all others.
-    fn take(&mut self, namespace: String) -> Option<T> {
-        let waiting = self.waiting.get_mut(&namespace)?;
-        let item = waiting.pop_front();
-        if waiting.is_empty() {
-            self.waiting.remove(&namespace);
-        } else {
-            self.order.push_back(namespace);
-        }
-        item
-    }
-
-    fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
-}
+use crate::platform::turns::Turns;
 
 /// The jobs that are due, each once, and those that a pass looks at, each one pass at a time.
 #[derive(Debug)]
@@ -155,7 +97,8 @@ impl Passes {
         let waiting = std::iter::from_fn(|| self.kept_waiting.pop_front());
         waiting
             .filter(|namespace| !running.contains_key(namespace))
-            .find_map(|namespace| due.pop_of(&namespace))
+            .find_map(|namespace| due.pop_where(|other| *other == namespace))
+            .map(|(_, job)| job)
     }
 }
 
@@ -165,18 +108,6 @@ mod tests {
 
     fn job(namespace: &str, name: &str) -> NamespacedName {
         NamespacedName::new(namespace, name)
-    }
-
-    #[test]
-    fn namespaces_take_turns_and_within_one_the_first_comes_first() {
-        let mut turns = Turns::default();
-        for name in ["a1", "a2", "a3", "a4", "b1", "b2", "c1"] {
-            turns.push(&name[..1], name);
-        }
-        let mut order: Vec<_> = (0..4).map_while(|_| turns.pop()).collect();
-        turns.push("c", "c2");
-        order.extend(std::iter::from_fn(|| turns.pop()));
-        assert_eq!(order, ["a1", "b1", "c1", "a2", "b2", "a3", "c2", "a4"]);
     }
 
     #[test]
