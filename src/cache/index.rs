@@ -183,6 +183,14 @@ impl Index {
         }
     }
 
+    /// Whether the deletion of this pod of the job was ever asked for here.
+    #[must_use]
+    pub(crate) fn was_asked_to_end(&self, job: &JobId, name: &str, uid: &str) -> bool {
+        let pods = self.pods();
+        let known = pods.known(&NamespacedName::new(&job.namespace, name), uid);
+        known.is_some_and(|(owner, _, asked)| owner == job && asked)
+    }
+
     /// We asked for the deletion of an object of the job.
     pub(crate) fn deletion_requested(&self, kind: ChildKind, owner: &JobId, name: &str, uid: &str, now: Instant) {
         match kind {
@@ -265,7 +273,9 @@ mod tests {
         let (owner, asked) = (JobId::new("ns", "u"), [Some(true), Some(false), None]);
         for asked in asked {
             let answer = index.jobs().get(&key).unwrap();
-            index.jobs().answered(answer.as_ref().clone());
+            index
+                .jobs()
+                .answered(answer.as_ref().clone(), index.jobs().last_doubt());
             index.feed(ChildKind::Pod, Event::Apply(pod.clone()));
             if let Some(begun) = asked {
                 index.set_deleting(ChildKind::Pod, &owner, "pod", "p", true);

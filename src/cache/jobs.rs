@@ -2,9 +2,9 @@
 //!
 //! The watch, reads and own writes go in as whole jobs, and the newer resourceVersion wins. Some things say that what
 //! is kept may not be what is stored: a write without an answer, a refuted precondition, an object of the job that is
-//! gone although nobody here asked for it, another replica that has led until now. The job is doubted then, and an
-//! answer of the API server about it ends the doubt. The watch does not: what it shows may be older than the cause of
-//! the doubt, and so may a list that had begun before it.
+//! gone although nobody here asked for it, another replica that has led until now. The job is doubted then, and the
+//! answer of the API server to a request about it that was made since ends the doubt. The watch does not: what it shows
+//! may be older than the cause of the doubt, and so may a list that had begun before it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,9 +39,13 @@ struct State {
     lists: Lists,
 }
 
-/// A doubt that whoever has raised it may end. One that was there before, or has come since, stays.
-#[derive(Debug)]
-pub(crate) struct Doubt(Option<u64>);
+/// The last doubt there was at some time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doubt {
+    number: u64,
+    /// Whether it is the only one about its job.
+    alone: bool,
+}
 
 /// What an event of the watch changed.
 #[derive(Debug, Default, PartialEq)]
@@ -104,9 +108,9 @@ impl Jobs {
         self.state().lists.watch_asks_again();
     }
 
-    /// The API server has answered with the job as it is stored, or as good as. A job that the watch has shown gone, or
-    /// recreated, stays so.
-    pub(crate) fn answered(&self, job: StoredJob) {
+    /// The API server has answered with the job as it is stored, or as good as: the doubts end that were there when it was
+    /// asked, `last` of all. A job that the watch has shown gone, or recreated, stays so.
+    pub(crate) fn answered(&self, job: StoredJob, last: Doubt) {
         let (key, mut state) = (job.key(), self.state());
         let Some(old) = self.get(&key) else { return };
         let is_it = old.uid() == job.uid();
@@ -115,19 +119,22 @@ impl Jobs {
         if !stands && !is_it {
             return;
         }
-        state.doubted.remove(&key);
+        if state.doubted.get(&key).is_some_and(|doubt| *doubt <= last.number) {
+            state.doubted.remove(&key);
+        }
         if stands {
             state.lists.wrote(&key);
             state.writer.apply_watcher_event(&Event::Apply(job));
         }
     }
 
-    /// A read has answered, before which this version was kept. An answer that is older tells of a restore.
-    pub(crate) fn was_read(&self, job: StoredJob, kept: Option<u64>) {
+    /// A read has answered, before which this version was kept, and this was the `last` doubt. An answer that is older
+    /// tells of a restore.
+    pub(crate) fn was_read(&self, job: StoredJob, kept: Option<u64>, last: Doubt) {
         if is_newer(kept, job.version()) {
             self.restored.cancel();
         }
-        self.answered(job);
+        self.answered(job, last);
     }
 
     /// Cancelled once the API server shows an earlier state of something than it has shown before: etcd was restored.
@@ -136,10 +143,19 @@ impl Jobs {
         &self.restored
     }
 
-    /// What is kept of this job may not be what is stored.
+    /// What is kept of this job may not be what is stored. Returns the last doubt of all, which this is unless nothing is
+    /// kept.
     pub(crate) fn doubt(&self, key: &NamespacedName) -> Doubt {
         let mut state = self.state();
-        Doubt(self.get(key).and_then(|_| state.doubt(key.clone())))
+        let alone = self.get(key).is_some() && state.doubt(key.clone());
+        let number = state.doubts;
+        Doubt { number, alone }
+    }
+
+    /// The last doubt of all.
+    pub(crate) fn last_doubt(&self) -> Doubt {
+        let number = self.state().doubts;
+        Doubt { number, alone: false }
     }
 
     /// What is kept of any job may not be what is stored.
@@ -151,9 +167,9 @@ impl Jobs {
     }
 
     /// There was no reason for this doubt: what is kept of the job is what was stored when it was raised.
-    pub(crate) fn trust(&self, key: &NamespacedName, doubt: &Doubt) {
+    pub(crate) fn trust(&self, key: &NamespacedName, doubt: Doubt) {
         let mut state = self.state();
-        if doubt.0.is_some() && state.doubted.get(key).copied() == doubt.0 {
+        if doubt.alone && state.doubted.get(key) == Some(&doubt.number) {
             state.doubted.remove(key);
         }
     }
@@ -267,12 +283,11 @@ impl Jobs {
 }
 
 impl State {
-    /// The number of the doubt, if the job was not doubted before.
-    fn doubt(&mut self, key: NamespacedName) -> Option<u64> {
+    /// Whether the job was not doubted before.
+    fn doubt(&mut self, key: NamespacedName) -> bool {
         self.doubts += 1;
         self.lists.doubted(&key);
-        let before = self.doubted.insert(key, self.doubts);
-        before.is_none().then_some(self.doubts)
+        self.doubted.insert(key, self.doubts).is_none()
     }
 
     fn remove(&mut self, key: &NamespacedName, job: StoredJob) {
@@ -365,9 +380,9 @@ mod tests {
         let jobs = Jobs::default();
         jobs.feed(Event::Apply(job("u", 5)));
         jobs.feed(Event::Apply(job("u", 7)));
-        jobs.was_read(job("u", 6), Some(5));
+        jobs.was_read(job("u", 6), Some(5), jobs.last_doubt());
         assert_eq!((version(&jobs), jobs.restored().is_cancelled()), (Some(7), false));
-        jobs.was_read(job("u", 6), Some(7));
+        jobs.was_read(job("u", 6), Some(7), jobs.last_doubt());
         assert!(jobs.restored().is_cancelled());
     }
 
@@ -375,13 +390,13 @@ mod tests {
     fn the_newer_version_wins_whoever_brings_it_and_the_watch_of_an_own_write_changes_nothing() {
         let jobs = Jobs::default();
         assert_eq!(jobs.feed(Event::Apply(job("u", 5))).job, Some(key()));
-        jobs.answered(job("u", 9));
+        jobs.answered(job("u", 9), jobs.last_doubt());
         for late in [5, 7, 9] {
             assert_eq!(jobs.feed(Event::Apply(job("u", late))), Changed::default());
         }
         assert_eq!(version(&jobs), Some(9));
         assert_eq!(jobs.feed(Event::Apply(job("u", 10))).job, Some(key()));
-        jobs.answered(job("u", 8));
+        jobs.answered(job("u", 8), jobs.last_doubt());
         assert_eq!(version(&jobs), Some(10));
     }
 
@@ -392,7 +407,20 @@ mod tests {
         jobs.doubt(&key());
         jobs.feed(Event::Apply(job("u", 6)));
         assert!(!jobs.is_certain(&key()));
-        jobs.answered(job("u", 6));
+        jobs.answered(job("u", 6), jobs.last_doubt());
+        assert!(jobs.is_certain(&key()));
+    }
+
+    #[test]
+    fn an_answer_leaves_a_doubt_that_has_come_since_the_request() {
+        let jobs = Jobs::default();
+        jobs.feed(Event::Apply(job("u", 5)));
+        let asked = jobs.doubt(&key());
+        jobs.doubt(&key());
+        jobs.answered(job("u", 6), asked);
+        assert!(!jobs.is_certain(&key()), "the answer may be older than its cause");
+        let asked = jobs.last_doubt();
+        jobs.answered(job("u", 6), asked);
         assert!(jobs.is_certain(&key()));
     }
 
@@ -417,14 +445,14 @@ mod tests {
         let jobs = Jobs::default();
         jobs.feed(Event::Apply(job("u", 5)));
         let doubt = jobs.doubt(&key());
-        jobs.trust(&key(), &doubt);
+        jobs.trust(&key(), doubt);
         assert!(jobs.is_certain(&key()));
 
         let before = jobs.doubt(&key());
         let later = jobs.doubt(&key());
-        jobs.trust(&key(), &later);
+        jobs.trust(&key(), later);
         assert!(!jobs.is_certain(&key()), "it was doubted before");
-        jobs.trust(&key(), &before);
+        jobs.trust(&key(), before);
         assert!(!jobs.is_certain(&key()), "it has been doubted since");
     }
 
@@ -434,7 +462,7 @@ mod tests {
         jobs.feed(Event::Apply(job("u", 5)));
         jobs.doubt(&key());
         assert_eq!(jobs.feed(Event::Delete(job("u", 7))).gone, ["u"]);
-        jobs.answered(job("u", 6));
+        jobs.answered(job("u", 6), jobs.last_doubt());
         jobs.doubt(&key());
         assert_eq!(version(&jobs), None);
         assert!(jobs.state().doubted.is_empty());
@@ -455,12 +483,12 @@ mod tests {
         let uid = || jobs.get(&key()).map(|job| job.uid().to_owned());
         jobs.feed(Event::Apply(job("old", 5)));
         jobs.doubt(&key());
-        jobs.was_read(job("new", 9), Some(5));
+        jobs.was_read(job("new", 9), Some(5), jobs.last_doubt());
         assert_eq!((uid().as_deref(), jobs.is_certain(&key())), (Some("new"), true));
         assert_eq!(jobs.feed(Event::Delete(job("old", 7))).gone, ["old"]);
         assert_eq!(jobs.feed(Event::Apply(job("new", 8))), Changed::default());
         jobs.doubt(&key());
-        jobs.was_read(job("old", 6), Some(5));
+        jobs.was_read(job("old", 6), Some(5), jobs.last_doubt());
         assert_eq!((uid().as_deref(), jobs.is_certain(&key())), (Some("new"), false));
         assert_eq!(version(&jobs), Some(9));
     }
@@ -490,14 +518,14 @@ mod tests {
         assert_eq!((version(&jobs), jobs.is_certain(&key())), (Some(5), true));
 
         jobs.feed(Event::Init);
-        jobs.answered(job("u", 6));
+        jobs.answered(job("u", 6), jobs.last_doubt());
         jobs.feed(Event::InitApply(job("u", 5)));
         jobs.feed(Event::InitDone);
         assert_eq!((version(&jobs), jobs.restored().is_cancelled()), (Some(6), false));
 
         // The list is asked for before it begins.
         jobs.watch_asks_again();
-        jobs.answered(job("u", 7));
+        jobs.answered(job("u", 7), jobs.last_doubt());
         jobs.doubt(&key());
         jobs.feed(Event::Init);
         jobs.feed(Event::InitApply(job("u", 6)));
@@ -506,7 +534,7 @@ mod tests {
         assert!(!jobs.is_certain(&key()), "the list is older than the doubt");
 
         jobs.feed(Event::Init);
-        jobs.answered(job("u", 8));
+        jobs.answered(job("u", 8), jobs.last_doubt());
         assert_eq!(
             jobs.feed(Event::InitDone).gone,
             ["u"],

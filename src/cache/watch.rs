@@ -185,9 +185,10 @@ impl StreamedLists {
     }
 }
 
-/// The pauses of client-go's reflector, up to our longest.
+/// The pauses of client-go's reflector, up to our longest. They begin again after two minutes without an error, and not
+/// with the next event: a list by pages tells of its begin before it is asked for.
 #[derive(Default)]
-struct WatchBackoff(DefaultBackoff);
+pub(crate) struct WatchBackoff(DefaultBackoff);
 
 impl Iterator for WatchBackoff {
     type Item = Duration;
@@ -198,9 +199,7 @@ impl Iterator for WatchBackoff {
 }
 
 impl Backoff for WatchBackoff {
-    fn reset(&mut self) {
-        self.0.reset();
-    }
+    fn reset(&mut self) {}
 }
 
 /// Runs one watch forever. Its errors end here: the stream backs off and resumes by itself. Where the API server does
@@ -267,6 +266,25 @@ mod tests {
         let pauses = WatchBackoff::default().take(50);
         assert!(pauses.into_iter().all(|pause| pause <= Duration::from_secs(10)));
         assert_eq!(WatchBackoff::default().take(50).count(), 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_by_pages_that_fails_is_asked_for_less_and_less_often() {
+        let asked = std::sync::atomic::AtomicU32::new(0);
+        let service = tower::service_fn(|_| async {
+            let refused = kube::core::Status::failure("forbidden", "Forbidden").with_code(403);
+            let body = kube::client::Body::from(serde_json::to_vec(&refused).unwrap());
+            Ok::<_, std::convert::Infallible>(http::Response::builder().status(403).body(body).unwrap())
+        });
+        let api = Api::<ObjectView>::all_with(kube::Client::new(service, "default"), &ChildKind::Pod);
+        let events = watch(api, ours()).backoff(WatchBackoff::default());
+        let counting = events.for_each(|event| {
+            asked.fetch_add(u32::from(event.is_err()), std::sync::atomic::Ordering::Relaxed);
+            ready(())
+        });
+        let _forever = tokio::time::timeout(Duration::from_mins(2), counting).await;
+        let asked = asked.into_inner();
+        assert!((10..20).contains(&asked), "{asked}");
     }
 
     const LIST: &str = r#"{"apiVersion":"v1","kind":"PodList","metadata":{"resourceVersion":"1"},"items":[]}"#;

@@ -35,9 +35,7 @@ pub(super) async fn act(context: &Context, job: &JobRef<'_>, actions: &[Action],
         let outage = applied.error.as_ref().is_some_and(Error::is_outage);
         // Without an answer the last one still stands.
         if refusal.is_some() || !(applied.interrupted || outage) {
-            context
-                .pacing
-                .attempted(job.uid, refusal, applied.error.as_ref().is_some_and(Error::is_awaited));
+            context.pacing.attempted(job.uid, refusal);
         }
     }
     applied

@@ -46,6 +46,11 @@ impl Applied {
         self.error = Error::most_severe(self.error.take().into_iter().chain(errors));
     }
 
+    /// Whether there is a change that a watch is yet to show.
+    pub(super) fn changed(&self) -> bool {
+        !(self.created.is_empty() && self.deleted.is_empty() && self.restarted.is_empty())
+    }
+
     /// Records what [`Budget::run`] came to, and returns the answer of a request that was answered well.
     pub(super) fn take<T>(&mut self, result: Option<Result<T, Error>>) -> Option<T> {
         match result {

@@ -94,7 +94,7 @@ async fn delete_job(context: &Context, job: &JobRef<'_>) -> Result<bool, Error> 
 
 /// Deletes a pod that its node does not end. It is gone with the answer, unless a finalizer holds it; then the watch
 /// shows it again.
-async fn force_delete(context: &Context, job: &JobRef<'_>, name: &str, uid: &str) -> Result<bool, Error> {
+pub(super) async fn force_delete(context: &Context, job: &JobRef<'_>, name: &str, uid: &str) -> Result<bool, Error> {
     let kind = ChildKind::Pod;
     let api = Api::<ObjectView>::namespaced_with(context.client.clone(), job.namespace, &kind);
     let target = Target {
@@ -104,9 +104,10 @@ async fn force_delete(context: &Context, job: &JobRef<'_>, name: &str, uid: &str
         grace: Some(0),
     };
     let failed = |source| job.not_deleted(kind, name, source);
+    let counted = context.index.was_asked_to_end(&job.id(), name, uid);
     let deleted = delete_object(context, job, &api, target, failed).await?;
     context.index.not_found(kind, &job.id(), name, uid);
-    if deleted {
+    if deleted && !counted {
         context.metrics.pod_deleted();
     }
     Ok(deleted)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kube::core::response::{StatusCause, StatusDetails};
 
 use crate::api::{ChildKind, shortened};
+use crate::controller::pacing::Refusal;
 use crate::platform::client::{Unanswered, is_fenced};
 use crate::platform::logs::with_causes;
 
@@ -174,13 +175,14 @@ impl Error {
 
     /// What the job's owner has to know while a creation is refused, in at most [`REFUSAL_BYTES`].
     #[must_use]
-    pub(super) fn refusal(&self) -> Option<String> {
-        let refused = match self {
-            Self::Create { source, .. } => is_told(source) && !self.is_benign(),
-            Self::NameTaken { .. } => true,
-            _ => false,
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        let kind = match self {
+            Self::Create { source, .. } if is_awaited(source) => Refusal::Awaited,
+            Self::Create { source, .. } if is_told(source) && !self.is_benign() => Refusal::Answered,
+            Self::NameTaken { .. } => Refusal::Answered,
+            _ => return None,
         };
-        refused.then(|| shortened(self.to_string(), REFUSAL_BYTES))
+        Some(kind(shortened(self.to_string(), REFUSAL_BYTES)))
     }
 
     /// Whether the API server did not answer, or could not because of a fault or the load of its own.
@@ -196,12 +198,6 @@ impl Error {
             Self::Deadline(_) => true,
             Self::Conflict { .. } | Self::Gone { .. } | Self::NameTaken { .. } | Self::Panicked(_) => false,
         }
-    }
-
-    /// Whether the API server has not answered yet.
-    #[must_use]
-    pub(super) fn is_awaited(&self) -> bool {
-        matches!(self, Self::Create { source, .. } if is_awaited(source))
     }
 
     /// Whether what was asked for may have been done all the same.
@@ -231,9 +227,9 @@ pub(super) fn is_answer(error: &kube::Error) -> bool {
     is_fenced(error) || matches!(error, kube::Error::Api(status) if status.code < 500)
 }
 
-/// Whether the API server has too much to do.
+/// Whether the API server has too much to do, or too many who use the same quota at once.
 fn is_throttled(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 429)
+    matches!(error, kube::Error::Api(status) if status.code == 429 || status.is_conflict())
 }
 
 /// Whether the owner of a job is told why something is not there: somebody is against it, or an admission webhook says
@@ -241,7 +237,7 @@ fn is_throttled(error: &kube::Error) -> bool {
 fn is_told(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) if status.message.contains("failed calling webhook") => true,
-        other => is_awaited(other) || (is_answer(other) && !is_throttled(other)),
+        other => is_answer(other) && !is_throttled(other),
     }
 }
 
@@ -342,12 +338,15 @@ mod tests {
         let quota = "pods \"job-master-0\" is forbidden: exceeded quota: none";
         let right = "pods \"job-master-0\" is forbidden: User \"operator\" cannot patch resource \"pods\"";
         let webhook = "Internal error occurred: failed calling webhook \"policy.example\": context deadline exceeded";
+        let others = "Operation cannot be fulfilled on resourcequotas \"compute\": the object has been modified";
+        let others_use_the_quota = kube::Error::Api(Status::failure(others, "Conflict").with_code(409).boxed());
         let silence = kube::Error::Service(Unanswered.into());
         for (source, told, of_user, outage) in [
             (answer(403, quota), true, true, false),
             (answer(403, right), true, false, false),
             (answer(422, "Pod \"job-master-0\" is invalid"), true, true, false),
             (answer(429, "Too many requests"), false, false, true),
+            (others_use_the_quota, false, false, true),
             (answer(500, webhook), true, false, true),
             (answer(503, "the server is currently unable"), false, false, true),
             (silence, true, false, true),

@@ -22,13 +22,14 @@ const READS: usize = 4;
 pub(super) async fn read(context: &Context, job: &JobRef<'_>) -> Result<Arc<StoredJob>, Error> {
     let api = Api::<StoredJob>::namespaced(context.client.clone(), job.namespace);
     let _permit = context.permit(job.namespace).await;
-    let kept = context.index.jobs().get(&job.key());
+    let jobs = context.index.jobs();
+    let (kept, doubt) = (jobs.get(&job.key()), jobs.last_doubt());
     let kept = kept.and_then(|kept| kept.version());
     match api.get(job.name).await {
         Ok(stored) => {
             let is_it = stored.uid() == job.uid;
-            context.index.jobs().was_read(stored, kept);
-            let known = context.index.jobs().get(&job.key());
+            jobs.was_read(stored, kept, doubt);
+            let known = jobs.get(&job.key());
             if !is_it {
                 context.pacing.forget(job.uid);
             }
@@ -107,6 +108,7 @@ mod tests {
     use std::convert::Infallible;
     use std::sync::atomic::AtomicBool;
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use http::{Method, Request, Response, StatusCode};
     use kube::client::Body;
@@ -118,6 +120,8 @@ mod tests {
     use crate::api::{ChildKind, ChildRef, PyTorchJob, Replica, ReplicaType, names};
     use crate::cache::{CONFIRMED_WITHIN, NamespacedName};
     use crate::controller::act::act;
+    use crate::controller::delete::{delete_child, force_delete};
+    use crate::controller::error::ReconcileError;
     use crate::controller::reconcile::reconcile;
     use crate::controller::settings::CurrentSettings;
     use crate::planner::{Action, Contents, Settings};
@@ -136,6 +140,10 @@ mod tests {
         job: Arc<Mutex<Value>>,
         /// Whether a status is stored and the answer is lost.
         loses_answers: bool,
+        /// Whether nothing is ever answered to a status that is stored.
+        is_silent: bool,
+        /// Whether fields within a status are pruned.
+        prunes: bool,
         /// Whether the pods that are asked for exist, of this job, and the watch has not shown them.
         has_the_pods: bool,
         /// Whether no pod is let in.
@@ -179,6 +187,12 @@ mod tests {
                         return failure(409, "Conflict");
                     }
                     job["status"] = patch[1]["value"].clone();
+                    if self.prunes {
+                        job["status"]["conditions"][0]
+                            .as_object_mut()
+                            .unwrap()
+                            .remove("message");
+                    }
                     let version: u64 = job["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
                     job["metadata"]["resourceVersion"] = json!((version + 10).max(20).to_string());
                     if self.loses_answers {
@@ -215,7 +229,11 @@ mod tests {
                 async move {
                     let (parts, body) = request.into_parts();
                     let body = body.collect_bytes().await.unwrap();
+                    let writes_status = parts.method == Method::PATCH && parts.uri.path().ends_with("/status");
                     let (code, answer) = server.answer(&Request::from_parts(parts, Body::empty()), &body);
+                    if server.is_silent && writes_status {
+                        std::future::pending::<()>().await;
+                    }
                     let response = Response::builder()
                         .status(code)
                         .body(Body::from(answer.to_string().into_bytes()));
@@ -250,7 +268,11 @@ mod tests {
     }
 
     fn failure(code: u16, reason: &str) -> (StatusCode, Value) {
-        let status = kube::core::Status::failure("failed", reason).with_code(code);
+        let details = json!({ "causes": [{ "reason": reason }] });
+        let reason = if code == 403 { "Forbidden" } else { reason };
+        let status = kube::core::Status::failure("failed", reason)
+            .with_code(code)
+            .with_details(serde_json::from_value(details).unwrap());
         (
             StatusCode::from_u16(code).unwrap(),
             serde_json::to_value(status).unwrap(),
@@ -274,12 +296,17 @@ mod tests {
         serde_json::from_str(&job.to_string()).unwrap()
     }
 
-    /// One reconcile of the job as it is known. The requests that it made, without what it asked of services.
-    async fn pass(server: &Server, context: &Arc<Context>) -> Vec<String> {
-        server.requests.lock().unwrap().clear();
+    /// One reconcile of the job as it is known.
+    async fn reconciled(context: &Arc<Context>) -> Result<Duration, ReconcileError> {
         let seen = context.index.jobs().get(&NamespacedName::new("ns", "job")).unwrap();
         context.pacing.begin(seen.uid());
-        let _result = reconcile(seen, context.clone()).await;
+        reconcile(seen, context.clone()).await
+    }
+
+    /// The same. The requests that it made, without what it asked of services.
+    async fn pass(server: &Server, context: &Arc<Context>) -> Vec<String> {
+        server.requests.lock().unwrap().clear();
+        let _result = reconciled(context).await;
         let requests = server.requests.lock().unwrap();
         let short = |request: &String| request.rsplit_once("namespaces/ns/").map(|(_, path)| path.to_owned());
         let verb = |request: &String| request.split(' ').next().map(ToOwned::to_owned);
@@ -325,15 +352,20 @@ mod tests {
         json!({ "runPolicy": { "suspend": true } })
     }
 
-    /// A job that is past its deadline, after the write of its outcome has been carried out and not answered.
+    /// A job that is past its deadline.
+    fn late() -> Value {
+        let mut late = job("1", &json!({ "activeDeadlineSeconds": 0 }));
+        late["status"] = json!({ "observedGeneration": 1, "startTime": "2026-01-01T00:00:00Z" });
+        late
+    }
+
+    /// The same after the write of its outcome has been carried out and not answered.
     async fn failed_without_answer() -> (Server, Arc<Context>) {
         let server = Server {
             loses_answers: true,
             ..Server::default()
         };
-        let mut late = job("1", &json!({ "activeDeadlineSeconds": 0 }));
-        late["status"] = json!({ "observedGeneration": 1, "startTime": "2026-01-01T00:00:00Z" });
-        let context = server.knows(&late);
+        let context = server.knows(&late());
         assert_eq!(pass(&server, &context).await, [STATUS]);
         (server, context)
     }
@@ -471,6 +503,99 @@ mod tests {
         let counted = "training_operator_jobs_failed_total{framework=\"pytorch\",job_namespace=\"ns\"} 1";
         let metrics = context.metrics.encode().unwrap();
         assert!(metrics.contains(counted), "{metrics}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_whose_pass_ended_before_the_answer_is_told_and_counted_when_the_watch_shows_it() {
+        let server = Server {
+            is_silent: true,
+            ..Server::default()
+        };
+        let context = server.knows(&late());
+        let cut = tokio::time::timeout(Duration::from_secs(5), pass(&server, &context)).await;
+        assert!(cut.is_err());
+        let shown = server.job.lock().unwrap().clone();
+        context.index.jobs().feed(Event::Apply(stored(&shown)));
+        pass(&server, &context).await;
+        let counted = "training_operator_jobs_failed_total{framework=\"pytorch\",job_namespace=\"ns\"} 1";
+        let metrics = context.metrics.encode().unwrap();
+        assert!(metrics.contains(counted), "{metrics}");
+    }
+
+    #[tokio::test]
+    async fn the_failure_of_what_cannot_be_decoded_is_counted_once_also_when_its_answer_was_lost() {
+        for loses_answers in [false, true] {
+            let server = Server {
+                loses_answers,
+                ..Server::default()
+            };
+            let context = server.knows(&job("1", &json!({ "pytorchReplicaSpecs": 1 })));
+            assert_eq!(pass(&server, &context).await, [STATUS]);
+            for _ in 0..2 {
+                let shown = server.job.lock().unwrap().clone();
+                context.index.jobs().feed(Event::Apply(stored(&shown)));
+                assert_eq!(pass(&server, &context).await, [""; 0]);
+            }
+            let counted = "training_operator_jobs_failed_total{framework=\"pytorch\",job_namespace=\"ns\"} 1";
+            let metrics = context.metrics.encode().unwrap();
+            assert!(metrics.contains(counted), "lost: {loses_answers}, {metrics}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_status_that_is_pruned_within_is_not_written_again() {
+        let server = Server {
+            prunes: true,
+            ..Server::default()
+        };
+        let context = server.knows(&job("1", &json!({})));
+        assert_eq!(pass(&server, &context).await, [STATUS]);
+        assert_eq!(pass(&server, &context).await, ["POST pods"]);
+        assert_eq!(pass(&server, &context).await, [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_was_created_is_looked_at_again_in_time_to_read_it_if_no_watch_shows_it() {
+        let server = Server::default();
+        let context = server.knows(&job("1", &json!({})));
+        assert_eq!(pass(&server, &context).await, [STATUS]);
+        let next = reconciled(&context).await.unwrap();
+        assert!(next <= CONFIRMED_WITHIN, "{next:?}");
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_namespace_seems_to_end_is_looked_at_again_after_a_minute() {
+        let server = Server::default();
+        let context = server.knows(&job("1", &json!({})));
+        assert_eq!(pass(&server, &context).await, [STATUS]);
+        server
+            .failures
+            .lock()
+            .unwrap()
+            .push(("POST pods", 403, "NamespaceTerminating"));
+        assert_eq!(reconciled(&context).await.unwrap(), Duration::from_mins(1));
+        assert_eq!(pass(&server, &context).await, ["POST pods"]);
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_is_deleted_and_then_by_force_is_counted_once() {
+        let server = Server {
+            has_the_pods: true,
+            ..Server::default()
+        };
+        let context = server.knows(&job("1", &json!({})));
+        let object = serde_json::from_str(&job("1", &json!({})).to_string()).unwrap();
+        let job = JobRef::of(&object);
+        for (name, asked) in [("asked", true), ("taken", false)] {
+            let created = serde_json::from_value(pod(name)).unwrap();
+            context.index.created(ChildKind::Pod, created, Instant::now());
+            if asked {
+                delete_child(&context, &job, ChildKind::Pod, name, name).await.unwrap();
+            }
+            force_delete(&context, &job, name, name).await.unwrap();
+        }
+        let metrics = context.metrics.encode().unwrap();
+        assert!(metrics.contains("\ndeleted_pods_total 2\n"), "{metrics}");
     }
 
     #[tokio::test]

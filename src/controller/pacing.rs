@@ -38,19 +38,26 @@ struct Job {
     unwritten_since: Option<Instant>,
     /// Since when that is true of a condition.
     condition_since: Option<Instant>,
-    /// Why the last attempt to create something was refused, or has no answer yet.
-    refusal: Option<String>,
-    /// Whether it has no answer yet.
-    awaited: bool,
+    /// Why what was to be created last is not there.
+    refusal: Option<Refusal>,
     /// What the pods of the job have been compared with.
     compared: Option<Templates>,
-    /// A status that may have been stored.
+    /// A status that is being stored, or may have been.
     unanswered: Option<UnansweredStatus>,
     /// What has been said of an object that cannot be decoded.
     undecodable: Option<String>,
 }
 
-/// A write of the status that was not answered, with what is told and counted when it has been stored.
+/// Why something that was to be created is not there, in words for the owner of the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The API server has said so.
+    Answered(String),
+    /// It has not answered yet.
+    Awaited(String),
+}
+
+/// A write of the status without an answer, with what is told and counted when it has been stored.
 #[derive(Clone, Debug)]
 pub(super) struct UnansweredStatus {
     pub status: JobStatus,
@@ -109,16 +116,18 @@ impl Pacing {
         }
     }
 
-    /// What was missing has been created, or why it was refused or, if that is `awaited`, has no answer yet.
-    pub(super) fn attempted(&self, job: &str, refusal: Option<String>, awaited: bool) {
+    /// What was missing has been created, or why it was not.
+    pub(super) fn attempted(&self, job: &str, refusal: Option<Refusal>) {
         if let Some(job) = self.jobs().get_mut(job) {
-            (job.refusal, job.awaited) = (refusal, awaited);
+            job.refusal = refusal;
         }
     }
 
-    /// Why the last attempt was refused, if it was.
+    /// Why what was to be created last is not there.
     pub(super) fn refusal(&self, job: &str) -> Option<String> {
-        self.jobs().get(job)?.refusal.clone()
+        match self.jobs().get(job)?.refusal.clone()? {
+            Refusal::Answered(why) | Refusal::Awaited(why) => Some(why),
+        }
     }
 
     /// What the pods have been compared with.
@@ -133,10 +142,17 @@ impl Pacing {
         }
     }
 
-    /// The status may have been stored.
-    pub(super) fn unanswered(&self, job: &str, write: UnansweredStatus) {
+    /// The status is about to be stored. It may have been unless an answer is [recorded](Self::answered).
+    pub(super) fn writes_status(&self, job: &str, write: UnansweredStatus) {
         if let Some(job) = self.jobs().get_mut(job) {
             job.unanswered = Some(write);
+        }
+    }
+
+    /// The API server has said what became of the status.
+    pub(super) fn answered(&self, job: &str) {
+        if let Some(job) = self.jobs().get_mut(job) {
+            job.unanswered = None;
         }
     }
 
@@ -179,7 +195,10 @@ impl Pacing {
             let pause = FIRST_BACKOFF
                 .saturating_mul(2_u32.saturating_pow(job.failures))
                 .min(longest);
-            job.failures = job.failures.saturating_add(1);
+            // An outage of hours does not make the first refusal after it wait for longer than an outage does.
+            if pause < longest {
+                job.failures = job.failures.saturating_add(1);
+            }
             job.retry_at = Some(now + jittered(pause, JITTER));
         }
         job.retry_at
@@ -188,7 +207,10 @@ impl Pacing {
 
     /// Whether the last reconcile failed, and not because an answer is awaited.
     pub(super) fn failing(&self, job: &str) -> bool {
-        self.jobs().get(job).is_some_and(|job| job.failures > 0 && !job.awaited)
+        let awaited = |job: &Job| matches!(job.refusal, Some(Refusal::Awaited(_)));
+        self.jobs()
+            .get(job)
+            .is_some_and(|job| job.failures > 0 && !awaited(job))
     }
 
     /// A reconcile succeeded.
@@ -286,13 +308,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_refusal_after_a_long_outage_does_not_wait_for_what_the_outage_has_added_up() {
+        let (pacing, mut now) = (Pacing::default(), Instant::now());
+        pacing.begin("j");
+        for _ in 0..30 {
+            now += pacing.failed("j", true, now);
+        }
+        let pause = pacing.failed("j", false, now);
+        assert!(pause <= 2 * LONGEST_OUTAGE_BACKOFF, "{pause:?}");
+    }
+
+    #[tokio::test]
+    async fn a_job_that_waits_for_an_answer_is_not_failing() {
+        let pacing = Pacing::default();
+        pacing.begin("j");
+        for (refusal, failing) in [
+            (Some(Refusal::Awaited("no answer".into())), false),
+            (Some(Refusal::Answered("quota".into())), true),
+            (None, true),
+        ] {
+            pacing.failed("j", false, Instant::now());
+            pacing.attempted("j", refusal);
+            assert_eq!(pacing.failing("j"), failing);
+        }
+    }
+
+    #[tokio::test]
     async fn a_reconcile_that_outlives_its_job_leaves_nothing_behind() {
         let (pacing, now) = (Pacing::default(), Instant::now());
         pacing.begin("j");
         pacing.forget("j");
         pacing.status_wait("j", Urgency::Counts, now);
         pacing.failed("j", false, now);
-        pacing.attempted("j", Some("no".into()), false);
+        pacing.attempted("j", Some(Refusal::Answered("no".into())));
         assert!(pacing.jobs().is_empty());
     }
 
@@ -320,7 +368,10 @@ mod tests {
                 events,
                 counts,
             };
-            pacing.unanswered("j", write);
+            pacing.writes_status("j", write.clone());
+            pacing.answered("j");
+            assert!(!turned_out(kept.clone(), certain), "it was answered");
+            pacing.writes_status("j", write);
             assert_eq!(turned_out(kept.clone(), certain), told, "{kept:?}, certain: {certain}");
             assert_eq!(turned_out(Some(status(1)), true), later, "{kept:?}, certain: {certain}");
         }

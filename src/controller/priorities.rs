@@ -11,13 +11,14 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use tracing::warn;
 
+use crate::cache::watch::WatchBackoff;
 use crate::controller::queue::JobQueue;
 use crate::platform::logs::with_causes;
 
 /// Watches them for ever. Without the right to, as in an operator of one namespace, pods have no priorities.
 pub(super) async fn watch(client: Client, queue: Arc<JobQueue>) {
-    let events = watcher(Api::<PriorityClass>::all(client), watcher::Config::default()).default_backoff();
-    let mut events = pin!(events);
+    let events = watcher(Api::<PriorityClass>::all(client), watcher::Config::default());
+    let mut events = pin!(events.backoff(WatchBackoff::default()));
     let mut classes = BTreeMap::new();
     let (mut known, mut told) = (false, false);
     while let Some(event) = events.next().await {

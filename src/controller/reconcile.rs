@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::api::JobStep;
-use crate::cache::{CONFIRMED_WITHIN, Snapshot, StoredJob, Undecodable};
+use crate::cache::{CONFIRMED_WITHIN, NamespacedName, Snapshot, StoredJob, Undecodable};
 use crate::controller::act::act;
 use crate::controller::applied::Applied;
 use crate::controller::context::Context;
@@ -20,7 +21,7 @@ use crate::controller::job_ref::JobRef;
 use crate::controller::observe::{read, read_ended, read_overdue};
 use crate::controller::pacing::{Templates, UnansweredStatus};
 use crate::controller::store_status::store_status;
-use crate::controller::tell::{count_transition, of_departures, publish, tell, tell_late};
+use crate::controller::tell::{of_departures, publish, tell, tell_late};
 use crate::defects::{self, Defect, back};
 use crate::planner::{self, Count, Plan, StatusWrite, Urgency, World};
 use crate::platform::clock;
@@ -35,6 +36,9 @@ const RESYNC_JITTER: f64 = 0.3;
 const TRIES: u32 = 3;
 /// When to look again after a conflict, should the change that caused it not come by the watch before.
 const AFTER_CONFLICT: Duration = Duration::from_secs(1);
+/// When to look again at a job whose namespace is being deleted. Its end needs nothing of us, but of several API servers
+/// one may not have heard yet that there is another namespace of that name.
+const END_OF_NAMESPACE: Duration = Duration::from_mins(1);
 
 /// How long the status waits for the changes of the same plan.
 const STATUS_WAITS: Duration = Duration::from_secs(1);
@@ -57,7 +61,7 @@ pub(super) async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> 
             let pause = match error {
                 // It may take as long as its grace period, or forever; its deletion may be watched, and may not be.
                 Error::NameTaken { .. } => context.pacing.failed(stored.uid(), false, Instant::now()),
-                _ if error.is_end_of_namespace() => RESYNC,
+                _ if error.is_end_of_namespace() => END_OF_NAMESPACE,
                 _ => AFTER_CONFLICT,
             };
             Ok(retry_by.map_or(pause, |retry_by| retry_by.min(pause)))
@@ -136,7 +140,7 @@ async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot
     }
     let planned = Instant::now();
     let reference = job.object.object_ref(&());
-    tell_late(context, job, &reference);
+    tell_late(context, &job.key(), job.uid, job.object.status.as_ref(), &reference);
     let (applied, wait) = carry_out(context, job, plan).await;
     // Also after a failure: what a creation makes that was given up, and comes late, is older than this plan.
     let carried_out = applied.error.is_none() && !applied.interrupted;
@@ -153,13 +157,14 @@ async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot
         retry_by: timer.into_iter().chain(waiting).min(),
     };
     let (wait, refused) = wait.map_or_else(|error| (None, Some(error)), |wait| (wait, None));
+    let unconfirmed = owned.unconfirmed || applied.changed();
     if let Some(error) = Error::most_severe(applied.error.into_iter().chain(refused)) {
         return Err(failed(error));
     }
     if applied.interrupted || applied.gone {
         return Ok(Duration::ZERO);
     }
-    Ok(next(timer, owned, wait))
+    Ok(next(timer, unconfirmed, wait))
 }
 
 /// Makes the changes and stores the status, also when a change failed: the status says what was observed, so the user
@@ -211,30 +216,37 @@ async fn store_status_when_due(context: &Context, job: &JobRef<'_>, plan: &Plan)
         return Ok(Some(wait));
     }
     let reference = job.object.object_ref(&());
-    match store_status(context, &job.object.metadata, status.clone()).await {
-        Ok(()) => {}
-        // An object that breaks the rules of the CRD may not even take a status: its owner learns of it by the event.
-        Err(invalid) if invalid.is_invalid() => {
-            publish(context, &reference, plan.events.clone());
-            return Err(invalid);
-        }
-        Err(error) => {
-            if error.may_be_done() {
-                let (status, events, counts) = (status.clone(), plan.events.clone(), plan.counts.clone());
-                let write = UnansweredStatus { status, events, counts };
-                context.pacing.unanswered(job.uid, write);
-            }
-            return Err(error);
-        }
+    let write = UnansweredStatus {
+        status: status.clone(),
+        events: plan.events.clone(),
+        counts: plan.counts.clone(),
+    };
+    let result = store(context, &job.object.metadata, write).await;
+    // An object that breaks the rules of the CRD may not even take a status: its owner learns of it by the event.
+    if result.as_ref().is_err_and(Error::is_invalid) {
+        publish(context, &reference, plan.events.clone());
     }
+    result?;
     context.pacing.status_settled(job.uid);
-    tell(context, job, &reference, &plan.counts, plan.events.clone());
+    tell(context, job.namespace, &reference, &plan.counts, plan.events.clone());
     Ok(Some(Duration::ZERO))
 }
 
+/// Stores a status. Should the pass end before the API server has answered, what comes with it is told when the watch
+/// shows it.
+async fn store(context: &Context, job: &ObjectMeta, write: UnansweredStatus) -> Result<(), Error> {
+    let (uid, status) = (job.uid.as_deref().unwrap_or_default(), write.status.clone());
+    context.pacing.writes_status(uid, write);
+    let result = store_status(context, job, status).await;
+    if !result.as_ref().is_err_and(Error::may_be_done) {
+        context.pacing.answered(uid);
+    }
+    result
+}
+
 /// The nearest of what the plan, the waiting status and the watches call for.
-fn next(timer: Option<Duration>, owned: &Snapshot, status: Option<Duration>) -> Duration {
-    let unconfirmed = owned.unconfirmed.then_some(CONFIRMED_WITHIN);
+fn next(timer: Option<Duration>, unconfirmed: bool, status: Option<Duration>) -> Duration {
+    let unconfirmed = unconfirmed.then_some(CONFIRMED_WITHIN);
     let resync = clock::jittered(RESYNC, RESYNC_JITTER);
     let timer = timer.filter(|_| !back(Defect::NoTimer));
     [timer, status, unconfirmed]
@@ -249,17 +261,27 @@ async fn report_undecodable(
     object: &Undecodable,
     regarding: ObjectReference,
 ) -> Result<Duration, ReconcileError> {
-    let name = object.metadata.name.as_deref().unwrap_or_default();
-    let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    if let Some((status, event)) = planner::undecodable(name, object.status.as_ref(), &object.cause, clock::now()) {
+    let (name, uid) = (
+        object.metadata.name.as_deref(),
+        object.metadata.uid.as_deref().unwrap_or_default(),
+    );
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let (name, kept) = (name.unwrap_or_default(), object.status.as_ref());
+    tell_late(context, &NamespacedName::new(namespace, name), uid, kept, &regarding);
+    if let Some((status, event)) = planner::undecodable(name, kept, &object.cause, clock::now()) {
         // First the event: of an object so broken the API server may refuse to store even a status.
         if context.pacing.is_news(uid, &object.cause) {
             publish(context, &regarding, vec![event]);
         }
         if let Some(status) = status {
-            store_status(context, &object.metadata, status).await?;
-            let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-            count_transition(context, namespace, Count::Job(JobStep::Failed));
+            let (events, counts) = (Vec::new(), vec![Count::Job(JobStep::Failed)]);
+            let write = UnansweredStatus {
+                status,
+                events,
+                counts: counts.clone(),
+            };
+            store(context, &object.metadata, write).await?;
+            tell(context, namespace, &regarding, &counts, Vec::new());
         }
     }
     Ok(clock::jittered(RESYNC, RESYNC_JITTER))

@@ -36,20 +36,20 @@ pub(super) async fn store_status(context: &Context, metadata: &ObjectMeta, statu
     let doubt = jobs.doubt(&key);
     match context.client.request::<StoredJob>(request).await {
         Ok(stored) => {
-            jobs.answered(with_pruned(context, stored, status));
+            jobs.answered(with_pruned(context, stored, status), doubt);
             Ok(())
         }
         // A list that was made in between may have ended the doubt: it is raised again.
         Err(kube::Error::Api(answer)) if answer.is_conflict() || answer.is_not_found() => {
             if back(Defect::RefutedJob) {
-                jobs.trust(&key, &doubt);
+                jobs.trust(&key, doubt);
             } else {
                 jobs.doubt(&key);
             }
             Err(Error::Conflict { namespace, name })
         }
         Err(source) if is_answer(&source) => {
-            jobs.trust(&key, &doubt);
+            jobs.trust(&key, doubt);
             Err(failed(source))
         }
         Err(source) => {
@@ -71,12 +71,15 @@ fn request(url: String, version: Option<&str>, status: &JobStatus) -> Result<htt
         .map_err(kube::Error::HttpError)
 }
 
-/// The job with the status that was sent, where the definition in the cluster has pruned fields of it. What comes back
-/// without them must not look as if it were yet to be written.
+/// The job with the status that was sent, also where the definition in the cluster has pruned fields of it, at the top or
+/// within. What comes back without them must not look as if it were yet to be written.
 fn with_pruned(context: &Context, stored: StoredJob, sent: JobStatus) -> StoredJob {
     let StoredJob::Decoded(mut job) = stored else {
         return stored;
     };
+    if job.status.as_ref() == Some(&sent) {
+        return StoredJob::Decoded(job);
+    }
     let fields = pruned(&sent, job.status.as_ref());
     if !fields.is_empty() {
         for field in &fields {
@@ -96,16 +99,13 @@ fn with_pruned(context: &Context, stored: StoredJob, sent: JobStatus) -> StoredJ
             };
             context.publish(&job.object_ref(&()), event);
         }
-        Arc::make_mut(&mut job).status = Some(sent);
     }
+    Arc::make_mut(&mut job).status = Some(sent);
     StoredJob::Decoded(job)
 }
 
 /// Fields of a status that are not in what was stored of it.
 fn pruned(sent: &JobStatus, stored: Option<&JobStatus>) -> Vec<String> {
-    if stored == Some(sent) {
-        return Vec::new();
-    }
     let fields = |status: Option<&JobStatus>| match serde_json::to_value(status) {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),

@@ -2,30 +2,37 @@
 
 use k8s_openapi::api::core::v1::ObjectReference;
 
-use crate::cache::Snapshot;
+use crate::api::JobStatus;
+use crate::cache::{NamespacedName, Snapshot};
 use crate::controller::context::Context;
 use crate::controller::events;
 use crate::controller::job_ref::JobRef;
 use crate::planner::{self, Count, Event};
 
-/// Tells and counts what comes with a status whose write was not answered, now that it turns out to be stored.
-pub(super) fn tell_late(context: &Context, job: &JobRef<'_>, reference: &ObjectReference) {
-    let certain = context.index.jobs().is_certain(&job.key());
-    if let Some(write) = context.pacing.turned_out(job.uid, job.object.status.as_ref(), certain) {
-        tell(context, job, reference, &write.counts, write.events);
+/// Tells and counts what comes with a status whose write was not answered, now that `kept` shows whether it is stored.
+pub(super) fn tell_late(
+    context: &Context,
+    job: &NamespacedName,
+    uid: &str,
+    kept: Option<&JobStatus>,
+    reference: &ObjectReference,
+) {
+    let certain = context.index.jobs().is_certain(job);
+    if let Some(write) = context.pacing.turned_out(uid, kept, certain) {
+        tell(context, &job.namespace, reference, &write.counts, write.events);
     }
 }
 
 /// Says what happened, once the status that shows it is stored.
 pub(super) fn tell(
     context: &Context,
-    job: &JobRef<'_>,
+    namespace: &str,
     reference: &ObjectReference,
     counts: &[Count],
     events: Vec<Event>,
 ) {
     for count in counts {
-        count_transition(context, job.namespace, *count);
+        count_transition(context, namespace, *count);
     }
     publish(context, reference, events);
 }
@@ -49,7 +56,7 @@ pub(super) fn publish(context: &Context, regarding: &ObjectReference, events: Ve
 }
 
 /// Counts what a status shows.
-pub(super) fn count_transition(context: &Context, namespace: &str, count: Count) {
+fn count_transition(context: &Context, namespace: &str, count: Count) {
     match count {
         Count::Job(step) => context.metrics.job(step, namespace),
         Count::Ran(after) => context.metrics.job_ran(after),
