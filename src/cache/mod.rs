@@ -27,4 +27,4 @@ pub(crate) use index::{Index, Snapshot};
 pub(crate) use jobs::Jobs;
 pub(crate) use key::{JobId, NamespacedName};
 pub(crate) use stored_job::{StoredJob, Undecodable};
-pub(crate) use view::ObjectView;
+pub(crate) use view::{ObjectView, job_of};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Resource;
 use kube::core::DynamicResourceScope;
@@ -281,17 +281,23 @@ impl ObjectView {
     }
 }
 
-fn observed<T>(metadata: ObjectMeta, fact: T) -> Observed<T> {
-    let owner = metadata.owner_references.into_iter().flatten().find(|owner| {
+/// The job that controls the object.
+#[must_use]
+pub(crate) fn job_of(object: &ObjectMeta) -> Option<&OwnerReference> {
+    object.owner_references.iter().flatten().find(|owner| {
         owner.controller == Some(true) && owner.kind == names::KIND && owner.api_version == names::API_VERSION
+    })
+}
+
+fn observed<T>(metadata: ObjectMeta, fact: T) -> Observed<T> {
+    let owner = job_of(&metadata).map(|owner| Owner {
+        uid: owner.uid.clone(),
+        job: owner.name.clone(),
     });
     Observed {
         namespace: metadata.namespace.unwrap_or_default(),
         version: metadata.resource_version.and_then(|version| version.parse().ok()),
-        owner: owner.map(|owner| Owner {
-            uid: owner.uid,
-            job: owner.name,
-        }),
+        owner,
         fact,
     }
 }

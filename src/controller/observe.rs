@@ -133,15 +133,22 @@ mod tests {
     /// Verb and path of a request, and code and reason of the answer.
     type Failure = (&'static str, u16, &'static str);
 
+    /// What becomes of an answer.
+    #[derive(Clone, Copy, Debug, Default, PartialEq)]
+    enum Fate {
+        #[default]
+        Arrives,
+        IsLost,
+        NeverComes,
+    }
+
     /// An API server with one job at most.
     #[derive(Clone, Default)]
     struct Server {
         /// Null when it does not exist.
         job: Arc<Mutex<Value>>,
-        /// Whether a status is stored and the answer is lost.
-        loses_answers: bool,
-        /// Whether nothing is ever answered to a status that is stored.
-        is_silent: bool,
+        /// What becomes of the answer to a status that is stored.
+        answer: Fate,
         /// Whether fields within a status are pruned.
         prunes: bool,
         /// Whether the pods that are asked for exist, of this job, and the watch has not shown them.
@@ -195,7 +202,7 @@ mod tests {
                     }
                     let version: u64 = job["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
                     job["metadata"]["resourceVersion"] = json!((version + 10).max(20).to_string());
-                    if self.loses_answers {
+                    if self.answer == Fate::IsLost {
                         return failure(504, "Timeout");
                     }
                     (StatusCode::OK, job.clone())
@@ -231,7 +238,7 @@ mod tests {
                     let body = body.collect_bytes().await.unwrap();
                     let writes_status = parts.method == Method::PATCH && parts.uri.path().ends_with("/status");
                     let (code, answer) = server.answer(&Request::from_parts(parts, Body::empty()), &body);
-                    if server.is_silent && writes_status {
+                    if server.answer == Fate::NeverComes && writes_status {
                         std::future::pending::<()>().await;
                     }
                     let response = Response::builder()
@@ -362,7 +369,7 @@ mod tests {
     /// The same after the write of its outcome has been carried out and not answered.
     async fn failed_without_answer() -> (Server, Arc<Context>) {
         let server = Server {
-            loses_answers: true,
+            answer: Fate::IsLost,
             ..Server::default()
         };
         let context = server.knows(&late());
@@ -389,7 +396,7 @@ mod tests {
     #[tokio::test]
     async fn a_status_without_answer_is_not_laid_over_an_older_spec() {
         let server = Server {
-            loses_answers: true,
+            answer: Fate::IsLost,
             ..Server::default()
         };
         let context = server.knows(&job("1", &json!({})));
@@ -424,7 +431,7 @@ mod tests {
         // What refuses the pods is told with the next status, after its burst.
         for _ in 0..2 {
             assert_eq!(pass(&server, &context).await, ["POST pods"]);
-            tokio::time::advance(std::time::Duration::from_secs(1)).await;
+            tokio::time::advance(Duration::from_secs(1)).await;
         }
         let before = server.job.lock().unwrap().clone();
         let mut edited = job("21", &suspended());
@@ -508,7 +515,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_status_whose_pass_ended_before_the_answer_is_told_and_counted_when_the_watch_shows_it() {
         let server = Server {
-            is_silent: true,
+            answer: Fate::NeverComes,
             ..Server::default()
         };
         let context = server.knows(&late());
@@ -524,9 +531,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_failure_of_what_cannot_be_decoded_is_counted_once_also_when_its_answer_was_lost() {
-        for loses_answers in [false, true] {
+        for answer in [Fate::Arrives, Fate::IsLost] {
             let server = Server {
-                loses_answers,
+                answer,
                 ..Server::default()
             };
             let context = server.knows(&job("1", &json!({ "pytorchReplicaSpecs": 1 })));
@@ -538,7 +545,7 @@ mod tests {
             }
             let counted = "training_operator_jobs_failed_total{framework=\"pytorch\",job_namespace=\"ns\"} 1";
             let metrics = context.metrics.encode().unwrap();
-            assert!(metrics.contains(counted), "lost: {loses_answers}, {metrics}");
+            assert!(metrics.contains(counted), "{answer:?}, {metrics}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Map, Value, json};
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::api::{ChildKind, ChildRef, Replica, names};
-use crate::cache::{Jobs, NamespacedName, ObjectView};
+use crate::cache::{Jobs, NamespacedName, ObjectView, job_of};
 use crate::controller::context::Context;
 use crate::controller::options::Options;
 use crate::planner::{child_labels, finished};
@@ -124,13 +124,6 @@ fn labels(kind: ChildKind, object: &ObjectMeta, jobs: &Jobs) -> Option<Map<Strin
 /// Whether the same request would be answered in the same way.
 fn is_final(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code < 500 && status.code != 429)
-}
-
-/// The job that controls the object.
-fn job_of(object: &ObjectMeta) -> Option<&OwnerReference> {
-    object.owner_references.iter().flatten().find(|owner| {
-        owner.controller == Some(true) && owner.kind == names::KIND && owner.api_version == names::API_VERSION
-    })
 }
 
 #[cfg(test)]

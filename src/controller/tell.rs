@@ -67,6 +67,6 @@ fn count_transition(context: &Context, namespace: &str, count: Count) {
             gpu_seconds,
         } => context.metrics.job_spent(on.as_str(), seconds, gpu_seconds),
         Count::Lost { seconds, gpu_seconds } => context.metrics.job_lost(seconds, gpu_seconds),
-        Count::PodsFailed(pods) => (0..pods).for_each(|_| context.metrics.pod_failed()),
+        Count::PodsFailed(pods) => context.metrics.pods_failed(pods),
     }
 }

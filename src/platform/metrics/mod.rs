@@ -149,8 +149,8 @@ impl Metrics {
     }
 
     /// `failed_pods_total`: pods that failed, each counted once. Kubeflow counts one on every pass that sees it.
-    pub fn pod_failed(&self) {
-        self.0.kubeflow.pods_failed.inc();
+    pub fn pods_failed(&self, pods: usize) {
+        self.0.kubeflow.pods_failed.inc_by(pods as u64);
     }
 
     /// `succeeded_service_creation_total`.
@@ -337,7 +337,7 @@ mod tests {
         ] {
             assert_eq!(line(&metrics, expected).as_deref(), Some(expected));
         }
-        metrics.pod_failed();
+        metrics.pods_failed(1);
         metrics.service_creation_failed();
         assert!(line(&metrics, "failed_pods_total 1").is_some());
         assert!(line(&metrics, "failed_service_creation_total 1").is_some());
