@@ -16,8 +16,9 @@ use crate::platform::events::EventSink;
 use crate::platform::health::Health;
 use crate::platform::metrics::{Metrics, Workqueue};
 
-/// Requests at once, over all jobs, that a pass waits for. kube opens a connection for each; those that are given up
-/// keep theirs until they are answered, for 35 s at most.
+/// Creations at once, over all jobs, that a pass waits for, and as many other requests: an admission webhook that hangs
+/// holds creations up, and neither a status nor a deletion is to wait behind them. kube opens a connection for each;
+/// those that are given up keep theirs until they are answered, for 35 s at most.
 ///
 /// As many as one namespace has beside others keep an API server with two processors busy. More of them would be
 /// answered no sooner there, and what others ask for would wait behind them.
@@ -38,6 +39,7 @@ pub(crate) struct Context {
     pub metrics: Metrics,
     pub workqueue: Workqueue<NamespacedName>,
     events: EventSink,
+    creations: Arc<Permits>,
     requests: Arc<Permits>,
     pub health: Health,
     /// Set once it has been said that the definition prunes fields of the status.
@@ -65,11 +67,17 @@ impl Context {
             health,
             pruned: OnceLock::new(),
             events,
+            creations: Permits::new(requests),
             requests: Permits::new(requests),
         }
     }
 
-    /// Waits for one of the [`REQUESTS`], in turn with the other namespaces.
+    /// Waits until one more object may be created, in turn with the other namespaces.
+    pub(super) async fn creation_permit(&self, namespace: &str) -> Option<Permit> {
+        self.creations.acquire(namespace).await
+    }
+
+    /// Waits until one more of the other [`REQUESTS`] may be made, in turn with the other namespaces.
     pub(super) async fn permit(&self, namespace: &str) -> Option<Permit> {
         self.requests.acquire(namespace).await
     }

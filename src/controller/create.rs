@@ -106,7 +106,7 @@ async fn create_child(
 async fn post(context: &Context, job: &JobRef<'_>, builder: &Builder<'_>, child: ChildRef) -> Result<bool, Error> {
     let failed = |source| job.not_created(child, Box::new(source));
     // Before the object is built: a thousand that wait for their turn would take the memory of a thousand.
-    let _permit = context.permit(job.namespace).await;
+    let _permit = context.creation_permit(job.namespace).await;
     let Some(body) = builder.build(child).map(|object| serde_json::to_vec(&object)) else {
         return Ok(false);
     };

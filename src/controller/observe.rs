@@ -110,6 +110,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
+    use futures::FutureExt;
     use http::{Method, Request, Response, StatusCode};
     use kube::client::Body;
     use serde_json::{Value, json};
@@ -547,6 +548,17 @@ mod tests {
             let metrics = context.metrics.encode().unwrap();
             assert!(metrics.contains(counted), "{answer:?}, {metrics}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_status_does_not_wait_behind_creations_that_are_held_up() {
+        let server = Server::default();
+        let context = server.knows(&job("1", &json!({})));
+        let mut held = Vec::new();
+        while let Some(permit) = context.creation_permit("ns").now_or_never() {
+            held.push(permit);
+        }
+        assert_eq!(pass(&server, &context).await, [STATUS]);
     }
 
     #[tokio::test]
