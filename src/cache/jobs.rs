@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kube::Resource;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
@@ -180,6 +181,14 @@ impl Jobs {
         !self.state().doubted.contains_key(key)
     }
 
+    /// Whether a job of this resourceVersion is kept, and there is no reason to believe that something else is stored.
+    #[must_use]
+    pub(crate) fn is_certain_at(&self, key: &NamespacedName, version: Option<&str>) -> bool {
+        let kept = self.get(key);
+        let is_kept = kept.is_some_and(|kept| kept.meta().resource_version.as_deref() == version);
+        is_kept && self.is_certain(key)
+    }
+
     /// This replica leads since the API server had this resourceVersion. How late the watch is, nobody knows.
     pub(crate) fn led_from(&self, version: u64) {
         let mut state = self.state();
@@ -238,7 +247,7 @@ impl Jobs {
         }
         if listed && state.lists.ends_doubt(&key) {
             state.doubted.remove(&key);
-        } else if !listed && is_newer(Some(state.led_from), job.version()) {
+        } else if is_newer(Some(state.led_from), job.version()) {
             state.doubt(key.clone());
         }
         let replaced = old.filter(|old| old.uid() != job.uid());
@@ -409,6 +418,33 @@ mod tests {
         assert!(!jobs.is_certain(&key()));
         jobs.answered(job("u", 6), jobs.last_doubt());
         assert!(jobs.is_certain(&key()));
+    }
+
+    #[test]
+    fn what_a_list_from_before_this_replica_led_shows_first_when_it_leads_is_doubted() {
+        let jobs = Jobs::default();
+        jobs.feed(Event::Init);
+        jobs.led_from(8);
+        jobs.feed(Event::InitApply(job("u", 5)));
+        jobs.feed(Event::InitDone);
+        assert!(!jobs.is_certain(&key()), "whoever led before may have written it since");
+        jobs.feed(Event::Init);
+        jobs.feed(Event::InitApply(job("u", 5)));
+        assert!(jobs.is_certain(&key()));
+    }
+
+    #[test]
+    fn no_job_is_certain_at_a_version_that_is_not_kept() {
+        let jobs = Jobs::default();
+        let certain = |version| jobs.is_certain_at(&key(), Some(version));
+        jobs.feed(Event::Apply(job("u", 5)));
+        assert!(certain("5"));
+        jobs.doubt(&key());
+        assert!(!certain("5"));
+        jobs.answered(job("u", 6), jobs.last_doubt());
+        assert!(certain("6") && !certain("5"));
+        jobs.feed(Event::Delete(job("u", 7)));
+        assert!(!certain("6"), "it is gone");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::api::JobStep;
-use crate::cache::{CONFIRMED_WITHIN, NamespacedName, Snapshot, StoredJob, Undecodable};
+use crate::cache::{CONFIRMED_WITHIN, Snapshot, StoredJob, Undecodable};
 use crate::controller::act::act;
 use crate::controller::applied::Applied;
 use crate::controller::context::Context;
@@ -102,7 +102,9 @@ async fn one_pass(context: &Context, stored: &Arc<StoredJob>) -> Result<Duration
     if !plan.is_idle() && !back(Defect::StaleStandby) && read_ended(context, &job).await? {
         (plan, owned) = self::plan(context, &job);
     }
-    if plan.is_idle() || context.index.jobs().is_certain(&job.key()) {
+    // What was read may have taken its time, and the watch have shown another version since, or that it is gone.
+    let version = job.object.metadata.resource_version.as_deref();
+    if plan.is_idle() || context.index.jobs().is_certain_at(&job.key(), version) {
         return pass(context, &job, &plan, &owned).await;
     }
     match read(context, &job).await?.as_ref() {
@@ -140,7 +142,7 @@ async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot
     }
     let planned = Instant::now();
     let reference = job.object.object_ref(&());
-    tell_late(context, &job.key(), job.uid, job.object.status.as_ref(), &reference);
+    tell_late(context, &job.object.metadata, job.object.status.as_ref(), &reference);
     let (applied, wait) = carry_out(context, job, plan).await;
     // Also after a failure: what a creation makes that was given up, and comes late, is older than this plan.
     let carried_out = applied.error.is_none() && !applied.interrupted;
@@ -261,13 +263,10 @@ async fn report_undecodable(
     object: &Undecodable,
     regarding: ObjectReference,
 ) -> Result<Duration, ReconcileError> {
-    let (name, uid) = (
-        object.metadata.name.as_deref(),
-        object.metadata.uid.as_deref().unwrap_or_default(),
-    );
-    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    let (name, kept) = (name.unwrap_or_default(), object.status.as_ref());
-    tell_late(context, &NamespacedName::new(namespace, name), uid, kept, &regarding);
+    let (metadata, kept) = (&object.metadata, object.status.as_ref());
+    let [namespace, name, uid] =
+        [&metadata.namespace, &metadata.name, &metadata.uid].map(|text| text.as_deref().unwrap_or_default());
+    tell_late(context, metadata, kept, &regarding);
     if let Some((status, event)) = planner::undecodable(name, kept, &object.cause, clock::now()) {
         // First the event: of an object so broken the API server may refuse to store even a status.
         if context.pacing.is_news(uid, &object.cause) {
@@ -280,7 +279,7 @@ async fn report_undecodable(
                 events,
                 counts: counts.clone(),
             };
-            store(context, &object.metadata, write).await?;
+            store(context, metadata, write).await?;
             tell(context, namespace, &regarding, &counts, Vec::new());
         }
     }

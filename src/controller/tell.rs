@@ -1,6 +1,7 @@
 //! Tells what happened: events and counters.
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::JobStatus;
 use crate::cache::{NamespacedName, Snapshot};
@@ -10,16 +11,15 @@ use crate::controller::job_ref::JobRef;
 use crate::planner::{self, Count, Event};
 
 /// Tells and counts what comes with a status whose write was not answered, now that `kept` shows whether it is stored.
-pub(super) fn tell_late(
-    context: &Context,
-    job: &NamespacedName,
-    uid: &str,
-    kept: Option<&JobStatus>,
-    reference: &ObjectReference,
-) {
-    let certain = context.index.jobs().is_certain(job);
+pub(super) fn tell_late(context: &Context, job: &ObjectMeta, kept: Option<&JobStatus>, reference: &ObjectReference) {
+    let [namespace, name, uid] = [&job.namespace, &job.name, &job.uid].map(|text| text.as_deref().unwrap_or_default());
+    let key = NamespacedName::new(namespace, name);
+    let certain = context
+        .index
+        .jobs()
+        .is_certain_at(&key, job.resource_version.as_deref());
     if let Some(write) = context.pacing.turned_out(uid, kept, certain) {
-        tell(context, &job.namespace, reference, &write.counts, write.events);
+        tell(context, namespace, reference, &write.counts, write.events);
     }
 }
 

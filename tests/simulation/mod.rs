@@ -192,6 +192,40 @@ fn a_job_that_goes_while_its_status_is_written_again_is_left_alone() {
     }
 }
 
+/// The watch shows that the job goes while the operator reads a service of it, after which it plans.
+#[test]
+fn a_job_that_goes_while_what_it_owns_is_read_is_left_alone() {
+    let steps = [
+        (500, Step::Slow(2_352, 40_000)),
+        (822, Step::Suspend(true)),
+        (5_358, Step::Freeze(0, 31_890)),
+        (26_949, Step::Delete(Some("Foreground"))),
+    ];
+    for seed in 0..10 {
+        let schedule = scheduled(seed, 60, None, &steps);
+        assert_eq!(run(&schedule, false, false).broken, None, "seed {seed}");
+    }
+}
+
+/// After a restore the list of the standby takes half a minute. Meanwhile it begins to lead, and the job that the list
+/// then shows was suspended since by the replica that led before.
+#[test]
+fn a_job_that_a_list_from_before_the_take_over_shows_is_read_before_anything_is_created_for_it() {
+    let steps = [
+        (1_087, Step::Delete(None)),
+        (1_976, Step::Restore(3)),
+        (3_000, Step::WatchLate(1, "pytorchjobs", 25_000, 10_000)),
+        (5_101, Step::Suspend(true)),
+        (5_487, Step::Crash(0, 20_000)),
+    ];
+    for seed in 0..60 {
+        let mut schedule = scheduled(seed, 3, None, &steps);
+        schedule.replicas = 2;
+        schedule.shapes[0].clean_pod_policy = Some("Running");
+        assert_eq!(run(&schedule, false, false).broken, None, "seed {seed}");
+    }
+}
+
 /// The replica that takes over knows a pod whose name another one has by now, and the watch that would say so hangs.
 #[test]
 fn a_pod_whose_name_another_one_has_is_not_asked_over_and_over_to_start_again() {
