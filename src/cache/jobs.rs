@@ -6,7 +6,7 @@
 //! answer of the API server to a request about it that was made since ends the doubt. The watch does not: what it shows
 //! may be older than the cause of the doubt, and so may a list that had begun before it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::Resource;
@@ -15,11 +15,9 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::ConditionType;
 use crate::cache::key::{NamespacedName, is_newer};
 use crate::cache::listing::Lists;
 use crate::cache::stored_job::StoredJob;
-use crate::planner::{managed_elsewhere, state};
 
 /// All jobs.
 #[derive(Debug)]
@@ -217,22 +215,6 @@ impl Jobs {
         keys
     }
 
-    /// How many jobs are in each state. One that nobody has looked at counts as `None`. One that another controller
-    /// runs counts once that one has written a state, and not before: nobody here will look at it.
-    pub(crate) fn by_state(&self) -> BTreeMap<&'static str, usize> {
-        const NONE: &str = "None";
-        let states = ConditionType::ALL.map(ConditionType::as_str).into_iter();
-        let mut jobs: BTreeMap<_, _> = states.chain([NONE]).map(|state| (state, 0)).collect();
-        for job in self.store.state() {
-            let state = job.status().and_then(state).map(ConditionType::as_str);
-            let none = || (!is_managed_elsewhere(&job)).then_some(NONE);
-            if let Some(state) = state.or_else(none) {
-                *jobs.entry(state).or_default() += 1;
-            }
-        }
-        jobs
-    }
-
     fn seen(&self, state: &mut State, job: StoredJob) -> Changed {
         let key = job.key();
         let listed = state.lists.shows(&key);
@@ -303,10 +285,6 @@ impl State {
         self.doubted.remove(key);
         self.writer.apply_watcher_event(&Event::Delete(job));
     }
-}
-
-fn is_managed_elsewhere(job: &StoredJob) -> bool {
-    matches!(job, StoredJob::Decoded(job) if managed_elsewhere(job))
 }
 
 /// The name by which the store knows a job.

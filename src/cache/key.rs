@@ -1,5 +1,8 @@
 //! What jobs and objects are known by.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use crate::api::names;
 use crate::defects::{Defect, back};
 
 /// An object of a kind, by its name: what the queue knows a job by.
@@ -47,4 +50,12 @@ impl JobId {
 /// Whether what we have is newer than what comes. Without numbers, the latest to arrive wins.
 pub(super) fn is_newer(have: Option<u64>, comes: Option<u64>) -> bool {
     have.zip(comes).is_some_and(|(have, comes)| have > comes)
+}
+
+/// The job that controls the object.
+#[must_use]
+pub(crate) fn job_of(object: &ObjectMeta) -> Option<&OwnerReference> {
+    object.owner_references.iter().flatten().find(|owner| {
+        owner.controller == Some(true) && owner.kind == names::KIND && owner.api_version == names::API_VERSION
+    })
 }

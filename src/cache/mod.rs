@@ -6,6 +6,7 @@
 //! hundred times the time.
 
 mod by_owner;
+mod by_state;
 mod children;
 mod departures;
 mod failure;
@@ -25,6 +26,6 @@ pub(crate) mod watch;
 pub(crate) use children::CONFIRMED_WITHIN;
 pub(crate) use index::{Index, Snapshot};
 pub(crate) use jobs::Jobs;
-pub(crate) use key::{JobId, NamespacedName};
+pub(crate) use key::{JobId, NamespacedName, job_of};
 pub(crate) use stored_job::{StoredJob, Undecodable};
-pub(crate) use view::{ObjectView, job_of};
+pub(crate) use view::ObjectView;

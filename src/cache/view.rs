@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Resource;
 use kube::core::DynamicResourceScope;
 use serde::Deserialize;
 
 use crate::api::{ChildKind, names};
+use crate::cache::key::job_of;
 use crate::cache::observed::{Observed, Owner};
 use crate::cache::parts::{self, ConditionView, SpecView, StatusView, TerminatedView};
 use crate::cache::{failure, in_place, metadata, trouble};
@@ -279,14 +280,6 @@ impl ObjectView {
             _ => Phase::Pending,
         }
     }
-}
-
-/// The job that controls the object.
-#[must_use]
-pub(crate) fn job_of(object: &ObjectMeta) -> Option<&OwnerReference> {
-    object.owner_references.iter().flatten().find(|owner| {
-        owner.controller == Some(true) && owner.kind == names::KIND && owner.api_version == names::API_VERSION
-    })
 }
 
 fn observed<T>(metadata: ObjectMeta, fact: T) -> Observed<T> {

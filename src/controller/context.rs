@@ -16,21 +16,16 @@ use crate::platform::events::EventSink;
 use crate::platform::health::Health;
 use crate::platform::metrics::{Metrics, Workqueue};
 
-/// Creations at once, over all jobs, that a pass waits for. kube opens a connection for each; those that are given up keep
-/// theirs until they are answered, for 35 s at most.
+/// Creations at once, over all jobs, that a pass waits for, and as many other requests: an admission webhook that hangs
+/// holds creations up, and neither a status nor a deletion is to wait behind them. kube opens a connection for each;
+/// those that are given up keep theirs until they are answered, for 35 s at most.
 ///
 /// As many as one namespace has beside others keep an API server with two processors busy. More of them would be
 /// answered no sooner there, and what others ask for would wait behind them.
-const CREATIONS: Limits = Limits {
+const REQUESTS: Limits = Limits {
     most: 64,
     alone: 56,
     beside_others: 8,
-};
-/// The same of all other requests: an admission webhook that hangs holds creations up, and neither a status nor a
-/// deletion is to wait behind them.
-const REQUESTS: Limits = Limits {
-    beside_others: 4,
-    ..CREATIONS
 };
 /// Action of every event: what the controller was doing.
 const EVENT_ACTION: &str = "Reconcile";
@@ -61,7 +56,7 @@ impl Context {
         health: Health,
         limit: Option<RateLimit>,
     ) -> Self {
-        let [creations, requests] = [CREATIONS, REQUESTS].map(|limits| limit.map_or(limits, requests_within));
+        let requests = limit.map_or(REQUESTS, requests_within);
         Self {
             client,
             index: Arc::default(),
@@ -72,12 +67,12 @@ impl Context {
             health,
             pruned: OnceLock::new(),
             events,
-            creations: Permits::new(creations),
+            creations: Permits::new(requests),
             requests: Permits::new(requests),
         }
     }
 
-    /// Waits until one more of the [`CREATIONS`] may be made, in turn with the other namespaces.
+    /// Waits until one more object may be created, in turn with the other namespaces.
     pub(super) async fn creation_permit(&self, namespace: &str) -> Option<Permit> {
         self.creations.acquire(namespace).await
     }
@@ -104,11 +99,11 @@ impl Context {
     }
 }
 
-/// With a limit as many as it lets through in a tenth of a second: what waits for the limit waits in the order of arrival,
-/// and what waits for a permit in turn with the other namespaces.
+/// With a limit as many as it lets through in a tenth of a second: what waits for the limit waits in the order of
+/// arrival, and what waits for a permit in turn with the other namespaces.
 fn requests_within(limit: RateLimit) -> Limits {
-    let tenth = usize::try_from(limit.qps.get() / 10).unwrap_or(CREATIONS.most);
-    let most = tenth.clamp(4, CREATIONS.most);
+    let tenth = usize::try_from(limit.qps.get() / 10).unwrap_or(REQUESTS.most);
+    let most = tenth.clamp(4, REQUESTS.most);
     Limits {
         most,
         alone: most - most.div_ceil(8),

@@ -36,8 +36,8 @@ const RESYNC_JITTER: f64 = 0.3;
 const TRIES: u32 = 3;
 /// When to look again after a conflict, should the change that caused it not come by the watch before.
 const AFTER_CONFLICT: Duration = Duration::from_secs(1);
-/// When to look again at a job whose namespace is being deleted. Its end needs nothing of us, but of several API servers
-/// one may not have heard yet that there is another namespace of that name.
+/// When to look again at a job whose namespace is being deleted. Its end needs nothing of us, but of several API
+/// servers one may not have heard yet that there is another namespace of that name.
 const END_OF_NAMESPACE: Duration = Duration::from_mins(1);
 
 /// How long the status waits for the changes of the same plan.

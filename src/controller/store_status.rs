@@ -71,8 +71,8 @@ fn request(url: String, version: Option<&str>, status: &JobStatus) -> Result<htt
         .map_err(kube::Error::HttpError)
 }
 
-/// The job with the status that was sent, also where the definition in the cluster has pruned fields of it, at the top or
-/// within. What comes back without them must not look as if it were yet to be written.
+/// The job with the status that was sent, also where the definition in the cluster has pruned fields of it, at the top
+/// or within. What comes back without them must not look as if it were yet to be written.
 fn with_pruned(context: &Context, stored: StoredJob, sent: JobStatus) -> StoredJob {
     let StoredJob::Decoded(mut job) = stored else {
         return stored;

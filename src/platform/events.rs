@@ -27,8 +27,8 @@ use crate::platform::turns::Turns;
 const QUEUE: usize = 1024;
 /// The same of all namespaces.
 const QUEUES: usize = 4 * QUEUE;
-/// Namespaces whose events are published at once, of each one at a time: where an admission webhook or a limit of events
-/// holds up those of one, those of the others go on.
+/// Namespaces whose events are published at once, of each one at a time: where an admission webhook or a limit of
+/// events holds up those of one, those of the others go on.
 const AT_ONCE: usize = 4;
 /// One event may take so long; the ones of its namespace behind it wait.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
