@@ -107,8 +107,8 @@ impl Jobs {
         self.state().lists.watch_asks_again();
     }
 
-    /// The API server has answered with the job as it is stored, or as good as: the doubts end that were there when it was
-    /// asked, `last` of all. A job that the watch has shown gone, or recreated, stays so.
+    /// The API server has answered with the job as it is stored, or as good as: the doubts end that were there when it
+    /// was asked, `last` of all. A job that the watch has shown gone, or recreated, stays so.
     pub(crate) fn answered(&self, job: StoredJob, last: Doubt) {
         let (key, mut state) = (job.key(), self.state());
         let Some(old) = self.get(&key) else { return };
@@ -142,8 +142,8 @@ impl Jobs {
         &self.restored
     }
 
-    /// What is kept of this job may not be what is stored. Returns the last doubt of all, which this is unless nothing is
-    /// kept.
+    /// What is kept of this job may not be what is stored. Returns the last doubt of all, which this is unless nothing
+    /// is kept.
     pub(crate) fn doubt(&self, key: &NamespacedName) -> Doubt {
         let mut state = self.state();
         let alone = self.get(key).is_some() && state.doubt(key.clone());

@@ -88,8 +88,8 @@ impl Lists {
         }
     }
 
-    /// Whether the list that is under way was asked for after the last doubt of an object, and since this replica leads:
-    /// to begin to lead is a doubt of all objects, also of those that are not kept.
+    /// Whether the list that is under way was asked for after the last doubt of an object, and since this replica
+    /// leads: to begin to lead is a doubt of all objects, also of those that are not kept.
     pub(super) fn ends_doubt(&self, key: &NamespacedName) -> bool {
         let listing = self.current.as_ref();
         listing.is_some_and(|listing| !listing.of_before && !listing.doubted.contains(key))

@@ -120,8 +120,8 @@ impl EventSink {
         (sink.clone(), Publisher { task, stop, sink })
     }
 
-    /// Hands in an event about an object. Never waits: when too many of its namespace wait already, or in all, the event
-    /// is dropped and counted. Texts longer than the API server takes are cut.
+    /// Hands in an event about an object. Never waits: when too many of its namespace wait already, or in all, the
+    /// event is dropped and counted. Texts longer than the API server takes are cut.
     pub(crate) fn publish(&self, mut event: Event, about: ObjectReference) {
         event.reason = cut(event.reason, REASON_BYTES);
         event.action = cut(event.action, REASON_BYTES);
