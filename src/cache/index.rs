@@ -10,7 +10,7 @@ use crate::api::ChildKind;
 use crate::cache::children::Children;
 use crate::cache::departures::Departures;
 use crate::cache::jobs::Jobs;
-use crate::cache::key::{JobId, NamespacedName};
+use crate::cache::key::{JobId, NamespacedName, identity};
 use crate::cache::view::ObjectView;
 use crate::defects::{Defect, back};
 use crate::planner::{Child, Pod, Stopped};
@@ -118,8 +118,7 @@ impl Index {
             Event::Apply(pod) if pod.departs() => (pod, false),
             _ => return,
         };
-        let [namespace, name, uid] = [&pod.metadata.namespace, &pod.metadata.name, &pod.metadata.uid]
-            .map(|text| text.as_deref().unwrap_or_default());
+        let [namespace, name, uid] = identity(&pod.metadata);
         let pods = self.pods();
         let Some((job, kept, ours)) = pods.known(&NamespacedName::new(namespace, name), uid) else {
             return;
@@ -173,9 +172,7 @@ impl Index {
     }
 
     fn is_deleting(&self, kind: ChildKind, object: &ObjectView) -> bool {
-        let metadata = &object.metadata;
-        let [namespace, name, uid] =
-            [&metadata.namespace, &metadata.name, &metadata.uid].map(|text| text.as_deref().unwrap_or_default());
+        let [namespace, name, uid] = identity(&object.metadata);
         let key = NamespacedName::new(namespace, name);
         match kind {
             ChildKind::Pod => self.pods().is_deleting(&key, uid),

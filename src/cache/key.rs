@@ -52,6 +52,12 @@ pub(super) fn is_newer(have: Option<u64>, comes: Option<u64>) -> bool {
     have.zip(comes).is_some_and(|(have, comes)| have > comes)
 }
 
+/// Namespace, name and UID of the object, as the API server has given them.
+#[must_use]
+pub(crate) fn identity(object: &ObjectMeta) -> [&str; 3] {
+    [&object.namespace, &object.name, &object.uid].map(|text| text.as_deref().unwrap_or_default())
+}
+
 /// The job that controls the object.
 #[must_use]
 pub(crate) fn job_of(object: &ObjectMeta) -> Option<&OwnerReference> {

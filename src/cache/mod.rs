@@ -26,6 +26,6 @@ pub(crate) mod watch;
 pub(crate) use children::CONFIRMED_WITHIN;
 pub(crate) use index::{Index, Snapshot};
 pub(crate) use jobs::Jobs;
-pub(crate) use key::{JobId, NamespacedName, job_of};
+pub(crate) use key::{JobId, NamespacedName, identity, job_of};
 pub(crate) use stored_job::{StoredJob, Undecodable};
 pub(crate) use view::ObjectView;

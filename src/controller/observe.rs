@@ -323,6 +323,25 @@ mod tests {
             .collect()
     }
 
+    /// The watch shows the job as it is stored.
+    fn show(server: &Server, context: &Context) {
+        let shown = server.job.lock().unwrap().clone();
+        context.index.jobs().feed(Event::Apply(stored(&shown)));
+    }
+
+    /// Where the job is known and its first status is stored.
+    async fn begun(server: &Server) -> Arc<Context> {
+        let context = server.knows(&job("1", &json!({})));
+        assert_eq!(pass(server, &context).await, [STATUS]);
+        context
+    }
+
+    fn assert_one_has_failed(context: &Context) {
+        let counted = "training_operator_jobs_failed_total{framework=\"pytorch\",job_namespace=\"ns\"} 1";
+        let metrics = context.metrics.encode().unwrap();
+        assert!(metrics.contains(counted), "{metrics}");
+    }
+
     fn pod(name: &str) -> Value {
         json!({
             "metadata": { "name": name, "namespace": "ns", "uid": name, "resourceVersion": "15", "ownerReferences": [
@@ -400,8 +419,7 @@ mod tests {
             answer: Fate::IsLost,
             ..Server::default()
         };
-        let context = server.knows(&job("1", &json!({})));
-        assert_eq!(pass(&server, &context).await, [STATUS]);
+        let context = begun(&server).await;
         // Suspended meanwhile, which the watch does not show.
         let mut edited = job("21", &suspended());
         edited["status"] = server.job.lock().unwrap()["status"].clone();
@@ -427,8 +445,7 @@ mod tests {
             refuses_pods: true,
             ..Server::default()
         };
-        let context = server.knows(&job("1", &json!({})));
-        assert_eq!(pass(&server, &context).await, [STATUS]);
+        let context = begun(&server).await;
         // What refuses the pods is told with the next status, after its burst.
         for _ in 0..2 {
             assert_eq!(pass(&server, &context).await, ["POST pods"]);
@@ -464,8 +481,7 @@ mod tests {
             has_the_pods: true,
             ..Server::default()
         };
-        let context = server.knows(&job("1", &json!({})));
-        assert_eq!(pass(&server, &context).await, [STATUS]);
+        let context = begun(&server).await;
         let adopted = ["POST pods", "GET pods/job-master-0", "PATCH pods/job-master-0"];
         assert_eq!(pass(&server, &context).await, adopted);
         assert_eq!(pass(&server, &context).await, [""; 0]);
@@ -483,8 +499,7 @@ mod tests {
     #[tokio::test]
     async fn pods_that_the_garbage_collector_removes_before_the_watch_shows_the_job_gone_are_not_created_again() {
         let server = Server::default();
-        let context = server.knows(&job("1", &json!({})));
-        assert_eq!(pass(&server, &context).await, [STATUS]);
+        let context = begun(&server).await;
         assert_eq!(pass(&server, &context).await, ["POST pods"]);
         *server.job.lock().unwrap() = Value::Null;
         let created = serde_json::from_value(pod("job-master-0")).unwrap();
@@ -505,12 +520,9 @@ mod tests {
     #[tokio::test]
     async fn a_status_whose_answer_was_lost_is_told_and_counted_when_the_watch_shows_it() {
         let (server, context) = failed_without_answer().await;
-        let shown = server.job.lock().unwrap().clone();
-        context.index.jobs().feed(Event::Apply(stored(&shown)));
+        show(&server, &context);
         pass(&server, &context).await;
-        let counted = "training_operator_jobs_failed_total{framework=\"pytorch\",job_namespace=\"ns\"} 1";
-        let metrics = context.metrics.encode().unwrap();
-        assert!(metrics.contains(counted), "{metrics}");
+        assert_one_has_failed(&context);
     }
 
     #[tokio::test(start_paused = true)]
@@ -522,12 +534,9 @@ mod tests {
         let context = server.knows(&late());
         let cut = tokio::time::timeout(Duration::from_secs(5), pass(&server, &context)).await;
         assert!(cut.is_err());
-        let shown = server.job.lock().unwrap().clone();
-        context.index.jobs().feed(Event::Apply(stored(&shown)));
+        show(&server, &context);
         pass(&server, &context).await;
-        let counted = "training_operator_jobs_failed_total{framework=\"pytorch\",job_namespace=\"ns\"} 1";
-        let metrics = context.metrics.encode().unwrap();
-        assert!(metrics.contains(counted), "{metrics}");
+        assert_one_has_failed(&context);
     }
 
     #[tokio::test]
@@ -540,13 +549,10 @@ mod tests {
             let context = server.knows(&job("1", &json!({ "pytorchReplicaSpecs": 1 })));
             assert_eq!(pass(&server, &context).await, [STATUS]);
             for _ in 0..2 {
-                let shown = server.job.lock().unwrap().clone();
-                context.index.jobs().feed(Event::Apply(stored(&shown)));
+                show(&server, &context);
                 assert_eq!(pass(&server, &context).await, [""; 0]);
             }
-            let counted = "training_operator_jobs_failed_total{framework=\"pytorch\",job_namespace=\"ns\"} 1";
-            let metrics = context.metrics.encode().unwrap();
-            assert!(metrics.contains(counted), "{answer:?}, {metrics}");
+            assert_one_has_failed(&context);
         }
     }
 
@@ -567,8 +573,7 @@ mod tests {
             prunes: true,
             ..Server::default()
         };
-        let context = server.knows(&job("1", &json!({})));
-        assert_eq!(pass(&server, &context).await, [STATUS]);
+        let context = begun(&server).await;
         assert_eq!(pass(&server, &context).await, ["POST pods"]);
         assert_eq!(pass(&server, &context).await, [""; 0]);
     }
@@ -576,8 +581,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_created_is_looked_at_again_in_time_to_read_it_if_no_watch_shows_it() {
         let server = Server::default();
-        let context = server.knows(&job("1", &json!({})));
-        assert_eq!(pass(&server, &context).await, [STATUS]);
+        let context = begun(&server).await;
         let next = reconciled(&context).await.unwrap();
         assert!(next <= CONFIRMED_WITHIN, "{next:?}");
     }
@@ -585,8 +589,7 @@ mod tests {
     #[tokio::test]
     async fn a_job_whose_namespace_seems_to_end_is_looked_at_again_after_a_minute() {
         let server = Server::default();
-        let context = server.knows(&job("1", &json!({})));
-        assert_eq!(pass(&server, &context).await, [STATUS]);
+        let context = begun(&server).await;
         server
             .failures
             .lock()
@@ -630,8 +633,7 @@ mod tests {
                 has_the_pods,
                 ..Server::default()
             };
-            let context = server.knows(&job("1", &json!({})));
-            assert_eq!(pass(&server, &context).await, [STATUS]);
+            let context = begun(&server).await;
             *server.failures.lock().unwrap() = failures;
             let requests = pass(&server, &context).await;
             assert_eq!(requests.last().map(String::as_str), Some(last), "{requests:?}");
@@ -679,8 +681,7 @@ mod tests {
             refuses_pods: true,
             ..Server::default()
         };
-        let context = server.knows(&job("1", &json!({})));
-        assert_eq!(pass(&server, &context).await, [STATUS]);
+        let context = begun(&server).await;
         let mut edited = server.job.lock().unwrap().clone();
         edited["metadata"]["resourceVersion"] = json!("30");
         edited["metadata"]["generation"] = json!(2);

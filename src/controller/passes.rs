@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::cache::NamespacedName;
+use crate::platform::tally::Tally;
 use crate::platform::turns::Turns;
 
 /// The jobs that are due, each once, and those that a pass looks at, each one pass at a time.
@@ -13,9 +14,8 @@ pub(super) struct Passes {
     most: usize,
     due: Turns<NamespacedName>,
     states: HashMap<NamespacedName, State>,
-    /// How many passes are under way, in all and by namespace.
-    under_way: usize,
-    running: HashMap<String, usize>,
+    /// How many passes are under way.
+    running: Tally,
     /// Namespaces that had nothing under way and found all passes taken.
     kept_waiting: VecDeque<String>,
 }
@@ -35,8 +35,7 @@ impl Passes {
             most,
             due: Turns::default(),
             states: HashMap::new(),
-            under_way: 0,
-            running: HashMap::new(),
+            running: Tally::default(),
             kept_waiting: VecDeque::new(),
         }
     }
@@ -51,7 +50,7 @@ impl Passes {
         }
         self.states.insert(job.clone(), State::Due);
         let namespace = job.namespace.clone();
-        if self.under_way >= self.most && !self.running.contains_key(&namespace) {
+        if self.running.total() >= self.most && self.running.of(&namespace) == 0 {
             self.kept_waiting.push_back(namespace.clone());
         }
         self.due.push(&namespace, job);
@@ -59,7 +58,7 @@ impl Passes {
 
     /// The job whose turn it is, if a pass over it may begin.
     pub(super) fn begin(&mut self) -> Option<NamespacedName> {
-        let job = match self.under_way {
+        let job = match self.running.total() {
             passes if passes < self.most => self.due.pop(),
             passes if passes < self.most * 2 => self.next_kept_waiting(),
             _ => None,
@@ -70,21 +69,14 @@ impl Passes {
             }
             return None;
         };
-        self.under_way += 1;
-        *self.running.entry(job.namespace.clone()).or_default() += 1;
+        self.running.add(&job.namespace);
         self.states.insert(job.clone(), State::Running);
         Some(job)
     }
 
     /// A pass over the job has ended. Whether the job is due again.
     pub(super) fn end(&mut self, job: &NamespacedName) -> bool {
-        self.under_way -= 1;
-        if let Some(running) = self.running.get_mut(&job.namespace) {
-            *running -= 1;
-            if *running == 0 {
-                self.running.remove(&job.namespace);
-            }
-        }
+        self.running.remove(&job.namespace);
         let again = self.states.remove(job) == Some(State::RunningAndDue);
         if again {
             self.due(job.clone());
@@ -96,7 +88,7 @@ impl Passes {
         let (running, due) = (&self.running, &mut self.due);
         let waiting = std::iter::from_fn(|| self.kept_waiting.pop_front());
         waiting
-            .filter(|namespace| !running.contains_key(namespace))
+            .filter(|namespace| running.of(namespace) == 0)
             .find_map(|namespace| due.pop_where(|other| *other == namespace))
             .map(|(_, job)| job)
     }
@@ -159,7 +151,7 @@ mod tests {
         assert!(!passes.end(&job("ns", "a")));
         assert_eq!(passes.begin(), None);
         assert!(
-            passes.states.is_empty() && passes.running.is_empty(),
+            passes.states.is_empty() && passes.running.total() == 0,
             "nothing is remembered of a job at rest"
         );
     }

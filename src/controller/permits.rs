@@ -1,12 +1,12 @@
 //! How many requests are under way at once, and whose request goes next.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::platform::tally::Tally;
 use crate::platform::turns::Turns;
 
 /// How long after its last request a namespace is still a neighbour to the others.
@@ -39,8 +39,7 @@ struct State {
 struct Room {
     limits: Limits,
     free: usize,
-    /// How many a namespace has; those that have none are not in it.
-    held: HashMap<String, usize>,
+    held: Tally,
     /// Who asked last, and when; and when anybody else did.
     last: Option<(String, Instant)>,
     other: Option<Instant>,
@@ -59,7 +58,7 @@ impl Permits {
         let room = Room {
             limits,
             free: limits.most,
-            held: HashMap::new(),
+            held: Tally::default(),
             last: None,
             other: None,
         };
@@ -127,22 +126,17 @@ impl Room {
         } else {
             self.limits.alone
         };
-        self.free > 0 && self.held.get(namespace).is_none_or(|held| *held < share)
+        self.free > 0 && self.held.of(namespace) < share
     }
 
     fn hand_out(&mut self, namespace: &str) {
         self.free -= 1;
-        *self.held.entry(namespace.to_owned()).or_default() += 1;
+        self.held.add(namespace);
     }
 
     fn take_back(&mut self, namespace: &str) {
         self.free += 1;
-        if let Some(held) = self.held.get_mut(namespace) {
-            *held -= 1;
-            if *held == 0 {
-                self.held.remove(namespace);
-            }
-        }
+        self.held.remove(namespace);
     }
 }
 
@@ -245,6 +239,6 @@ mod tests {
         assert_eq!(held.len(), 3, "alone again");
         drop((held, burst));
         let state = permits.state();
-        assert!(state.room.free == 4 && state.room.held.is_empty(), "{state:?}");
+        assert!(state.room.free == 4 && state.room.held.total() == 0, "{state:?}");
     }
 }

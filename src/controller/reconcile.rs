@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::api::JobStep;
-use crate::cache::{CONFIRMED_WITHIN, Snapshot, StoredJob, Undecodable};
+use crate::cache::{CONFIRMED_WITHIN, Snapshot, StoredJob, Undecodable, identity};
 use crate::controller::act::act;
 use crate::controller::applied::Applied;
 use crate::controller::context::Context;
@@ -223,27 +223,33 @@ async fn store_status_when_due(context: &Context, job: &JobRef<'_>, plan: &Plan)
         events: plan.events.clone(),
         counts: plan.counts.clone(),
     };
-    let result = store(context, &job.object.metadata, write).await;
+    let result = store(context, &job.object.metadata, &reference, write).await;
     // An object that breaks the rules of the CRD may not even take a status: its owner learns of it by the event.
     if result.as_ref().is_err_and(Error::is_invalid) {
         publish(context, &reference, plan.events.clone());
     }
     result?;
     context.pacing.status_settled(job.uid);
-    tell(context, job.namespace, &reference, &plan.counts, plan.events.clone());
     Ok(Some(Duration::ZERO))
 }
 
-/// Stores a status. Should the pass end before the API server has answered, what comes with it is told when the watch
-/// shows it.
-async fn store(context: &Context, job: &ObjectMeta, write: UnansweredStatus) -> Result<(), Error> {
-    let (uid, status) = (job.uid.as_deref().unwrap_or_default(), write.status.clone());
-    context.pacing.writes_status(uid, write);
-    let result = store_status(context, job, status).await;
+/// Stores a status, and tells and counts what comes with it. Should the pass end before the API server has answered,
+/// that is done when the watch shows the status.
+async fn store(
+    context: &Context,
+    job: &ObjectMeta,
+    reference: &ObjectReference,
+    write: UnansweredStatus,
+) -> Result<(), Error> {
+    let [namespace, _, uid] = identity(job);
+    context.pacing.writes_status(uid, write.clone());
+    let result = store_status(context, job, write.status).await;
     if !result.as_ref().is_err_and(Error::may_be_done) {
         context.pacing.answered(uid);
     }
-    result
+    result?;
+    tell(context, namespace, reference, &write.counts, write.events);
+    Ok(())
 }
 
 /// The nearest of what the plan, the waiting status and the watches call for.
@@ -264,8 +270,7 @@ async fn report_undecodable(
     regarding: ObjectReference,
 ) -> Result<Duration, ReconcileError> {
     let (metadata, kept) = (&object.metadata, object.status.as_ref());
-    let [namespace, name, uid] =
-        [&metadata.namespace, &metadata.name, &metadata.uid].map(|text| text.as_deref().unwrap_or_default());
+    let [_, name, uid] = identity(metadata);
     tell_late(context, metadata, kept, &regarding);
     if let Some((status, event)) = planner::undecodable(name, kept, &object.cause, clock::now()) {
         // First the event: of an object so broken the API server may refuse to store even a status.
@@ -274,13 +279,8 @@ async fn report_undecodable(
         }
         if let Some(status) = status {
             let (events, counts) = (Vec::new(), vec![Count::Job(JobStep::Failed)]);
-            let write = UnansweredStatus {
-                status,
-                events,
-                counts: counts.clone(),
-            };
-            store(context, metadata, write).await?;
-            tell(context, namespace, &regarding, &counts, Vec::new());
+            let write = UnansweredStatus { status, events, counts };
+            store(context, metadata, &regarding, write).await?;
         }
     }
     Ok(clock::jittered(RESYNC, RESYNC_JITTER))

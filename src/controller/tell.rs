@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::JobStatus;
-use crate::cache::{NamespacedName, Snapshot};
+use crate::cache::{NamespacedName, Snapshot, identity};
 use crate::controller::context::Context;
 use crate::controller::events;
 use crate::controller::job_ref::JobRef;
@@ -12,7 +12,7 @@ use crate::planner::{self, Count, Event};
 
 /// Tells and counts what comes with a status whose write was not answered, now that `kept` shows whether it is stored.
 pub(super) fn tell_late(context: &Context, job: &ObjectMeta, kept: Option<&JobStatus>, reference: &ObjectReference) {
-    let [namespace, name, uid] = [&job.namespace, &job.name, &job.uid].map(|text| text.as_deref().unwrap_or_default());
+    let [namespace, name, uid] = identity(job);
     let key = NamespacedName::new(namespace, name);
     let certain = context
         .index

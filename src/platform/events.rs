@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::names::CONTROLLER_NAME;
 use crate::platform::logs::with_causes;
 use crate::platform::metrics::{EventFate, Metrics};
+use crate::platform::tally::Tally;
 use crate::platform::turns::Turns;
 
 /// Events of one namespace that wait to be published: the transitions of some hundred jobs.
@@ -58,35 +59,29 @@ pub(crate) struct EventSink {
 
 /// How many events of each namespace wait or are being published.
 #[derive(Clone, Debug, Default)]
-struct Pending(Arc<Mutex<HashMap<String, usize>>>);
+struct Pending(Arc<Mutex<Tally>>);
 
 impl Pending {
     /// One more, if there is room.
     fn add(&self, namespace: &str) -> bool {
         let mut pending = self.lock();
-        let room = pending.values().sum::<usize>() < QUEUES && pending.get(namespace).is_none_or(|some| *some < QUEUE);
+        let room = pending.total() < QUEUES && pending.of(namespace) < QUEUE;
         if room {
-            *pending.entry(namespace.to_owned()).or_default() += 1;
+            pending.add(namespace);
         }
         room
     }
 
     /// One less.
     fn remove(&self, namespace: &str) {
-        let mut pending = self.lock();
-        if let Some(some) = pending.get_mut(namespace) {
-            *some -= 1;
-            if *some == 0 {
-                pending.remove(namespace);
-            }
-        }
+        self.lock().remove(namespace);
     }
 
     fn total(&self) -> usize {
-        self.lock().values().sum()
+        self.lock().total()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+    fn lock(&self) -> MutexGuard<'_, Tally> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -126,8 +121,8 @@ impl EventSink {
         event.reason = cut(event.reason, REASON_BYTES);
         event.action = cut(event.action, REASON_BYTES);
         event.note = event.note.map(|note| cut(note, NOTE_BYTES));
-        let (item, stopped) = (Item { event, about }, self.queue.is_closed());
-        if stopped || !self.pending.add(&item.namespace()) {
+        let item = Item { event, about };
+        if !self.pending.add(&item.namespace()) {
             return self.dropped(&item);
         }
         if let Err(SendError(item)) = self.queue.send(item) {

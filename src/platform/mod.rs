@@ -7,6 +7,7 @@
 //! | [`metrics`] | all Prometheus series, under the names of Kubeflow and controller-runtime |
 //! | [`client`] | connections to the API server: fenced, bounded, counted, optionally rate-limited |
 //! | [`lease`] | leader election, and the fence that keeps a former leader from writing |
+//! | [`tally`] | how many of something each namespace has |
 //! | [`turns`] | what waits, in an order that is fair to namespaces |
 //! | [`events`] | events of the API through a queue that never blocks |
 //! | [`health`] | what ready and live mean |
@@ -24,4 +25,5 @@ pub(crate) mod http;
 pub(crate) mod lease;
 pub(crate) mod logs;
 pub mod metrics;
+pub(crate) mod tally;
 pub(crate) mod turns;
