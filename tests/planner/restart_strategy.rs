@@ -115,6 +115,24 @@ fn after_a_restore_of_etcd_the_next_attempt_is_none_that_pods_know() {
 }
 
 #[test]
+fn after_a_restore_of_etcd_to_before_the_first_status_a_failure_counts_once_and_begins_an_attempt() {
+    let mut scene = in_place(master_and_workers(2)).running();
+    scene.job.status = None;
+    fail(scene.pod("job-worker-1"), 1);
+    scene.reconcile();
+    let status = scene.status();
+    assert_eq!((status.restarts, status.attempt()), (Some(1), 2));
+    assert_eq!(
+        scene.next(),
+        ["restart master-0", "restart worker-0", "restart worker-1"]
+    );
+    all_start(&mut scene);
+    scene.settle();
+    assert!(scene.says("Running=True"), "{:?}", scene.conditions());
+    assert_eq!(scene.status().restarts, Some(1));
+}
+
+#[test]
 fn it_does_not_run_before_the_last_container_has_started_again() {
     let mut scene = restarting();
     scene.next();

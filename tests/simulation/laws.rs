@@ -559,7 +559,7 @@ impl Laws {
         job.asked_to_go.insert(uid(object).to_owned());
         if options["gracePeriodSeconds"] == 0 && !restored {
             let Some(stored) = stored_job(store, &job.namespace, job_uid) else {
-                let knew = job.unwanted.is_some_and(|(since, version)| {
+                let knew = job.leaves.is_some_and(|(since, version)| {
                     self.knowledge[sent.replica].has_to_know(job_uid, since, version, sent.at)
                 });
                 return if knew {

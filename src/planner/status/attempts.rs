@@ -49,13 +49,14 @@ pub(crate) fn begin(world: &World<'_>, status: &mut JobStatus) {
 /// What this turning point means for the attempt that is under way.
 pub(crate) fn turn(world: &World<'_>, status: &mut JobStatus, transition: Transition) {
     let now = || Some(stored_time(world.now));
-    let Some(attempt) = under_way(status) else { return };
     match transition {
         Transition::Created | Transition::Resumed => {}
-        Transition::Running if attempt.running_since.is_some() => {}
         Transition::Running => {
-            attempt.running_since = now();
-            attempt.nodes = nodes(world);
+            let begun = under_way(status).filter(|attempt| attempt.running_since.is_none());
+            if let Some(attempt) = begun {
+                attempt.running_since = now();
+                attempt.nodes = nodes(world);
+            }
         }
         Transition::Restarting
         | Transition::Suspended
@@ -63,15 +64,17 @@ pub(crate) fn turn(world: &World<'_>, status: &mut JobStatus, transition: Transi
         | Transition::Succeeded
         | Transition::Failed
         | Transition::Refused => {
-            attempt.ended = now();
-            attempt.why = Some(transition.condition().as_str().to_owned());
-            // A pod that has gone since has no node any more.
-            let nodes = nodes(world);
-            if nodes.len() > attempt.nodes.len() {
-                attempt.nodes = nodes;
+            if let Some(attempt) = under_way(status) {
+                attempt.ended = now();
+                attempt.why = Some(transition.condition().as_str().to_owned());
+                // A pod that has gone since has no node any more.
+                let nodes = nodes(world);
+                if nodes.len() > attempt.nodes.len() {
+                    attempt.nodes = nodes;
+                }
             }
             if transition == Transition::Restarting && world.job.spec.restarts_in_place() {
-                // Its pods are there already.
+                // Its pods are there already, whether or not the attempt is stored that they were created in.
                 begin(world, status);
             }
         }
