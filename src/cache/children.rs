@@ -466,7 +466,7 @@ mod tests {
                 "written since a list began that broke off",
                 &[&begins, &written, &begins],
                 50,
-                false,
+                true,
             ),
             ("older", &[&begins], 49, true),
             ("written before", &[&written, &begins], 50, true),
@@ -481,7 +481,9 @@ mod tests {
         ];
         for (case, steps, version, restored) in cases {
             let mut children = Children::default();
+            children.lists.begin();
             children.applied(pod("worker", "1", 50, Some("j")));
+            children.list_ends();
             for step in steps {
                 step(&mut children);
             }

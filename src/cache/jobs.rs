@@ -412,6 +412,15 @@ mod tests {
     }
 
     #[test]
+    fn the_first_list_may_have_been_asked_for_before_this_replica_led() {
+        let jobs = Jobs::default();
+        jobs.led_from(8);
+        jobs.feed(Event::Init);
+        jobs.feed(Event::InitApply(job("u", 5)));
+        assert!(!jobs.is_certain(&key()), "whoever led before may have written it since");
+    }
+
+    #[test]
     fn no_job_is_certain_at_a_version_that_is_not_kept() {
         let jobs = Jobs::default();
         let certain = |version| jobs.is_certain_at(&key(), Some(version));
@@ -567,5 +576,16 @@ mod tests {
             jobs.feed(Event::InitApply(job(uid, 5)));
             assert!(jobs.restored().is_cancelled(), "{uid}");
         }
+    }
+
+    #[test]
+    fn what_was_written_while_a_list_broke_off_is_shown_by_the_next_one_unless_etcd_was_restored() {
+        let jobs = Jobs::default();
+        jobs.feed(Event::Apply(job("u", 5)));
+        jobs.feed(Event::Init);
+        jobs.answered(job("u", 10), jobs.last_doubt());
+        jobs.feed(Event::Init);
+        jobs.feed(Event::InitApply(job("u", 5)));
+        assert!(jobs.restored().is_cancelled());
     }
 }

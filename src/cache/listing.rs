@@ -9,10 +9,20 @@ use crate::defects::{Defect, back};
 ///
 /// A list shows what was stored when it was asked for, and begins to arrive later. So what we write counts from when it
 /// is asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lists {
     current: Option<Listing>,
     next: Option<Listing>,
+}
+
+impl Default for Lists {
+    /// The first list may have been asked for already.
+    fn default() -> Self {
+        Self {
+            current: None,
+            next: Some(Listing::default()),
+        }
+    }
 }
 
 /// What is known of one list.
@@ -44,12 +54,10 @@ impl Lists {
         self.open().for_each(|listing| listing.of_before = true);
     }
 
-    /// A list begins. Of one that broke off before its end only counts what we wrote since.
+    /// A list begins. One that broke off before its end, without an error, is followed by one that goes by pages, which
+    /// is asked for after this.
     pub(super) fn begin(&mut self) {
-        let broken_off = self.current.take();
-        let mut listing = self.next.take().or(broken_off).unwrap_or_default();
-        listing.shown.clear();
-        self.current = Some(listing);
+        self.current = Some(self.next.take().unwrap_or_default());
     }
 
     /// The list is complete.
