@@ -56,12 +56,14 @@ impl<T: Fact> Children<T> {
             Event::InitApply(object) => self.applied(observe(object)),
             Event::InitDone => self.list_ends(),
             Event::Apply(object) => {
-                self.lists.watch_resumed();
-                self.applied(observe(object))
+                let object = observe(object);
+                self.lists.watch_shows(object.version);
+                self.applied(object)
             }
             Event::Delete(object) => {
-                self.lists.watch_resumed();
-                self.deleted(&observe(object))
+                let object = observe(object);
+                self.lists.watch_shows(object.version);
+                self.deleted(&object)
             }
         };
         (jobs, self.restored)
@@ -75,7 +77,7 @@ impl<T: Fact> Children<T> {
     /// The watch shows an object. Returns the jobs concerned.
     fn applied(&mut self, object: Observed<T>) -> Vec<NamespacedName> {
         let key = object.key();
-        let listed = self.lists.shows(&key);
+        let listed = self.lists.shows(&key, object.version);
         self.restored |= listed && self.is_earlier(&key, &object);
         if self.has_newer(&key, object.version) {
             return Vec::new();
@@ -154,7 +156,9 @@ impl<T: Fact> Children<T> {
     pub(super) fn found_gone(&mut self, owner: &JobId, name: &str, uid: &str) {
         let entry = self.objects.of(owner, name);
         if entry.is_some_and(|entry| entry.is(uid)) {
-            self.remove(&NamespacedName::new(&owner.namespace, name));
+            let key = NamespacedName::new(&owner.namespace, name);
+            self.lists.overtaken(&key);
+            self.remove(&key);
         }
     }
 
@@ -218,13 +222,16 @@ impl<T: Fact> Children<T> {
             .is_some_and(|kept| is_newer(kept.version, version))
     }
 
-    /// Whether this is what was before what is kept: older, or not terminating yet. A kubelet may have written to it
-    /// since a restore.
+    /// Whether this is what was before what is known: older, not terminating yet, or gone by now. A kubelet may have
+    /// written to it since a restore.
     fn is_earlier(&self, key: &NamespacedName, object: &Observed<T>) -> bool {
-        self.objects.get(key).is_some_and(|kept| {
-            let revived = kept.is(object.fact.uid()) && kept.fact.terminating() && !object.fact.terminating();
-            revived || is_newer(kept.version, object.version)
-        })
+        match self.objects.get(key) {
+            Some(kept) => {
+                let revived = kept.is(object.fact.uid()) && kept.fact.terminating() && !object.fact.terminating();
+                revived || is_newer(kept.version, object.version)
+            }
+            None => object.owner.is_some() && self.lists.has_told_of(object.version),
+        }
     }
 
     /// Keeps an object of which nothing newer is kept.
@@ -452,7 +459,12 @@ mod tests {
         let begins = |children: &mut Children<_>| children.lists.begin();
         let written = |children: &mut Children<_>| children.written(pod("worker", "1", 53, Some("j")), Instant::now());
         let asks = |children: &mut Children<_>| children.watch_asks_again();
-        let cases: [(&str, &[Step<'_>], u64, bool); 10] = [
+        let found_gone = |children: &mut Children<_>| children.found_gone(&job, "worker", "1");
+        let shown_gone = |children: &mut Children<_>| {
+            children.lists.watch_shows(Some(55));
+            children.deleted(&pod("worker", "1", 55, Some("j")));
+        };
+        let cases: [(&str, &[Step<'_>], u64, bool); 14] = [
             ("as it was", &[&begins], 50, false),
             ("written before the watch failed", &[&written, &asks, &begins], 50, true),
             ("written since the watch failed", &[&asks, &written, &begins], 50, false),
@@ -478,6 +490,10 @@ mod tests {
                 true,
             ),
             ("deleted since", &[&begins, &deleted], 50, false),
+            ("found gone before", &[&found_gone, &begins], 50, true),
+            ("found gone since", &[&begins, &found_gone], 50, false),
+            ("shown gone before", &[&shown_gone, &begins], 50, true),
+            ("created since it was shown gone", &[&shown_gone, &begins], 56, false),
         ];
         for (case, steps, version, restored) in cases {
             let mut children = Children::default();

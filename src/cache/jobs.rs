@@ -91,11 +91,11 @@ impl Jobs {
             }
             Event::InitApply(job) => self.seen(&mut state, job),
             Event::Apply(job) => {
-                state.lists.watch_resumed();
+                state.lists.watch_shows(job.version());
                 self.seen(&mut state, job)
             }
             Event::Delete(job) => {
-                state.lists.watch_resumed();
+                state.lists.watch_shows(job.version());
                 self.deleted(&mut state, job)
             }
             Event::InitDone => self.list_ends(&mut state),
@@ -217,10 +217,14 @@ impl Jobs {
 
     fn seen(&self, state: &mut State, job: StoredJob) -> Changed {
         let key = job.key();
-        let listed = state.lists.shows(&key);
+        let listed = state.lists.shows(&key, job.version());
         let old = self.get(&key);
         let kept = old.as_ref().and_then(|old| old.version());
-        if listed && is_newer(kept, job.version()) {
+        let is_earlier = match old {
+            Some(_) => is_newer(kept, job.version()),
+            None => state.lists.has_told_of(job.version()),
+        };
+        if listed && is_earlier {
             self.restored.cancel();
             return Changed::default();
         }
@@ -576,6 +580,39 @@ mod tests {
             jobs.feed(Event::InitApply(job(uid, 5)));
             assert!(jobs.restored().is_cancelled(), "{uid}");
         }
+    }
+
+    #[test]
+    fn a_list_that_shows_a_job_that_was_gone_tells_of_a_restore() {
+        let jobs = Jobs::default();
+        for event in [
+            Event::Init,
+            Event::InitApply(job("u", 5)),
+            Event::InitDone,
+            Event::Delete(job("u", 9)),
+            Event::Init,
+            Event::InitApply(job("w", 10)),
+        ] {
+            jobs.feed(event);
+            assert!(!jobs.restored().is_cancelled());
+        }
+        jobs.feed(Event::Delete(job("w", 12)));
+        jobs.feed(Event::Init);
+        jobs.feed(Event::InitApply(job("u", 5)));
+        assert!(jobs.restored().is_cancelled());
+    }
+
+    #[test]
+    fn the_next_list_may_show_older_jobs_than_one_that_broke_off() {
+        let jobs = Jobs::default();
+        jobs.feed(Event::Init);
+        jobs.feed(Event::InitApply(job("u", 9)));
+        jobs.feed(Event::Init);
+        let mut other =
+            json!({ "metadata": { "name": "other", "namespace": "ns", "uid": "o", "resourceVersion": "5" } });
+        other["spec"] = json!({ "pytorchReplicaSpecs": {} });
+        jobs.feed(Event::InitApply(serde_json::from_value(other).unwrap()));
+        assert!(!jobs.restored().is_cancelled());
     }
 
     #[test]

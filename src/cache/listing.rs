@@ -13,6 +13,8 @@ use crate::defects::{Defect, back};
 pub(super) struct Lists {
     current: Option<Listing>,
     next: Option<Listing>,
+    /// Up to which version everything was shown.
+    complete_to: u64,
 }
 
 impl Default for Lists {
@@ -21,6 +23,7 @@ impl Default for Lists {
         Self {
             current: None,
             next: Some(Listing::default()),
+            complete_to: 0,
         }
     }
 }
@@ -29,6 +32,8 @@ impl Default for Lists {
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     shown: HashSet<NamespacedName>,
+    /// The newest version that it has shown.
+    newest: u64,
     written: HashSet<NamespacedName>,
     /// What is kept of them may be newer than the list.
     overtaken: HashSet<NamespacedName>,
@@ -44,9 +49,16 @@ impl Lists {
         self.next = (!back(Defect::LateList)).then(Listing::default);
     }
 
-    /// The watch goes on where it was.
-    pub(super) fn watch_resumed(&mut self) {
+    /// The watch goes on where it was, and shows a change of this version.
+    pub(super) fn watch_shows(&mut self, version: Option<u64>) {
         self.next = None;
+        self.complete_to = self.complete_to.max(version.unwrap_or(0));
+    }
+
+    /// Whether earlier lists and the watch have shown all that was written up to this version. Of what is not kept at
+    /// such a version, they have shown that it is gone.
+    pub(super) fn has_told_of(&self, version: Option<u64>) -> bool {
+        version.is_some_and(|version| version <= self.complete_to)
     }
 
     /// This replica begins to lead.
@@ -63,14 +75,17 @@ impl Lists {
     /// The list is complete.
     pub(super) fn end(&mut self) -> Option<Listing> {
         self.next = None;
-        self.current.take()
+        let listing = self.current.take()?;
+        self.complete_to = self.complete_to.max(listing.newest);
+        Some(listing)
     }
 
     /// A list shows an object, if one is under way. Whether it knows best of it: what was kept of it before is no
     /// newer, unless etcd was restored.
-    pub(super) fn shows(&mut self, key: &NamespacedName) -> bool {
+    pub(super) fn shows(&mut self, key: &NamespacedName, version: Option<u64>) -> bool {
         let Some(listing) = &mut self.current else { return false };
         listing.shown.insert(key.clone());
+        listing.newest = listing.newest.max(version.unwrap_or(0));
         !listing.overtaken.contains(key) && !back(Defect::Ghosts)
     }
 

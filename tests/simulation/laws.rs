@@ -315,6 +315,7 @@ impl Laws {
             job.unwanted = job.unwanted.map(|(_, version)| (now, version));
             job.leaves = job.leaves.map(|(_, version)| (now, version));
             job.image = job.image.take().map(|(image, _, version)| (image, now, version));
+            job.sizes.values_mut().for_each(|(_, since, _)| *since = now);
             if job.gone {
                 job.unwanted = Some((now, store.version()));
                 job.leaves = Some((now, store.version()));
