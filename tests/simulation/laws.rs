@@ -80,8 +80,10 @@ pub(super) struct Job {
     sizes: BTreeMap<&'static str, (u64, Millis, u64)>,
     /// The image of its templates, since when, and from which version on.
     image: Option<(Value, Millis, u64)>,
-    /// Whether its spec was ever edited.
+    /// Whether an edit may ever have taken pods away.
     edited: bool,
+    /// When etcd was last restored while it was there: the operator may have seen what that undid.
+    restored: Option<Millis>,
     restarts: i64,
     /// When each of them was counted.
     restarted: Vec<Millis>,
@@ -97,7 +99,7 @@ pub(super) struct Job {
     asked_to_restart: BTreeMap<(String, i64), (u32, i64)>,
     /// Pods whose deletion an operator has asked for.
     asked_to_go: BTreeSet<String>,
-    /// Whether a gang of its pods was ever admitted.
+    /// Whether the gang of its pods is admitted.
     admitted: bool,
     /// Writes of operators for it.
     pub(super) writes: u32,
@@ -279,15 +281,18 @@ impl Laws {
         known.namespace.clone_from(&change.key.namespace);
         known.name.clone_from(&change.key.name);
         known.gone = change.gone;
-        known.edited |= change
-            .before
-            .as_ref()
-            .is_some_and(|before| before["spec"] != job["spec"]);
+        known.edited |= change.before.as_ref().is_some_and(|before| takes_away(before, job));
         known.take_in(job, change.version, now, change.gone);
     }
 
     /// etcd was restored: what was is again.
-    pub(super) fn restored(&mut self, jobs: &BTreeMap<String, Job>, undone: &Nodes, store: &Store, now: Millis) {
+    pub(super) fn restored(
+        &mut self,
+        jobs: &BTreeMap<String, Job>,
+        [undone, kept]: [&Nodes; 2],
+        store: &Store,
+        now: Millis,
+    ) {
         self.restored = Some(now);
         for knowledge in &mut self.knowledge {
             knowledge.told.clear();
@@ -305,11 +310,11 @@ impl Laws {
         for (uid, job) in &mut known {
             // An operator may have seen them.
             let unseen = self.jobs.get(uid).map_or(job.unseen, |job| job.unseen);
-            job.unseen = unseen + undone.failures_of(uid);
+            job.unseen = unseen + undone.failures_of(uid) - kept.failures_of(uid);
             let before = self.jobs.get(uid).map_or(0, |job| job.successes_undone);
-            job.successes_undone = before + undone.successes_of(uid);
+            job.successes_undone = before + undone.successes_of(uid) - kept.successes_of(uid);
             job.writes = writes.get(uid).copied().unwrap_or_default();
-            job.edited = true;
+            job.restored = Some(now);
             job.created_for_ghost.clear();
             job.asked_to_restart.clear();
             job.unwanted = job.unwanted.map(|(_, version)| (now, version));
@@ -325,12 +330,19 @@ impl Laws {
     }
 
     /// Holds a request to the laws whose sender has ended before it arrived. What the sender knew is not kept; a status
-    /// is held to what is stored.
+    /// is held to what is stored, and what was created or deleted has to say whose it is.
     pub(super) fn landed(&mut self, sent: &Sent<'_>, store: &Store, nodes: &Nodes) {
-        if sent.code < 300
-            && sent.target.status
-            && let Err(law) = self.status(sent, store, nodes)
-        {
+        if sent.code >= 300 {
+            return;
+        }
+        let plural = sent.target.key.resource.plural;
+        let result = match sent.request.method.as_str() {
+            "PATCH" if sent.target.status => self.status(sent, store, nodes),
+            "POST" if !matches!(plural, "events" | "leases") => self.of_a_job(sent, store).map(drop),
+            "DELETE" => names_its_uid(sent),
+            _ => Ok(()),
+        };
+        if let Err(law) = result {
             self.breaks(law);
         }
     }
@@ -406,10 +418,10 @@ impl Laws {
         }
     }
 
-    /// Volcano has admitted this group.
-    pub(super) fn admitted(&mut self, group: &Value) {
+    /// Volcano has admitted this group, or it goes.
+    pub(super) fn admitted(&mut self, group: &Value, admitted: bool) {
         if let Some(job) = owner(group).and_then(|job| self.jobs.get_mut(job)) {
-            job.admitted = true;
+            job.admitted = admitted;
         }
     }
 
@@ -423,25 +435,40 @@ impl Laws {
         }
     }
 
-    fn created(&mut self, sent: &Sent<'_>, store: &Store) -> Result<(), String> {
+    /// What was created, and the UID of its job.
+    fn of_a_job(&self, sent: &Sent<'_>, store: &Store) -> Result<(Object, String), String> {
         let key = created_key(sent);
         let object = store.get(&key).cloned().ok_or("nothing was created")?;
         let what = format!("{} {}", key.resource.plural, key.name);
         let job_uid = owner(&object)
             .ok_or_else(|| format!("{what} was created without an owner"))?
             .to_owned();
-        let knowledge = &self.knowledge[sent.replica];
-        let Some(job) = self.jobs.get_mut(&job_uid) else {
-            return Err(format!("{what} was created for a job that never was"));
-        };
-        if job.namespace != key.namespace {
-            return Err(format!("{what} was created for a job of another namespace"));
+        match self.jobs.get(&job_uid) {
+            None => Err(format!("{what} was created for a job that never was")),
+            Some(job) if job.namespace != key.namespace => {
+                Err(format!("{what} was created for a job of another namespace"))
+            }
+            Some(_) => Ok((object, job_uid)),
         }
-        // The operator may have seen what a restore of etcd undid.
-        if self.gangs && key.resource.plural == "pods" && !job.admitted && self.restored.is_none() {
+    }
+
+    fn created(&mut self, sent: &Sent<'_>, store: &Store) -> Result<(), String> {
+        let (object, job_uid) = self.of_a_job(sent, store)?;
+        let key = created_key(sent);
+        let what = format!("{} {}", key.resource.plural, key.name);
+        let knowledge = &self.knowledge[sent.replica];
+        let job = self.jobs.get_mut(&job_uid).ok_or("it is there")?;
+        if self.gangs && key.resource.plural == "pods" && !job.admitted && job.restored.is_none() {
             return Err(format!("{what} was created before its gang was admitted"));
         }
         if job.gone {
+            if let Some((since, version)) = job.leaves
+                && knowledge.has_to_know(&job_uid, since, version, sent.at)
+            {
+                return Err(format!(
+                    "{what} was created for a job that is gone, and the operator knew"
+                ));
+            }
             let created = job.created_for_ghost.entry(what.clone()).or_default();
             *created += 1;
             if *created > FOR_A_GHOST {
@@ -463,7 +490,7 @@ impl Laws {
             return Err(format!("{what} was created although there are only {size} of its role"));
         }
         if let Some(node) = excluded(&object).find(|node| !job.excluded.contains(*node))
-            && self.restored.is_none()
+            && job.restored.is_none()
         {
             return Err(format!("{what} stays away from {node}, which is not stored"));
         }
@@ -480,7 +507,7 @@ impl Laws {
         let policy = stored_job(store, &key.namespace, &job_uid).map(|job| &job["spec"]["runPolicy"]);
         // In place, each pod that cannot start again is replaced for itself. A restore of etcd brings earlier pods back.
         let whole = policy.is_some_and(|policy| policy["restartScope"] == "Job" && policy["restartStrategy"].is_null());
-        if whole && key.resource.plural == "pods" && self.restored.is_none() {
+        if whole && key.resource.plural == "pods" && job.restored.is_none() {
             let pods = store.all(key.resource, &key.namespace);
             let earlier = |pod: &Value| attempt(pod) < attempt(&object);
             let mut left = pods.filter(|pod| running(pod) && job.asked_to_go.contains(uid(pod)) && earlier(pod));
@@ -502,7 +529,6 @@ impl Laws {
             return Err(format!("{what} is not there and was asked to start again"));
         };
         let job_uid = owner(after).ok_or_else(|| format!("{what} was changed although no job controls it"))?;
-        let restored = self.restored.is_some();
         let Some(job) = self.jobs.get_mut(job_uid).filter(|job| job.namespace == key.namespace) else {
             return Err(format!(
                 "{what} was changed although a job of another namespace controls it"
@@ -515,7 +541,7 @@ impl Laws {
                 "{what} was asked to start again for a job that was suspended or has ended"
             ));
         }
-        let Some(stored) = stored_job(store, &key.namespace, job_uid).filter(|_| !restored) else {
+        let Some(stored) = stored_job(store, &key.namespace, job_uid).filter(|_| job.restored.is_none()) else {
             return Ok(());
         };
         let wanted = attempt(after).ok_or_else(|| format!("{what} is of no attempt"))?;
@@ -539,15 +565,12 @@ impl Laws {
     fn deleted(&mut self, sent: &Sent<'_>, store: &Store, nodes: &Nodes) -> Result<(), String> {
         let object = sent.before.as_ref().ok_or("what is not there was deleted")?;
         let what = format!("{} {}", sent.target.key.resource.plural, sent.target.key.name);
+        names_its_uid(sent)?;
         let options: Value = serde_json::from_slice(&sent.request.body).unwrap_or_default();
-        if options["preconditions"]["uid"].is_null() {
-            return Err(format!("{what} was deleted without its UID"));
-        }
         let Some(job_uid) = owner(object) else {
             let excused = self.was_left_unnoticed(object, sent).then_some(());
             return excused.ok_or_else(|| format!("{what} was deleted although no job controls it"));
         };
-        let restored = self.restored.is_some();
         let Some(job) = self
             .jobs
             .get_mut(job_uid)
@@ -558,7 +581,7 @@ impl Laws {
             ));
         };
         job.asked_to_go.insert(uid(object).to_owned());
-        if options["gracePeriodSeconds"] == 0 && !restored {
+        if options["gracePeriodSeconds"] == 0 && job.restored.is_none() {
             let Some(stored) = stored_job(store, &job.namespace, job_uid) else {
                 let knew = job.leaves.is_some_and(|(since, version)| {
                     self.knowledge[sent.replica].has_to_know(job_uid, since, version, sent.at)
@@ -573,12 +596,16 @@ impl Laws {
             };
             return may_be_forced(object, stored, sent.now).map_err(|why| format!("{what} was deleted {why}"));
         }
-        if sent.target.key.resource.plural != "pods" || job.edited || job.unwanted.is_some() || restored {
-            return Ok(());
-        }
-        let Some(stored) = stored_job(store, &job.namespace, job_uid) else {
+        let Some(stored) = stored_job(store, &job.namespace, job_uid).filter(|_| job.restored.is_none() && !job.edited)
+        else {
             return Ok(());
         };
+        if sent.target.key.resource.plural != "pods" {
+            return is_in_use(object, stored, store).map_err(|why| format!("{what} was deleted {why}"));
+        }
+        if job.unwanted.is_some() {
+            return is_to_stay(object, stored).map_err(|why| format!("{what} was deleted {why}"));
+        }
         let life = nodes.lives.get(uid(object)).cloned().unwrap_or_default();
         needed(object, stored, &life).map_err(|why| format!("{what} was deleted {why}"))
     }
@@ -608,17 +635,16 @@ impl Laws {
             return Err("a status was written without a resourceVersion".into());
         }
         ends_once(before, after, sent.now)?;
-        if self.restored.is_none() {
+        let job = self.jobs.entry(uid(after).to_owned()).or_default();
+        if job.restored.is_none() {
             startup_is_over(before, after, sent.now)?;
             accounts(after, sent.now)?;
             let own = nodes.lives.values().filter(|life| life.job == uid(after));
             stands_still(before, after, sent.now, own)?;
         }
-        let restored = self.restored.is_some();
-        let job = self.jobs.entry(uid(after).to_owned()).or_default();
         if !terminal(after) && after["status"]["observedGeneration"] == after["metadata"]["generation"] {
             // A suspension that has begun is carried out although the job is resumed.
-            let may_be_told = rests(after) || is_true(before, "Suspended") || job.edited;
+            let may_be_told = rests(after) || is_true(before, "Suspended") || job.edited || job.restored.is_some();
             let told = is_true(after, "Suspended");
             if (suspended(after) && !told) || (told && !may_be_told) {
                 return Err(format!(
@@ -636,7 +662,7 @@ impl Laws {
             }
         }
         job.count(after, nodes)?;
-        if !restored {
+        if job.restored.is_none() {
             job.within_window(after, sent.at)?;
         }
         let newly = is_true(after, "Succeeded") && !is_true(before, "Succeeded");
@@ -812,6 +838,46 @@ pub(super) fn time(value: &Value) -> Option<Timestamp> {
     value.as_str()?.parse().ok()
 }
 
+/// What is deleted is the object that was meant, and not another one of its name.
+fn names_its_uid(sent: &Sent<'_>) -> Result<(), String> {
+    let options: Value = serde_json::from_slice(&sent.request.body).unwrap_or_default();
+    let Target { key, .. } = sent.target;
+    if options["preconditions"]["uid"].is_null() {
+        return Err(format!(
+            "{} {} was deleted without its UID",
+            key.resource.plural, key.name
+        ));
+    }
+    Ok(())
+}
+
+/// The service of a pod that runs stays while its job works.
+fn is_in_use(service: &Value, job: &Value, store: &Store) -> Result<(), String> {
+    let works = !terminal(job) && !rests(job) && !deleting(job);
+    let name = &service["metadata"]["name"];
+    let namespace = job["metadata"]["namespace"].as_str().unwrap_or_default();
+    let mut pods = pods(store, namespace).map(|(_, pod)| pod);
+    let runs = |pod: &Value| pod["metadata"]["name"] == *name && owner(pod) == Some(uid(job)) && running(pod);
+    if works && service["kind"] == "Service" && pods.any(|pod| runs(pod) && !deleting(pod)) {
+        return Err("although its pod runs".into());
+    }
+    Ok(())
+}
+
+/// The pods of a finished job stay where it says so.
+fn is_to_stay(pod: &Value, job: &Value) -> Result<(), String> {
+    let stays = policy(job, "cleanPodPolicy") == "None" && terminal(job) && !deleting(job);
+    if stays && !deleting(pod) {
+        return Err("although its job keeps it".into());
+    }
+    Ok(())
+}
+
+/// Whether this edit may take pods away.
+fn takes_away(before: &Value, after: &Value) -> bool {
+    before["spec"]["pytorchReplicaSpecs"] != after["spec"]["pytorchReplicaSpecs"] || rests(before) != rests(after)
+}
+
 /// Whether there was a reason to delete a pod of a job that works.
 fn needed(pod: &Value, job: &Value, life: &Life) -> Result<(), String> {
     let status = &job["status"];
@@ -822,8 +888,14 @@ fn needed(pod: &Value, job: &Value, life: &Life) -> Result<(), String> {
     if uncounted && !restarts_in_place(job) && !is_of_ended_attempt(pod, job) {
         return Err("before its failure was counted".into());
     }
-    let otherwise = job["spec"]["runPolicy"]["restartScope"] == "Job" || restarts_otherwise(job);
-    let whole = otherwise && status["restarts"].as_i64().unwrap_or(0) > 0;
+    let policy = &job["spec"]["runPolicy"];
+    let restarted = status["restarts"].as_i64().unwrap_or(0) > 0;
+    let whole = match (policy["restartScope"] == "Job", policy["restartStrategy"] == "InPlace") {
+        (true, false) => is_of_ended_attempt(pod, job),
+        // What cannot start again in its pod is replaced.
+        (true, true) => restarted,
+        (false, _) => restarts_otherwise(job) && restarted,
+    };
     if !whole && life.ended.is_none() && !life.stopped {
         return Err("for no reason".into());
     }

@@ -120,12 +120,14 @@ pub(super) fn gave_up(job: &Value) -> bool {
 
 /// A startup deadline is never enforced early.
 pub(super) fn startup_is_over(before: &Value, after: &Value, now: Millis) -> Result<(), String> {
-    let failed = |job: &Value| {
-        let message = condition(job, "Failed").map(|failed| &failed["message"]);
-        let told = message.and_then(Value::as_str);
-        is_true(job, "Failed") && told.is_some_and(|told| told.contains("startupDeadlineSeconds"))
+    let told = |type_: &str| {
+        let message = condition(after, type_).and_then(|condition| condition["message"].as_str());
+        is_true(after, type_) && message.is_some_and(|told| told.contains("startupDeadlineSeconds"))
     };
-    let newly = (gave_up(after) && !is_true(before, "Suspended")) || (failed(after) && !terminal(before));
+    let restarts = |job: &Value| job["status"]["restarts"].as_i64().unwrap_or(0);
+    let newly = (gave_up(after) && !is_true(before, "Suspended"))
+        || (told("Failed") && !terminal(before))
+        || (told("Restarting") && restarts(after) > restarts(before));
     let seconds = after["spec"]["runPolicy"]["startupDeadlineSeconds"].as_i64();
     let since = time(&before["status"]["startingSince"]);
     match (since, seconds) {

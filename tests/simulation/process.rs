@@ -117,6 +117,10 @@ impl Process {
         self.shutdown.cancel();
     }
 
+    pub(super) fn was_terminated(&self) -> bool {
+        self.shutdown.is_cancelled()
+    }
+
     /// How it ended, once it has.
     pub(super) fn ended(&mut self) -> Option<Result<(), String>> {
         if !self.operator.is_finished() {

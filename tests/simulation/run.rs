@@ -155,12 +155,13 @@ fn has_its_gang(world: &World, job: &Value) -> Result<(), String> {
 
 fn works(job: &Value, own: &[&Value]) -> Result<(), String> {
     let status = &job["status"];
-    let completed = !status["completedIndexes"].is_null();
+    let completed = status["completedIndexes"].as_str().unwrap_or_default();
     for role in ["Master", "Worker"] {
         for index in 0..replicas(job, role) {
             let pod = own.iter().find(|pod| replica_of(pod) == Some((role, index)));
             let runs = pod.is_some_and(|pod| running(pod) || pod["status"]["phase"] == "Succeeded");
-            if !runs && !completed {
+            let done = role == "Worker" && is_in(completed, index);
+            if !runs && !done {
                 return Err(format!(
                     "{role} {index} does not run: {}",
                     pod.map_or(&Value::Null, |pod| &pod["status"])
@@ -187,6 +188,15 @@ fn works(job: &Value, own: &[&Value]) -> Result<(), String> {
         return Err("an edit was not acted upon".into());
     }
     Ok(())
+}
+
+/// Whether intervals such as `0-2,5` have an index.
+fn is_in(intervals: &str, index: u64) -> bool {
+    intervals.split(',').any(|interval| {
+        let (first, last) = interval.split_once('-').unwrap_or((interval, interval));
+        let bounds = first.parse().ok().zip(last.parse().ok());
+        bounds.is_some_and(|(first, last)| (first..=last).contains(&index))
+    })
 }
 
 fn finished_job(world: &World, job: &Value, own: usize, unfinished: usize) -> Result<(), String> {

@@ -257,14 +257,18 @@ impl World {
 
     fn exited(&mut self, replica: usize, now: Millis, ended: &Result<(), String>) {
         self.tell(|| format!("operator {replica} exits: {ended:?}"));
-        if let Err(error) = ended
-            && (error.contains("panic")
-                || error.contains("a watch ended")
-                || (error.contains("restored") && self.laws.restored.is_none()))
-        {
+        let expected = match ended {
+            Ok(()) => self.replicas[replica]
+                .process
+                .as_ref()
+                .is_some_and(Process::was_terminated),
+            Err(error) if error.starts_with("the API server was restored") => self.laws.restored.is_some(),
+            Err(error) => self.replicas.len() > 1 && error.starts_with("leadership lost"),
+        };
+        if !expected {
             self.laws
                 .broken
-                .get_or_insert_with(|| format!("an operator ended: {error}"));
+                .get_or_insert_with(|| format!("an operator ended: {ended:?}"));
         }
         self.end_process(replica);
         self.at(now + 1_000, Event::Boot(replica));
@@ -382,11 +386,7 @@ impl World {
         }
         if request.watches() {
             if let Some(reply) = reply.filter(|_| self.is_there(origin)) {
-                if request.streams_list() && !self.schedule.streams_lists {
-                    wire::answer(reply, &Answer::streams_no_lists());
-                } else {
-                    self.watch(origin, request, reply);
-                }
+                self.asked_to_watch(origin, request, reply, fault);
             }
             return;
         }
@@ -430,6 +430,20 @@ impl World {
                 let arrives = (self.now + self.latency()).max(self.replicas[origin.replica].partitioned);
                 self.at(arrives, Event::Answer(origin, reply, answer, refuted));
             }
+        }
+    }
+
+    fn asked_to_watch(&mut self, origin: Origin, request: &Request, reply: Reply, fault: Option<Fault>) {
+        match fault {
+            Some(Fault::Refused(code)) => wire::answer(reply, &Answer::trouble(code)),
+            // The connection breaks when the reply is dropped.
+            Some(Fault::CutAfter) => {}
+            Some(Fault::Silent) => self.at(Millis::MAX, Event::Answer(origin, reply, Answer::trouble(504), None)),
+            Some(Fault::Kill) => self.crash(origin.replica, 500),
+            _ if request.streams_list() && !self.schedule.streams_lists => {
+                wire::answer(reply, &Answer::streams_no_lists());
+            }
+            _ => self.watch(origin, request, reply),
         }
     }
 
@@ -719,12 +733,13 @@ impl World {
             self.collect_within(10..300);
         }
         if goes {
+            self.laws.admitted(&change.after, false);
             return;
         }
         if super::nodes::pending_group(&change.after) {
             self.within(50..900, Event::Admit(change.key.clone()));
         } else {
-            self.laws.admitted(&change.after);
+            self.laws.admitted(&change.after, true);
         }
     }
 
@@ -751,7 +766,8 @@ impl World {
         let back = std::mem::take(&mut self.nodes.back);
         let undone = std::mem::replace(&mut self.nodes, earlier.nodes);
         self.nodes.back = back;
-        self.laws.restored(&earlier.jobs, &undone, &self.server.store, self.now);
+        let nodes = [&undone, &self.nodes];
+        self.laws.restored(&earlier.jobs, nodes, &self.server.store, self.now);
         self.cut_watches(None);
         self.revive();
     }
