@@ -733,13 +733,12 @@ impl World {
             self.collect_within(10..300);
         }
         if goes {
-            self.laws.admitted(&change.after, false);
             return;
         }
         if super::nodes::pending_group(&change.after) {
             self.within(50..900, Event::Admit(change.key.clone()));
         } else {
-            self.laws.admitted(&change.after, true);
+            self.laws.admitted(&change.after);
         }
     }
 

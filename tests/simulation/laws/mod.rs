@@ -106,7 +106,7 @@ pub(super) struct Job {
     asked_to_restart: BTreeMap<(String, i64), (u32, i64)>,
     /// Pods whose deletion an operator has asked for.
     asked_to_go: BTreeSet<String>,
-    /// Whether the gang of its pods is admitted.
+    /// Whether a gang of its pods was ever admitted.
     admitted: bool,
     /// Writes of operators for it.
     pub(super) writes: u32,
@@ -239,10 +239,10 @@ impl Laws {
         }
     }
 
-    /// Volcano has admitted this group, or it goes.
-    pub(super) fn admitted(&mut self, group: &Value, admitted: bool) {
+    /// Volcano has admitted this group.
+    pub(super) fn admitted(&mut self, group: &Value) {
         if let Some(job) = owner(group).and_then(|job| self.jobs.get_mut(job)) {
-            job.admitted = admitted;
+            job.admitted = true;
         }
     }
 }
