@@ -1,6 +1,8 @@
 //! Which cluster and namespace are looked at.
 
+use std::env;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -28,14 +30,15 @@ impl Target {
             context: self.context.clone(),
             ..KubeConfigOptions::default()
         };
-        let config = match &self.kubeconfig {
-            Some(path) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
-            None => match Config::from_kubeconfig(&options).await {
-                Err(error) if self.may_be_in_a_pod(&error) => {
-                    Config::incluster().map_err(|in_pod| format!("{error}; and in a pod: {in_pod}"))?
-                }
-                config => config?,
-            },
+        let kubeconfig = match &self.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path),
+            None => merged(env::var_os("KUBECONFIG").as_deref().unwrap_or_default()),
+        };
+        let config = match kubeconfig {
+            Err(error) if self.may_be_in_a_pod(&error) => {
+                Config::incluster().map_err(|in_pod| format!("{error}; and in a pod: {in_pod}"))?
+            }
+            kubeconfig => Config::from_custom_kubeconfig(kubeconfig?, &options).await?,
         };
         let namespace = self
             .namespace
@@ -47,18 +50,57 @@ impl Target {
     /// Whether, as with kubectl, a pod's own service account is to be taken: there is no kubeconfig, and none was asked
     /// for. One that cannot be used is an error: the account may have other rights, and is for one cluster.
     fn may_be_in_a_pod(&self, error: &KubeconfigError) -> bool {
-        let missing = match error {
-            KubeconfigError::FindPath => true,
-            KubeconfigError::ReadConfig(error, _) => error.kind() == ErrorKind::NotFound,
-            _ => false,
-        };
-        missing && self.kubeconfig.is_none() && self.context.is_none()
+        is_missing(error) && self.kubeconfig.is_none() && self.context.is_none()
+    }
+}
+
+/// The files of KUBECONFIG as one, or the file in the home directory where KUBECONFIG names none. kube insists that
+/// every file exists; kubectl is content with one.
+fn merged(files: &OsStr) -> Result<Kubeconfig, KubeconfigError> {
+    let files = env::split_paths(files).filter(|file| !file.as_os_str().is_empty());
+    let (mut merged, mut absent) = (None::<Kubeconfig>, None);
+    for file in files {
+        match Kubeconfig::read_from(file) {
+            Err(error) if is_missing(&error) => absent = absent.or(Some(error)),
+            read => merged = Some(merged.unwrap_or_default().merge(read?)?),
+        }
+    }
+    match (merged, absent) {
+        (Some(merged), _) => Ok(merged),
+        (None, Some(error)) => Err(error),
+        (None, None) => Kubeconfig::read(),
+    }
+}
+
+fn is_missing(error: &KubeconfigError) -> bool {
+    match error {
+        KubeconfigError::FindPath => true,
+        KubeconfigError::ReadConfig(error, _) => error.kind() == ErrorKind::NotFound,
+        _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_kubeconfig_that_is_missing_is_skipped_and_the_others_are_merged() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        std::fs::write(file("good"), "current-context: good").unwrap();
+        std::fs::write(file("other"), "current-context: other\nusers: [{name: u}]").unwrap();
+        std::fs::write(file("bad"), "clusters: 1").unwrap();
+        let read = |names: &[&str]| merged(&env::join_paths(names.iter().map(|name| file(name))).unwrap());
+        for names in [&["good", "missing"], &["missing", "good"]] {
+            assert_eq!(read(names).unwrap().current_context.unwrap(), "good", "{names:?}");
+        }
+        let all = read(&["missing", "good", "other"]).unwrap();
+        assert_eq!((all.current_context.as_deref(), all.auth_infos.len()), (Some("good"), 1));
+        let error = read(&["missing", "missing too"]).unwrap_err();
+        assert!(is_missing(&error) && error.to_string().contains("missing\""), "{error}");
+        assert!(matches!(read(&["missing", "bad"]), Err(KubeconfigError::Parse(_))));
+    }
 
     #[test]
     fn the_service_account_of_a_pod_is_taken_where_there_is_no_kubeconfig_and_none_was_asked_for() {
