@@ -1,4 +1,4 @@
-//! YAML as kubectl reads it.
+//! YAML as kubectl reads and writes it.
 
 use serde::de::DeserializeOwned;
 
@@ -7,12 +7,19 @@ use serde::de::DeserializeOwned;
 pub(super) fn documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
         legacy_octal_numbers: true,
-        // However many jobs there are: what guards against a hostile text would leave the file unchecked.
+        // However many jobs there are: what guards against a hostile text would leave the file unchecked. How much
+        // comes of aliases stays limited, or a few lines would fill the memory.
         budget: serde_saphyr::budget! {
             max_documents: usize::MAX,
             max_events: usize::MAX,
             max_nodes: usize::MAX,
             max_total_scalar_bytes: usize::MAX,
+            max_total_comment_bytes: usize::MAX,
+            max_buffered_comment_events: usize::MAX,
+            max_anchors: usize::MAX,
+            max_aliases: usize::MAX,
+            max_merge_keys: usize::MAX,
+            enforce_alias_anchor_ratio: false,
         },
     };
     serde_saphyr::from_multiple_with_options(text, options)
@@ -48,5 +55,20 @@ mod tests {
         }
         assert!(documents::<Value>("a: .inf").is_err(), "nor has JSON a word for it");
         assert!(documents::<Value>("a: 1\na: 2").is_err());
+    }
+
+    #[test]
+    fn anchors_and_comments_are_not_counted_and_a_text_that_grows_without_end_is_refused() {
+        let aliases = format!("a: &a {{b: 1}}\nlist:\n{}", "- *a\n".repeat(200));
+        assert_eq!(documents::<Value>(&aliases).unwrap()[0]["list"][199]["b"], 1);
+        let merged = format!("a: &a {{b: 1}}\nlist:\n{}", "- <<: *a\n".repeat(10_001));
+        assert_eq!(documents::<Value>(&merged).unwrap()[0]["list"][10_000]["b"], 1);
+        let commented = format!("a:\n{}  b: 1\nc:\n{}- 1", "  # why\n".repeat(100), "# why\n".repeat(100));
+        assert_eq!(documents::<Value>(&commented).unwrap()[0], json!({ "a": { "b": 1 }, "c": [1] }));
+        let laughs = (1..10).fold("a0: &a0 [lol]\n".to_owned(), |text, level| {
+            let before = format!("*a{},", level - 1).repeat(10);
+            format!("{text}a{level}: &a{level} [{before}]\n")
+        });
+        assert!(documents::<Value>(&laughs).is_err());
     }
 }
