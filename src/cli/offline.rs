@@ -9,6 +9,7 @@ use crate::api::structural::Misfit;
 use crate::api::{ChildRef, PyTorchJob};
 use crate::cli::files::Contents;
 use crate::cli::manifest::Document;
+use crate::cli::yaml;
 use crate::planner::{
     Action, Builder, Child, Gang, PodGroup, Problem, Settings, World, finished, managed_elsewhere, plan as decide,
     pod_group_spec, problems,
@@ -70,7 +71,7 @@ pub(super) fn printed(objects: &[Value], format: Format) -> Result<String, serde
             Ok(format!("{list:#}\n"))
         }
         Format::Yaml => objects.iter().try_fold(String::new(), |mut output, object| {
-            write!(output, "---\n{}", serde_saphyr::to_string(object)?)?;
+            write!(output, "---\n{}", yaml::printed(object)?)?;
             Ok(output)
         }),
     }
@@ -200,7 +201,7 @@ pub(super) fn validate(contents: &Contents, format: Option<Format>) -> Result<Re
     };
     match format {
         Some(Format::Json) => report.output = format!("{:#}\n", json!(verdicts)),
-        Some(Format::Yaml) => report.output = serde_saphyr::to_string(&verdicts)?,
+        Some(Format::Yaml) => report.output = yaml::printed(&json!(verdicts))?,
         None => {
             let valid = verdicts.iter().filter(|verdict| verdict.faults.is_empty());
             report.output = valid.fold(String::new(), |output, verdict| output + verdict.job + " is valid\n");

@@ -1,6 +1,9 @@
 //! YAML as kubectl reads and writes it.
 
 use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use serde_saphyr::DoubleQuoted;
 
 /// The documents of a file, with the values that kubectl gives them: it reads YAML 1.1, in which `yes` and `on` are
 /// true and `0777` is 511. A duplicate key, of which kubectl takes the last one, is an error.
@@ -25,9 +28,30 @@ pub(super) fn documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, serde
     serde_saphyr::from_multiple_with_options(text, options)
 }
 
+/// An object as YAML that kubectl can read, too.
+pub(super) fn printed(object: &Value) -> Result<String, serde_saphyr::ser::Error> {
+    serde_saphyr::to_string(&Printed(object))
+}
+
+struct Printed<'a>(&'a Value);
+
+impl Serialize for Printed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            // Go's library takes the tab of a block for bad indentation.
+            Value::String(text) if text.trim_start_matches('\n').starts_with('\t') => {
+                DoubleQuoted(text).serialize(serializer)
+            }
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Printed)),
+            Value::Object(fields) => serializer.collect_map(fields.iter().map(|(name, field)| (name, Printed(field)))),
+            value => value.serialize(serializer),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -63,12 +87,26 @@ mod tests {
         assert_eq!(documents::<Value>(&aliases).unwrap()[0]["list"][199]["b"], 1);
         let merged = format!("a: &a {{b: 1}}\nlist:\n{}", "- <<: *a\n".repeat(10_001));
         assert_eq!(documents::<Value>(&merged).unwrap()[0]["list"][10_000]["b"], 1);
-        let commented = format!("a:\n{}  b: 1\nc:\n{}- 1", "  # why\n".repeat(100), "# why\n".repeat(100));
-        assert_eq!(documents::<Value>(&commented).unwrap()[0], json!({ "a": { "b": 1 }, "c": [1] }));
+        let commented = format!(
+            "a:\n{}  b: 1\nc:\n{}- 1",
+            "  # why\n".repeat(100),
+            "# why\n".repeat(100)
+        );
+        assert_eq!(
+            documents::<Value>(&commented).unwrap()[0],
+            json!({ "a": { "b": 1 }, "c": [1] })
+        );
         let laughs = (1..10).fold("a0: &a0 [lol]\n".to_owned(), |text, level| {
             let before = format!("*a{},", level - 1).repeat(10);
             format!("{text}a{level}: &a{level} [{before}]\n")
         });
         assert!(documents::<Value>(&laughs).is_err());
+    }
+
+    #[test]
+    fn a_text_that_begins_with_a_tab_is_quoted_and_a_script_stays_a_block() {
+        let text = printed(&json!({ "args": ["\n\tindented\nmore\n", "set -e\n\ttrain\n"], "of": 1 })).unwrap();
+        let expected = "args:\n- \"\\n\\tindented\\nmore\\n\"\n- |\n  set -e\n  \ttrain\nof: 1\n";
+        assert_eq!(text, expected);
     }
 }

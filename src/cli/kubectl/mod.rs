@@ -27,7 +27,7 @@ use crate::cli::completion::Completion;
 use crate::cli::kubectl::observation::Observation;
 use crate::cli::kubectl::target::Target;
 use crate::cli::offline::{Format, Report};
-use crate::cli::{self, files, print};
+use crate::cli::{self, files, print, yaml};
 use crate::platform::clock;
 use crate::platform::logs::with_causes;
 
@@ -144,7 +144,7 @@ impl Plugin {
                 let decision = decision::decision(&recorded(file)?.facts()?)?;
                 Ok(match format {
                     Format::Json => format!("{decision:#}\n"),
-                    Format::Yaml => serde_saphyr::to_string(&decision)?,
+                    Format::Yaml => yaml::printed(&decision)?,
                 })
             }
             Command::Timeline(show) => {

@@ -96,7 +96,10 @@ mod tests {
             assert_eq!(read(names).unwrap().current_context.unwrap(), "good", "{names:?}");
         }
         let all = read(&["missing", "good", "other"]).unwrap();
-        assert_eq!((all.current_context.as_deref(), all.auth_infos.len()), (Some("good"), 1));
+        assert_eq!(
+            (all.current_context.as_deref(), all.auth_infos.len()),
+            (Some("good"), 1)
+        );
         let error = read(&["missing", "missing too"]).unwrap_err();
         assert!(is_missing(&error) && error.to_string().contains("missing\""), "{error}");
         assert!(matches!(read(&["missing", "bad"]), Err(KubeconfigError::Parse(_))));

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::names;
+use crate::cli::yaml;
 
 /// How an object is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub(super) fn printed(jobs: Vec<Value>, alone: bool, format: Format) -> Result<S
     if format == Format::Json {
         return Ok(format!("{object:#}\n"));
     }
-    serde_saphyr::to_string(&object).map_err(|error| format!("cannot print the jobs as YAML: {error}"))
+    yaml::printed(&object).map_err(|error| format!("cannot print the jobs as YAML: {error}"))
 }
 
 /// `pytorchjob.kubeflow.org/NAME`.
