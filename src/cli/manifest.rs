@@ -6,7 +6,7 @@ use crate::api::structural::{Misfit, misfits};
 use crate::api::{PyTorchJob, without_place};
 use crate::cli::metadata;
 use crate::cli::place::Place;
-use crate::cli::yaml::documents;
+use crate::cli::yaml;
 
 /// An object that says it is a PyTorchJob.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Document {
 /// The objects of a text, those in lists too, each with its place. Documents that hold nothing are not counted.
 pub(super) fn objects(text: &str) -> Result<Vec<(Place, Value)>, serde_saphyr::Error> {
     let first = Place::first(text);
-    let found = documents(text)?.into_iter().enumerate();
+    let found = yaml::objects(text)?.into_iter().enumerate();
     let placed = found.map(|(number, document)| (first.document(number), document));
     Ok(placed.flat_map(|(place, document)| in_list(place, document)).collect())
 }

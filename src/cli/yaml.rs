@@ -1,6 +1,8 @@
 //! YAML as kubectl reads and writes it.
 
-use serde::de::DeserializeOwned;
+use std::borrow::Cow;
+
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_saphyr::DoubleQuoted;
@@ -25,7 +27,51 @@ pub(super) fn documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, serde
             enforce_alias_anchor_ratio: false,
         },
     };
-    serde_saphyr::from_multiple_with_options(text, options)
+    serde_saphyr::from_multiple_with_options(&as_documents(text), options)
+}
+
+/// The objects of a file, with the numbers that kubectl gives them: `2.0` and `1e0` are integers.
+pub(super) fn objects(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
+    let mut objects = documents(text)?;
+    objects.iter_mut().for_each(make_whole);
+    Ok(objects)
+}
+
+fn make_whole(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            // Rust writes no exponent, and a whole number without its point.
+            let digits = number.as_f64().map(|float| float.to_string());
+            if let Some(whole) = digits.and_then(|digits| digits.parse::<i64>().ok()) {
+                *value = whole.into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(make_whole),
+        Value::Object(fields) => fields.values_mut().for_each(make_whole),
+        _ => {}
+    }
+}
+
+/// JSON objects that follow each other, as `jq '.items[]'` prints them, are documents to kubectl. To YAML they are
+/// when each line on which one begins says so; no line moves.
+fn as_documents(text: &str) -> Cow<'_, str> {
+    if !text.trim_start().starts_with('{') {
+        return text.into();
+    }
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    let (mut separated, mut begin) = (String::new(), 0);
+    while let Some(value) = values.next() {
+        let object = &text[begin..values.byte_offset()];
+        let blank = object.len() - object.trim_start().len();
+        if value.is_err() || (begin > 0 && !object[..blank].ends_with('\n')) {
+            return text.into();
+        }
+        separated += &object[..blank];
+        separated += if begin > 0 { "--- " } else { "" };
+        separated += &object[blank..];
+        begin = values.byte_offset();
+    }
+    separated.into()
 }
 
 /// An object as YAML that kubectl can read, too.
@@ -108,5 +154,23 @@ mod tests {
         let text = printed(&json!({ "args": ["\n\tindented\nmore\n", "set -e\n\ttrain\n"], "of": 1 })).unwrap();
         let expected = "args:\n- \"\\n\\tindented\\nmore\\n\"\n- |\n  set -e\n  \ttrain\nof: 1\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_whole_number_is_an_integer_however_it_is_written() {
+        let text = "{a: [2.0, 1e0, -3.0, 1e18, 1.5, 1e30], b: \"2.0\"}";
+        let expected = json!({ "a": [2, 1, -3, 1_000_000_000_000_000_000_i64, 1.5, 1e30], "b": "2.0" });
+        assert_eq!(objects(text).unwrap(), [expected]);
+    }
+
+    #[test]
+    fn json_objects_that_follow_each_other_are_documents_and_each_stays_on_its_line() {
+        let objects = |text: &str| objects(text).map_err(|error| error.to_string());
+        let both = Ok(vec![json!({ "a": 1 }), json!({ "b": [{}] })]);
+        assert_eq!(objects("\n{\n  \"a\": 1\n}\n{\n  \"b\": [\n    {}\n  ]\n}\n"), both);
+        assert_eq!(objects("{\"a\":1}\n\n{\"b\":[{}]}"), both);
+        assert_eq!(objects("{a: 1}\n---\n{b: [{}]}"), both, "it is YAML");
+        let error = objects("{\"a\": 1}\n{\"b\": 1,\n \"b\": 2}").unwrap_err();
+        assert!(error.contains("line 3"), "{error}");
     }
 }
