@@ -53,10 +53,9 @@ pub(super) fn decode(schema: &Value, origin: Option<&str>, place: &Place, mut do
     let mut misfits = misfits(schema, &document);
     drop_nulls(&mut document);
     misfits.extend(metadata::misfits(&document["metadata"]));
-    if let (None, Some(prefix)) = (
-        document["metadata"].get("name"),
-        document["metadata"]["generateName"].as_str(),
-    ) {
+    // To the API server an empty name is none.
+    let nameless = document["metadata"].get("name").is_none_or(|name| name == "");
+    if let (true, Some(prefix)) = (nameless, text(&document["metadata"], "generateName")) {
         // The API server appends five letters.
         document["metadata"]["name"] = format!("{prefix}xxxxx").into();
     }
@@ -80,7 +79,7 @@ pub(super) fn decode(schema: &Value, origin: Option<&str>, place: &Place, mut do
 
 /// An object as an argument of kubectl, so that the line about it can be copied: `pytorchjob/train -n team`.
 pub(super) fn title(origin: Option<&str>, place: &Place, kind: &str, metadata: &Value) -> String {
-    let name = metadata["name"].as_str().or_else(|| metadata["generateName"].as_str());
+    let name = text(metadata, "name").or_else(|| text(metadata, "generateName"));
     let name = name.map_or_else(|| place.to_string(), str::to_owned);
     let origin = origin.map(|origin| format!("{origin}: ")).unwrap_or_default();
     let namespace = metadata["namespace"].as_str();
@@ -88,6 +87,11 @@ pub(super) fn title(origin: Option<&str>, place: &Place, kind: &str, metadata: &
         .map(|namespace| format!(" -n {namespace}"))
         .unwrap_or_default();
     format!("{origin}{kind}/{name}{namespace}")
+}
+
+/// A field that is not empty.
+fn text<'a>(metadata: &'a Value, field: &str) -> Option<&'a str> {
+    metadata[field].as_str().filter(|text| !text.is_empty())
 }
 
 /// The object without fields that are null.
@@ -106,5 +110,52 @@ fn drop_nulls(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::UnknownPodFields;
+    use crate::api::structural::schema_of_jobs;
+    use crate::planner::problems;
+
+    /// What is wrong with a job of this metadata.
+    fn faults(metadata: &Value) -> Vec<String> {
+        let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": "i" }] } });
+        let spec = json!({ "pytorchReplicaSpecs": { "Master": { "template": template } } });
+        let job = json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": metadata, "spec": spec });
+        let schema = schema_of_jobs(UnknownPodFields::Refused);
+        let decoded = decode(&schema, None, &Place::default(), job);
+        let problems = problems(&decoded.job.unwrap()).into_iter().map(|problem| problem.field);
+        let misfits = decoded.misfits.into_iter().map(|misfit| misfit.field);
+        problems.chain(misfits).collect()
+    }
+
+    #[test]
+    fn a_namespace_that_none_can_have_is_a_fault_and_an_empty_one_is_absent() {
+        for (namespace, valid) in [
+            ("team-1", true),
+            (&"a".repeat(63), true),
+            ("", true),
+            (&"a".repeat(64), false),
+            ("Foo_", false),
+            ("a..b", false),
+            ("a.b", false),
+            ("-a", false),
+        ] {
+            let faults = faults(&json!({ "name": "train", "namespace": namespace }));
+            let expected: &[&str] = if valid { &[] } else { &["metadata.namespace"] };
+            assert_eq!(faults, expected, "{namespace}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_empty_is_generated_where_the_job_says_how_and_otherwise_missing() {
+        assert!(faults(&json!({ "name": "", "generateName": "train-" })).is_empty());
+        assert!(faults(&json!({ "generateName": "train-" })).is_empty());
+        assert_eq!(faults(&json!({ "name": "", "generateName": "" })), ["metadata.name"]);
     }
 }

@@ -16,12 +16,13 @@ const MAX_ANNOTATIONS: usize = 256 * 1024;
 static NAME: LazyLock<Regex> = LazyLock::new(|| regex(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$"));
 static PREFIX: LazyLock<Regex> =
     LazyLock::new(|| regex(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"));
+static LABEL: LazyLock<Regex> = LazyLock::new(|| regex(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"));
 
 fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is a regular expression")
 }
 
-/// Labels, annotations and finalizers that would be refused. Types are the schema's to check.
+/// A namespace, labels, annotations and finalizers that would be refused. Types are the schema's to check.
 pub(super) fn misfits(metadata: &Value) -> Vec<Misfit> {
     let entries = |field: &str| metadata[field].as_object().into_iter().flat_map(Map::iter);
     let mut found = Vec::new();
@@ -29,6 +30,12 @@ pub(super) fn misfits(metadata: &Value) -> Vec<Misfit> {
         let message = message.to_owned();
         found.push(Misfit { field, message });
     };
+    // One that is empty is absent.
+    let namespace = metadata["namespace"].as_str().filter(|namespace| !namespace.is_empty());
+    if namespace.is_some_and(|namespace| namespace.len() > MAX_NAME || !LABEL.is_match(namespace)) {
+        let message = "must be at most 63 lower-case letters, digits and '-', and begin and end with a letter or digit";
+        misfit("metadata.namespace".into(), message);
+    }
     for (key, value) in entries("labels") {
         let value = value.as_str().unwrap_or_default();
         if !is_qualified(key) {

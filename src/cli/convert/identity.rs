@@ -49,7 +49,7 @@ pub(super) fn taken(parts: &mut Parts, losses: &mut Vec<Loss>) -> Map<String, Va
 pub(super) fn beside(metadata: &Map<String, Value>) -> Map<String, Value> {
     let name = ["name", "generateName"]
         .iter()
-        .find_map(|field| metadata.get(*field)?.as_str());
+        .find_map(|field| metadata.get(*field)?.as_str().filter(|name| !name.is_empty()));
     let mut beside = Map::new();
     beside.insert("name".into(), name.unwrap_or_default().trim_end_matches('-').into());
     if let Some(namespace) = metadata.get("namespace") {

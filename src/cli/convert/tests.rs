@@ -802,10 +802,12 @@ fn a_runtime_that_would_overwrite_that_of_another_job_is_refused() {
         job
     };
     let elsewhere = with(generated("b"), "/metadata/namespace", json!("team"));
+    let nameless = with(generated("b"), "/metadata/name", json!(""));
     for (jobs, clash) in [
         ([generated("a"), generated("a")], false),
         ([generated("a"), elsewhere], false),
         ([generated("a"), generated("b")], true),
+        ([generated("a"), nameless], true),
         ([generated("a"), job("train")], true),
     ] {
         let (report, items) = said(&jobs);
