@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::SelectAll;
+use futures::stream::{self, SelectAll};
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::timeout;
 
@@ -22,6 +22,9 @@ const TRIES: u32 = 3;
 
 /// How long what goes on is still printed once the job has finished.
 const MOMENT: Duration = Duration::from_secs(2);
+
+/// How many pods are asked at once for what comes to an end: each costs a connection.
+const AT_ONCE: usize = 100;
 
 /// How logs are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,11 +104,11 @@ impl Known {
         !self.is_empty() && self.0.values().all(silent)
     }
 
-    /// Whether the log of a pod that is there broke off and was not read on.
+    /// Whether the log of a pod that is there broke off and was not read on, or may not be read.
     pub(super) fn is_broken(&self, look: &Look) -> bool {
         let runs = look.pods.iter().flat_map(|pod| Run::of(pod, look.failure.as_ref()));
         let mut known = runs.filter_map(|run| self.0.get(&run.key()));
-        known.any(|progress| progress.state == State::Broken)
+        known.any(|progress| matches!(progress.state, State::Broken | State::Refused))
     }
 
     /// Whether the end of a run that is being read is not waited for.
@@ -157,7 +160,7 @@ impl<W: Write> Copy<'_, W> {
     /// Begins to read what the pods have that is not being read. Returns whether there was anything.
     pub(super) fn open(&mut self, look: &Look, asks: Asks) -> bool {
         let (tail, follow) = (self.tail.take(), self.follow && asks == Asks::Follow);
-        let mut any = false;
+        let (mut any, mut opened) = (false, Vec::new());
         for pod in &look.pods {
             let runs = Run::of(pod, look.failure.as_ref()).into_iter();
             let readings = runs.filter_map(|run| self.known.reading(run, tail, asks));
@@ -166,7 +169,13 @@ impl<W: Write> Copy<'_, W> {
                 self.printer.begin(&reading.run);
                 any = true;
             }
-            self.lines.push(self.source.lines(readings, follow, self.follow));
+            opened.push(self.source.lines(readings, follow, self.follow));
+        }
+        if follow {
+            self.lines.extend(opened);
+        } else {
+            self.lines
+                .push(stream::iter(opened).flatten_unordered(AT_ONCE).boxed_local());
         }
         any
     }

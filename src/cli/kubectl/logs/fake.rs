@@ -21,6 +21,16 @@ pub(super) struct Moment {
     pub(super) logs: [&'static str; 2],
 }
 
+/// What was asked of it.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// How logs were asked for.
+    pub(super) logs: Vec<String>,
+    /// How many logs are being read, and the most that were at once.
+    open: usize,
+    pub(super) most: usize,
+}
+
 pub(super) const UNREADABLE: &str = "500";
 pub(super) const REFUSED: &str = "403";
 
@@ -62,7 +72,7 @@ pub(super) fn job(condition: &str, has_failed: bool) -> Value {
 
 /// Reads a job, lists pods and reads logs; anything else is refused. Each time the job is read, the next moment is
 /// there.
-pub(super) fn client(moments: &[Moment], asked: Arc<Mutex<Vec<String>>>) -> Client {
+pub(super) fn client(moments: &[Moment], asked: Arc<Mutex<Asked>>) -> Client {
     let moments = Mutex::new((VecDeque::from(moments.to_vec()), None::<Moment>));
     let service = tower::service_fn(move |request: Request<kube::client::Body>| {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
@@ -82,9 +92,10 @@ pub(super) fn client(moments: &[Moment], asked: Arc<Mutex<Vec<String>>>) -> Clie
             let list = json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods });
             (200, Body::from(list.to_string()))
         } else if path.ends_with("/log") {
-            asked.lock().unwrap().push(query.replace("&container=pytorch", ""));
+            asked.lock().unwrap().logs.push(query.replace("&container=pytorch", ""));
             let previous = usize::from(query.contains("previous=true"));
-            of_log(moments.1.clone().unwrap().logs[previous], path, query)
+            let (code, log) = of_log(moments.1.clone().unwrap().logs[previous], path, query);
+            (code, counted(log, &asked))
         } else {
             refused()
         };
@@ -92,6 +103,17 @@ pub(super) fn client(moments: &[Moment], asked: Arc<Mutex<Vec<String>>>) -> Clie
         std::future::ready(Ok::<_, Infallible>(response.unwrap()))
     });
     Client::new(service, "team")
+}
+
+/// A log that is counted as long as it is read.
+fn counted(log: Body, asked: &Arc<Mutex<Asked>>) -> Body {
+    let mut counts = asked.lock().unwrap();
+    counts.open += 1;
+    counts.most = counts.most.max(counts.open);
+    let open = scopeguard::guard(Arc::clone(asked), |asked| asked.lock().unwrap().open -= 1);
+    Body::from_stream(log.into_data_stream().inspect(move |_| {
+        let _still = &open;
+    }))
 }
 
 /// A job; or, in its place, what is said of one that is not there: a Status, or mere text.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures::stream::SelectAll;
 use kube::Client;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::files::complain;
 use crate::cli::kubectl::logs::copy::{Asks, Copy, Known};
@@ -39,6 +40,9 @@ pub(super) struct Logs {
 impl Logs {
     /// Prints them: what there is, or with `--follow` what comes until no pod of the job is left to come.
     pub(super) async fn print(&self, client: &Client, namespace: &str) -> Result<(), String> {
+        if self.follow {
+            allow_connections();
+        }
         let printer = Printer::new(&self.job, Terminal::detect().colours, io::stdout());
         match self.copy(&Source::new(client, namespace), printer).await {
             Ok(()) | Err(Stop::Closed) => Ok(()),
@@ -114,11 +118,23 @@ impl Logs {
         if copy.known.is_silent(!last) {
             return failed("no log that can be read");
         }
-        if last && self.follow && copy.known.is_broken(look) {
+        if last && copy.known.is_broken(look) {
             return failed("a log that cannot be read to its end");
         }
         Ok(last)
     }
+}
+
+/// Who follows has a connection to every pod, and a shell allows 1024 files unless it is asked for more. Where no more
+/// are to be had, it is said of each log that cannot be read.
+fn allow_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    // The most that macOS takes where it says that there is no limit.
+    let most = [limit.maximum, Some(10_240)];
+    let _raised = most.into_iter().any(|current| {
+        let raised = Rlimit { current, ..limit };
+        setrlimit(Resource::Nofile, raised).is_ok()
+    });
 }
 
 /// What stands in the way of looking at the job.

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use futures::StreamExt;
 use serde_json::Value;
 
-use super::fake::{ENDLESS, Moment, REFUSED, UNREADABLE, client, ended, job, pod, running};
+use super::fake::{Asked, ENDLESS, Moment, REFUSED, UNREADABLE, client, ended, job, pod, running};
 use super::source::{Broken, text_lines};
 use super::*;
 use crate::cli::kubectl::tests::not_found;
@@ -18,10 +18,12 @@ struct Printed {
     lines: Vec<String>,
     result: Result<(), String>,
     asked: Vec<String>,
+    /// The most that were read at once.
+    most: usize,
 }
 
 async fn printed(moments: &[Moment], follow: bool, colours: bool) -> Printed {
-    let asked = Arc::new(Mutex::new(Vec::new()));
+    let asked = Arc::new(Mutex::new(Asked::default()));
     let source = Source::new(&client(moments, Arc::clone(&asked)), "team");
     let mut output = Vec::new();
     let logs = Logs {
@@ -36,12 +38,13 @@ async fn printed(moments: &[Moment], follow: bool, colours: bool) -> Printed {
         Err(Stop::Failed(error)) => Err(error),
         Err(Stop::Closed) => panic!("the output is read to the end"),
     };
-    let asked = asked.lock().unwrap().clone();
+    let asked = std::mem::take(&mut *asked.lock().unwrap());
     let lines = String::from_utf8(output).unwrap();
     Printed {
         lines: lines.lines().map(str::to_owned).collect(),
         result,
-        asked,
+        asked: asked.logs,
+        most: asked.most,
     }
 }
 
@@ -301,6 +304,44 @@ async fn of_a_job_that_is_not_there_it_is_said_that_it_is_not() {
             assert_eq!(printed.result.err().as_deref(), error);
         }
     }
+}
+
+#[tokio::test]
+async fn logs_that_end_are_read_a_hundred_at_once_and_one_that_cannot_be_is_a_failure() {
+    let none = Value::Null;
+    let worker = |index: u32| pod(&format!("train-worker-{index}"), 0, &ended(1, 9, 0), &none);
+    let moment = |log| Moment {
+        job: Some(job("Succeeded", false)),
+        pods: (0..250).map(worker).collect(),
+        logs: [log, ""],
+    };
+    for follow in [false, true] {
+        let log = if follow { STEP } else { "step 1\n" };
+        let printed = printed(&[moment(log)], follow, false).await;
+        assert_eq!((printed.lines.len(), printed.result), (250, Ok(())));
+        assert_eq!((printed.asked.len(), printed.most), (250, 100), "{follow}");
+    }
+    let mut failed = moment("step 1\n");
+    failed.pods.truncate(1);
+    failed.pods[0] = pod("train-worker-1", 1, &running(7), &ended(1, 5, 1));
+    failed.job = Some(job("Running", true));
+    failed.logs[1] = UNREADABLE;
+    let printed = printed(&[failed], false, false).await;
+    let error = "PyTorchJob team/train has a log that cannot be read to its end";
+    assert_eq!(printed.result.err().as_deref(), Some(error));
+    assert!(printed.lines.contains(&"[worker-1] step 1".to_owned()));
+}
+
+#[test]
+fn who_follows_may_have_as_many_connections_as_the_system_allows() {
+    let limit = getrlimit(Resource::Nofile);
+    let low = Rlimit {
+        current: Some(1024),
+        ..limit
+    };
+    setrlimit(Resource::Nofile, low).unwrap();
+    allow_connections();
+    assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
 }
 
 #[test]
