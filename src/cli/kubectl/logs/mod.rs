@@ -55,21 +55,27 @@ impl Logs {
         Some(self.tail).filter(|tail| *tail >= 0)
     }
 
-    async fn copy<W: Write>(&self, source: &Source, printer: Printer<W>) -> Result<(), Stop> {
-        let mut copy = Copy {
+    fn begin<'a, W: Write>(&self, source: &'a Source, printer: Printer<W>) -> Copy<'a, W> {
+        Copy {
             source,
             printer,
             follow: self.follow,
             tail: self.first_lines(),
             known: Known::default(),
             lines: SelectAll::new(),
-        };
-        let mut trouble = Trouble::default();
+        }
+    }
+
+    async fn copy<W: Write>(&self, source: &Source, printer: Printer<W>) -> Result<(), Stop> {
+        let mut copy = self.begin(source, printer);
+        let (mut trouble, mut silence) = (Trouble::default(), Trouble::default());
         loop {
             match source.look(&self.job).await {
                 Ok(look) => {
                     trouble.tell(look.trouble.clone());
-                    if self.seen(&mut copy, &look).await? {
+                    let over = self.seen(&mut copy, &look).await?;
+                    silence.tell(self.nothing_yet(&copy.known, &look, &source.namespace));
+                    if over {
                         return Ok(());
                     }
                 }
@@ -92,6 +98,17 @@ impl Logs {
                 return stopped;
             }
         }
+    }
+
+    /// Why nothing is printed of a job whose pods have not started.
+    fn nothing_yet(&self, known: &Known, look: &Look, namespace: &str) -> Option<String> {
+        let job = &self.job;
+        (known.is_empty() && !look.over).then(|| {
+            format!(
+                "no container of PyTorchJob {namespace}/{job} has started yet: \
+                 see kubectl pytorchjob why {job} -n {namespace}"
+            )
+        })
     }
 
     /// Reads what was seen. Returns whether that was all.

@@ -307,6 +307,34 @@ async fn of_a_job_that_is_not_there_it_is_said_that_it_is_not() {
 }
 
 #[tokio::test]
+async fn of_a_job_whose_pods_have_not_started_it_is_said_who_knows_why() {
+    let logs = Logs {
+        job: "train".to_owned(),
+        follow: true,
+        tail: 50,
+    };
+    let waits = serde_json::json!({ "waiting": { "reason": "ContainerCreating" } });
+    let said = "no container of PyTorchJob team/train has started yet: see kubectl pytorchjob why train -n team";
+    for (condition, state, expected) in [
+        ("Created", &waits, Some(said)),
+        ("Running", &running(1), None),
+        ("Failed", &waits, None),
+    ] {
+        let moment = Moment {
+            job: Some(job(condition, false)),
+            pods: vec![pod("train-worker-0", 0, state, &Value::Null)],
+            logs: [STEP, ""],
+        };
+        let source = Source::new(&client(&[moment], Arc::default()), "team");
+        let look = source.look("train").await.unwrap();
+        let mut copy = logs.begin(&source, Printer::new("train", false, Vec::new()));
+        copy.open(&look, Asks::Follow);
+        let nothing = logs.nothing_yet(&copy.known, &look, "team");
+        assert_eq!(nothing.as_deref(), expected, "{condition}");
+    }
+}
+
+#[tokio::test]
 async fn logs_that_end_are_read_a_hundred_at_once_and_one_that_cannot_be_is_a_failure() {
     let none = Value::Null;
     let worker = |index: u32| pod(&format!("train-worker-{index}"), 0, &ended(1, 9, 0), &none);
