@@ -13,13 +13,15 @@ pub(super) enum Format {
     Yaml,
 }
 
-/// The objects as kubectl prints them: one that was asked for by its name alone stands by itself, others are a list.
+/// The objects as kubectl prints them: one that was asked for by its name alone stands by itself, or is nothing where
+/// it is missing; others are a list.
 pub(super) fn printed(jobs: Vec<Value>, alone: bool, format: Format) -> Result<String, String> {
     let mut jobs: Vec<Value> = jobs.into_iter().map(without_managers).collect();
     if format == Format::Name {
         return Ok(jobs.iter().map(|job| name(job) + "\n").collect());
     }
     let object = match jobs.pop() {
+        None if alone => return Ok(String::new()),
         Some(job) if alone && jobs.is_empty() => job,
         last => {
             jobs.extend(last);
@@ -73,6 +75,9 @@ mod tests {
             assert_eq!(json, expected);
             let yaml: Value = serde_saphyr::from_str(&read(jobs, by_name, Format::Yaml)).unwrap();
             assert_eq!(yaml, expected);
+        }
+        for format in [Format::Name, Format::Json, Format::Yaml] {
+            assert_eq!(read(vec![], true, format), "", "{format:?}");
         }
     }
 }
