@@ -1,4 +1,6 @@
 //! The command line. Without a subcommand the operator runs, as Kubeflow's does.
+// It ends the program where standard error cannot be written. [`files::complain`] does not.
+#![warn(clippy::print_stderr)]
 
 mod completion;
 mod convert;

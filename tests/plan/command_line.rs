@@ -655,14 +655,15 @@ fn the_plugin_exits_with_0_for_every_answer_1_for_none_and_2_for_a_command_line_
 
 #[test]
 fn what_cannot_even_be_said_ends_with_the_same_exit_code() {
-    let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    let mut command = Command::new(BINARY);
-    let status = command
-        .args(["validate", "/nowhere.yaml"])
-        .stderr(full)
-        .status()
-        .unwrap();
-    assert_eq!(status.code(), Some(2));
+    for (name, arguments, code) in [
+        ("pytorchjob-operator", ["validate", "/nowhere.yaml"], 2),
+        ("kubectl-pytorchjob", ["replay", "/nowhere.json"], 1),
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(BINARY);
+        let status = command.arg0(name).args(arguments).stderr(full).status();
+        assert_eq!(status.unwrap().code(), Some(code), "{name}");
+    }
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl Plugin {
             .map_err(Box::<dyn Error>::from)
             .and_then(|runtime| runtime.block_on(self.run()));
         result.and_then(|report| print(&report)).unwrap_or_else(|error| {
-            eprintln!("{}", with_causes(error.as_ref()));
+            files::complain(&with_causes(error.as_ref()));
             failed
         })
     }

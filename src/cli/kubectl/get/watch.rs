@@ -13,6 +13,7 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, ResourceExt};
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::cli::files::complain;
 use crate::cli::kubectl::get::board::{Board, Key};
 use crate::cli::kubectl::get::job_now::Columns;
 use crate::cli::kubectl::get::objects::{Format, printed};
@@ -85,7 +86,7 @@ pub(super) async fn objects(scope: &Scope, format: Format) -> Result<Report, Str
             Ok(Event::Init | Event::InitDone) => continue,
             Err((error, true)) => return Err(error),
             Err((error, false)) => {
-                eprintln!("{error}");
+                complain(&error);
                 continue;
             }
         };
@@ -117,14 +118,14 @@ fn learn(board: &mut Board, news: News, scope: &Scope) -> Result<(), String> {
         News::Pod(Err(error)) => match &error {
             watcher::Error::InitialListFailed(refused) if lost(&error).1 => {
                 if board.without_pods() {
-                    eprintln!("{}", no_pods(refused));
+                    complain(&no_pods(refused));
                 }
             }
-            error => eprintln!("{}", lost(error).0),
+            error => complain(&lost(error).0),
         },
         News::Job(Err(error)) => match lost(&error) {
             (error, true) => return Err(error),
-            (error, false) => eprintln!("{error}"),
+            (error, false) => complain(&error),
         },
     }
     Ok(())
