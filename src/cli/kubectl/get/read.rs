@@ -83,8 +83,8 @@ impl Scope {
                 }
             }
             Err(error) => {
-                let _news = board.without_pods();
-                remarks.push(no_pods(&error));
+                board.without_pods();
+                remarks.push(no_pods(&format!("cannot list pods: {}", said(&error))));
             }
         }
         let headings = headings.then(|| columns.headings());
@@ -189,6 +189,6 @@ pub(super) fn with_kind(mut job: DynamicObject) -> DynamicObject {
 }
 
 /// What is said when pods cannot be read.
-pub(super) fn no_pods(error: &kube::Error) -> String {
-    format!("PROGRESS is empty: cannot list pods: {}", said(error))
+pub(super) fn no_pods(why: &str) -> String {
+    format!("PROGRESS is empty: {why}")
 }

@@ -19,7 +19,7 @@ use crate::cli::kubectl::get::job_now::Columns;
 use crate::cli::kubectl::get::objects::{Format, printed};
 use crate::cli::kubectl::get::read::{Scope, no_pods, with_kind};
 use crate::cli::kubectl::get::table::Table;
-use crate::cli::kubectl::read::said_of_jobs;
+use crate::cli::kubectl::read::{said, said_of_jobs};
 use crate::cli::kubectl::terminal::Terminal;
 use crate::cli::offline::Report;
 use crate::platform::clock;
@@ -32,6 +32,10 @@ const FRAMES_OF_A_SECOND: u32 = 5;
 const AGE: &str = "AGE";
 /// The column that says that a job is gone.
 const STATE: &str = "STATE";
+
+/// What is watched.
+const JOBS: &str = "PyTorchJobs";
+const PODS: &str = "pods";
 
 /// What the two watches tell.
 enum News {
@@ -58,7 +62,9 @@ pub(super) async fn table(
         tokio::select! {
             Some(told) = news.next() => {
                 changed = true;
-                learn(&mut board, told, scope)?;
+                if let Some(trouble) = learn(&mut board, told, scope)? {
+                    complain(&trouble);
+                }
             }
             _ = frames.tick() => {
                 drawn += 1;
@@ -81,7 +87,7 @@ pub(super) async fn objects(scope: &Scope, format: Format) -> Result<Report, Str
         let Some(event) = jobs.next().await else {
             return Ok(Report::default());
         };
-        let job = match event.map_err(|error| lost(&error)) {
+        let job = match event.map_err(|error| lost(&error, JOBS, said_of_jobs)) {
             Ok(Event::InitApply(job) | Event::Apply(job) | Event::Delete(job)) => with_kind(job),
             Ok(Event::Init | Event::InitDone) => continue,
             Err((error, true)) => return Err(error),
@@ -110,34 +116,42 @@ fn events(
     watch(api, config).default_backoff()
 }
 
-fn learn(board: &mut Board, news: News, scope: &Scope) -> Result<(), String> {
+/// Takes in what is told. Returns what is to be said of it, or as an error what ends the watch.
+fn learn(board: &mut Board, news: News, scope: &Scope) -> Result<Option<String>, String> {
     match news {
         News::Job(Ok(Event::InitApply(job) | Event::Apply(job))) if !scope.has(&job.name_any()) => {}
         News::Job(Ok(event)) => board.job(event),
         News::Pod(Ok(event)) => board.pod(event),
-        News::Pod(Err(error)) => match &error {
-            watcher::Error::InitialListFailed(refused) if lost(&error).1 => {
-                if board.without_pods() {
-                    complain(&no_pods(refused));
-                }
+        News::Pod(Err(error)) => {
+            let (said, for_good) = lost(&error, PODS, said);
+            let first = !board.is_without_pods();
+            if for_good {
+                board.without_pods();
             }
-            error => complain(&lost(error).0),
-        },
-        News::Job(Err(error)) => match lost(&error) {
-            (error, true) => return Err(error),
-            (error, false) => complain(&error),
-        },
+            return Ok(first.then(|| if for_good { no_pods(&said) } else { said }));
+        }
+        News::Job(Err(error)) => {
+            let (said, for_good) = lost(&error, JOBS, said_of_jobs);
+            return if for_good { Err(said) } else { Ok(Some(said)) };
+        }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// What is said of an error, and whether to try again is no use.
-fn lost(error: &watcher::Error) -> (String, bool) {
+fn lost(error: &watcher::Error, what: &str, said: impl Fn(&kube::Error) -> String) -> (String, bool) {
+    let code = |error: &kube::Error| match error {
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    };
     match error {
         watcher::Error::InitialListFailed(error) => {
-            let refused =
-                matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429);
-            (format!("cannot list: {}", said_of_jobs(error)), refused)
+            let refused = (400..500).contains(&code(error)) && code(error) != 429;
+            (format!("cannot list {what}: {}", said(error)), refused)
+        }
+        // A list may be allowed where a watch is not.
+        watcher::Error::WatchStartFailed(error) if matches!(code(error), 401 | 403) => {
+            (format!("cannot watch {what}: {}", said(error)), true)
         }
         error => (format!("{}; trying again", with_causes(error)), false),
     }
@@ -239,8 +253,10 @@ impl Screen {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::cli::kubectl::tests::unreachable;
+    use crate::cli::kubectl::tests::{client, unreachable};
 
     const TERMINAL: Terminal = Terminal {
         columns: 30,
@@ -290,8 +306,39 @@ mod tests {
 
     #[test]
     fn a_watch_that_breaks_off_is_told_with_what_is_behind_it() {
-        let (told, for_good) = lost(&watcher::Error::WatchStartFailed(unreachable()));
+        let (told, for_good) = lost(&watcher::Error::WatchStartFailed(unreachable()), PODS, said);
         assert!(told.ends_with(": refused; trying again") && !for_good, "{told}");
+    }
+
+    #[tokio::test]
+    async fn who_may_not_watch_jobs_is_told_so_and_who_may_not_watch_pods_once() {
+        let scope = Scope {
+            client: client(|_| json!({})),
+            namespace: None,
+            jobs: Vec::new(),
+            selector: None,
+        };
+        let refused = |code: u16| {
+            let status = json!({ "kind": "Status", "code": code, "message": "no" });
+            watcher::Error::WatchStartFailed(kube::Error::Api(serde_json::from_value(status).unwrap()))
+        };
+        for code in [401, 403] {
+            let mut board = Board::default();
+            let mut learn = |news| learn(&mut board, news, &scope);
+            assert_eq!(
+                learn(News::Job(Err(refused(code)))),
+                Err("cannot watch PyTorchJobs: no".to_owned())
+            );
+            let told = "PROGRESS is empty: cannot watch pods: no";
+            assert_eq!(learn(News::Pod(Err(refused(code)))), Ok(Some(told.to_owned())));
+            let quiet = [refused(code), watcher::Error::WatchStartFailed(unreachable())];
+            for error in quiet {
+                assert_eq!(learn(News::Pod(Err(error))), Ok(None));
+            }
+            assert!(board.is_without_pods());
+        }
+        let gone = learn(&mut Board::default(), News::Job(Err(refused(410))), &scope);
+        assert!(gone.unwrap().unwrap().ends_with("trying again"));
     }
 
     #[test]
