@@ -85,6 +85,20 @@ pub fn text(bytes: &[u8]) -> &str {
 }
 
 #[tokio::test]
+async fn logs_of_a_job_whose_pods_have_not_started_are_empty_and_it_is_said_who_knows_why() {
+    let rig = Rig::start().await;
+    let viewer = Viewer::of(&rig).await;
+    rig.create_with_pods(&job("train", 0)).await;
+    let said = viewer.run(&["logs", "train"]).await;
+    let namespace = rig.namespace.name();
+    let error = format!(
+        "no container of PyTorchJob {namespace}/train has started yet: \
+         see kubectl pytorchjob why train -n {namespace}\n"
+    );
+    assert_eq!(said, (true, String::new(), error));
+}
+
+#[tokio::test]
 async fn why_record_and_replay_need_no_right_but_to_view_and_a_record_says_the_same() {
     let rig = Rig::start().await;
     let directory = tempfile::tempdir().unwrap();
