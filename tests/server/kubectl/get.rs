@@ -101,8 +101,9 @@ async fn get_watch_adds_a_line_for_each_change_of_a_job_or_its_pods() {
     rig.create_with_pods(&job("train", 0)).await;
     rig.create(&job("another", 0)).await;
     let mut watch = viewer
-        .command(&["get", "train", "--watch"])
+        .command(&["get", "train", "nothing", "--watch"])
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
@@ -125,6 +126,9 @@ async fn get_watch_adds_a_line_for_each_change_of_a_job_or_its_pods() {
     };
     until(["NAME", "PROGRESS"]).await;
     until(["train Created 0/1", "0/1 scheduled"]).await;
+    let mut errors = BufReader::new(watch.stderr.take().unwrap()).lines();
+    let error = errors.next_line().await.unwrap().unwrap();
+    assert!(error.starts_with("cannot get PyTorchJob nothing: "), "{error}");
     rig.set_phase("train-master-0", &PodPhase::Running).await;
     until(["train Running", "1/1"]).await;
     rig.set_phase("train-master-0", &PodPhase::Succeeded).await;

@@ -9,6 +9,7 @@ mod watch;
 
 use kube::Client;
 
+use crate::cli::files::complain;
 use crate::cli::kubectl::terminal::Terminal;
 use crate::cli::offline::Report;
 use crate::platform::clock;
@@ -69,12 +70,15 @@ impl Get {
         if self.watch {
             // What is not there would be waited for without a word.
             let absent = scope.absent().await;
-            if !absent.is_empty() {
+            if !absent.is_empty() && absent.len() == self.jobs.len() {
                 return Ok(Report {
                     remarks: absent,
                     invalid: true,
                     ..Report::default()
                 });
+            }
+            for remark in &absent {
+                complain(remark);
             }
         }
         match (self.format(), self.watch) {

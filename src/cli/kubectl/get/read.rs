@@ -44,8 +44,8 @@ impl Scope {
         })
     }
 
-    /// What is said of the jobs that were asked for by name when none of them is there. Of one that cannot be asked for
-    /// a watch may tell all the same.
+    /// What is said of each job that was asked for by name and is not there. Of one that cannot be asked for a watch may
+    /// tell all the same.
     pub(super) async fn absent(&self) -> Vec<String> {
         let (api, mut absent) = (self.job_api(), Vec::new());
         for name in &self.jobs {
@@ -53,7 +53,7 @@ impl Scope {
                 Err(error) if matches!(&error, kube::Error::Api(status) if status.is_not_found()) => {
                     absent.push(not_got(name, &error));
                 }
-                _ => return Vec::new(),
+                _ => {}
             }
         }
         absent
