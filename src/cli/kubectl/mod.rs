@@ -4,6 +4,7 @@ mod age;
 mod completion;
 mod decision;
 mod get;
+mod job_name;
 mod logs;
 mod observation;
 mod pod;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::cli::completion::Completion;
+use crate::cli::kubectl::job_name::job_name;
 use crate::cli::kubectl::observation::Observation;
 use crate::cli::kubectl::target::Target;
 use crate::cli::offline::{Format, Report};
@@ -51,6 +53,7 @@ enum Command {
     /// Say what a job is doing, what it waits for, what will happen to it next and when, and what to do about it.
     Why {
         /// Name of the job.
+        #[arg(value_parser = job_name)]
         job: String,
     },
     /// Show what a job and each of its ranks went through, and when, as far as the API server still knows.
@@ -61,6 +64,7 @@ enum Command {
     /// variables, arguments and annotations are blanked.
     Record {
         /// Name of the job.
+        #[arg(value_parser = job_name)]
         job: String,
     },
     /// Say `why` of a record, and what an operator does about it, step by step, as long as nothing else happens. Needs

@@ -10,6 +10,7 @@ mod watch;
 use kube::Client;
 
 use crate::cli::files::complain;
+use crate::cli::kubectl::job_name::job_name;
 use crate::cli::kubectl::terminal::Terminal;
 use crate::cli::offline::Report;
 use crate::platform::clock;
@@ -35,7 +36,7 @@ enum Output {
 #[derive(Debug, clap::Args)]
 pub(super) struct Get {
     /// Names of jobs; all jobs by default.
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", value_parser = job_name)]
     jobs: Vec<String>,
     /// Jobs of all namespaces.
     #[arg(short = 'A', long, conflicts_with = "jobs")]

@@ -14,6 +14,7 @@ use kube::Client;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::files::complain;
+use crate::cli::kubectl::job_name::job_name;
 use crate::cli::kubectl::logs::copy::{Asks, Copy, Known};
 use crate::cli::kubectl::logs::printer::Printer;
 use crate::cli::kubectl::logs::source::{Look, Source, is_refusal};
@@ -27,6 +28,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 pub(super) struct Logs {
     /// Name of the job.
+    #[arg(value_parser = job_name)]
     job: String,
     /// Go on with what comes, pods that are started again included, until the job has finished. A log that breaks off
     /// is read on from there.

@@ -12,6 +12,7 @@ mod told;
 use std::fs;
 use std::path::PathBuf;
 
+use crate::cli::kubectl::job_name::job_name;
 use crate::cli::kubectl::observation::Observation;
 use crate::cli::kubectl::terminal::Terminal;
 
@@ -21,7 +22,7 @@ use self::model::Timeline;
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
     /// Name of the job.
-    #[arg(required_unless_present = "filename", conflicts_with = "filename")]
+    #[arg(required_unless_present = "filename", conflicts_with = "filename", value_parser = job_name)]
     pub job: Option<String>,
     /// Show what `record` printed, in the place of a job in the cluster; `-` reads standard input.
     #[arg(short, long, value_name = "FILE")]
