@@ -1,6 +1,9 @@
 //! A job and everything that decisions about it are made from, as objects of the API: what `record` prints and `replay`
 //! reads.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -55,6 +58,8 @@ pub(super) struct Observation {
 pub(super) struct Facts {
     pub job: PyTorchJob,
     pub pods: Vec<Pod>,
+    /// What the kubelet says of each pod, by its name.
+    pub statuses: BTreeMap<String, PodStatus>,
     pub others: Vec<Child>,
     /// The PodGroups among the others, as they are stored.
     pub groups: Vec<Value>,
@@ -115,6 +120,7 @@ impl Observation {
             settings: settings(&job, &others),
             job,
             pods,
+            statuses: self.pods.iter().filter(owned).filter_map(status).collect(),
             others,
             groups,
             quotas: self.quotas.clone(),
@@ -229,6 +235,11 @@ fn settings(job: &PyTorchJob, others: &[Child]) -> Settings {
         gang: gangs.find(|gang| gang.served || lacks_group(gang.scheduler.kind())),
         ..Settings::default()
     }
+}
+
+fn status(pod: &Value) -> Option<(String, PodStatus)> {
+    let name = pod["metadata"]["name"].as_str()?;
+    Some((name.to_owned(), PodStatus::deserialize(&pod["status"]).ok()?))
 }
 
 fn event(event: &Value) -> [String; 3] {

@@ -4,51 +4,24 @@ mod gang;
 mod next;
 mod queue;
 mod quota;
+mod remedy;
 
 use std::fmt::Write;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
 
-use crate::api::names::reason;
 use crate::api::{ChildKind, FirstFailure, JobStatus, Replica};
 use crate::cli::kubectl::age::age;
 use crate::cli::kubectl::observation::Facts;
 pub(super) use crate::cli::kubectl::why::next::described;
 use crate::cli::kubectl::why::next::{next, of_state};
+use crate::cli::kubectl::why::remedy::remedy;
 use crate::planner::{Phase, Pod, finished, managed_elsewhere, restarts_in_place};
 
 /// Warnings that are shown: the newest.
 const EVENTS: usize = 5;
 /// Pods that are shown one by one.
 const PODS: usize = 32;
-
-/// What to do about the trouble of a pod, by the word of the scheduler or the kubelet.
-const REMEDIES: [(&str, &str); 8] = [
-    (
-        reason::UNSCHEDULABLE,
-        "free resources, add a node, or ask for less in resources.requests",
-    ),
-    (
-        "SchedulingGated",
-        "a scheduling gate of the pod is to be removed by whoever set it",
-    ),
-    ("ImagePullBackOff", "check the name of the image and imagePullSecrets"),
-    ("InvalidImageName", "correct the name of the image"),
-    (
-        "ErrImageNeverPull",
-        "the node does not have the image, and imagePullPolicy forbids to pull it",
-    ),
-    (
-        "CreateContainerConfigError",
-        "create the ConfigMap or Secret that the template names",
-    ),
-    (
-        "RunContainerError",
-        "check command, volumes and devices of the template",
-    ),
-    (reason::CRASH_LOOP, "look why it ended: kubectl logs POD --previous"),
-];
 
 /// The explanation, for a terminal.
 pub(super) fn explain(facts: &Facts) -> String {
@@ -199,7 +172,7 @@ fn pods(facts: &Facts) -> String {
         let name = replica.name(world.name());
         let said = world
             .pod(&name)
-            .map_or_else(|| "none".to_owned(), |pod| of_pod(pod, facts.now));
+            .map_or_else(|| "none".to_owned(), |pod| of_pod(facts, pod));
         let _ = writeln!(text, "  {name}: {said}");
     }
     let more = world.desired().count() - shown.len();
@@ -213,7 +186,7 @@ fn pods(facts: &Facts) -> String {
     }
 }
 
-fn of_pod(pod: &Pod, now: Timestamp) -> String {
+fn of_pod(facts: &Facts, pod: &Pod) -> String {
     let mut said = match pod.phase {
         Phase::Pending => "pending",
         Phase::Running if pod.unready => "running, not ready",
@@ -232,7 +205,7 @@ fn of_pod(pod: &Pod, now: Timestamp) -> String {
         let _ = write!(said, ", restarted in place {times}");
     }
     if let Some(deletion) = &pod.deletion {
-        let left = deletion.due.duration_since(now);
+        let left = deletion.due.duration_since(facts.now);
         let due = if left.is_positive() {
             format!("for at most {}", age(left))
         } else {
@@ -244,10 +217,9 @@ fn of_pod(pod: &Pod, now: Timestamp) -> String {
     }
     if let Some(trouble) = &pod.trouble {
         let _ = write!(said, ". {}: {}", trouble.reason, trouble.message.trim_end_matches('.'));
-        let remedy = REMEDIES.iter().find(|(reason, _)| *reason == trouble.reason);
-        if let Some((_, remedy)) = remedy {
-            let _ = write!(said, ".\n    To do: {}", remedy.replace("POD", &pod.name));
-        }
+    }
+    if let Some(remedy) = remedy(facts, pod) {
+        said = with_remedy(&(said + "."), &remedy);
     }
     if let Some(failure) = &pod.failure {
         let code = failure
