@@ -30,9 +30,7 @@ pub(super) fn misfits(metadata: &Value) -> Vec<Misfit> {
         let message = message.to_owned();
         found.push(Misfit { field, message });
     };
-    // One that is empty is absent.
-    let namespace = metadata["namespace"].as_str().filter(|namespace| !namespace.is_empty());
-    if namespace.is_some_and(|namespace| namespace.len() > MAX_NAME || !LABEL.is_match(namespace)) {
+    if !is_namespace(metadata["namespace"].as_str().unwrap_or_default()) {
         let message = "must be at most 63 lower-case letters, digits and '-', and begin and end with a letter or digit";
         misfit("metadata.namespace".into(), message);
     }
@@ -71,6 +69,11 @@ pub(super) fn misfits(metadata: &Value) -> Vec<Misfit> {
         }
     }
     found
+}
+
+/// Whether a namespace may have this name, or it is that of the context.
+fn is_namespace(text: &str) -> bool {
+    text.is_empty() || (text.len() <= MAX_NAME && LABEL.is_match(text))
 }
 
 fn is_name(text: &str) -> bool {

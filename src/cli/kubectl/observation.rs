@@ -249,8 +249,8 @@ fn event(event: &Value) -> [String; 3] {
 fn blank(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            // A variable has a name and a value. So have a few other fields, such as sysctls, headers of probes and options
-            // of DNS: their values are blanked too.
+            // A variable has a name and a value. So have a few other things, such as sysctls, headers of probes and
+            // options of DNS: their values are blanked too.
             if fields.contains_key("name")
                 && let Some(secret) = fields.get_mut("value")
             {

@@ -44,8 +44,8 @@ impl Scope {
         })
     }
 
-    /// What is said of each job that was asked for by name and is not there. Of one that cannot be asked for a watch may
-    /// tell all the same.
+    /// What is said of each job that was asked for by name and is not there. Of one that cannot be asked for a watch
+    /// may tell all the same.
     pub(super) async fn absent(&self) -> Vec<String> {
         let (api, mut absent) = (self.job_api(), Vec::new());
         for name in &self.jobs {
