@@ -4,9 +4,8 @@ use serde_json::Value;
 
 use crate::api::structural::{Misfit, misfits};
 use crate::api::{PyTorchJob, without_place};
-use crate::cli::metadata;
 use crate::cli::place::Place;
-use crate::cli::yaml;
+use crate::cli::{metadata, yaml};
 
 /// An object that says it is a PyTorchJob.
 #[derive(Debug)]

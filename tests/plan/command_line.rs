@@ -643,6 +643,7 @@ fn the_plugin_exits_with_0_for_every_answer_1_for_none_and_2_for_a_command_line_
         (&["timeline", "--filename", &failed, "--html", "/nowhere/page.html"], 1),
         (&["--kubeconfig", "/nowhere", "why", "train"], 1),
         (&["why"], 2),
+        (&["why", "pod/train"], 2),
         (&["get", "--output", "toml"], 2),
         (&["describe"], 2),
     ] {
