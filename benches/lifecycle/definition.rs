@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kube::core::ApiResource;
 use pytorchjob_operator::api::{PyTorchJob, crd};
-use pytorchjob_test_cluster::{Cluster, Options, training_operator};
+use pytorchjob_test_cluster::{Cluster, Options, forget_rules, training_operator};
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -71,17 +71,6 @@ fn bare_of(mut definition: Value) -> Value {
     definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] =
         json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
     definition
-}
-
-fn forget_rules(value: &mut Value) {
-    match value {
-        Value::Object(object) => {
-            object.remove("x-kubernetes-validations");
-            object.values_mut().for_each(forget_rules);
-        }
-        Value::Array(list) => list.iter_mut().for_each(forget_rules),
-        _ => {}
-    }
 }
 
 fn write(name: &str, definition: &Value) -> Result<PathBuf> {

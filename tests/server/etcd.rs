@@ -13,7 +13,7 @@ use pytorchjob_test_cluster::{
 use tokio::time::{Instant, sleep};
 
 use crate::job::{Job, job, suspend};
-use crate::rig::{BINARY, TIMEOUT, create};
+use crate::rig::{BINARY, TIMEOUT, create, until};
 
 /// A replica of two, as the shipped Deployment has, that is not awaited.
 fn replica(cluster: &Cluster, name: &str) -> Operator {
@@ -48,9 +48,16 @@ async fn an_outage_of_etcd_ends_the_leader_and_another_leads_soon_after_its_retu
     etcd.pause();
     sleep(Duration::from_secs(20)).await;
     etcd.resume();
-    while create(&client, &namespace, &job("after", 0)).await.is_err() {
-        sleep(Duration::from_millis(100)).await;
-    }
+    let after = job("after", 0);
+    until("a job is stored", TIMEOUT, async || {
+        match create(&client, &namespace, &after).await {
+            Ok(_) => true,
+            // An attempt that got no answer may have stored it.
+            Err(kube::Error::Api(status)) => status.is_already_exists(),
+            Err(_) => false,
+        }
+    })
+    .await;
     let back = Instant::now();
     wait_for(&pods, "after-master-0", TIMEOUT, |_| true).await.unwrap();
     println!(

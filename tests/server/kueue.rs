@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::job::{Job, job, with};
 use crate::queue_manager::{Reach, Space, Version, active, suspended};
-use crate::rig::{Rig, install_identity, own_cluster, refusal};
+use crate::rig::{Rig, install_identity, own_cluster, refusal, until};
 
 /// Kueue asks for its own time: requeuing waits for seconds.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -76,14 +76,10 @@ impl Kueue {
     /// Waits until its webhooks answer, by asking for the first flavor until it is accepted: nothing announces it.
     async fn served(&self) {
         let flavor = json!({ "metadata": { "name": "spot" }, "spec": { "nodeLabels": { "pool": "spot" } } });
-        let attempt = async {
-            while self.try_create("ResourceFlavor", None, &flavor).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        tokio::time::timeout(TIMEOUT, attempt)
-            .await
-            .expect("Kueue serves its webhooks");
+        until("Kueue serves its webhooks", TIMEOUT, async || {
+            self.try_create("ResourceFlavor", None, &flavor).await.is_ok()
+        })
+        .await;
         for (name, value) in [("low", 1), ("high", 10)] {
             let class = json!({ "metadata": { "name": name }, "value": value });
             self.try_create("WorkloadPriorityClass", None, &class).await.unwrap();

@@ -1,7 +1,5 @@
 //! OpenShift assigns the user ID of a container, and refuses one that is not of the namespace's range.
 
-use std::time::Duration;
-
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, PostParams};
 use pytorchjob_test_cluster::{Cluster, Options, not_applicable};
@@ -9,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::installing::{built, published};
 use crate::job::job;
-use crate::rig::{Rig, install_identity, own_cluster};
+use crate::rig::{Rig, TIMEOUT, install_identity, own_cluster, until};
 
 /// The kind by which OpenShift does that, as far as discovery shows it.
 fn definition() -> Value {
@@ -42,13 +40,11 @@ async fn the_init_container_names_no_user_on_openshift() {
         .await
         .unwrap();
     // Discovery shows the kind a moment after the definition is established, and cannot be watched.
-    while client
-        .list_api_group_resources("security.openshift.io/v1")
-        .await
-        .is_err()
-    {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the kind is shown", TIMEOUT, async || {
+        let shown = client.list_api_group_resources("security.openshift.io/v1").await;
+        shown.is_ok()
+    })
+    .await;
     let rig = Rig::start_on(cluster, install_identity(cluster).await).await;
     let (_, pods) = rig.create_with_pods(&job("worker", 1)).await;
     let worker = pods

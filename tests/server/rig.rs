@@ -22,11 +22,14 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tokio::time::{sleep, timeout};
 
 use crate::job::{Job, suspend};
 
 /// For what happens in milliseconds on an idle machine.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two questions for what cannot be watched.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Who the operator is in the audit log.
 pub const OPERATOR: &str = "system:serviceaccount:kubeflow:pytorchjob-operator";
 
@@ -367,6 +370,25 @@ pub async fn operator(kubeconfig: &Path, namespace: &str, arguments: &[&str]) ->
     let operator = Operator::start(Path::new(BINARY), kubeconfig, &all).unwrap();
     operator.ready().await.unwrap();
     operator
+}
+
+/// Asks again and again, until the answer is yes: for what nothing announces.
+pub async fn until(what: &str, limit: Duration, is_so: impl AsyncFn() -> bool) {
+    let asking = async {
+        while !is_so().await {
+            sleep(PAUSE).await;
+        }
+    };
+    let asked = timeout(limit, asking).await;
+    assert!(asked.is_ok(), "{what}: not within {limit:?}");
+}
+
+/// Asks what the answer would be, and changes nothing.
+pub fn dry_run() -> PostParams {
+    PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    }
 }
 
 /// Stores a job.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::bad_input::permissive_cluster;
 use crate::job::{Job, job, with};
-use crate::rig::{Rig, TIMEOUT, create, install_identity, refusal};
+use crate::rig::{Rig, TIMEOUT, create, dry_run, install_identity, refusal, until};
 use crate::support::dice::Dice;
 use crate::support::differential::generator::Taste;
 use crate::support::differential::schema_walk;
@@ -199,19 +199,13 @@ async fn install(cluster: &Cluster, jobs: &Api<Job>, definition: &str, lets_in: 
         job("bad", 1),
         &json!({ "spec": { "runPolicy": { "backoffLimit": -1 } } }),
     );
-    let dry_run = PostParams {
-        dry_run: true,
-        ..PostParams::default()
-    };
     let url = Job::url_path(&(), jobs.namespace());
-    loop {
+    until("the definition holds", TIMEOUT, async || {
         let body = serde_json::to_vec(&bad).unwrap();
-        let request = Request::new(&url).create(&dry_run, body).unwrap();
-        if cluster.admin().request::<Value>(request).await.is_ok() == lets_in {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
+        let request = Request::new(&url).create(&dry_run(), body).unwrap();
+        cluster.admin().request::<Value>(request).await.is_ok() == lets_in
+    })
+    .await;
 }
 
 /// The job is the operator's, asks for a Master, is not suspended, and has no deadline that is over or will be: its

@@ -46,6 +46,7 @@ pub use self::cluster::{Cluster, EXISTING_CLUSTER, not_applicable};
 pub use self::error::Error;
 pub use self::etcd::Backup;
 pub use self::kubelet::{PodPhase, bind_pod, remove_pod, set_pod_phase};
+pub use self::manifests::forget_rules;
 pub use self::namespace::Namespace;
 pub use self::node::Node;
 pub use self::operator::Operator;

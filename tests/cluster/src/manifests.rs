@@ -8,6 +8,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::conditions::is_crd_established;
 use kube::runtime::wait::Condition as _;
+use serde_json::Value;
 
 use crate::binaries::locate;
 use crate::process::output;
@@ -16,12 +17,24 @@ use crate::{Cluster, Error, wait_for};
 /// The server establishes a definition in milliseconds.
 const ESTABLISH_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Takes all CEL rules out of a definition, given as JSON.
+pub fn forget_rules(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.remove("x-kubernetes-validations");
+            object.values_mut().for_each(forget_rules);
+        }
+        Value::Array(list) => list.iter_mut().for_each(forget_rules),
+        _ => {}
+    }
+}
+
 impl Cluster {
     /// Installs a `CustomResourceDefinition` from its YAML, and waits until its objects are served.
     pub async fn install_crd(&self, yaml: &str) -> Result<(), Error> {
         let fail = |error: String| Error::Manifest(format!("CustomResourceDefinition: {error}"));
         // Not through the typed definition: it would drop what it does not know.
-        let crd: serde_json::Value = serde_saphyr::from_str(yaml).map_err(|error| fail(error.to_string()))?;
+        let crd: Value = serde_saphyr::from_str(yaml).map_err(|error| fail(error.to_string()))?;
         let name = crd["metadata"]["name"]
             .as_str()
             .ok_or_else(|| fail("metadata.name is missing".to_owned()))?;

@@ -4,11 +4,12 @@ use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, ResourceExt as _};
 use pytorchjob_operator::api::{PyTorchJob, RULES, crd};
-use pytorchjob_test_cluster::{Cluster, Options, not_applicable, wait_gone};
+use pytorchjob_test_cluster::{Cluster, Options, forget_rules, not_applicable, wait_gone};
 use serde_json::{Value, json};
 
 use crate::editing::rig::{Rig, SOON, answer, bare, elastic, messages, template};
 use crate::job::with;
+use crate::rig::{dry_run, until};
 
 /// A name that fits a job, and with `-worker-0` is too long for a service.
 const LONG_NAME: &str = "a-name-of-fifty-eight-letters-that-leaves-no-room-for-any-";
@@ -232,24 +233,10 @@ async fn until_enforced(raw: &Api<DynamicObject>) {
     let spec = json!({ "pytorchReplicaSpecs": { "Master": { "template": template(), "replicas": 2 } } });
     let object = json!({ "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "metadata": { "name": "two-masters" }, "spec": spec });
     let object = serde_json::from_value(object).unwrap();
-    let dry_run = PostParams {
-        dry_run: true,
-        ..PostParams::default()
-    };
-    while raw.create(&dry_run, &object).await.is_ok() {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-}
-
-fn forget_rules(value: &mut Value) {
-    match value {
-        Value::Object(object) => {
-            object.remove("x-kubernetes-validations");
-            object.values_mut().for_each(forget_rules);
-        }
-        Value::Array(list) => list.iter_mut().for_each(forget_rules),
-        _ => {}
-    }
+    until("two masters are refused", SOON, async || {
+        answer(raw.create(&dry_run(), &object).await).is_err()
+    })
+    .await;
 }
 
 #[test]

@@ -1,14 +1,13 @@
 //! `config/warnings`: said, and not refused.
 
-use std::time::Duration;
-
 use kube::api::{Patch, PatchParams};
 use kube::client::Body;
 use pytorchjob_test_cluster::repository;
 use serde_json::{Value, json};
 
-use crate::editing::rig::{Rig, bare, elastic};
+use crate::editing::rig::{Rig, SOON, bare, elastic};
 use crate::job::with;
+use crate::rig::until;
 
 const DEPRECATED: &str = "spec.elasticPolicy.nProcPerNode is deprecated: create jobs with spec.nprocPerNode instead";
 const OVERWRITTEN: &str = "template.spec.restartPolicy of Worker will be overwritten by the restartPolicy of the replica type (OnFailure where it has none): set that one, and leave the template's out";
@@ -48,9 +47,10 @@ async fn the_optional_policy_warns_of_what_is_deprecated_or_overwritten_and_refu
         .unwrap();
     let deprecated = with(elastic(1, 1, 2), &json!({ "elasticPolicy": { "nProcPerNode": 2 } }));
     // The API server takes a moment to load a policy.
-    while warnings(&rig, "probe", &deprecated, true).await.is_empty() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until("a warning is given", SOON, async || {
+        !warnings(&rig, "probe", &deprecated, true).await.is_empty()
+    })
+    .await;
 
     let said = warnings(&rig, "deprecated", &deprecated, false).await;
     assert!(said.len() == 1 && said[0].contains(DEPRECATED), "{said:?}");
