@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
@@ -65,14 +65,10 @@ async fn what_is_refused_because_of_a_job_or_its_namespace_is_no_error_of_the_op
         let note = rig.wait_event(name, "Warning", "FailedCreatePod").await;
         assert!(note.contains(cause), "{note}");
     }
-    let quota = json!({ "metadata": { "name": "none" }, "spec": { "hard": { "pods": "0" } } });
-    store::<ResourceQuota>(rig.cluster, &rig.namespace, quota).await;
+    rig.quota("pods", 0).await;
     rig.create(&job("limited", 0)).await;
     let note = rig.wait_event("limited", "Warning", "FailedCreatePod").await;
-    assert!(
-        note.contains("exceeded quota: none") || note.contains("status unknown for quota"),
-        "{note}"
-    );
+    assert!(note.contains("exceeded quota: pods"), "{note}");
     assert_eq!(errors(&rig.operator).await, 0);
 }
 

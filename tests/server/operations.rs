@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota, Service};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 use pytorchjob_operator::platform::clock;
 use pytorchjob_test_cluster::{
@@ -254,32 +254,10 @@ async fn nothing_is_recreated_while_a_job_is_deleted_in_the_foreground() {
     nothing_is_recreated_after(DeleteParams::foreground()).await;
 }
 
-/// Limits how many objects of a kind the namespace may have, and waits until the limit holds.
-pub async fn quota(rig: &Rig, kind: &str, count: u32) {
-    let quotas: Api<ResourceQuota> = rig.api();
-    let quota = json!({
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": { "name": kind },
-        "spec": { "hard": { kind: count.to_string() } },
-    });
-    quotas
-        .patch(kind, &PatchParams::apply("test"), &Patch::Apply(&quota))
-        .await
-        .unwrap();
-    wait_for(&quotas, kind, TIMEOUT, |quota| {
-        let hard = quota.status.as_ref().and_then(|status| status.hard.as_ref());
-        hard.and_then(|hard| hard.get(kind))
-            .is_some_and(|limit| limit.0 == count.to_string())
-    })
-    .await
-    .unwrap();
-}
-
 #[tokio::test]
 async fn a_quota_that_is_used_up_is_told_by_name_and_the_job_goes_on_when_it_is_raised() {
     let rig = Rig::start().await;
-    quota(&rig, "pods", 1).await;
+    rig.quota("pods", 1).await;
     rig.create(&job("limited", 2)).await;
     let note = rig.wait_event("limited", "Warning", "FailedCreatePod").await;
     assert!(note.contains("exceeded quota: pods"), "{note}");
@@ -292,7 +270,7 @@ async fn a_quota_that_is_used_up_is_told_by_name_and_the_job_goes_on_when_it_is_
     // The first pods are asked for at once, so any of them may be the one.
     assert_eq!(rig.pod_names("limited").await.len(), 1);
 
-    quota(&rig, "pods", 3).await;
+    rig.quota("pods", 3).await;
     rig.wait_pod_names(
         "limited",
         &replica_names("limited", &["master-0", "worker-0", "worker-1"]),
@@ -303,7 +281,7 @@ async fn a_quota_that_is_used_up_is_told_by_name_and_the_job_goes_on_when_it_is_
 #[tokio::test]
 async fn a_status_does_not_wait_for_the_pause_after_a_failed_creation() {
     let rig = Rig::start().await;
-    quota(&rig, "services", 1).await;
+    rig.quota("services", 1).await;
     rig.create_with_pods(&job("limited", 1)).await;
     // By the time this deadline comes, the pause between two attempts is 6.4 s, shortened by a fifth at most.
     rig.create(&with(
@@ -333,7 +311,7 @@ async fn each_line_of_the_log_about_a_job_has_its_namespace_and_name() {
         shipped_identity(cluster).await,
     );
     let rig = Rig::start_with(cluster, namespace, kubeconfig, &["--zap-log-level=debug"]).await;
-    quota(&rig, "pods", 0).await;
+    rig.quota("pods", 0).await;
     rig.create(&job("limited-1", 0)).await;
     rig.wait_event("limited-1", "Warning", "FailedCreatePod").await;
     rig.settle("limited-1").await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Pod, ResourceQuota, Secret, Service};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, Request};
 use kube::core::Status;
@@ -242,6 +242,46 @@ impl Site {
         })
         .await
         .unwrap();
+    }
+
+    /// Whether the API server would let a pod in that asks for nothing.
+    pub async fn lets_a_pod_in(&self) -> bool {
+        let pod = json!({ "metadata": { "name": "any" },
+            "spec": { "containers": [{ "name": "main", "image": "image" }] } });
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        match self.pods().create(&dry_run(), &pod).await {
+            Ok(_) => true,
+            Err(kube::Error::Api(_)) => false,
+            Err(error) => panic!("no answer: {error}"),
+        }
+    }
+
+    /// Waits until no pod is let in. The API server applies a policy a moment after it has stored it.
+    pub async fn until_no_pod_is_let_in(&self) {
+        until("no pod is let in", self.timeout, async || !self.lets_a_pod_in().await).await;
+    }
+
+    /// Limits how much of a resource the namespace may have, by a quota of its name, and waits until the limit holds.
+    ///
+    /// The API server enforces a quota a moment after it is stored, status and all. This one lets no Secret in either:
+    /// when one is refused, so is what is beyond the limit.
+    pub async fn quota(&self, resource: &str, limit: u32) {
+        let quota = json!({
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": { "name": resource },
+            "spec": { "hard": { resource: limit.to_string(), "secrets": "0" } },
+        });
+        self.api::<ResourceQuota>()
+            .patch(resource, &PatchParams::apply("test"), &Patch::Apply(&quota))
+            .await
+            .unwrap();
+        let secret: Secret = serde_json::from_value(json!({ "metadata": { "name": "any" } })).unwrap();
+        until("the quota is enforced", self.timeout, async || {
+            let answer = self.api::<Secret>().create(&dry_run(), &secret).await;
+            answer.is_err_and(|error| error.to_string().contains("exceeded quota"))
+        })
+        .await;
     }
 
     /// Names of the pods that a job has now.

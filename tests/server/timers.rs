@@ -5,8 +5,6 @@
 //! CPU; `make bench` tells the milliseconds. The time of a deletion is read from `deletionTimestamp`, which a finalizer
 //! lets us see. Where time has to pass, another job's timer tells that it has.
 
-use k8s_openapi::api::core::v1::ResourceQuota;
-use kube::api::{Api, PostParams};
 use pytorchjob_operator::platform::clock;
 use pytorchjob_test_cluster::{PodPhase, wait_for};
 use serde_json::{Value, json};
@@ -15,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::job::{Job, Spelling, in_both_spellings, job, with};
 use crate::restart_policy::without_deletion;
-use crate::rig::{End, Rig, TIMEOUT, finalizer, operator};
+use crate::rig::{End, Rig, finalizer, operator};
 
 const DEADLINE: &str = "activeDeadlineSeconds";
 const TTL: &str = "ttlSecondsAfterFinished";
@@ -203,19 +201,7 @@ async fn a_deadline_whose_outcome_meets_a_conflict_is_not_forgotten() {
 #[tokio::test]
 async fn a_deadline_is_met_on_time_while_pods_cannot_be_created() {
     let rig = Rig::start().await;
-    let quota: ResourceQuota = serde_json::from_value(json!({
-        "metadata": { "name": "none" },
-        "spec": { "hard": { "pods": "0" } },
-    }))
-    .unwrap();
-    let quotas: Api<ResourceQuota> = rig.api();
-    quotas.create(&PostParams::default(), &quota).await.unwrap();
-    // Until then the quota holds nothing back.
-    wait_for(&quotas, "none", TIMEOUT, |quota| {
-        quota.status.as_ref().is_some_and(|status| status.hard.is_some())
-    })
-    .await
-    .unwrap();
+    rig.quota("pods", 0).await;
 
     // After the attempt between 5 and 6.2 s from the start, the next one is due after 10 s.
     let blocked = with(job("blocked", 0), &json!({ "spec": { "activeDeadlineSeconds": 8 } }));

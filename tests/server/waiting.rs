@@ -11,7 +11,7 @@ use pytorchjob_test_cluster::{AuditFilter, PodPhase, bind_pod, not_applicable, r
 use serde_json::json;
 
 use crate::job::{Job, job, with};
-use crate::rig::{Rig, TIMEOUT, replica_names};
+use crate::rig::{Rig, replica_names};
 
 /// Longer than a pod has to be late before it counts as stuck.
 const STUCK: Duration = Duration::from_mins(1);
@@ -50,13 +50,7 @@ async fn a_quota_that_refuses_pods_is_in_the_status_within_two_seconds_until_it_
     let Some(audit) = rig.cluster.audit().unwrap() else {
         return not_applicable("counts requests in the audit log");
     };
-    let quotas: Api<ResourceQuota> = rig.api();
-    let quota = json!({ "metadata": { "name": "gpus" }, "spec": { "hard": { "requests.cpu": "1" } } });
-    let quota = serde_json::from_value(quota).unwrap();
-    quotas.create(&PostParams::default(), &quota).await.unwrap();
-    let enforced = |quota: &ResourceQuota| quota.status.as_ref().is_some_and(|status| status.hard.is_some());
-    wait_for(&quotas, "gpus", TIMEOUT, enforced).await.unwrap();
-
+    rig.quota("requests.cpu", 1).await;
     let container = json!([{ "name": "pytorch", "image": "i", "resources": { "requests": { "cpu": "2" } } }]);
     let template = json!({ "template": { "spec": { "containers": container } } });
     let large = with(
@@ -64,7 +58,7 @@ async fn a_quota_that_refuses_pods_is_in_the_status_within_two_seconds_until_it_
         &json!({ "spec": { "pytorchReplicaSpecs": { "Master": template } } }),
     );
     rig.create(&large).await;
-    assert_refused(&rig, "limited", "exceeded quota: gpus").await;
+    assert_refused(&rig, "limited", "exceeded quota: requests.cpu").await;
 
     wait_seconds(&rig, "clock", 4).await;
     let requests = |resource, subresource| AuditFilter {
@@ -77,7 +71,8 @@ async fn a_quota_that_refuses_pods_is_in_the_status_within_two_seconds_until_it_
     let writes = audit.count(&requests("pytorchjobs", "status")).unwrap();
     assert!(attempts >= 4 && writes <= 2, "{writes} writes for {attempts} attempts");
 
-    quotas.delete("gpus", &DeleteParams::default()).await.unwrap();
+    let quotas: Api<ResourceQuota> = rig.api();
+    quotas.delete("requests.cpu", &DeleteParams::default()).await.unwrap();
     rig.wait_pod_names("limited", &replica_names("limited", &["master-0"]))
         .await;
     let job = rig.wait("limited", |job| waits_for(job).is_none()).await;
@@ -113,16 +108,7 @@ async fn an_admission_policy_that_refuses_pods_is_told_in_its_words_until_it_is_
         .create(&params, &serde_json::from_value(binding).unwrap())
         .await
         .unwrap();
-    // The API server applies it a moment after it has stored it.
-    let pod = json!({ "metadata": { "name": "any" }, "spec": { "containers": [{ "name": "main", "image": "i" }] } });
-    let pod: Pod = serde_json::from_value(pod).unwrap();
-    let dry_run = PostParams {
-        dry_run: true,
-        ..PostParams::default()
-    };
-    while rig.pods().create(&dry_run, &pod).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    rig.until_no_pod_is_let_in().await;
 
     rig.create(&job("reviewed", 0)).await;
     assert_refused(&rig, "reviewed", "no training before the review").await;

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::job::{job, with};
 use crate::kubectl::{Viewer, plugin, text};
-use crate::operations::quota;
 use crate::rig::{Rig, run};
 use crate::scheduling_policy::group::Volcano;
 use crate::scheduling_policy::{gang, min_available, place};
@@ -15,7 +14,7 @@ use crate::scheduling_policy::{gang, min_available, place};
 async fn why_says_which_quota_is_used_up_and_by_how_much_with_no_right_but_to_view() {
     let rig = Rig::start().await;
     let viewer = Viewer::of(&rig).await;
-    quota(&rig, "pods", 1).await;
+    rig.quota("pods", 1).await;
     rig.create(&job("limited", 2)).await;
     rig.wait_event("limited", "Warning", "FailedCreatePod").await;
     rig.settle("limited").await;
