@@ -13,7 +13,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::job::{Job, job};
-use crate::rig::{Rig, replica_names};
+use crate::rig::{Rig, TIMEOUT, replica_names, until};
+
+/// Longer than a pod takes that no webhook holds up, and less than one of these is waited for.
+const HELD_UP: Duration = Duration::from_secs(5);
 
 /// A webhook for the pods of a namespace, at an address that swallows what is sent to it.
 struct Silent {
@@ -35,6 +38,7 @@ async fn full() -> (TcpListener, Vec<TcpStream>) {
 }
 
 impl Silent {
+    /// Returns when pods are held up.
     async fn register(rig: &Rig, failure_policy: &str, seconds: u32) -> Self {
         let address = full().await;
         let url = format!("https://{}/", address.0.local_addr().unwrap());
@@ -59,6 +63,11 @@ impl Silent {
             .create(&PostParams::default(), &configuration)
             .await
             .unwrap();
+        // The API server calls it a moment after it has stored it.
+        until("a pod is held up", TIMEOUT, async || {
+            timeout(HELD_UP, rig.lets_a_pod_in()).await.is_err()
+        })
+        .await;
         Self {
             configurations,
             name,
