@@ -4,22 +4,13 @@ use std::fs;
 use std::process::Command;
 
 use kube::api::{Patch, PatchParams};
-use pytorchjob_test_cluster::{Cluster, Options, not_applicable, repository, wait_for};
+use pytorchjob_test_cluster::{Cluster, not_applicable, repository, wait_for};
 use serde_json::{Value, json};
 
 use crate::job::{Job, job};
-use crate::rig::{BINARY, Rig, TIMEOUT, install_identity, own_cluster, refusal};
+use crate::rig::{BINARY, Rig, TIMEOUT, cluster_without_definition, install_identity, refusal};
 
 const PRESERVE: &str = "--preserve-unknown-pod-fields";
-
-/// A cluster without the definition.
-async fn empty_cluster() -> &'static Cluster {
-    let options = Options {
-        crds: Vec::new(),
-        ..Options::default()
-    };
-    own_cluster(options).await
-}
 
 /// The definition that stores pod fields which it does not know, as the program prints it.
 fn preserving() -> Value {
@@ -36,7 +27,7 @@ fn pod_schema(definition: &mut Value) -> &mut Value {
 
 #[tokio::test]
 async fn a_plain_kubectl_apply_installs_the_definition_and_an_older_one_can_let_newer_pod_fields_through() {
-    let cluster = empty_cluster().await;
+    let cluster = cluster_without_definition().await;
     if !cluster.is_ours() {
         return not_applicable("replaces the definition");
     }
@@ -74,7 +65,7 @@ async fn a_plain_kubectl_apply_installs_the_definition_and_an_older_one_can_let_
 
 #[tokio::test]
 async fn a_pod_field_that_nobody_knows_can_be_kept_and_does_not_keep_the_pod_from_being_created() {
-    let cluster = empty_cluster().await;
+    let cluster = cluster_without_definition().await;
     if !cluster.is_ours() {
         return not_applicable("replaces the definition");
     }
@@ -218,7 +209,7 @@ fn merge_by_name(definition: &mut Value) {
 
 #[tokio::test]
 async fn what_was_applied_under_a_definition_whose_lists_merge_can_be_applied_again_under_ours() {
-    let cluster = empty_cluster().await;
+    let cluster = cluster_without_definition().await;
     if !cluster.is_ours() {
         return not_applicable("replaces the definition");
     }
@@ -248,7 +239,7 @@ async fn what_was_applied_under_a_definition_whose_lists_merge_can_be_applied_ag
 
 #[tokio::test]
 async fn the_single_file_is_what_config_default_makes_and_can_be_applied_again_in_either_way() {
-    let cluster = empty_cluster().await;
+    let cluster = cluster_without_definition().await;
     if !cluster.is_ours() {
         return not_applicable("installs everything");
     }

@@ -5,11 +5,11 @@ use std::fs;
 use std::process::Output;
 
 use k8s_openapi::api::events::v1::Event;
-use pytorchjob_test_cluster::{AuditFilter, Cluster, Namespace, Options, not_applicable, repository, wait_for_all};
+use pytorchjob_test_cluster::{AuditFilter, Cluster, Namespace, not_applicable, repository, wait_for_all};
 use serde_json::{Value, json};
 
 use crate::job::{Job, job, replica};
-use crate::rig::{Rig, TIMEOUT, create, install_identity, is_about, offline, own_cluster, refusal};
+use crate::rig::{Rig, TIMEOUT, cluster_without_definition, create, install_identity, is_about, offline, refusal};
 use crate::support::bad_jobs::{Bad, Stored, bad_jobs};
 
 #[tokio::test]
@@ -95,11 +95,7 @@ spec:
 
 /// A cluster whose definition lets everything in. None where the definition must not be replaced.
 pub async fn permissive_cluster() -> Option<&'static Cluster> {
-    let options = Options {
-        crds: Vec::new(),
-        ..Options::default()
-    };
-    let cluster = own_cluster(options).await;
+    let cluster = cluster_without_definition().await;
     if !cluster.is_ours() {
         not_applicable("replaces the definition");
         return None;

@@ -5,11 +5,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use pytorchjob_operator::api::{crd, names};
-use pytorchjob_test_cluster::{AuditFilter, Cluster, Options, not_applicable};
+use pytorchjob_test_cluster::{AuditFilter, not_applicable};
 use serde_json::{Value, json};
 
 use crate::job::{job, with};
-use crate::rig::{End, Rig, install_identity, own_cluster};
+use crate::rig::{End, Rig, cluster_without_definition, install_identity};
 
 /// The fields of the status that Kubeflow's definition has.
 const KUBEFLOWS: [&str; 5] = [
@@ -33,11 +33,7 @@ fn definition() -> Value {
 
 #[tokio::test]
 async fn a_status_that_the_definition_prunes_is_said_once_and_not_written_again() {
-    let options = Options {
-        crds: Vec::new(),
-        ..Options::default()
-    };
-    let cluster = own_cluster(options).await;
+    let cluster = cluster_without_definition().await;
     let Some(audit) = cluster.audit().unwrap() else {
         return not_applicable("counts requests in the audit log");
     };
@@ -75,22 +71,13 @@ fn hashes(pods: &[Pod]) -> Vec<String> {
         .collect()
 }
 
-/// A cluster on which a test installs the definitions itself.
-async fn without_definition() -> &'static Cluster {
-    let options = Options {
-        crds: Vec::new(),
-        ..Options::default()
-    };
-    own_cluster(options).await
-}
-
 fn uids(pods: &[Pod]) -> Vec<Option<String>> {
     pods.iter().map(ResourceExt::uid).collect()
 }
 
 #[tokio::test]
 async fn running_pods_outlive_a_definition_that_prunes_a_field_of_their_template_and_the_edits_after_it() {
-    let cluster = without_definition().await;
+    let cluster = cluster_without_definition().await;
     if !cluster.is_ours() {
         return not_applicable("replaces the definition");
     }
@@ -143,7 +130,7 @@ async fn running_pods_outlive_a_definition_that_prunes_a_field_of_their_template
 
 #[tokio::test]
 async fn a_running_job_that_was_stored_without_a_number_of_workers_can_be_scaled_under_ours_and_is_not_edited_by_it() {
-    let cluster = without_definition().await;
+    let cluster = cluster_without_definition().await;
     if !cluster.is_ours() {
         return not_applicable("replaces the definition");
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 use pytorchjob_test_cluster::{Cluster, Options, not_applicable, repository};
 use serde_json::Value;
 
-use crate::rig::own_cluster;
+use crate::rig::{cluster_without_definition, own_cluster};
 
 /// Runs git with nobody's configuration.
 fn git(directory: &Path, arguments: &[&str]) {
@@ -61,11 +61,7 @@ pub async fn built(cluster: &Cluster, kustomization: &str) -> String {
 /// kustomize refuses a base that reads files outside of its own directory, which a checkout does not show.
 #[tokio::test]
 async fn every_kustomization_can_be_built_from_a_git_address() {
-    let cluster = own_cluster(Options {
-        crds: Vec::new(),
-        ..Options::default()
-    })
-    .await;
+    let cluster = cluster_without_definition().await;
     let published = published();
     let names = kustomizations();
     assert!(names.len() > 5, "{names:?}");

@@ -484,6 +484,15 @@ pub async fn own_cluster(options: Options) -> &'static Cluster {
     cluster
 }
 
+/// The same without the definition of the jobs, for a test that installs one itself.
+pub async fn cluster_without_definition() -> &'static Cluster {
+    let options = Options {
+        crds: Vec::new(),
+        ..Options::default()
+    };
+    own_cluster(options).await
+}
+
 /// A cluster for the tests of one file. Like the shared one it ends with the process.
 pub async fn file_cluster(options: Options) -> &'static Cluster {
     Box::leak(Box::new(Cluster::start(options).await.unwrap()))

@@ -10,11 +10,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use pytorchjob_operator::api::crd;
-use pytorchjob_test_cluster::{Cluster, Operator, Options, PodPhase, not_applicable, training_operator, wait_for};
+use pytorchjob_test_cluster::{Cluster, Operator, PodPhase, not_applicable, training_operator, wait_for};
 use serde_json::{Value, json};
 
 use crate::job::{Job, job, job_with_policy, suspend, with};
-use crate::rig::{End, Rig, failed, install_identity, own_cluster};
+use crate::rig::{End, Rig, cluster_without_definition, failed, install_identity};
 use crate::taken_over::what_each_definition_lets_in_is_taken_over;
 
 /// It waits for certificates of its own making before it works.
@@ -163,11 +163,7 @@ async fn later(rig: &Rig, name: &str) {
 #[tokio::test]
 #[ignore = "needs target/training-operator and root: make test-take-over"]
 async fn jobs_in_every_phase_go_from_kubeflows_operator_to_ours_and_back_and_no_pod_notices() {
-    let cluster = own_cluster(Options {
-        crds: Vec::new(),
-        ..Options::default()
-    })
-    .await;
+    let cluster = cluster_without_definition().await;
     if !cluster.is_ours() {
         return not_applicable("replaces the definition");
     }

@@ -8,13 +8,13 @@ use std::path::Path;
 
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
-use pytorchjob_test_cluster::{Cluster, Options, not_applicable, repository};
+use pytorchjob_test_cluster::{Cluster, not_applicable, repository};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::job::{Job, job};
-use crate::rig::{create, own_cluster};
+use crate::rig::{cluster_without_definition, create};
 
 /// What Helm adds to the labels of everything.
 const OF_HELM: [&str; 4] = [
@@ -187,11 +187,7 @@ async fn stored_schema(cluster: &Cluster) -> Value {
 #[tokio::test]
 #[ignore = "needs target/helm: make test-chart"]
 async fn the_chart_is_installed_upgraded_and_uninstalled_and_no_job_is_lost() {
-    let cluster = own_cluster(Options {
-        crds: Vec::new(),
-        ..Options::default()
-    })
-    .await;
+    let cluster = cluster_without_definition().await;
     if !cluster.is_ours() {
         return not_applicable("installs the chart");
     }

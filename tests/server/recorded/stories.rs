@@ -1,22 +1,17 @@
 //! What becomes of jobs that set no field of ours.
 
-use std::path::PathBuf;
-
 use kube::api::{DeleteParams, Patch, PatchParams};
-use pytorchjob_test_cluster::{Options, PodPhase, repository};
+use pytorchjob_test_cluster::{Options, PodPhase};
 use serde_json::{Value, json};
 
 use crate::job::{job, job_with_policy, replica, suspend, with};
 use crate::planner::GangScheduler;
 use crate::recorded::{JOB, Stage, Story, resource};
 use crate::rig::{evicted, failed, own_cluster};
+use crate::scheduling_policy::definition;
 
 const RUNNING: PodPhase = PodPhase::Running;
 const SUCCEEDED: PodPhase = PodPhase::Succeeded;
-
-fn definition(name: &str) -> PathBuf {
-    repository().join("tests/server/scheduling_policy").join(name)
-}
 
 /// A Master and a worker.
 fn two() -> Value {

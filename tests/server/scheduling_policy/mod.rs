@@ -20,7 +20,8 @@ use crate::scheduling_policy::group::{Coscheduling, Place, PodGroup, Scheduler, 
 
 const COSCHEDULER: &str = "scheduler-plugins-scheduler";
 
-fn definition(name: &str) -> PathBuf {
+/// The definitions of a gang scheduler.
+pub fn definition(name: &str) -> PathBuf {
     repository().join("tests/server/scheduling_policy").join(name)
 }
 
