@@ -317,13 +317,11 @@ mod tests {
         )
     }
 
-    /// What a history does against the laws, by the marks of these.
+    /// What a history does against the laws, without where.
     fn broken(versions: &[(Kind, &str, Value)]) -> Vec<String> {
         let found = violations(&history(versions), &BTreeSet::new());
-        found
-            .iter()
-            .filter_map(|law| Some(law.split_once(':')?.0.to_owned()))
-            .collect()
+        let what = |law: &String| law.rsplit_once(" (").map(|(what, _)| what.to_owned());
+        found.iter().filter_map(what).collect()
     }
 
     fn ended(rest: &Value) -> Value {
@@ -369,50 +367,96 @@ mod tests {
         let late = json!({ "conditions": is_true("Failed"), "startTime": "1970-01-01T00:15:52Z" });
         let rows = [
             (
-                "S1",
+                "S1: a second live pod of one replica",
                 vec![
                     plain(),
                     pod("p", "0", "Running", false),
                     pod("q", "0", "Pending", false),
                 ],
             ),
-            ("S1", vec![plain(), pod("p", "1", "Succeeded", false)]),
-            ("S2", vec![pod("p", "0", "Succeeded", false)]),
-            ("S3", vec![job(&ended(&none), &none), pod("p", "0", "Pending", false)]),
-            ("S3", vec![job(&ended(&none), &none), plain()]),
-            ("S3", vec![job(&json!({ "conditions": is_true("Failed") }), &none)]),
             (
-                "S4",
+                "S1: a pod outside of the replicas",
+                vec![plain(), pod("p", "1", "Succeeded", false)],
+            ),
+            (
+                "S2: a pod of a job that there never was",
+                vec![pod("p", "0", "Succeeded", false)],
+            ),
+            (
+                "S3: a pod is created after the end",
+                vec![job(&ended(&none), &none), pod("p", "0", "Pending", false)],
+            ),
+            ("S3: an outcome has changed", vec![job(&ended(&none), &none), plain()]),
+            (
+                "S3: two outcomes",
+                vec![job(
+                    &json!({ "conditions": [is_true("Succeeded")[0], is_true("Failed")[0]] }),
+                    &none,
+                )],
+            ),
+            (
+                "S3: an outcome without a completionTime",
+                vec![job(&json!({ "conditions": is_true("Failed") }), &none)],
+            ),
+            (
+                "S4: a failed pod is deleted before its failure is counted",
                 vec![plain(), pod("p", "0", "Failed", false), pod("p", "0", "Failed", true)],
             ),
-            ("S4", vec![plain(), of_attempt("1")]),
-            ("S4", vec![attempts(1), of_attempt("2")]),
-            ("S4", vec![job(&json!({ "restarts": 2 }), &none)]),
-            ("S4", vec![job(&json!({ "restarts": 1 }), &window)]),
-            ("S4", vec![job(&ended(&json!({ "conditions": stalls })), &none)]),
-            ("S4", vec![plain(), annotated(names::ANNOTATION_EXCLUDED_NODES, "node")]),
             (
-                "S1",
+                "S4: a pod is of an attempt that is not stored",
+                vec![plain(), of_attempt("1")],
+            ),
+            (
+                "S4: a pod is of an attempt that is not stored",
+                vec![attempts(1), of_attempt("2")],
+            ),
+            (
+                "S4: more restarts than backoffLimit",
+                vec![job(&json!({ "restarts": 2 }), &none)],
+            ),
+            (
+                "S4: more restarts than restartWindow",
+                vec![job(&json!({ "restarts": 1 }), &window)],
+            ),
+            (
+                "S4: a job stalls that does not run",
+                vec![job(&ended(&json!({ "conditions": stalls })), &none)],
+            ),
+            (
+                "S4: a pod stays away from other nodes than are stored as excluded",
+                vec![plain(), annotated(names::ANNOTATION_EXCLUDED_NODES, "node")],
+            ),
+            (
+                "S1: a pod of a lost node is given up too early",
                 vec![
                     job(&none, &lost),
                     pod("p", "0", "Running", true),
                     (Kind::Pod, "p", Value::Null),
                 ],
             ),
-            ("S4", vec![job(&json!({ "restarts": 1 }), &none), plain()]),
             (
-                "S6",
+                "S4: restarts are forgotten",
+                vec![job(&json!({ "restarts": 1 }), &none), plain()],
+            ),
+            (
+                "S6: a pod is created while the job is suspended",
                 vec![
                     job(&json!({ "conditions": is_true("Suspended") }), &suspended),
                     pod("p", "0", "Pending", false),
                 ],
             ),
-            ("S7", vec![job(&ended(&late), &deadline)]),
-            ("S7", vec![job(&at(1), &none), job(&at(2), &none)]),
-            ("S8", vec![job(&ended(&none), &ttl), (Kind::Job, "job", Value::Null)]),
-            ("S11", vec![plain(), job(&json!({ "observedGeneration": 0 }), &none)]),
+            ("S7: the deadline was early", vec![job(&ended(&late), &deadline)]),
+            ("S7: the start has moved", vec![job(&at(1), &none), job(&at(2), &none)]),
             (
-                "claim",
+                "S8: the job is deleted too early",
+                vec![job(&ended(&none), &ttl), (Kind::Job, "job", Value::Null)],
+            ),
+            (
+                "S11: a status of an older generation",
+                vec![plain(), job(&json!({ "observedGeneration": 0 }), &none)],
+            ),
+            (
+                "claim: active of Master is null, and 1 pods are not finished",
                 vec![
                     job(&json!({ "replicaStatuses": null }), &none),
                     pod("p", "0", "Pending", false),
