@@ -1,6 +1,6 @@
 //! Runs plans, and compares each with the run of its scenario in which nothing goes wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +53,9 @@ pub struct Run {
     /// Those that may have changed something.
     pub mutating: usize,
     /// Whether the request of the plan has come.
-    pub met: bool,
+    pub came: bool,
+    /// The faults that have happened.
+    pub met: BTreeSet<Fault>,
     pub violations: Vec<String>,
     /// The ends of the logs of the replicas.
     pub logs: String,
@@ -288,7 +290,7 @@ fn finish(stage: &Stage, meddler: &Meddler, space: &Space, task: &Task<'_>, mut 
     );
     if let Some(expected) = task.expected {
         violations.extend(outcome.differences(&expected.outcome));
-        if mutating > expected.mutating + SPARE * meddler.met().max(1) {
+        if mutating > expected.mutating + SPARE * meddler.aimed().max(1) {
             violations.push(format!(
                 "S9: {mutating} writes, {} without a fault: {steps:?}",
                 expected.mutating
@@ -299,7 +301,8 @@ fn finish(stage: &Stage, meddler: &Meddler, space: &Space, task: &Task<'_>, mut 
         outcome,
         steps,
         mutating,
-        met: meddler.met() > 0,
+        came: meddler.aimed() > 0,
+        met: meddler.met(),
         violations,
         logs: stage.replicas.iter().map(|replica| replica.log_tail()).collect(),
     }

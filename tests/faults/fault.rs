@@ -72,6 +72,13 @@ impl Fault {
         (Self::Conflict, "conflict"),
     ];
 
+    /// Whether it has happened as soon as its request comes. Others depend on what follows.
+    pub fn is_at_once(self) -> bool {
+        let first_passed = matches!(self, Self::CutAfter | Self::TimedOut | Self::Twice | Self::KilledAfter);
+        let stray = matches!(self, Self::Overtaken | Self::Belated | Self::Misplaced);
+        !first_passed && !stray && !matches!(self, Self::Frozen | Self::Conflict)
+    }
+
     fn name(self) -> &'static str {
         Self::ALL
             .into_iter()

@@ -31,7 +31,7 @@ mod seen;
 mod soak;
 mod stage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,7 @@ use pytorchjob_test_cluster::{EXISTING_CLUSTER, not_applicable};
 
 use crate::aim::Guard;
 use crate::campaign::{Campaign, Run};
+use crate::fault::Fault;
 use crate::plan::Plan;
 use crate::scenarios::Scenario;
 
@@ -71,46 +72,84 @@ async fn enumerate(campaign: &Campaign, scenarios: &[Scenario]) -> (BTreeMap<&'s
     (expected, plans)
 }
 
-/// Runs plans, tells of each that fails, and fails if one did.
-async fn run(campaign: &Campaign, plans: &[Plan], expected: &BTreeMap<&'static str, Run>) {
-    let begun = Instant::now();
-    let (mut failed, mut missed, mut done) = (Vec::new(), Vec::new(), 0);
+/// What came of plans.
+#[derive(Default)]
+struct Tally {
+    done: usize,
+    failed: Vec<String>,
+    /// Plans whose request did not come.
+    missed: Vec<String>,
+    /// Plans whose request came, and whose fault did not happen: what it waits for did not come.
+    idle: Vec<String>,
+    /// Faults that happened.
+    met: BTreeSet<Fault>,
+}
+
+impl Tally {
+    fn add(&mut self, plan: &Plan, run: Run, time: Duration) {
+        self.done += 1;
+        if time > SLOW {
+            println!("{plan} took {time:?}");
+        }
+        if !run.came {
+            self.missed.push(plan.to_string());
+        } else if run.met.is_empty() {
+            self.idle.push(plan.to_string());
+        }
+        self.met.extend(run.met);
+        if !run.violations.is_empty() {
+            println!("{plan} fails:\n{}\n{}", run.violations.join("\n"), run.logs);
+            self.failed.push(plan.to_string());
+        }
+    }
+}
+
+/// Runs plans, tells of each that fails, and fails if one did. Returns the faults that happened.
+async fn run(campaign: &Campaign, plans: &[Plan], expected: &BTreeMap<&'static str, Run>) -> BTreeSet<Fault> {
+    assert!(!plans.is_empty(), "no plan is asked for");
+    let (begun, number) = (Instant::now(), plans.len());
+    let mut tally = Tally::default();
     campaign
         .all(plans, expected, AT_ONCE, |plan, run, time| {
-            done += 1;
-            if time > SLOW {
-                println!("{plan} took {time:?}");
-            }
-            if !run.met {
-                missed.push(plan.to_string());
-            }
-            if !run.violations.is_empty() {
-                println!("{plan} fails:\n{}\n{}", run.violations.join("\n"), run.logs);
-                failed.push(plan.to_string());
-            }
+            tally.add(plan, run, time);
+            let (done, failed) = (tally.done, tally.failed.len());
             if done % 50 == 0 {
-                println!(
-                    "{done} of {} plans, {} failed, {:?}",
-                    plans.len(),
-                    failed.len(),
-                    begun.elapsed()
-                );
+                println!("{done} of {number} plans, {failed} failed, {:?}", begun.elapsed());
             }
         })
         .await;
+    let Tally {
+        failed,
+        missed,
+        idle,
+        met,
+        ..
+    } = tally;
     println!(
-        "{} plans in {:?}: {} failed; in {} the request did not come: {missed:?}",
-        plans.len(),
+        "{number} plans in {:?}: {} failed; in {} the request did not come: {missed:?}; in {} the fault did not \
+        happen: {idle:?}",
         begun.elapsed(),
         failed.len(),
-        missed.len()
+        missed.len(),
+        idle.len()
     );
     assert!(
         failed.is_empty(),
         "FAULT_PLAN=… make faults runs one again: {failed:#?}"
     );
     // Requests depend a little on time: two changes may be stored in one status. Most plans must come to their point.
-    assert!(missed.len() * 10 <= plans.len(), "{missed:#?}");
+    assert!(missed.len() * 10 <= number, "{missed:#?}");
+    assert!(idle.len() * 2 < number, "{idle:#?}");
+    met
+}
+
+/// Fails if a fault happened in no plan.
+fn assert_each_met(met: &BTreeSet<Fault>) {
+    let absent: Vec<&str> = Fault::ALL
+        .into_iter()
+        .filter_map(|(fault, name)| (!met.contains(&fault)).then_some(name))
+        .collect();
+    assert!(absent.is_empty(), "no plan has come to {absent:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +161,7 @@ async fn no_fault_at_any_of_some_requests_breaks_a_law_or_changes_the_end() {
     let (expected, plans) = enumerate(&campaign, scenarios::ALL).await;
     let mut plans = plan::choose(plans, FEW);
     plans.extend(Plan::at_random(scenarios::ALL, 1));
-    run(&campaign, &plans, &expected).await;
+    assert_each_met(&run(&campaign, &plans, &expected).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +172,8 @@ async fn no_fault_at_any_request_breaks_a_law_or_changes_the_end() {
     if !asked.is_empty() && !asked.contains('*') {
         let plan: Plan = asked.parse().unwrap();
         let (expected, _) = enumerate(&campaign, &[plan.scenario]).await;
-        return run(&campaign, &[plan], &expected).await;
+        run(&campaign, &[plan], &expected).await;
+        return;
     }
     let (expected, mut plans) = enumerate(&campaign, scenarios::ALL).await;
     plans.retain(|plan| asked.is_empty() || plan.is_one_of(&asked));
@@ -145,7 +185,10 @@ async fn no_fault_at_any_request_breaks_a_law_or_changes_the_end() {
             .into_iter()
             .filter(|plan| asked.is_empty() || plan.is_one_of(&asked)),
     );
-    run(&campaign, &plans, &expected).await;
+    let met = run(&campaign, &plans, &expected).await;
+    if asked.is_empty() && number.is_none() {
+        assert_each_met(&met);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,13 +212,13 @@ async fn an_operator_whose_requests_lack_a_guard_breaks_a_law() {
         let expected = campaign.undisturbed(plan.scenario).await;
         let guarded = campaign.disturbed(&plan, &expected, None).await;
         assert!(
-            guarded.met && guarded.violations.is_empty(),
+            !guarded.met.is_empty() && guarded.violations.is_empty(),
             "{plan}: {:#?}",
             guarded.violations
         );
         let without = campaign.disturbed(&plan, &expected, Some(guard)).await;
         assert!(
-            without.met && !without.violations.is_empty(),
+            !without.met.is_empty() && !without.violations.is_empty(),
             "{plan} does not need {guard:?}"
         );
         println!("{plan} without {guard:?}: {:#?}", without.violations);

@@ -90,9 +90,18 @@ impl Meddler {
         self.seen().mutating
     }
 
-    /// How many requests have met a fault.
-    pub fn met(&self) -> usize {
-        self.seen().met
+    /// How many requests were to meet a fault.
+    pub fn aimed(&self) -> usize {
+        self.seen().aimed
+    }
+
+    /// The faults that have happened.
+    pub fn met(&self) -> BTreeSet<Fault> {
+        self.seen().met.clone()
+    }
+
+    fn happened(&self, fault: Fault) {
+        self.seen().met.insert(fault);
     }
 
     pub fn strays(&self) -> BTreeSet<String> {
@@ -125,7 +134,7 @@ impl Meddler {
         let step = self.arrived(replica, &request);
         match self.aim.fault(&step, self.over.is_cancelled()) {
             Some(fault) => {
-                self.seen().met += 1;
+                self.seen().aimed += 1;
                 detached(self.meet(fault, replica, proxy, request)).await
             }
             None => self.pass(replica, &proxy, &request).await,
@@ -173,6 +182,10 @@ impl Meddler {
     ) -> Result<Answer, Cut> {
         let itself = self.replicas.get().expect("they are attached")[replica].clone();
         let pass = async || self.pass(replica, &proxy, &request).await;
+        let pass_first = async || pass().await.inspect(|_| self.happened(fault));
+        if fault.is_at_once() {
+            self.happened(fault);
+        }
         match fault {
             Fault::Refused => {
                 proxy.go_away(AWAY);
@@ -180,11 +193,11 @@ impl Meddler {
             }
             Fault::CutBefore => return Err(Cut),
             Fault::CutAfter => {
-                pass().await?;
+                pass_first().await?;
                 return Err(Cut);
             }
             Fault::TimedOut => {
-                pass().await?;
+                pass_first().await?;
                 return Ok(Answer::failure(StatusCode::GATEWAY_TIMEOUT, "Timeout"));
             }
             Fault::Unavailable => return Ok(Answer::failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")),
@@ -195,13 +208,13 @@ impl Meddler {
                 sleep(LATE).await;
                 return answer;
             }
-            Fault::Twice => drop(pass().await?),
+            Fault::Twice => drop(pass_first().await?),
             Fault::KilledBefore => {
                 itself.kill().await;
                 return Err(Cut);
             }
             Fault::KilledAfter => {
-                pass().await?;
+                pass_first().await?;
                 itself.kill().await;
                 return Err(Cut);
             }
@@ -221,9 +234,12 @@ impl Meddler {
             Fault::Gone => self.disturb(proxy.clone(), None, Flow::Lost, AWAY),
             Fault::Conflict => {
                 let edit = json!({ "metadata": { "annotations": { "second-writer": request.step() } } });
-                // It may be gone.
                 let jobs = Api::<Job>::namespaced(self.client.clone(), request.namespace().unwrap_or_default());
-                let _edited = jobs.patch(JOB, &PatchParams::default(), &Patch::Merge(&edit)).await;
+                let edited = jobs.patch(JOB, &PatchParams::default(), &Patch::Merge(&edit)).await;
+                // It may be gone.
+                if edited.is_ok() {
+                    self.happened(fault);
+                }
             }
         }
         pass().await
@@ -250,22 +266,26 @@ impl Meddler {
             match (fault, request.created(), &self.space) {
                 (Fault::Overtaken, ..) => {
                     let again = |seen: &Seen| seen.answered.get(&name).copied().unwrap_or_default() > before;
-                    self.wait(again).await;
+                    self.wait(again).await
                 }
                 (Fault::Misplaced, Some((kind, name)), Some(space)) => {
-                    space.wait(PATIENCE, |state| state.get(kind, &name).is_some()).await;
-                    space.wait(PATIENCE, |state| state.get(kind, &name).is_none()).await;
+                    space.wait(PATIENCE, |state| state.get(kind, &name).is_some()).await
+                        && space.wait(PATIENCE, |state| state.get(kind, &name).is_none()).await
                 }
                 _ => pending().await,
             }
         };
-        tokio::select! {
-            () = moment => {}
-            () = self.over.cancelled() => {}
+        let came = tokio::select! {
+            came = moment => came,
+            () = self.over.cancelled() => fault == Fault::Belated,
+        };
+        let Ok(answer) = self.pass(replica, &proxy, &request).await else {
+            return;
+        };
+        if came {
+            self.happened(fault);
         }
-        if let Ok(answer) = self.pass(replica, &proxy, &request).await
-            && let Some(uid) = answer.uid().filter(|_| request.created().is_some())
-        {
+        if let Some(uid) = answer.uid().filter(|_| request.created().is_some()) {
             self.seen().strays.insert(uid);
         }
     }
@@ -284,6 +304,10 @@ impl Meddler {
         let other = self.wait(|seen| seen.leads.is_some_and(|leads| leads != replica)).await;
         if other {
             self.seen().thawed = Some(replica);
+            self.happened(Fault::Frozen);
+        } else {
+            let violation = format!("S12: a replica is frozen, and no other leads within {PATIENCE:?}");
+            self.seen().violations.push(violation);
         }
         self.background.clone().spawn(async move {
             sleep(ASLEEP).await;

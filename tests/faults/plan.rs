@@ -87,11 +87,15 @@ const LEASES: usize = 2;
 pub fn all(scenario: Scenario, steps: &[Step]) -> Vec<Plan> {
     let mut plans = Vec::new();
     for step in steps {
+        // What it creates is gone once, and then created again.
+        let again = steps
+            .iter()
+            .any(|other| other.name == step.name && other.number > step.number);
         if step.is_of_lease() && (step.number > LEASES || step.name.starts_with("get-")) {
             continue;
         }
         for (fault, _) in Fault::ALL {
-            if is_worth_it(step, fault) {
+            if is_worth_it(step, fault, again) {
                 let what = Disturbance::Fault(step.clone(), fault);
                 plans.push(Plan { scenario, what });
             }
@@ -101,11 +105,11 @@ pub fn all(scenario: Scenario, steps: &[Step]) -> Vec<Plan> {
 }
 
 /// Events tell, and nothing depends on them: how one is lost makes no difference.
-fn is_worth_it(step: &Step, fault: Fault) -> bool {
+fn is_worth_it(step: &Step, fault: Fault, again: bool) -> bool {
     let (of_event, of_lease) = (step.name.starts_with("create-events-"), step.is_of_lease());
     match fault {
         Fault::CutAfter | Fault::KilledBefore | Fault::KilledAfter | Fault::Late => true,
-        Fault::Misplaced => step.name.starts_with("create-") && !of_event && !of_lease,
+        Fault::Misplaced => step.name.starts_with("create-") && !of_event && !of_lease && again,
         Fault::Belated | Fault::Overtaken => !of_event && !of_lease,
         Fault::Frozen => !of_event && step.number == 1,
         Fault::Conflict => step.name.starts_with("status-") || step.name.starts_with("delete-"),

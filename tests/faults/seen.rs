@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::fault::Fault;
 use crate::proxy::Step;
 
 /// What has been sent and answered so far.
@@ -14,8 +15,10 @@ pub struct Seen {
     pub answered: BTreeMap<String, usize>,
     /// The replica that has written the lease.
     pub leads: Option<usize>,
-    /// Faults so far.
-    pub met: usize,
+    /// How many requests were to meet a fault.
+    pub aimed: usize,
+    /// Faults that have happened.
+    pub met: BTreeSet<Fault>,
     /// UIDs of what requests created that nobody waited for any more.
     pub strays: BTreeSet<String>,
     /// A replica that was frozen, and has been thawed when another led.

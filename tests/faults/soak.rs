@@ -248,7 +248,7 @@ pub async fn soak() {
         let jobs: usize = lanes.iter().map(|lane| lane.lived).sum();
         println!(
             "{jobs} jobs, {} faults; leader {}; standby {}",
-            meddler.met(),
+            meddler.aimed(),
             usage[0],
             usage[1]
         );
