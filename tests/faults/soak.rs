@@ -83,20 +83,25 @@ impl Usage {
         let sum = |name: &str| {
             let values = metrics.lines().filter(|line| line.starts_with(name));
             let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+            let values: Vec<f64> = values.collect();
+            assert!(!values.is_empty(), "there is no series {name}");
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "counts, written as floats"
             )]
-            let sum = values.sum::<f64>() as u64;
+            let sum = values.iter().sum::<f64>() as u64;
             sum
         };
-        Self {
+        let usage = Self {
             resident: sum("process_resident_memory_bytes"),
             files: sum("process_open_fds"),
             tasks: sum("pytorchjob_operator_tasks"),
             cached: sum("pytorchjob_operator_cached_objects"),
-        }
+        };
+        let [resident, files, tasks] = [usage.resident, usage.files, usage.tasks];
+        assert!(resident > 0 && files > 0 && tasks > 0, "{usage}");
+        usage
     }
 
     /// The least that a replica uses while it rests.
@@ -238,6 +243,7 @@ pub async fn soak() {
     }
     let (lives, end) = (lives(), Instant::now() + time);
     let mut first: Option<Vec<Usage>> = None;
+    let mut looks = 0;
     while Instant::now() + REST < end || first.is_none() {
         let round = Instant::now() + ROUND.min(end.saturating_duration_since(Instant::now()));
         let broken = join_all(lanes.iter_mut().map(|lane| lane.live_until(round, &lives))).await;
@@ -255,6 +261,7 @@ pub async fn soak() {
         for replica in &replicas {
             assert!(replica.ends().is_empty(), "{:#?}", replica.ends());
         }
+        looks += 1;
         // What the first round has left is what a process keeps that has been warm.
         let before = first.get_or_insert_with(|| usage.clone());
         let drift: Vec<String> = usage
@@ -264,6 +271,7 @@ pub async fn soak() {
             .collect();
         assert!(drift.is_empty(), "seed {seed}: {drift:#?}");
     }
+    assert!(looks > 1, "{time:?} is too short to compare two looks");
     for replica in &replicas {
         replica.end().await;
     }
