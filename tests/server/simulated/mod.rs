@@ -35,6 +35,7 @@ async fn the_simulated_api_server_answers_as_the_real_one() {
     let only = number("SEED");
     let sequences = number("SEQUENCES").unwrap_or(SEQUENCES);
     let seeds = only.map_or(0..sequences, |seed| seed..seed + 1);
+    assert!(!seeds.is_empty(), "no sequence is asked for");
     let mut namespaces = Vec::new();
     for _ in seeds.clone() {
         namespaces.push(cluster.namespace("same").await.unwrap());
