@@ -6,13 +6,15 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
+use pytorchjob_operator::platform::clock;
 use pytorchjob_test_cluster::{
     Cluster, Operator, Options, PodPhase, not_applicable, set_pod_phase, wait_for, wait_gone,
 };
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::job::{Job, job, suspend};
+use crate::job::{Job, job, suspend, with};
 use crate::rig::{BINARY, TIMEOUT, create, until};
 
 /// A replica of two, as the shipped Deployment has, that is not awaited.
@@ -77,7 +79,37 @@ async fn an_outage_of_etcd_ends_the_leader_and_another_leads_soon_after_its_retu
     assert_eq!(pods.get("before-master-0").await.unwrap().uid(), pod.uid());
 }
 
-/// A job goes on that was suspended after the backup, and one is gone that came after it.
+/// Creates a job, lets it run, and returns its pod.
+async fn running(client: &Client, name: &str) -> Pod {
+    let clean = json!({ "spec": { "runPolicy": { "cleanPodPolicy": "None" } } });
+    let (jobs, pods) = (
+        Api::default_namespaced(client.clone()),
+        Api::default_namespaced(client.clone()),
+    );
+    create(client, "default", &with(job(name, 0), &clean)).await.unwrap();
+    let pod = format!("{name}-master-0");
+    wait_for(&pods, &pod, TIMEOUT, |_: &Pod| true).await.unwrap();
+    set_pod_phase(client, "default", &pod, &PodPhase::Running, 0)
+        .await
+        .unwrap();
+    wait_for(&jobs, name, TIMEOUT, |job: &Job| job.is("Running"))
+        .await
+        .unwrap();
+    pods.get(&pod).await.unwrap()
+}
+
+/// Gives a running job a deadline, so that the operator writes it then.
+async fn written_after(jobs: &Api<Job>, name: &str, seconds: i64) {
+    let ran = clock::now().as_second() - jobs.get(name).await.unwrap().second("startTime").unwrap();
+    let deadline = json!({ "spec": { "runPolicy": { "activeDeadlineSeconds": ran + seconds } } });
+    let patch = Patch::Merge(deadline);
+    let edited = jobs.patch(name, &PatchParams::default(), &patch).await.unwrap();
+    let known = |job: &Job| job.status["observedGeneration"] == edited.metadata.generation.unwrap();
+    wait_for(jobs, name, TIMEOUT, known).await.unwrap();
+}
+
+/// A job goes on that was suspended after the backup, and one is gone that came after it. What the operator stores next
+/// is refused, and shows an older version.
 async fn is_restored(bump: Option<u64>) {
     let mut cluster = Cluster::start(Options::default()).await.unwrap();
     let (client, namespace) = (cluster.admin(), "default");
@@ -85,12 +117,8 @@ async fn is_restored(bump: Option<u64>) {
     let pods = Api::<Pod>::namespaced(client.clone(), namespace);
     let operator = alone(&cluster);
     operator.ready().await.unwrap();
-    create(&client, namespace, &job("kept", 0)).await.unwrap();
-    let kept = wait_for(&pods, "kept-master-0", TIMEOUT, |_| true).await.unwrap();
-    set_pod_phase(&client, namespace, "kept-master-0", &PodPhase::Running, 0)
-        .await
-        .unwrap();
-    wait_for(&jobs, "kept", TIMEOUT, |job| job.is("Running")).await.unwrap();
+    let kept = running(&client, "kept").await;
+    running(&client, "late").await;
     let Some(backup) = cluster.back_up_etcd().await.unwrap() else {
         return not_applicable("restores etcd");
     };
@@ -103,6 +131,7 @@ async fn is_restored(bump: Option<u64>) {
         .unwrap();
     create(&client, namespace, &job("undone", 0)).await.unwrap();
     wait_for(&pods, "undone-master-0", TIMEOUT, |_| true).await.unwrap();
+    written_after(&jobs, "late", 8).await;
     cluster.restore_etcd(backup, bump).await.unwrap();
     let back = Instant::now();
     let ended = operator.process().exited_within(TIMEOUT).await.unwrap();
@@ -127,7 +156,7 @@ async fn is_restored(bump: Option<u64>) {
     let mut there = pods.list(&ListParams::default()).await.unwrap().items;
     there.sort_by_key(ResourceExt::name_any);
     let names: Vec<_> = there.iter().map(ResourceExt::name_any).collect();
-    assert_eq!(names, ["after-master-0", "kept-master-0"]);
+    assert_eq!(names, ["after-master-0", "kept-master-0", "late-master-0"]);
     assert_eq!(there[1].uid(), kept.uid());
 }
 
