@@ -20,11 +20,17 @@ pub(super) struct ReconcileError {
     pub error: Error,
     /// When the job has to be looked at whatever the back-off says: a deadline does not wait for a quota.
     pub retry_by: Option<Duration>,
+    /// The pause that the API server has asked for.
+    pub asked: Duration,
 }
 
 impl From<Error> for ReconcileError {
     fn from(error: Error) -> Self {
-        Self { error, retry_by: None }
+        Self {
+            error,
+            retry_by: None,
+            asked: Duration::ZERO,
+        }
     }
 }
 

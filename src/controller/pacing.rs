@@ -22,6 +22,9 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
 /// The same while the API server does not answer: once it is back nothing stands in the way of another attempt.
 const LONGEST_OUTAGE_BACKOFF: Duration = Duration::from_secs(10);
+/// The longest pause that the API server is given when it asks for one: twice what it asks for by itself. Whatever
+/// stands before it may ask for anything.
+const LONGEST_ASKED: Duration = Duration::from_mins(1);
 /// Pauses are shortened at random by up to this part, so that jobs that failed together do not come back together.
 const JITTER: f64 = 0.2;
 
@@ -205,6 +208,20 @@ impl Pacing {
             .map_or(FIRST_BACKOFF, |retry| retry.saturating_duration_since(now))
     }
 
+    /// A reconcile has [failed](Self::failed), and the API server has asked for this pause: how long to pause, which is
+    /// no less.
+    pub(super) fn asked(&self, job: &str, pause: Duration, now: Instant) -> Duration {
+        let mut jobs = self.jobs();
+        let Some(job) = jobs.get_mut(job) else {
+            return FIRST_BACKOFF;
+        };
+        let least = pause.min(LONGEST_ASKED);
+        let asked = now + least + jittered(least.mul_f64(JITTER), 1.0);
+        let retry = job.retry_at.map_or(asked, |retry| retry.max(asked));
+        job.retry_at = Some(retry);
+        retry.saturating_duration_since(now)
+    }
+
     /// Whether the last reconcile failed, and not because an answer is awaited.
     pub(super) fn failing(&self, job: &str) -> bool {
         let awaited = |job: &Job| matches!(job.refusal, Some(Refusal::Awaited(_)));
@@ -304,6 +321,19 @@ mod tests {
             let pause = pacing.failed("j", true, now);
             assert!(pause <= LONGEST_OUTAGE_BACKOFF, "{pause:?}");
             now += pause;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_no_shorter_than_the_api_server_asks_for_and_no_longer_than_a_minute_because_of_it() {
+        let (pacing, now) = (Pacing::default(), Instant::now());
+        for (asked, least, most) in [(0, 0.16, 0.2), (1, 1.0, 1.2), (32, 32.0, 38.4), (u64::MAX, 60.0, 72.0)] {
+            pacing.begin("j");
+            pacing.failed("j", true, now);
+            let pause = pacing.asked("j", Duration::from_secs(asked), now);
+            assert!((least..=most).contains(&pause.as_secs_f64()), "{asked}: {pause:?}");
+            assert_eq!(pacing.failed("j", true, now), pause, "the pause is not over yet");
+            pacing.forget("j");
         }
     }
 

@@ -23,6 +23,7 @@ use crate::controller::context::Context;
 use crate::controller::error::{Error, ReconcileError};
 use crate::controller::passes::Passes;
 use crate::controller::reconcile::reconcile;
+use crate::platform::client::with_pause;
 use crate::platform::logs::with_causes;
 use crate::platform::metrics::Outcome;
 
@@ -243,7 +244,8 @@ async fn pass(job: NamespacedName, context: Arc<Context>) -> Ended {
 fn back_off(context: &Context, job: &StoredJob, failed: &ReconcileError) -> Duration {
     context.workqueue.retry();
     let outage = failed.error.is_outage();
-    let pause = context.pacing.failed(job.uid(), outage, Instant::now());
+    context.pacing.failed(job.uid(), outage, Instant::now());
+    let pause = context.pacing.asked(job.uid(), failed.asked, Instant::now());
     failed.retry_by.map_or(pause, |due| due.min(pause))
 }
 
@@ -253,10 +255,11 @@ fn guarded(job: Arc<StoredJob>, context: Arc<Context>) -> BoxFuture<'static, Res
     let task = async move {
         let _in_flight = context.health.reconcile();
         let measured = context.metrics.reconcile_started();
-        let result = match tokio::time::timeout(DEADLINE, reconcile(job, context)).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::Deadline(DEADLINE).into()),
-        };
+        let reconciling = Box::pin(tokio::time::timeout(DEADLINE, reconcile(job, context)));
+        let (result, asked) = with_pause(reconciling).await;
+        let result = result
+            .unwrap_or_else(|_| Err(Error::Deadline(DEADLINE).into()))
+            .map_err(|failed| ReconcileError { asked, ..failed });
         // Alerts stand on the errors, and nobody who runs the operator can mend a user's.
         let failed = result.as_ref().is_err_and(|failed| !failed.error.is_of_user());
         measured.finished(if failed { Outcome::Error } else { Outcome::Success });

@@ -50,7 +50,7 @@ pub(super) async fn reconcile(stored: Arc<StoredJob>, context: Arc<Context>) -> 
             context.pacing.succeeded(stored.uid());
             Ok(next)
         }
-        Err(ReconcileError { error, retry_by }) if error.is_benign() => {
+        Err(ReconcileError { error, retry_by, .. }) if error.is_benign() => {
             let key = stored.key();
             debug!(
                 namespace = key.namespace,
@@ -155,8 +155,8 @@ async fn pass(context: &Context, job: &JobRef<'_>, plan: &Plan, owned: &Snapshot
     let waiting = wait.as_ref().ok().copied().flatten().filter(|wait| !wait.is_zero());
     let timer = plan.requeue.map(|after| after.saturating_sub(planned.elapsed()));
     let failed = |error| ReconcileError {
-        error,
         retry_by: timer.into_iter().chain(waiting).min(),
+        ..ReconcileError::from(error)
     };
     let (wait, refused) = wait.map_or_else(|error| (None, Some(error)), |wait| (wait, None));
     let unconfirmed = owned.unconfirmed || applied.changed();

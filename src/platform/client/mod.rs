@@ -38,6 +38,7 @@ use tower::{BoxError, Service};
 use self::limit::Limited;
 pub(crate) use self::limit::RateLimit;
 use self::retry::TooManyRequests;
+pub(crate) use self::retry::with_pause;
 use self::transport::Transport;
 use self::unbroken::Unbroken;
 pub(crate) use self::unbroken::{Unanswered, Waited, until};

@@ -3,6 +3,7 @@
 //! The API server answers 429 before it does anything, so every verb may be repeated. All other failures go to the
 //! caller, who knows the object and has a back-off of its own; a POST that met a 504 may have succeeded.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
@@ -16,12 +17,27 @@ use crate::platform::clock::jittered;
 
 /// Attempts after the first.
 const RETRIES: u32 = 3;
-/// The server asks for one second as a rule. When it asks for more than this, the caller is told.
+/// The server asks for one second as a rule, and for up to 32 when it has far too much to do. The rest of those is for
+/// the caller, who learns of them by [`with_pause`].
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Pause when the server names none.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Added to the pause at random, so that requests refused together do not come back together.
 const SPREAD: Duration = Duration::from_millis(500);
+
+tokio::task_local! {
+    /// The longest pause that came with a 429 for a caller of this task.
+    static ASKED: Cell<Duration>;
+}
+
+/// What comes of `work`, and the longest pause that the API server has asked for with a 429 which `work` was told of.
+pub(crate) async fn with_pause<F: Future>(work: F) -> (F::Output, Duration) {
+    let noting = async {
+        let output = work.await;
+        (output, ASKED.with(Cell::get))
+    };
+    ASKED.scope(Cell::default(), noting).await
+}
 
 /// The policy; one copy per request.
 #[derive(Clone, Debug, Default)]
@@ -46,11 +62,13 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for TooManyRequests {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok());
         let pause = asked.map_or(PAUSE, Duration::from_secs);
-        if self.retries == RETRIES || pause > LONGEST_PAUSE {
+        if self.retries == RETRIES {
+            // Outside of `with_pause` nobody asks.
+            let _noted = ASKED.try_with(|asked| asked.set(asked.get().max(pause)));
             return None;
         }
         self.retries += 1;
-        Some(sleep(pause + jittered(SPREAD, 1.0)))
+        Some(sleep(pause.min(LONGEST_PAUSE) + jittered(SPREAD, 1.0)))
     }
 
     fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {

@@ -90,14 +90,32 @@ async fn a_429_is_repeated_with_the_same_body_after_the_pause_the_server_asked_f
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_reaches_the_caller_after_three_retries_or_when_the_pause_is_long() {
-    for (retry_after, arrivals) in [(None, 4), (Some("6"), 1), (Some("18446744073709551615"), 1)] {
+async fn a_429_reaches_the_caller_after_three_retries_with_the_pause_that_was_asked_for() {
+    for (retry_after, seconds) in [(None, 1), (Some("6"), 6), (Some("18446744073709551615"), u64::MAX)] {
         let server = Server::answering(&[429; 10], retry_after);
         let client = server.client(&metrics(), &Fence::open(), None);
-        let answer = client.send(request(Method::POST)).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(server.count(), arrivals, "{retry_after:?}");
+        let (answer, asked) = with_pause(client.send(request(Method::POST))).await;
+        assert_eq!(answer.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!((server.count(), asked.as_secs()), (4, seconds), "{retry_after:?}");
     }
+    let server = Server::answering(&[429], Some("2"));
+    let client = server.client(&metrics(), &Fence::open(), None);
+    let (answer, asked) = with_pause(client.send(request(Method::POST))).await;
+    assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    assert_eq!(asked, Duration::ZERO, "it was waited for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_more_the_server_asks_for_the_longer_is_the_wait() {
+    let mut waited = Vec::new();
+    for retry_after in ["1", "5", "6", "32"] {
+        let server = Server::answering(&[429], Some(retry_after));
+        let client = server.client(&metrics(), &Fence::open(), None);
+        let start = Instant::now();
+        client.send(request(Method::POST)).await.unwrap();
+        waited.push(start.elapsed().as_secs());
+    }
+    assert_eq!(waited, [1, 5, 5, 5]);
 }
 
 #[tokio::test(start_paused = true)]
