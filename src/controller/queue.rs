@@ -283,31 +283,43 @@ fn panic_message(error: tokio::task::JoinError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::header::RETRY_AFTER;
+    use http::{Method, Request, Response};
+    use kube::client::Body;
     use kube::runtime::watcher::Event;
-    use serde_json::json;
+    use serde_json::{Value, json};
+    use tower::BoxError;
 
     use super::*;
     use crate::controller::settings::CurrentSettings;
     use crate::planner::Settings;
+    use crate::platform::client;
     use crate::platform::events::EventSink;
     use crate::platform::health::Health;
+    use crate::platform::lease::Fence;
     use crate::platform::metrics::Metrics;
 
     /// A queue of jobs of these names, with nobody to ask.
     fn queue(jobs: &[&str]) -> JobQueue {
-        let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| async {
-            Err::<http::Response<kube::client::Body>, _>("nothing is asked for")
-        });
-        let (client, metrics) = (kube::Client::new(nobody, "default"), Metrics::new().unwrap());
-        let (events, _publisher) = EventSink::start(client.clone(), None, metrics.clone());
-        let settings = CurrentSettings::new(Settings::default());
-        let context = Arc::new(Context::new(client, settings, metrics, events, Health::new(&[]), None));
+        let nobody = tower::service_fn(|_: Request<Body>| async { Err::<Response<Body>, _>("nothing is asked for") });
+        let context = context(kube::Client::new(nobody, "default"));
         for name in jobs {
             let job = json!({ "metadata": { "name": name, "namespace": "ns" }, "spec": { "pytorchReplicaSpecs": {} } });
-            let job = serde_json::from_str(&job.to_string()).unwrap();
-            context.index.jobs().feed(Event::Apply(job));
+            know(&context, &job);
         }
         JobQueue::new(context)
+    }
+
+    fn context(client: kube::Client) -> Arc<Context> {
+        let metrics = Metrics::new().unwrap();
+        let (events, _publisher) = EventSink::start(client.clone(), None, metrics.clone());
+        let settings = CurrentSettings::new(Settings::default());
+        Arc::new(Context::new(client, settings, metrics, events, Health::new(&[]), None))
+    }
+
+    fn know(context: &Context, job: &Value) {
+        let job = serde_json::from_str(&job.to_string()).unwrap();
+        context.index.jobs().feed(Event::Apply(job));
     }
 
     #[tokio::test]
@@ -319,6 +331,37 @@ mod tests {
             let names: Vec<_> = std::iter::from_fn(|| changed.try_recv().ok().map(|job| job.name)).collect();
             assert_eq!(names, expected, "{value}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_whose_pods_are_answered_with_429_each_time_has_failed_and_pauses_as_asked() {
+        let template = json!({ "spec": { "containers": [{ "name": "pytorch", "image": "i" }] } });
+        let job = json!({
+            "metadata": { "name": "job", "namespace": "ns", "uid": "u", "resourceVersion": "1", "generation": 1 },
+            "spec": { "pytorchReplicaSpecs": { "Master": { "template": template } } },
+        });
+        let stored = job.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let mut stored = stored.clone();
+            async move {
+                let answer = Response::builder();
+                if request.method() == Method::POST {
+                    return Ok(answer.status(429).header(RETRY_AFTER, "5").body(Body::empty())?);
+                }
+                let patch: Value = serde_json::from_slice(&request.into_body().collect_bytes().await?)?;
+                stored["metadata"]["resourceVersion"] = json!("2");
+                stored["status"] = patch[1]["value"].clone();
+                Ok::<_, BoxError>(answer.body(Body::from(stored.to_string().into_bytes()))?)
+            }
+        });
+        let metrics = Metrics::new().unwrap();
+        let context = context(client::on(service, &metrics, &Fence::open(), None));
+        know(&context, &job);
+        let job = context.index.jobs().get(&NamespacedName::new("ns", "job")).unwrap();
+        let refused = guarded(job.clone(), context.clone()).await.unwrap_err();
+        assert!(refused.error.is_outage(), "{refused}");
+        let pause = back_off(&context, &job, &refused);
+        assert!(pause >= Duration::from_secs(5), "{pause:?}");
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@
 //!
 //! | layer | what it does |
 //! |---|---|
-//! | `retry` | repeats a request that was answered 429, a few times, after the pause the server asked for |
+//! | `retry` | repeats a request that was answered 429, once, after the pause the server asked for |
 //! | `limit` | makes mutating requests wait for their turn, when a rate is set |
 //! | `unbroken` | sees a change through to its answer when whoever asked for it gives up |
 //! | `transport` | holds back mutating requests of a replica that leads no longer, gives up on silence, counts |

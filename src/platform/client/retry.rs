@@ -15,8 +15,9 @@ use tower::retry::Policy;
 
 use crate::platform::clock::jittered;
 
-/// Attempts after the first.
-const RETRIES: u32 = 3;
+/// Attempts after the first. With more of them a pass, or the time of an event, could end in the middle of a pause, and
+/// nobody would learn that the API server refuses.
+const RETRIES: u32 = 1;
 /// The server asks for one second as a rule, and for up to 32 when it has far too much to do. The rest of those is for
 /// the caller, who learns of them by [`with_pause`].
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
