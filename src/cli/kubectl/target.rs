@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
+use crate::platform::client::heed_no_proxy;
+
 /// As kubectl takes them.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Target {
@@ -34,12 +36,13 @@ impl Target {
             Some(path) => Kubeconfig::read_from(path),
             None => merged(env::var_os("KUBECONFIG").as_deref().unwrap_or_default()),
         };
-        let config = match kubeconfig {
+        let mut config = match kubeconfig {
             Err(error) if self.may_be_in_a_pod(&error) => {
                 Config::incluster().map_err(|in_pod| format!("{error}; and in a pod: {in_pod}"))?
             }
             kubeconfig => Config::from_custom_kubeconfig(kubeconfig?, &options).await?,
         };
+        heed_no_proxy(&mut config);
         let namespace = self
             .namespace
             .clone()

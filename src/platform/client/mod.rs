@@ -16,6 +16,7 @@
 //! kube's own retry layer is off: it repeats a POST for minutes, also after the lease is lost.
 
 mod limit;
+mod proxy;
 mod retry;
 mod streaming_list;
 mod transport;
@@ -37,6 +38,7 @@ use tower::{BoxError, Service};
 
 use self::limit::Limited;
 pub(crate) use self::limit::RateLimit;
+pub(crate) use self::proxy::heed_no_proxy;
 use self::retry::TooManyRequests;
 pub(crate) use self::retry::with_pause;
 use self::transport::Transport;
@@ -85,6 +87,7 @@ pub(crate) async fn configuration(kubeconfig: Option<&Path>) -> Result<kube::Con
         })?,
         None => kube::Config::infer().await.map_err(Box::new)?,
     };
+    heed_no_proxy(&mut config);
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     config.reset_reader_on_write = true;

@@ -266,6 +266,25 @@ async fn a_real_connection_carries_the_name_of_the_program() {
 }
 
 #[tokio::test]
+async fn a_proxy_is_asked_for_the_api_server() {
+    use tokio::io::AsyncReadExt;
+
+    for (scheme, greeting) in [("http", &b"CONNECT api.k8s.example:6443"[..]), ("socks5", &[5])] {
+        let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut config = kube::Config::new("https://api.k8s.example:6443".parse().unwrap());
+        let address = format!("{scheme}://{}", proxy.local_addr().unwrap());
+        config.proxy_url = Some(address.parse().unwrap());
+        let client = for_controller(&config, &metrics(), &Fence::open(), None).unwrap();
+        let asked = tokio::spawn(async move { client.send(request(Method::GET)).await.map(drop) });
+        let (mut connection, _) = proxy.accept().await.unwrap();
+        let mut received = vec![0; greeting.len()];
+        connection.read_exact(&mut received).await.unwrap();
+        assert_eq!(received, greeting, "{scheme}");
+        asked.abort();
+    }
+}
+
+#[tokio::test]
 async fn a_kubeconfig_that_cannot_be_read_is_named() {
     let error = configuration(Some(Path::new("/no/such/kubeconfig")))
         .await
