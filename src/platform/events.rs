@@ -28,9 +28,11 @@ use crate::platform::turns::Turns;
 const QUEUE: usize = 1024;
 /// The same of all namespaces.
 const QUEUES: usize = 4 * QUEUE;
+/// As many of one namespace are taken also where those of others fill the queue.
+const FEW: usize = 16;
 /// Namespaces whose events are published at once, of each one at a time: where an admission webhook or a limit of
 /// events holds up those of one, those of the others go on.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 32;
 /// One event may take so long; the ones of its namespace behind it wait.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Limit of the API server for `note`, in bytes.
@@ -65,7 +67,8 @@ impl Pending {
     /// One more, if there is room.
     fn add(&self, namespace: &str) -> bool {
         let mut pending = self.lock();
-        let room = pending.total() < QUEUES && pending.of(namespace) < QUEUE;
+        let most = if pending.total() < QUEUES { QUEUE } else { FEW };
+        let room = pending.of(namespace) < most;
         if room {
             pending.add(namespace);
         }
@@ -115,8 +118,8 @@ impl EventSink {
         (sink.clone(), Publisher { task, stop, sink })
     }
 
-    /// Hands in an event about an object. Never waits: when too many of its namespace wait already, or in all, the
-    /// event is dropped and counted. Texts longer than the API server takes are cut.
+    /// Hands in an event about an object. Never waits: when too many of its namespace wait already, or some and
+    /// too many in all, the event is dropped and counted. Texts longer than the API server takes are cut.
     pub(crate) fn publish(&self, mut event: Event, about: ObjectReference) {
         event.reason = cut(event.reason, REASON_BYTES);
         event.action = cut(event.action, REASON_BYTES);
@@ -429,36 +432,43 @@ mod tests {
     async fn a_full_queue_drops_and_counts_and_never_waits_and_leaves_room_for_other_namespaces() {
         let (server, metrics) = (Server::new(0, StatusCode::CREATED), Metrics::new().unwrap());
         let (sink, publisher) = EventSink::start(server.client(), None, metrics.clone());
-        (0..QUEUE + 5).for_each(|n| sink.publish(event("Flood", ""), job(n)));
-        assert_eq!(count(&metrics, "dropped"), 5);
-        (0..QUEUES).for_each(|n| sink.publish(event("Other", ""), of_namespace(&format!("team-{n}"))));
-        assert_eq!(count(&metrics, "dropped"), 5 + QUEUE);
+        for full in 1..=QUEUES / QUEUE {
+            let about = of_namespace(&format!("full-{full}"));
+            (0..QUEUE + 5).for_each(|_| sink.publish(event("Flood", ""), about.clone()));
+            assert_eq!(count(&metrics, "dropped"), 5 * full);
+        }
+        let dropped = 5 * (QUEUES / QUEUE);
+        (0..100).for_each(|n| sink.publish(event("Other", ""), of_namespace(&format!("team-{n}"))));
+        assert_eq!(count(&metrics, "dropped"), dropped, "each has little to tell");
+        (0..FEW).for_each(|_| sink.publish(event("Other", ""), of_namespace("team-0")));
+        assert_eq!(count(&metrics, "dropped"), dropped + 1);
         publisher.drain(Duration::from_secs(1)).await;
-        assert_eq!(count(&metrics, "dropped"), 5 + QUEUE + QUEUES);
+        assert_eq!(count(&metrics, "dropped"), dropped + QUEUES + 100 + FEW);
         assert!(server.stored.lock().unwrap().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_a_namespace_takes_no_events_those_of_another_are_published_in_their_order() {
+    async fn where_five_namespaces_take_no_events_those_of_another_are_published_in_their_order() {
         let (server, metrics) = (Server::new(2, StatusCode::CREATED), Metrics::new().unwrap());
         let client = server.client();
         let service = tower::service_fn(move |request: Request<Body>| {
             let client = client.clone();
             async move {
-                if request.uri().path().contains("/silent/") {
+                if request.uri().path().contains("/silent-") {
                     std::future::pending::<()>().await;
                 }
                 client.send(request).await
             }
         });
         let (sink, publisher) = EventSink::start(Client::new(service, "default"), None, metrics.clone());
-        (0..9).for_each(|n| sink.publish(event("Unheard", &n.to_string()), of_namespace("silent")));
+        let silent = |n: usize| of_namespace(&format!("silent-{}", n % 5));
+        (0..45).for_each(|n| sink.publish(event("Unheard", &n.to_string()), silent(n)));
         (0..2).for_each(|n| sink.publish(event("Heard", &n.to_string()), job(n)));
         publisher.drain(PUBLISH_TIMEOUT / 2).await;
         let stored = server.stored.lock().unwrap().clone();
         let notes: Vec<_> = stored.iter().filter_map(|event| event.note.as_deref()).collect();
         assert_eq!(notes, ["0", "1"]);
-        assert_eq!(count(&metrics, "dropped"), 9);
+        assert_eq!(count(&metrics, "dropped"), 45);
     }
 
     #[tokio::test(start_paused = true)]
