@@ -49,6 +49,11 @@ impl Item {
     fn namespace(&self) -> String {
         self.about.namespace.clone().unwrap_or_default()
     }
+
+    /// What makes it a repetition: its namespace and text.
+    fn warning(&self) -> (String, String) {
+        (self.namespace(), self.event.note.clone().unwrap_or_default())
+    }
 }
 
 /// Where events are handed in. Clones feed one publisher.
@@ -167,19 +172,27 @@ impl Recorders {
     }
 
     fn recorder_for(&mut self, item: &Item, now: Instant) -> Recorder {
-        let new = || Recorder::new(self.client.clone(), self.reporter.clone());
         if item.event.type_ == EventType::Normal {
-            return new();
+            return self.fresh();
         }
         self.warnings
             .retain(|_, (_, used)| now.duration_since(*used) < REMEMBERED);
-        let text = item.event.note.clone().unwrap_or_default();
-        let (recorder, used) = self
-            .warnings
-            .entry((item.namespace(), text))
-            .or_insert_with(|| (new(), now));
+        let fresh = self.fresh();
+        let (recorder, used) = self.warnings.entry(item.warning()).or_insert((fresh, now));
         *used = now;
         recorder.clone()
+    }
+
+    /// One that remembers nothing.
+    fn fresh(&self) -> Recorder {
+        Recorder::new(self.client.clone(), self.reporter.clone())
+    }
+
+    /// Repetitions of this event are for that recorder from now on.
+    fn replace(&mut self, item: &Item, by: Recorder) {
+        if let Some((recorder, _)) = self.warnings.get_mut(&item.warning()) {
+            *recorder = by;
+        }
     }
 }
 
@@ -213,18 +226,22 @@ async fn publish_all(
         while publishing.len() < AT_ONCE
             && let Some((namespace, item)) = waiting.pop_where(|namespace| !busy.contains(namespace))
         {
-            busy.insert(namespace.clone());
-            let recorder = recorders.recorder_for(&item, Instant::now());
+            busy.insert(namespace);
+            let (recorder, fresh) = (recorders.recorder_for(&item, Instant::now()), recorders.fresh());
             let metrics = &metrics;
             publishing.push(async move {
-                publish(&recorder, &item, metrics).await;
-                namespace
+                let renewed = publish(&recorder, fresh, &item, metrics).await;
+                (item, renewed)
             });
         }
         tokio::select! {
             biased;
             () = stop.cancelled(), if !items.is_closed() => items.close(),
-            Some(namespace) = publishing.next() => {
+            Some((item, renewed)) = publishing.next() => {
+                if let Some(recorder) = renewed {
+                    recorders.replace(&item, recorder);
+                }
+                let namespace = item.namespace();
                 busy.remove(&namespace);
                 pending.remove(&namespace);
             }
@@ -235,9 +252,22 @@ async fn publish_all(
     }
 }
 
-async fn publish(recorder: &Recorder, Item { event, about }: &Item, metrics: &Metrics) {
-    let problem = match timeout(PUBLISH_TIMEOUT, recorder.publish(event, about)).await {
-        Ok(Ok(())) => return metrics.events(EventFate::Published, 1),
+/// Publishes an event. Should it repeat one that somebody has deleted, `fresh` makes a new one of it, and is returned.
+async fn publish(recorder: &Recorder, fresh: Recorder, item: &Item, metrics: &Metrics) -> Option<Recorder> {
+    let (Item { event, about }, mut renewed) = (item, None);
+    let publishing = async {
+        match recorder.publish(event, about).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() && event.type_ == EventType::Warning => {
+                renewed.insert(fresh).publish(event, about).await
+            }
+            published => published,
+        }
+    };
+    let problem = match timeout(PUBLISH_TIMEOUT, publishing).await {
+        Ok(Ok(())) => {
+            metrics.events(EventFate::Published, 1);
+            return renewed;
+        }
         Ok(Err(error)) => with_causes(&error),
         Err(_) => format!("no answer from the API server within {PUBLISH_TIMEOUT:?}"),
     };
@@ -249,6 +279,7 @@ async fn publish(recorder: &Recorder, Item { event, about }: &Item, metrics: &Me
         problem,
         "event not published"
     );
+    renewed
 }
 
 /// At most `bytes` bytes of `text`, marked when something is missing.
@@ -383,6 +414,36 @@ mod tests {
             );
             assert_eq!(told, last);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_warning_whose_event_was_deleted_is_told_again_and_then_counted_again() {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let arrived = requests.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let arrived = arrived.clone();
+            async move {
+                let method = request.method().clone();
+                arrived.lock().unwrap().push(method.to_string());
+                // The first one is gone when it is repeated for the first time.
+                let gone = arrived.lock().unwrap().len() == 2;
+                let body = request.into_body().collect_bytes().await.unwrap();
+                let answer = if gone {
+                    let gone = kube::core::Status::failure("gone", "NotFound").with_code(404);
+                    let body = Body::from(serde_json::to_vec(&gone).unwrap());
+                    Response::builder().status(404).body(body)
+                } else {
+                    Response::builder().body(Body::from(body))
+                };
+                Ok::<_, Infallible>(answer.unwrap())
+            }
+        });
+        let metrics = Metrics::new().unwrap();
+        let (sink, publisher) = EventSink::start(Client::new(service, "default"), None, metrics.clone());
+        (0..3).for_each(|_| sink.publish(event("FailedCreatePod", "quota"), job(0)));
+        publisher.drain(Duration::from_secs(5)).await;
+        assert_eq!(*requests.lock().unwrap(), ["POST", "PATCH", "POST", "PATCH"]);
+        assert_eq!((count(&metrics, "published"), count(&metrics, "failed")), (3, 0));
     }
 
     #[tokio::test(start_paused = true)]
