@@ -224,6 +224,22 @@ async fn requests_are_counted_by_method_resource_and_code() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_given_up_is_counted_as_an_error_with_the_time_that_it_took() {
+    let metrics = metrics();
+    let silent = tower::service_fn(|_| std::future::pending::<Result<Response<Body>, BoxError>>());
+    let client = Client::new(stack(silent, &metrics, &Fence::open(), None), "default");
+    let given_up = timeout(Duration::from_secs(3), client.send(request(Method::GET))).await;
+    assert!(given_up.is_err());
+    let text = metrics.encode().unwrap();
+    for line in [
+        "rest_client_requests_total{code=\"<error>\",method=\"GET\",resource=\"pods\"} 1",
+        "rest_client_request_duration_seconds_count{method=\"GET\",resource=\"pods\"} 1",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+}
+
 /// A kubeconfig for a server that listens on `port` of this machine.
 fn kubeconfig(name: &str, port: u16) -> std::path::PathBuf {
     let path = std::env::temp_dir().join(format!("pytorchjob-operator-{name}-{}", std::process::id()));

@@ -24,7 +24,8 @@ pub(super) struct NoAnswer {
     path: String,
 }
 
-/// Consults the fence when the request is about to leave, bounds the wait for its answer and counts it.
+/// Consults the fence when the request is about to leave, bounds the wait for its answer and counts it, also when
+/// nobody waits for that any more.
 #[derive(Debug)]
 pub(super) struct Transport<S> {
     inner: S,
@@ -66,6 +67,12 @@ where
                 return Err(fenced.into());
             }
             let began = Instant::now();
+            // Counted also when whoever asked gives up, which drops this: a read that is cut off, a renewal of the
+            // Lease.
+            let mut status = scopeguard::guard(None::<StatusCode>, |status| {
+                let code = status.as_ref().map_or("<error>", StatusCode::as_str);
+                metrics.request(method.as_str(), &resource(&path), code, began.elapsed());
+            });
             let answer = match tokio::time::timeout(ANSWER_TIMEOUT, sent).await {
                 Ok(answer) => answer,
                 Err(_) => Err(NoAnswer {
@@ -74,9 +81,7 @@ where
                 }
                 .into()),
             };
-            let status = answer.as_ref().ok().map(Response::status);
-            let code = status.as_ref().map_or("<error>", StatusCode::as_str);
-            metrics.request(method.as_str(), &resource(&path), code, began.elapsed());
+            *status = answer.as_ref().ok().map(Response::status);
             answer
         })
     }
