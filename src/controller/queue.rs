@@ -162,7 +162,7 @@ pub(super) async fn run(context: Arc<Context>, queue: &JobQueue, threads: NonZer
             biased;
             () = shutdown.cancelled() => break,
             Some(ended) = work.running.next() => work.end(ended),
-            Some(job) = due.next() => work.passes.due(job),
+            Some(job) = due.next() => work.due(job),
         }
     }
     let rest = async { while work.running.next().await.is_some() {} };
@@ -203,6 +203,12 @@ impl Work {
             self.context.workqueue.take(&job);
             self.running.push(pass(job, self.context.clone()).boxed());
         }
+    }
+
+    fn due(&mut self, job: NamespacedName) {
+        // What changed waits already. What comes back by itself waits from now on.
+        self.context.workqueue.add(job.clone());
+        self.passes.due(job);
     }
 
     fn end(&mut self, (job, pause): Ended) {
@@ -362,6 +368,34 @@ mod tests {
         assert!(refused.error.is_outage(), "{refused}");
         let pause = back_off(&context, &job, &refused);
         assert!(pause >= Duration::from_secs(5), "{pause:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_whose_time_has_come_waits_in_the_queue_until_a_pass_begins() {
+        let context = queue(&["a", "b"]).context;
+        let (later, _again) = unbounded();
+        let mut work = Work {
+            context: context.clone(),
+            passes: Passes::new(1),
+            running: FuturesUnordered::new(),
+            later,
+        };
+        let depth = |expected| {
+            let line = format!(
+                "workqueue_depth{{controller=\"pytorchjob-controller\",name=\"pytorchjob-controller\"}} {expected}\n"
+            );
+            let text = context.metrics.encode().unwrap();
+            assert!(text.contains(&line), "{line} in {text}");
+        };
+        work.due(NamespacedName::new("ns", "a"));
+        work.due(NamespacedName::new("ns", "b"));
+        depth(2);
+        work.begin();
+        depth(1);
+        let ended = work.running.next().await.unwrap();
+        work.end(ended);
+        work.begin();
+        depth(0);
     }
 
     #[tokio::test]

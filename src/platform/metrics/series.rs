@@ -159,16 +159,13 @@ impl WorkqueueSeries {
         let name = |name: &str| format!("workqueue_{name}");
         let adds = (
             &*name("adds_total"),
-            "Jobs put into the queue because something changed",
+            "Jobs put into the queue because something changed or their time had come",
         );
         let retries = (
             &*name("retries_total"),
             "Jobs put into the queue again because a reconcile failed",
         );
-        let depth = (
-            &*name("depth"),
-            "Jobs that wait for a reconcile because something changed",
-        );
+        let depth = (&*name("depth"), "Jobs that wait for a reconcile");
         let wait = (&*name("queue_duration_seconds"), "How long these waited");
         let work = (&*name("work_duration_seconds"), "Duration of reconciles");
         Ok(Self {

@@ -1,6 +1,7 @@
 //! What `workqueue_*` says of the queue of jobs.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -8,8 +9,8 @@ use std::time::Instant;
 use crate::platform::metrics::register::LABELS;
 use crate::platform::metrics::series::{WorkqueueSeries, gauge};
 
-/// The keys that wait in the queue because something changed, each once. What comes back at a time of its own choice is
-/// not among them, as in client-go.
+/// The keys that wait in the queue, each once. What comes back at a time of its own choice is among them once that time
+/// has come, as in client-go.
 #[derive(Debug)]
 pub struct Workqueue<K> {
     series: WorkqueueSeries,
@@ -24,12 +25,14 @@ impl<K: Eq + Hash> Workqueue<K> {
         Self { series, waiting }
     }
 
-    /// Something about this one changed.
+    /// Something about this one changed, or its time has come. Nothing if it waits already.
     pub fn add(&self, key: K) {
         let series = &self.series;
-        series.adds.with_label_values(&LABELS).inc();
         let mut waiting = self.waiting();
-        waiting.entry(key).or_insert_with(Instant::now);
+        if let Entry::Vacant(entry) = waiting.entry(key) {
+            entry.insert(Instant::now());
+            series.adds.with_label_values(&LABELS).inc();
+        }
         series.depth.with_label_values(&LABELS).set(gauge(waiting.len()));
     }
 
@@ -58,7 +61,7 @@ mod tests {
     use crate::platform::metrics::Metrics;
 
     #[test]
-    fn a_job_that_changes_twice_waits_once_and_one_that_comes_by_itself_does_not_count() {
+    fn a_job_that_changes_twice_waits_once_and_is_added_once_until_it_is_looked_at() {
         let metrics = Metrics::new().unwrap();
         let queue = metrics.workqueue();
         let line = |name: &str, value: u32| {
@@ -71,13 +74,16 @@ mod tests {
         queue.add("one");
         queue.add("one");
         queue.add("other");
-        line("adds_total", 3);
+        line("adds_total", 2);
         line("depth", 2);
         queue.take(&"one");
         queue.take(&"one");
         queue.take(&"nobody");
         line("depth", 1);
         line("queue_duration_seconds_count", 1);
+        queue.add("one");
+        line("adds_total", 3);
+        line("depth", 2);
         queue.retry();
         line("retries_total", 1);
     }
