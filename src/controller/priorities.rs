@@ -12,12 +12,18 @@ use kube::{Api, Client, ResourceExt};
 use tracing::warn;
 
 use crate::cache::watch::WatchBackoff;
-use crate::controller::queue::JobQueue;
+use crate::controller::queue::{JobQueue, PRIORITIES};
 use crate::platform::logs::with_causes;
+use crate::platform::metrics::Metrics;
 
-/// Watches them for ever. Without the right to, as in an operator of one namespace, pods have no priorities.
-pub(super) async fn watch(client: Client, queue: Arc<JobQueue>) {
-    let events = watcher(Api::<PriorityClass>::all(client), watcher::Config::default());
+/// Seconds of one watch, as of other kinds: one that hangs is given up soon after.
+const WATCH_SECONDS: u32 = 55;
+
+/// Watches them for ever. Without the right to, as in an operator of one namespace, pods have no priorities: no error
+/// that would be counted.
+pub(super) async fn watch(client: Client, queue: Arc<JobQueue>, metrics: Metrics) {
+    let config = watcher::Config::default().timeout(WATCH_SECONDS);
+    let events = watcher(Api::<PriorityClass>::all(client), config);
     let mut events = pin!(events.backoff(WatchBackoff::default()));
     let mut classes = BTreeMap::new();
     let (mut known, mut told) = (false, false);
@@ -29,6 +35,7 @@ pub(super) async fn watch(client: Client, queue: Arc<JobQueue>) {
             Ok(Event::InitDone) => {
                 queue.set_priorities(&classes);
                 queue.asked_for_priorities();
+                metrics.relist(PRIORITIES);
                 known = true;
             }
             Ok(Event::Apply(class)) => {
@@ -40,7 +47,15 @@ pub(super) async fn watch(client: Client, queue: Arc<JobQueue>) {
                 queue.set_priorities(&classes);
             }
             // Those that were listed once are still known.
-            Err(_) if known || told => {}
+            Err(error) if known => {
+                metrics.watch_error(PRIORITIES);
+                warn!(
+                    kind = PRIORITIES,
+                    error = with_causes(&error),
+                    "watch failed; trying again"
+                );
+            }
+            Err(_) if told => {}
             Err(error) => {
                 warn!(
                     error = with_causes(&error),

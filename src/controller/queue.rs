@@ -30,7 +30,7 @@ use crate::platform::metrics::Outcome;
 /// The kind that is always watched. What jobs own depends on the settings.
 pub(super) const JOBS: &str = "pytorchjobs";
 /// What gangs are measured by besides.
-const PRIORITIES: &str = "priorityclasses";
+pub(super) const PRIORITIES: &str = "priorityclasses";
 /// A reconcile is given up after this long, so that one that hangs does not keep its job forever.
 const DEADLINE: Duration = Duration::from_mins(1);
 /// How long running reconciles may take to end on shutdown.
@@ -68,12 +68,13 @@ impl JobQueue {
     /// The priority classes too have to be asked for before a job is looked at: a group that was made without them
     /// would be written again when they come.
     pub(super) fn expect_priorities(&self) {
+        self.context.health.expect(PRIORITIES);
         self.unsynced.send_modify(|unsynced| unsynced.push(PRIORITIES));
     }
 
     /// The priority classes are known, or cannot be had.
     pub(super) fn asked_for_priorities(&self) {
-        self.asked_for(PRIORITIES);
+        self.listed(PRIORITIES);
     }
 
     fn asked_for(&self, kind: &str) {
@@ -297,6 +298,7 @@ mod tests {
     use tower::BoxError;
 
     use super::*;
+    use crate::controller::priorities;
     use crate::controller::settings::CurrentSettings;
     use crate::planner::Settings;
     use crate::platform::client;
@@ -407,7 +409,48 @@ mod tests {
             queue.listed(kind);
         }
         assert!(queue.synced().now_or_never().is_none());
+        assert_eq!(
+            queue.context.health.unready(),
+            ["cache of priorityclasses: initial list not complete"]
+        );
         queue.asked_for_priorities();
         assert!(queue.synced().now_or_never().is_some());
+        assert!(queue.context.health.unready().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn priority_classes_are_watched_as_other_kinds_are_and_their_errors_are_counted_once_they_could_be_listed() {
+        for (allowed, errors) in [(true, true), (false, false)] {
+            let queries = Arc::new(std::sync::Mutex::new(Vec::new()));
+            let asked = queries.clone();
+            let service = tower::service_fn(move |request: Request<Body>| {
+                let query = request.uri().query().unwrap_or_default().to_owned();
+                let list = json!({ "kind": "PriorityClassList", "metadata": { "resourceVersion": "1" }, "items": [] });
+                let code = if allowed && !query.contains("watch=true") {
+                    200
+                } else {
+                    403
+                };
+                asked.lock().unwrap().push(query);
+                let answer = Response::builder()
+                    .status(code)
+                    .body(Body::from(list.to_string().into_bytes()));
+                async move { Ok::<_, BoxError>(answer?) }
+            });
+            let (queue, metrics) = (Arc::new(queue(&[])), Metrics::new().unwrap());
+            queue.expect_priorities();
+            let watching = priorities::watch(kube::Client::new(service, "default"), queue.clone(), metrics.clone());
+            let _forever = tokio::time::timeout(Duration::from_mins(2), watching).await;
+            let unready = queue.context.health.unready();
+            assert!(unready.iter().all(|kind| !kind.contains(PRIORITIES)), "{unready:?}");
+            let counted = metrics
+                .encode()
+                .unwrap()
+                .contains("watch_errors_total{kind=\"priorityclasses\"}");
+            assert_eq!(counted, errors, "allowed: {allowed}");
+            let queries = queries.lock().unwrap();
+            let mut watches = queries.iter().filter(|query| query.contains("watch=true"));
+            assert!(watches.all(|query| query.contains("timeoutSeconds=55")), "{queries:?}");
+        }
     }
 }

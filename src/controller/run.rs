@@ -148,7 +148,7 @@ fn start_watches(tasks: &mut JoinSet<()>, options: &Options, context: &Arc<Conte
         .is_some_and(|gang| gang.scheduler.has_min_resources())
     {
         queue.expect_priorities();
-        tasks.spawn(priorities::watch(client.clone(), queue.clone()));
+        tasks.spawn(priorities::watch(client.clone(), queue.clone(), metrics.clone()));
     }
     for kind in settings.kinds() {
         let api = match namespace {
