@@ -49,6 +49,8 @@ pub(crate) struct Elector {
     observed: Observation,
     /// The server may know more than `observed`: read before deciding.
     stale: bool,
+    /// Whether a claim was ever sent: only then there may be something to release.
+    claimed: bool,
     /// When the last write was begun.
     attempted: Instant,
     /// Holder that was last named in the log.
@@ -75,6 +77,7 @@ impl Elector {
             fence,
             observed,
             stale: true,
+            claimed: false,
             attempted: Instant::now(),
             announced: None,
         }
@@ -122,9 +125,12 @@ impl Elector {
     }
 
     /// Gives the lease up, so that the next leader need not wait for it to expire. Stop all work first: the fence
-    /// shuts. Without an answer of the API server it ends after 24 s.
+    /// shuts. Without an answer of the API server it ends after 24 s. One that never claimed the lease asks nothing.
     pub(crate) async fn release(mut self) -> Result<(), Error> {
         self.step_down();
+        if !self.claimed {
+            return Ok(());
+        }
         let last = Instant::now() + RELEASE_PATIENCE;
         loop {
             match self.try_release().await {
@@ -230,6 +236,7 @@ impl Elector {
         lease.metadata.name.get_or_insert_with(|| self.config.name.clone());
         // Until the answer is here nobody knows whether the write took place.
         self.stale = true;
+        self.claimed = true;
         self.attempted = Instant::now();
         let sent = (self.clock)();
         let written = self.write(&lease).await?;

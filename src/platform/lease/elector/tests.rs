@@ -236,6 +236,19 @@ async fn a_release_without_an_answer_ends_in_the_time_that_the_deployment_grants
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_never_claimed_the_lease_asks_nothing_to_release_it() {
+    let fake = FakeApi::default();
+    fake.edit(held_by("another"));
+    let mut standby = elector(&fake, "me", Machine::new().clock());
+    assert!(timeout(5 * SECOND, standby.acquire()).await.is_err());
+    fake.state().always = Fault::Lost;
+    let (start, asked) = (Instant::now(), fake.state().requests.len());
+    standby.release().await.unwrap();
+    assert_eq!((start.elapsed(), fake.state().requests.len()), (Duration::ZERO, asked));
+    assert_eq!(fake.holder().as_deref(), Some("another"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_api_server_that_is_down_at_the_start_only_delays_the_lead() {
     let fake = FakeApi::default();
     fake.state().faults = vec![Fault::Lost, Fault::Refused];
