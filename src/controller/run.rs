@@ -25,9 +25,7 @@ use crate::platform::lease::{self, Elector, Fence};
 use crate::platform::logs::with_causes;
 use crate::platform::metrics::Metrics;
 
-/// Time for requests of probes and metrics to end on shutdown.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
-/// The same for events. Nobody leads meanwhile.
+/// Time for events to go out on shutdown. The Lease is still held meanwhile, and no other replica acts.
 const EVENTS_GRACE: Duration = Duration::from_secs(2);
 
 /// Why the operator ended by itself.
@@ -77,8 +75,8 @@ pub(crate) async fn run(options: Options, shutdown: CancellationToken) -> Result
     let serving = tokio::spawn(server.run(metrics.clone(), health.clone(), stop.clone()));
     let result = operate(&options, client, elector, metrics, health, &shutdown).await;
     stop.cancel();
-    // A connection that does not end must not keep the process.
-    let _ended = tokio::time::timeout(SHUTDOWN_GRACE, serving).await;
+    // Which bounds how long it waits for its connections.
+    let _ended = serving.await;
     result
 }
 

@@ -116,8 +116,7 @@ impl Elector {
         tracing::info!(lease = self.lease(), identity = self.config.identity, "leading");
     }
 
-    /// Renews the lease until it is lost, and returns why. The fence is shut by then. The caller stops its work; it
-    /// may compete again, but a fresh process is the cleaner start.
+    /// Renews the lease until it is lost, and returns why. The fence is shut by then. The caller stops its work.
     pub(crate) async fn hold(&mut self) -> LeadershipLost {
         let lost = self.renew_until_lost().await;
         self.step_down();
