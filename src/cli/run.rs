@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -43,13 +43,22 @@ fn operate(flags: Flags) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let asked = shutdown.clone();
-        tokio::spawn(async move {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            info!("shutting down");
-            asked.cancel();
-        });
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::spawn(obey([terminate, interrupt], shutdown.clone()));
         controller::run(options, shutdown).await.map_err(Box::<dyn Error>::from)
     })
+}
+
+/// Ends the operator in order at the first signal, and the process at the second: whoever asks again does not want to
+/// wait for an API server that does not answer.
+async fn obey([mut terminate, mut interrupt]: [Signal; 2], shutdown: CancellationToken) {
+    for asked in 1.. {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        if asked > 1 {
+            warn!("asked a second time: stopping at once");
+            std::process::exit(1);
+        }
+        info!("shutting down");
+        shutdown.cancel();
+    }
 }

@@ -2,9 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use pytorchjob_test_cluster::repository;
 use serde_json::{Value, json};
@@ -678,4 +681,53 @@ fn a_place_in_a_text_that_is_no_yaml_is_a_place_in_the_users_file() {
         error.starts_with(&start) && error.contains(&format!("--> {file}:6:3")),
         "{error}"
     );
+}
+
+#[test]
+fn a_second_signal_ends_the_operator_at_once_and_with_a_failure() {
+    let (silent, probes) = (listener(), listener().local_addr().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let kubeconfig = directory.path().join("kubeconfig");
+    let server = silent.local_addr().unwrap();
+    let text = format!(
+        "clusters: [{{name: k, cluster: {{server: 'http://{server}'}}}}]\nusers: [{{name: u, user: {{token: t}}}}]\n\
+         contexts: [{{name: c, context: {{cluster: k, user: u}}}}]\ncurrent-context: c\n"
+    );
+    fs::write(&kubeconfig, text).unwrap();
+    for (signals, code) in [(1, 0), (2, 1)] {
+        let mut operator = Command::new(BINARY)
+            .args(["--metrics-bind-address=0", "--leader-elect=false", "--kubeconfig"])
+            .arg(&kubeconfig)
+            .arg(format!("--health-probe-bind-address={probes}"))
+            .env("RUST_LOG", "info")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(operator.stderr.take().unwrap());
+        // A request that does not end holds up the end in order.
+        let mut slow = (0..1_000)
+            .find_map(|_| {
+                std::thread::sleep(Duration::from_millis(20));
+                TcpStream::connect(probes).ok()
+            })
+            .unwrap();
+        slow.write_all(b"GET /healthz HTTP/1.1\r\n").unwrap();
+        let mut answered = TcpStream::connect(probes).unwrap();
+        answered
+            .write_all(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        answered.read_to_end(&mut Vec::new()).unwrap();
+        let mut line = String::new();
+        for _ in 0..signals {
+            let pid = operator.id().to_string();
+            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+            while !line.contains("shutting down") && log.read_line(&mut line).unwrap() > 0 {}
+        }
+        let status = operator.wait().unwrap();
+        assert_eq!(status.code(), Some(code), "{signals} signals: {line}");
+    }
+}
+
+fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
 }
