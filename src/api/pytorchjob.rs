@@ -136,10 +136,15 @@ impl PyTorchJobSpec {
         self.run_policy.suspend == Some(true)
     }
 
-    /// The spec of one replica type.
+    /// The spec of one replica type. Kubeflow's operator takes its key in any case, so stored jobs have `master`. Such
+    /// a key counts where the exact one is absent.
     #[must_use]
     pub fn replica(&self, role: ReplicaType) -> Option<&ReplicaSpec> {
-        self.pytorch_replica_specs.get(role.key())
+        let specs = &self.pytorch_replica_specs;
+        let in_any_case = || specs.iter().find(|(key, _)| key.eq_ignore_ascii_case(role.key()));
+        specs
+            .get(role.key())
+            .or_else(|| in_any_case().map(|(_, replica)| replica))
     }
 
     /// Pods wanted of one type: 0 without that type, 1 when unset.

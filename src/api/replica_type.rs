@@ -33,7 +33,7 @@ impl ReplicaType {
         }
     }
 
-    /// The type with this key. Exact, as in Kubeflow's webhook: `master` is refused.
+    /// The type with this key. Exact, as in Kubeflow's webhook: a new job with `master` is refused.
     #[must_use]
     pub fn from_key(key: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|type_| type_.key() == key)

@@ -99,3 +99,33 @@ fn a_replica_beyond_every_count_is_deleted_and_nothing_is_made_up_to_it() {
     scene.add_pod("job-worker-999999").phase = Phase::Running;
     assert_eq!(actions(&scene.reconcile()), ["delete pod worker-999999"]);
 }
+
+/// Kubeflow's operator takes the keys in any case, and stores them as they were written.
+#[test]
+fn a_started_job_with_keys_in_lower_case_keeps_its_pods_and_gets_those_that_are_missing() {
+    let mut scene = master_and_workers(2).running();
+    let specs = &mut scene.job.spec.pytorch_replica_specs;
+    *specs = std::mem::take(specs)
+        .into_iter()
+        .map(|(key, replica)| (key.to_lowercase(), replica))
+        .collect();
+    scene.job.status.get_or_insert_default().observed_generation = None;
+    assert_eq!(actions(&scene.reconcile()), Vec::<String>::new());
+    scene.remove("job-worker-1");
+    scene.run();
+    assert_eq!(scene.pod_names(), ["job-master-0", "job-worker-0", "job-worker-1"]);
+    assert_eq!(scene.status().replica_statuses["Worker"].active, Some(2));
+}
+
+#[test]
+fn a_key_that_is_exact_wins() {
+    let mut spec = workers(2).build().spec;
+    let mut other = spec.pytorch_replica_specs["Worker"].clone();
+    other.replicas = Some(5);
+    for key in ["WORKER", "worker"] {
+        spec.pytorch_replica_specs.insert(key.to_owned(), other.clone());
+    }
+    assert_eq!(spec.replicas(ReplicaType::Worker), 2);
+    spec.pytorch_replica_specs.remove("Worker");
+    assert_eq!(spec.replicas(ReplicaType::Worker), 5);
+}
