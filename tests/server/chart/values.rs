@@ -116,6 +116,17 @@ fn pods() -> Vec<Case> {
             "/spec/template/metadata/annotations/note",
             json!("a"),
         ),
+        // The chart's own keys: its labels are what selectors look for, its annotations are a user's to change.
+        case(
+            json!({ "podLabels": { "app.kubernetes.io/name": "mine" } }),
+            "/spec/template/metadata/labels/app.kubernetes.io~1name",
+            json!("pytorchjob-operator"),
+        ),
+        case(
+            json!({ "podAnnotations": { "sidecar.istio.io/inject": "true" } }),
+            "/spec/template/metadata/annotations/sidecar.istio.io~1inject",
+            json!("true"),
+        ),
     ]
 }
 
@@ -177,7 +188,17 @@ fn objects() -> Vec<Case> {
 fn metrics() -> Vec<Case> {
     let monitor = |values: Value| json!({ "metrics": { "serviceMonitor": values } });
     let label = "/metadata/labels/release";
+    let (name, ours) = ("/metadata/labels/app.kubernetes.io~1name", json!("pytorchjob-operator"));
+    let mine = json!({ "enabled": true, "labels": { "app.kubernetes.io/name": "mine" } });
     vec![
+        (monitor(mine.clone()), "ServiceMonitor", name, ours.clone()),
+        (
+            json!({ "metrics": { "rules": mine } }),
+            "PrometheusRule",
+            name,
+            ours.clone(),
+        ),
+        (json!({ "metrics": { "dashboard": mine } }), DASHBOARD, name, ours),
         (
             json!({ "metrics": { "service": { "enabled": false } } }),
             METRICS,

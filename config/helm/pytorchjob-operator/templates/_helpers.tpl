@@ -10,6 +10,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
+{{/* Of a list of the root and a user's labels: both, the chart's own first, since selectors rest on them. */}}
+{{- define "labels.with" -}}
+{{- toYaml (merge (include "labels" (first .) | fromYaml) (last . | default dict)) }}
+{{- end }}
+
 {{- define "image" -}}
 {{ .Values.image.repository }}
 {{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
