@@ -133,6 +133,11 @@ async fn values_that_do_not_exist_or_cannot_be_are_refused_by_name() {
         (json!({ "replica": 3 }), "replica"),
         (json!({ "replicas": "3" }), "replicas"),
         (json!({ "extraArgs": ["leader-elect"] }), "extraArgs"),
+        (
+            json!({ "extraArgs": ["--log-format=text", "--health-probe-bind-address=:9090"] }),
+            "extraArgs",
+        ),
+        (json!({ "extraArgs": ["--metrics-bind-address=0"] }), "extraArgs"),
         (json!({ "image": { "digest": "latest" } }), "digest"),
         (
             json!({ "metrics": { "serviceMonitor": { "interval": "often" } } }),
