@@ -13,7 +13,7 @@ use pytorchjob_test_cluster::{Cluster, PodPhase, set_pod_phase, training_operato
 use serde_json::{Value, json};
 
 use crate::bad_input::permissive_cluster;
-use crate::job::{Job, job, with};
+use crate::job::{Job, job, replica, with};
 use crate::rig::{Rig, TIMEOUT, create, dry_run, install_identity, refusal, until};
 use crate::support::dice::Dice;
 use crate::support::differential::generator::Taste;
@@ -33,6 +33,8 @@ fn oddities() -> Vec<(&'static str, Value)> {
     };
     let policy = |patch: Value| json!({ "spec": { "runPolicy": patch } });
     let elastic = |patch: Value| json!({ "spec": { "elasticPolicy": patch } });
+    let (master_spec, worker_spec) = (replica(1, "OnFailure"), replica(1, "OnFailure"));
+    let keys = json!({ "Master": null, "Worker": null, "master": master_spec, "worker": worker_spec });
     let repeated = json!([{ "name": "A", "value": "1" }, { "name": "A", "value": "2" }]);
     let ports = json!([{ "containerPort": 80 }, { "containerPort": 80 }]);
     let mounts = json!([{ "name": "v", "mountPath": "/a" }, { "name": "v", "mountPath": "/a" }]);
@@ -65,6 +67,7 @@ fn oddities() -> Vec<(&'static str, Value)> {
         ("restart-empty", master(json!({ "restartPolicy": "" }))),
         ("restart-unknown", master(json!({ "restartPolicy": "Sometimes" }))),
         ("workers-none", worker(json!({ "replicas": 0 }))),
+        ("template-absent", worker(json!({ "template": null }))),
         ("elastic-below", elastic(json!({ "minReplicas": 2, "maxReplicas": 4 }))),
         (
             "elastic-reversed",
@@ -75,6 +78,7 @@ fn oddities() -> Vec<(&'static str, Value)> {
             "nproc-twice",
             json!({ "spec": { "nprocPerNode": "2", "elasticPolicy": { "nProcPerNode": 2 } } }),
         ),
+        ("keys-in-lower-case", json!({ "spec": { "pytorchReplicaSpecs": keys } })),
         (
             "a-name-that-with-role-and-index-is-longer-than-a-service-may-be",
             json!({}),
@@ -170,7 +174,10 @@ fn edits() -> Vec<(&'static str, Value)> {
 
 fn status(type_: &str) -> Patch<Value> {
     let time = "2026-01-01T00:00:00Z";
-    let condition = json!({ "type": type_, "status": "True", "reason": "R", "lastTransitionTime": time });
+    let mut condition = json!({ "type": type_, "status": "True", "reason": "R" });
+    for field in ["lastUpdateTime", "lastTransitionTime"] {
+        condition[field] = time.into();
+    }
     Patch::Merge(json!({ "status": { "startTime": time, "conditions": [condition], "replicaStatuses": {} } }))
 }
 
@@ -209,15 +216,20 @@ async fn install(cluster: &Cluster, jobs: &Api<Job>, definition: &str, lets_in: 
 }
 
 /// The job is the operator's, asks for a Master, is not suspended, and has no deadline that is over or will be: its
-/// workers never run.
+/// workers never run. Each role has a template: a job without one is left as it is.
 fn goes_on(job: &Value) -> bool {
     let spec = &job["spec"];
-    let master = &spec["pytorchReplicaSpecs"]["Master"];
+    let Some(roles) = spec["pytorchReplicaSpecs"].as_object() else {
+        return false;
+    };
+    let master = ["Master", "master"].iter().find_map(|key| roles.get(*key));
+    let master = master.unwrap_or(&Value::Null);
     let unset = |deadline: &str, least: i64| {
         let seconds = spec["runPolicy"][deadline].as_i64();
         seconds.is_none_or(|seconds| seconds < least)
     };
     master.is_object()
+        && roles.values().all(|role| role["template"].is_object())
         && master["replicas"].as_i64() != Some(0)
         && spec["runPolicy"]["suspend"] != true
         && spec["runPolicy"]["managedBy"].is_null()
