@@ -133,7 +133,7 @@ fn elastic_policy() -> Vec<Rule> {
     vec![
         rule(
             Scope::Root,
-            ".spec.elasticPolicy",
+            ".spec.pytorchReplicaSpecs.Worker",
             of_a_new_object("!has(self.spec.elasticPolicy) || 'Worker' in self.spec.pytorchReplicaSpecs"),
             "elasticPolicy requires pytorchReplicaSpecs.Worker: only workers scale",
         )

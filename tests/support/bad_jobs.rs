@@ -484,9 +484,9 @@ fn elastic() -> Vec<Bad> {
     vec![
         bad(
             master().spec("/elasticPolicy", json!({ "minReplicas": 1 })),
-            "spec.elasticPolicy",
-            "elasticPolicy requires pytorchReplicaSpecs.Worker",
-            fails("spec.elasticPolicy: requires pytorchReplicaSpecs.Worker"),
+            "spec.pytorchReplicaSpecs[Worker]",
+            "Required value: elasticPolicy requires pytorchReplicaSpecs.Worker",
+            fails("spec.pytorchReplicaSpecs[Worker]: is required by elasticPolicy"),
         ),
         bad(
             elastic_workers(1, 2, 1),

@@ -124,8 +124,8 @@ fn check_elastic(job: &PyTorchJob, found: &mut Found) {
     let Some(policy) = &job.spec.elastic_policy else { return };
     if job.spec.replica(ReplicaType::Worker).is_none() {
         return found.fatal(
-            "spec.elasticPolicy",
-            "requires pytorchReplicaSpecs.Worker: only workers scale",
+            "spec.pytorchReplicaSpecs[Worker]",
+            "is required by elasticPolicy: only workers scale",
         );
     }
     let workers = job.spec.replicas(ReplicaType::Worker);
