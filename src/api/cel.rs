@@ -66,7 +66,13 @@ pub(crate) fn same_workers(replicas: &str) -> String {
 /// `spec.nprocPerNode` keeps its value. The API server has no bound for what a comparison of words costs that do not
 /// stand in a path.
 pub(crate) fn same_processes() -> String {
-    same_of("self.spec", "oldSelf.spec", "nprocPerNode")
+    let [new, old] = ["self.spec", "oldSelf.spec"].map(processes);
+    format!("({new} ? {old} && self.spec.nprocPerNode == oldSelf.spec.nprocPerNode : !{old})")
+}
+
+/// `nprocPerNode` is set, in the spec at this path. Empty is the unset value of charts.
+pub(crate) fn processes(spec: &str) -> String {
+    format!("(has({spec}.nprocPerNode) && {spec}.nprocPerNode != '')")
 }
 
 /// Whether the bounds of the elastic policy hold the number of workers; true without policy or workers. A missing bound

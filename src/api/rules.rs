@@ -12,7 +12,7 @@
 use std::sync::LazyLock;
 
 use crate::api::cel::{
-    finished, name_that_always_fits, names_fit, of_a_new_object, of_the_status, or_else, same_processes,
+    finished, name_that_always_fits, names_fit, of_a_new_object, of_the_status, or_else, processes, same_processes,
     same_templates, same_workers, suspended, within_bounds,
 };
 use crate::api::immutable::{immutable, scheduling};
@@ -159,16 +159,20 @@ fn elastic_policy() -> Vec<Rule> {
         rule(
             Scope::Root,
             ".spec.elasticPolicy",
-            of_a_new_object(
-                "!has(self.spec.elasticPolicy) || !has(self.spec.elasticPolicy.nProcPerNode) || !has(self.spec.nprocPerNode)",
-            ),
+            of_a_new_object(&format!(
+                "!has(self.spec.elasticPolicy) || !has(self.spec.elasticPolicy.nProcPerNode) || !{}",
+                processes("self.spec")
+            )),
             TWICE,
         ),
         rule(
             Scope::Spec,
             ".elasticPolicy",
-            "!has(self.elasticPolicy) || !has(self.elasticPolicy.nProcPerNode) || !has(self.nprocPerNode) || \
-             has(oldSelf.nprocPerNode)",
+            format!(
+                "!has(self.elasticPolicy) || !has(self.elasticPolicy.nProcPerNode) || !{} || {}",
+                processes("self"),
+                processes("oldSelf")
+            ),
             TWICE,
         ),
     ]

@@ -770,6 +770,24 @@ fn kueue_admits_with_resume_and_node_selector_in_one_edit() {
 }
 
 #[test]
+fn an_empty_number_of_processes_is_none_beside_that_of_the_elastic_policy() {
+    const TWICE: &str = "elasticPolicy.nProcPerNode must not be used together with nprocPerNode: keep nprocPerNode, the other is deprecated";
+    let job = |processes: Value| {
+        let elastic = elastic_workers(2, 1, 3).spec("/elasticPolicy/nProcPerNode", json!(2));
+        elastic.spec("/nprocPerNode", processes).json()
+    };
+    let unset = job(json!(""));
+    assert_eq!(refusals(None, &unset), [""; 0]);
+    for set in [json!("2"), json!(2)] {
+        assert_eq!(refusals(None, &job(set.clone())), [TWICE], "{set}");
+        assert!(
+            refusals(Some(&unset), &job(set.clone())).contains(&TWICE.to_owned()),
+            "{set}"
+        );
+    }
+}
+
+#[test]
 fn removing_a_field_is_a_change_of_its_effective_value() {
     let without = |job: JobBuilder, path: &str, field: &str| {
         let mut json = job.json();
@@ -800,6 +818,7 @@ fn removing_a_field_is_a_change_of_its_effective_value() {
             "nprocPerNode",
             false,
         ),
+        (master().spec("/nprocPerNode", json!("")), "/spec", "nprocPerNode", true),
         (elastic_workers(2, 1, 3), "/spec", "elasticPolicy", false),
         (
             master().policy("managedBy", names::MANAGED_BY_SELF),

@@ -150,6 +150,13 @@ pub const NUMBERS: Group = Group {
         ),
         Row::new(
             "spec.nprocPerNode",
+            "set to an empty word",
+            Bare,
+            r#"{"spec":{"nprocPerNode":""}}"#,
+            default,
+        ),
+        Row::new(
+            "spec.nprocPerNode",
             "change",
             Nested,
             r#"{"spec":{"nprocPerNode":"4"}}"#,
