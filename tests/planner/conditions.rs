@@ -212,6 +212,37 @@ fn a_template_restart_policy_is_warned_about_once() {
 }
 
 #[test]
+fn what_overwrites_a_template_restart_policy_and_with_what_is_told_as_it_is() {
+    let rules = json!({ "rules": [{ "action": "FailJob", "class": "ImportError" }] });
+    let job = || master().template(ReplicaType::Master, "/spec/restartPolicy", json!("Always"));
+    let whole = || job().policy("restartScope", "Job");
+    let in_place = || whole().policy("restartStrategy", "InPlace");
+    for (job, told) in [
+        (whole(), "the pod gets Never, since restartScope is Job"),
+        (in_place(), "the pod gets OnFailure, since restartStrategy is InPlace"),
+        (
+            in_place().restart(ReplicaType::Master, "Never"),
+            "the pod gets Never, since restartScope is Job",
+        ),
+        (
+            job().policy("failurePolicy", rules),
+            "the pod gets Never, since a failurePolicy is set",
+        ),
+    ] {
+        let mut scene = job.scene();
+        let message = scene.reconcile().events.swap_remove(0).message;
+        let expected = "Restart policy in pod template will be overwritten: \
+                        template.spec.restartPolicy of Master is Always, and ";
+        assert_eq!(message, format!("{expected}{told}"));
+        let policy = scene.build_pod(ReplicaType::Master, 0)["spec"]["restartPolicy"].clone();
+        assert!(
+            told.contains(&format!("gets {}", policy.as_str().unwrap_or_default())),
+            "{policy}"
+        );
+    }
+}
+
+#[test]
 fn w15_the_worker_selector_survives_the_masters_success() {
     let mut scene = master_and_workers(1).running();
     scene.phase("job-master-0", Phase::Succeeded);

@@ -5,7 +5,10 @@
 //! stored, the pod is deleted, so that a crash in between can neither lose nor repeat a count.
 
 use crate::api::names::{self, reason};
-use crate::api::{FailureAction, JobStatus, PyTorchJob, Replica, ReplicaType, RestartPolicy, StallAction};
+use crate::api::{
+    FailureAction, JobStatus, PyTorchJob, PyTorchJobSpec, Replica, ReplicaType, RestartPolicy, RestartScope,
+    StallAction,
+};
 use crate::planner::build::template;
 use crate::planner::child::Pod;
 use crate::planner::failure::{FailedContainer, Failure};
@@ -117,22 +120,45 @@ fn fatal(world: &World<'_>, role: ReplicaType, failed: &[&Pod]) -> Option<String
     }
 }
 
-/// Tells the user that the template's own restart policy has no effect.
+/// Tells the user that the template's own restart policy has no effect. Kubeflow says so too.
 #[must_use]
 pub(crate) fn ignored(job: &PyTorchJob) -> Option<Event> {
     ReplicaType::ALL.into_iter().find_map(|role| {
         let template = template::parse(job.spec.replica(role)?);
         let ignored = template.pointer("/spec/restartPolicy")?.as_str()?;
-        let applies = job.spec.restart_policy(role);
+        let (by, applies) = in_the_place_of_the_templates(&job.spec, role);
         (!ignored.is_empty()).then(|| Event {
             warning: true,
             reason: reason::TEMPLATE_RESTART_POLICY,
             message: format!(
-                "Restart policy in pod template will be overwritten by restart policy in replica spec: \
-                 template.spec.restartPolicy of {role} is {ignored}, and restartPolicy, which applies, is {applies:?}"
+                "Restart policy in pod template will be overwritten{by}: \
+                 template.spec.restartPolicy of {role} is {ignored}, and {applies}"
             ),
         })
     })
+}
+
+/// What overwrites the template's restart policy, and with what.
+fn in_the_place_of_the_templates(spec: &PyTorchJobSpec, role: ReplicaType) -> (&'static str, String) {
+    let applies = spec.restart_policy(role);
+    let of_pod = spec.restart_policy_of_pod(role);
+    let why = if spec.restarts_in_place() && applies != RestartPolicy::Never {
+        return (
+            "",
+            format!(
+                "the pod gets {}, since restartStrategy is InPlace",
+                RestartPolicy::OnFailure.of_pod()
+            ),
+        );
+    } else if spec.restart_scope() == RestartScope::Job {
+        "restartScope is Job"
+    } else if spec.run_policy.failure_policy.is_some() {
+        "a failurePolicy is set"
+    } else {
+        let by = " by restart policy in replica spec";
+        return (by, format!("restartPolicy, which applies, is {applies:?}"));
+    };
+    ("", format!("the pod gets {of_pod}, since {why}"))
 }
 
 /// Counts the failures, or the one restart that they cause, and marks the pods as to be replaced.

@@ -32,6 +32,8 @@ async fn warnings(rig: &Rig, name: &str, spec: &Value, dry_run: bool) -> Vec<Str
     headers.map(|header| header.to_str().unwrap().to_owned()).collect()
 }
 
+const DECIDED: &str = "template.spec.restartPolicy of Worker will be overwritten, since restartScope and failurePolicy decide about restarts: leave it out";
+
 fn with_template_policy(policy: &str, replica_policy: Option<&str>) -> Value {
     let template = json!({ "spec": { "restartPolicy": policy } });
     let worker = json!({ "template": template, "restartPolicy": replica_policy });
@@ -54,20 +56,54 @@ async fn the_optional_policy_warns_of_what_is_deprecated_or_overwritten_and_refu
 
     let said = warnings(&rig, "deprecated", &deprecated, false).await;
     assert!(said.len() == 1 && said[0].contains(DEPRECATED), "{said:?}");
-    for (name, spec, warned) in [
-        ("quiet", bare(), false),
-        ("same", with_template_policy("OnFailure", None), false),
-        ("exit-code", with_template_policy("Never", Some("ExitCode")), false),
-        ("other", with_template_policy("Never", None), true),
-        ("contradiction", with_template_policy("Always", Some("Never")), true),
-    ] {
-        let said = warnings(&rig, name, &spec, false).await;
-        let expected = said.len() == 1 && said[0].contains(OVERWRITTEN);
-        assert_eq!((expected, said.is_empty()), (warned, !warned), "{name}: {said:?}");
-        rig.job(name).await;
-    }
+    template_policies(&rig).await;
     names_that_cannot_hold_all_workers(&rig).await;
     kubectl_prints_them(&rig).await;
+}
+
+/// Each with what the pods get in the end.
+async fn template_policies(rig: &Rig) {
+    let template = with_template_policy;
+    let under = |policy: Value, spec: Value| with(spec, &json!({ "runPolicy": policy }));
+    let whole = || json!({ "restartScope": "Job" });
+    let in_place = || json!({ "restartScope": "Job", "restartStrategy": "InPlace" });
+    let rules = json!({ "failurePolicy": { "rules": [{ "action": "FailJob", "class": "ImportError" }] } });
+    for (name, spec, warning) in [
+        ("quiet", bare(), None),
+        ("same", template("OnFailure", None), None),
+        ("exit-code", template("Never", Some("ExitCode")), None),
+        ("other", template("Never", None), Some(OVERWRITTEN)),
+        ("contradiction", template("Always", Some("Never")), Some(OVERWRITTEN)),
+        ("empty", template("", None), None),
+        ("empty-and-same", template("OnFailure", Some("")), None),
+        ("empty-and-other", template("Never", Some("")), Some(OVERWRITTEN)),
+        ("whole", under(whole(), template("OnFailure", None)), Some(DECIDED)),
+        ("whole-and-same", under(whole(), template("Never", None)), None),
+        ("rules", under(rules, template("OnFailure", None)), Some(DECIDED)),
+        (
+            "in-place",
+            under(in_place(), template("OnFailure", Some("Always"))),
+            None,
+        ),
+        (
+            "in-place-and-other",
+            under(in_place(), template("Never", None)),
+            Some(DECIDED),
+        ),
+        (
+            "in-place-never",
+            under(in_place(), template("Never", Some("Never"))),
+            None,
+        ),
+    ] {
+        let said = warnings(rig, name, &spec, false).await;
+        let expected = warning.is_none_or(|warning| said.iter().any(|said| said.contains(warning)));
+        assert!(
+            said.len() == usize::from(warning.is_some()) && expected,
+            "{name}: {said:?}"
+        );
+        rig.job(name).await;
+    }
 }
 
 /// With 54 characters ten workers fit, of which the last is number 9.
