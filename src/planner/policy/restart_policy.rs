@@ -142,18 +142,12 @@ pub(crate) fn ignored(job: &PyTorchJob) -> Option<Event> {
 fn in_the_place_of_the_templates(spec: &PyTorchJobSpec, role: ReplicaType) -> (&'static str, String) {
     let applies = spec.restart_policy(role);
     let of_pod = spec.restart_policy_of_pod(role);
-    let why = if spec.restarts_in_place() && applies != RestartPolicy::Never {
-        return (
-            "",
-            format!(
-                "the pod gets {}, since restartStrategy is InPlace",
-                RestartPolicy::OnFailure.of_pod()
-            ),
-        );
+    let (of_pod, why) = if spec.restarts_in_place() && applies != RestartPolicy::Never {
+        (RestartPolicy::OnFailure.of_pod(), "restartStrategy is InPlace")
     } else if spec.restart_scope() == RestartScope::Job {
-        "restartScope is Job"
+        (of_pod, "restartScope is Job")
     } else if spec.run_policy.failure_policy.is_some() {
-        "a failurePolicy is set"
+        (of_pod, "a failurePolicy is set")
     } else {
         let by = " by restart policy in replica spec";
         return (by, format!("restartPolicy, which applies, is {applies:?}"));
