@@ -22,11 +22,13 @@ const WEBHOOKS: &str = "validator.training-operator.kubeflow.org";
 const SCRIPT: &str = r#"#!/usr/bin/env bash
 set -e
 if [ -z "${MOUNTED:-}" ]; then MOUNTED=1 exec unshare --mount "$0" "$@"; fi
+# Its webhooks look for it below this.
+export TMPDIR=/tmp
 certificates=/tmp/k8s-webhook-server/serving-certs
-mkdir -p $certificates
-mount -t tmpfs none $certificates
-cp "$(dirname "$0")/apiserver.crt" $certificates/tls.crt
-cp "$(dirname "$0")/apiserver.key" $certificates/tls.key
+mkdir -p "$certificates"
+mount -t tmpfs none "$certificates"
+cp "$(dirname "$0")/apiserver.crt" "$certificates/tls.crt"
+cp "$(dirname "$0")/apiserver.key" "$certificates/tls.key"
 exec "$PROGRAM" "$@"
 "#;
 
