@@ -7,7 +7,7 @@ use crate::api::names::{self, reason};
 use crate::cli::kubectl::observation::Facts;
 use crate::planner::Pod;
 
-/// A container that has run for so long is in no crash loop any more: the kubelet begins anew with its pauses.
+/// A container that has run for so long is in no crash loop any more: the pauses of the kubelet begin again.
 const CALM: SignedDuration = SignedDuration::from_mins(10);
 
 /// By the word of the scheduler or the kubelet.
