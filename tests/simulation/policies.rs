@@ -124,10 +124,10 @@ pub(super) fn startup_is_over(before: &Value, after: &Value, now: Millis) -> Res
         let message = condition(after, type_).and_then(|condition| condition["message"].as_str());
         is_true(after, type_) && message.is_some_and(|told| told.contains("startupDeadlineSeconds"))
     };
-    let restarts = |job: &Value| job["status"]["restarts"].as_i64().unwrap_or(0);
     let newly = (gave_up(after) && !is_true(before, "Suspended"))
         || (told("Failed") && !terminal(before))
-        || (told("Restarting") && restarts(after) > restarts(before));
+        // As long as it is True its message stays that of the first restart.
+        || (told("Restarting") && !is_true(before, "Restarting"));
     let seconds = after["spec"]["runPolicy"]["startupDeadlineSeconds"].as_i64();
     let since = time(&before["status"]["startingSince"]);
     match (since, seconds) {
