@@ -32,7 +32,7 @@ const JOBS_PAGE: u32 = 20;
 const CHILDREN_PAGE: u32 = 50;
 /// Seconds after which the API server ends a watch and it is resumed. One that hangs, because its connection is
 /// half-open, is given up five seconds later.
-const WATCH_SECONDS: u32 = 55;
+pub(crate) const WATCH_SECONDS: u32 = 55;
 /// Longest pause after an error of a watch: it delays everything once the API server is back.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 

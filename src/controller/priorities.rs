@@ -11,13 +11,10 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use tracing::warn;
 
-use crate::cache::watch::WatchBackoff;
+use crate::cache::watch::{WATCH_SECONDS, WatchBackoff};
 use crate::controller::queue::{JobQueue, PRIORITIES};
 use crate::platform::logs::with_causes;
 use crate::platform::metrics::Metrics;
-
-/// Seconds of one watch, as of other kinds: one that hangs is given up soon after.
-const WATCH_SECONDS: u32 = 55;
 
 /// Watches them for ever. Without the right to, as in an operator of one namespace, pods have no priorities: no error
 /// that would be counted.
